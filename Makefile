@@ -1,0 +1,50 @@
+# make quickstart: install, train on the shipped data set, print figures, answer three queries.  make test: the whole suite.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+XMC     = $(BIN)/xmc
+RUN    ?= runs/quickstart
+
+.PHONY: help install install-dev quickstart test test-fast lint format bench golden clean
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
+	@touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed  ## virtual environment with xmc
+install-dev: $(VENV)/.installed-dev  ## the same with the test tools
+
+quickstart: install  ## train, evaluate and search on the shipped ICD-10-CM data
+	$(XMC) train --plugin dexml --data icd10cm --out $(RUN) --overwrite
+	$(XMC) evaluate --run $(RUN)
+	$(XMC) search "heart attack" --run $(RUN) -k 3
+	$(XMC) search "broken left wrist" --run $(RUN) -k 3
+	$(XMC) search "sugar diabetes with kidney disease" --run $(RUN) -k 3
+
+test: install-dev  ## the whole test suite with coverage
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered -q
+
+test-fast: install-dev  ## the suite without its slow part
+	$(BIN)/python -m pytest -n 2 -q -m "not slow and not pretrained"
+
+lint: install-dev  ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install-dev  ## let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## forget the virtual environment and the runs
+	rm -rf $(VENV) runs build dist

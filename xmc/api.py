@@ -1,0 +1,85 @@
+"""The only module a plugin imports: specs, values, errors and the hook marker.
+
+Promise within `API_VERSION` 1: specs only gain fields with defaults, hooks only gain parameters, nothing is renamed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import pluggy
+
+from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
+from xmc.specs import CheckSpec, EncoderSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec
+from xmc.values import Hits, IndexReport, LossInputs, Positives, RunInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from torch import Tensor
+
+API_VERSION = 1
+
+hookimpl = pluggy.HookimplMarker("xmc")
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """A loss: a frozen dataclass whose fields are its options; called with scores, answers one value per query (Q,)."""
+
+    def __call__(self, inputs: LossInputs) -> Tensor:
+        """The value of each query, not reduced; 0 for a query without positives."""
+
+
+@runtime_checkable
+class Index(Protocol):
+    """A built index: immutable, safe to search from several threads."""
+
+    @property
+    def report(self) -> IndexReport:
+        """What was built, how large it is and how long it took."""
+
+    def search(self, queries_QD: Tensor, k: int) -> Hits:
+        """The best k labels of each query, fewer when there are fewer; score descending, then label row ascending."""
+
+    def save(self, folder: Path) -> None:
+        """Write the index into an empty folder that the caller commits."""
+
+
+@runtime_checkable
+class IndexBackend(Protocol):
+    """Builds and loads one kind of index: a frozen dataclass whose fields are its options."""
+
+    def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> Index:
+        """Stream chunks of label embeddings (n, D), in row order, into an index; `similarity` is `dot` or `cosine`."""
+
+    def load(self, folder: Path, *, device: str) -> Index:
+        """Open what `save` wrote; the folder's checksums are already verified."""
+
+
+__all__ = [
+    "API_VERSION",
+    "ArtifactError",
+    "CheckSpec",
+    "ConfigError",
+    "DataError",
+    "DeviceError",
+    "EncoderSpec",
+    "Hits",
+    "Index",
+    "IndexBackend",
+    "IndexReport",
+    "IndexSpec",
+    "Loss",
+    "LossInputs",
+    "LossSpec",
+    "MetricSpec",
+    "NonFiniteError",
+    "PluginError",
+    "Positives",
+    "RecipeSpec",
+    "RunInfo",
+    "XmcError",
+    "hookimpl",
+]

@@ -1,0 +1,119 @@
+"""The typed configuration tree: TOML in, TOML out, `--set section.key=value`, and no unknown key is ever ignored.
+
+Order, later wins: defaults of the dataclasses < recipe < configuration file < `--set` < named flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from xmc.errors import ConfigError, did_you_mean
+
+Options = TypeVar("Options")
+
+
+def build_options(cls: type[Options], values: Mapping[str, Any], *, section: str, source: str = "configuration") -> Options:
+    """Make the dataclass `cls` from plain values, checking names and types.
+
+    Raises: ConfigError naming section, key, value and what is allowed.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Example:
+    ...     k: int = 5
+    >>> build_options(Example, {"k": 7}, section="loss")
+    Example(k=7)
+    >>> build_options(Example, {"kk": 7}, section="loss")
+    Traceback (most recent call last):
+    xmc.errors.ConfigError: configuration: [loss] has no key 'kk' (it has: k). Did you mean 'k'?
+    """
+    import pydantic
+
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            raise ConfigError(
+                f"{source}: [{section}] has no key '{key}' (it has: {', '.join(fields) or 'none'}).",
+                hint=did_you_mean(key, fields),
+            )
+    try:
+        return pydantic.TypeAdapter(cls).validate_python(dict(values))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        got = "" if first["type"] == "missing" else f", got {first['input']!r}" if key else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{source}: [{section}] {key}: {message}{got}.".replace(" :", ":")) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file into nested dictionaries.
+
+    Raises: ConfigError when the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration file {path}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+
+
+def write_toml(values: Mapping[str, Any]) -> str:
+    """The TOML text of nested dictionaries; None values are left out (TOML has no null)."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(values))
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries merged, `over` winning; a section that names another component drops the old one's options.
+
+    >>> merge({"loss": {"name": "a", "k": 1}}, {"loss": {"name": "b"}})
+    {'loss': {'name': 'b'}}
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            renamed = "name" in value and "name" in old and value["name"] != old["name"]
+            merged[key] = dict(value) if renamed else merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Nested dictionaries from `section.key=value` strings; values are read as TOML, bare words as strings.
+
+    Raises: ConfigError when an assignment has no `=` or no section.
+
+    >>> parse_assignments(["train.epochs=3", "encoder.name=static", "encoder.shared=false"])
+    {'train': {'epochs': 3}, 'encoder': {'name': 'static', 'shared': False}}
+    """
+    tree: dict[str, Any] = {}
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        section, dot, key = path.strip().partition(".")
+        if not (separator and dot and section and key):
+            raise ConfigError(f"--set {assignment!r} is not section.key=value.", hint="Example: --set train.epochs=3")
+        tree = merge(tree, {section: {key: _parse_value(text.strip())}})
+    return tree
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

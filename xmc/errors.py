@@ -1,0 +1,70 @@
+"""Every error and warning of xmc; each says what was wrong, what was got, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class XmcError(Exception):
+    """Base of all errors that xmc raises on purpose; the command line prints it as one sentence and exits with 2."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class ConfigError(XmcError):
+    """A configuration key or value that is not allowed."""
+
+
+class PluginError(XmcError):
+    """A plugin that could not be loaded, or a name that no plugin declares."""
+
+
+class DataError(XmcError):
+    """A table, file or row that does not follow its schema."""
+
+
+class NonFiniteError(DataError):
+    """A NaN, infinite or absurdly large number where a finite one is needed; names the rows or the step."""
+
+
+class DeviceError(XmcError):
+    """A device that was asked for and is not there, or that cannot run what was asked of it."""
+
+
+class ArtifactError(XmcError):
+    """A stored folder that is missing, half, damaged or of another kind; raised before anything in it is parsed."""
+
+
+class LockedError(ArtifactError):
+    """A folder that another process is writing."""
+
+
+class InterruptedRunError(XmcError):
+    """A run stopped by a signal after its checkpoint was committed; carries the exit code 128 + signal number."""
+
+    def __init__(self, message: str, *, signal_number: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = 128 + signal_number
+
+
+class XmcWarning(UserWarning):
+    """Something that is allowed but that the user would want to know."""
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """The sentence `Did you mean 'x'?` when one of `allowed` is close to `name`, else the empty string.
+
+    >>> did_you_mean("temprature", ["temperature", "k"])
+    "Did you mean 'temperature'?"
+    >>> did_you_mean("foo", ["bar"])
+    ''
+    """
+    close = difflib.get_close_matches(name, list(allowed), n=1)
+    return f"Did you mean '{close[0]}'?" if close else ""

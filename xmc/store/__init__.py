@@ -1,0 +1,20 @@
+"""The one writer: nothing else in xmc opens a final path for writing, and nothing is parsed before it is verified."""
+
+from xmc.store.atomic import atomic_path, atomic_writer, sha256_of, write_bytes, write_json, write_text
+from xmc.store.lock import locked
+from xmc.store.manifest import Manifest, build_manifest, verify_folder
+from xmc.store.versions import VersionedFolder
+
+__all__ = [
+    "Manifest",
+    "VersionedFolder",
+    "atomic_path",
+    "atomic_writer",
+    "build_manifest",
+    "locked",
+    "sha256_of",
+    "verify_folder",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
