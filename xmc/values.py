@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +62,38 @@ class LossInputs:
         """Sum of the positives' weights per query, (Q,); 0 for a query without positives."""
         zero_Q = self.scores_QC.new_zeros(self.scores_QC.shape[0])
         return zero_Q.index_add(0, self.positive_rows_P, self.positive_weights_P.to(zero_Q.dtype))
+
+    def log_sum_exp(self, over: Literal["negatives", "all"], *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The positives' logits (P,) and the log of the sum of exp(logit) over the negatives or all labels (Q,).
+
+        Same as `(scores_QC / temperature).masked_fill(relevance_QC > 0, -inf).logsumexp(dim=1)`, but fast over a row
+        of all labels: nothing of size (Q, C) is kept but the scores. -inf for a query without negatives.
+        """
+        from xmc.row_reduction import RowReduction, reduce_rows
+
+        reduction = RowReduction("log-sum-exp", skip_positives=over == "negatives", temperature=temperature)
+        return reduce_rows(self.scores_QC, self.positive_rows_P, self.positive_columns_P, reduction)
+
+    def softplus_sum(self, *, temperature: float = 1.0, bias: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The positives' logits (P,) and the sum of log(1 + exp(logit)) over the negatives (Q,)."""
+        from xmc.row_reduction import RowReduction, reduce_rows
+
+        reduction = RowReduction("softplus-sum", skip_positives=True, temperature=temperature, bias=bias)
+        return reduce_rows(self.scores_QC, self.positive_rows_P, self.positive_columns_P, reduction)
+
+    def sum_over_positives(self, values_P: Tensor, *, mean: bool = False) -> Tensor:
+        """Weighted sum (or weighted mean) of one value per pair over the positives of each query, (Q,); 0 without any.
+
+        >>> import torch
+        >>> inputs = LossInputs.from_dense(torch.zeros(2, 3), torch.tensor([[0.0, 1.0, 3.0], [0.0, 0.0, 0.0]]))
+        >>> inputs.sum_over_positives(torch.tensor([2.0, 6.0]), mean=True).tolist()
+        [5.0, 0.0]
+        """
+        weights_P = self.positive_weights_P.to(values_P.dtype)
+        zero_Q = values_P.new_zeros(self.scores_QC.shape[0])
+        if mean:
+            weights_P = weights_P / zero_Q.index_add(0, self.positive_rows_P, weights_P)[self.positive_rows_P]
+        return zero_Q.index_add(0, self.positive_rows_P, weights_P * values_P)
 
 
 @dataclass(frozen=True)
