@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import pluggy
 
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
+from xmc.ranking import rank_hits
 from xmc.specs import CheckSpec, EncoderSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec
 from xmc.values import Hits, IndexReport, LossInputs, Positives, RunInfo
+from xmc.vectors import validate_k, validate_similarity, validate_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,4 +84,8 @@ __all__ = [
     "RunInfo",
     "XmcError",
     "hookimpl",
+    "rank_hits",
+    "validate_k",
+    "validate_similarity",
+    "validate_vectors",
 ]

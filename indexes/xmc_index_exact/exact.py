@@ -1,0 +1,87 @@
+"""Options of the exact backend, and how it builds and loads."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xmc.api import ArtifactError, DataError, IndexReport, validate_similarity, validate_vectors
+from xmc_index_exact.device import resolve_device
+from xmc_index_exact.fixed_order import normalise_rows
+from xmc_index_exact.index import LABELS_FILE, REPORT_FILE, ExactIndex
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Exact search: `score_memory_mb` bounds the scores held at a time, so batch x labels is never in memory.
+
+    >>> index = Exact().build([torch.eye(3)], similarity="dot", device="cpu")
+    >>> hits = index.search(torch.tensor([[0.0, 2.0, 2.0]]), k=2)
+    >>> hits.label_rows.tolist(), hits.scores.tolist()
+    ([1, 2], [2.0, 2.0])
+    """
+
+    score_memory_mb: int = 256
+
+    def __post_init__(self) -> None:
+        if self.score_memory_mb < 1:
+            raise ValueError(f"score_memory_mb must be at least 1, got {self.score_memory_mb}")
+
+    def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> ExactIndex:
+        """Copy chunks of label vectors (n, D) into one matrix; `cosine` normalises them (and later each query).
+
+        Raises: DataError when there is no vector or widths differ; NonFiniteError naming rows; DeviceError.
+        """
+        started = time.perf_counter()
+        validate_similarity(similarity)
+        target = resolve_device(device)
+        chunks: list[Tensor] = []
+        rows = 0
+        for chunk in embeddings:
+            width = chunks[0].shape[1] if chunks else None
+            checked = validate_vectors(chunk, what="label", dimension=width, first_row=rows)
+            chunks.append(normalise_rows(checked) if similarity == "cosine" else checked)
+            rows += len(checked)
+        if rows == 0:
+            raise DataError("there are no label vectors to index.", hint="Is the label table empty?")
+        labels_LD = torch.cat(chunks).to(target)
+        return self._index(labels_LD, similarity, build_s=time.perf_counter() - started)
+
+    def load(self, folder: Path, *, device: str) -> ExactIndex:
+        """Open what `save` wrote.
+
+        Raises: ArtifactError when it cannot be read; DeviceError.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        target = resolve_device(device)
+        try:
+            facts = json.loads((folder / REPORT_FILE).read_bytes())
+            similarity, build_s = str(facts["similarity"]), float(facts["build_s"])
+            labels_LD = load_file(folder / LABELS_FILE)["labels_LD"]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise ArtifactError(f"{folder} holds no exact index that can be read: {error}.") from error
+        return self._index(labels_LD.to(target), similarity, build_s=build_s)
+
+    def _index(self, labels_LD: Tensor, similarity: str, *, build_s: float) -> ExactIndex:
+        report = IndexReport(
+            backend="exact",
+            similarity=similarity,
+            labels=labels_LD.shape[0],
+            dimension=labels_LD.shape[1],
+            device_used=str(labels_LD.device),
+            memory_bytes=labels_LD.numel() * labels_LD.element_size(),
+            build_s=build_s,
+            exact=True,
+            options=asdict(self),
+            versions={"torch": torch.__version__},
+        )
+        largest_norm = float(torch.linalg.vector_norm(labels_LD, dim=1).max())
+        return ExactIndex(labels_LD, largest_norm, self.score_memory_mb << 20, report)

@@ -1,0 +1,87 @@
+"""One check of vectors and of k for everything that takes vectors: training, building, predicting, serving."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xmc.errors import ConfigError, DataError, NonFiniteError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_NORM = 1e18  # the dot product of two such vectors, and every partial sum of it, is finite in float32
+_ROWS_NAMED = 5
+
+
+def validate_vectors(vectors_ND: Tensor, *, what: str, dimension: int | None = None, first_row: int = 0) -> Tensor:
+    """The vectors as a contiguous float32 matrix: itself where it is one already, never written into.
+
+    `what` names the vectors in errors ("query", "label"), `dimension` is the width they must have, `first_row` is the
+    number of the first row in the user's counting (chunks of a stream).
+    Shapes: `vectors_ND` (N, D), any floating dtype.
+    Raises: DataError for another shape or dtype; NonFiniteError, naming rows, for NaN, infinity or a norm over 1e18.
+
+    >>> import torch
+    >>> validate_vectors(torch.ones(2, 3, dtype=torch.float64), what="query").dtype
+    torch.float32
+    >>> validate_vectors(torch.tensor([[1.0], [float("nan")]]), what="label", first_row=100)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    xmc.errors.NonFiniteError: label vectors hold NaN, infinity or a norm over 1e+18 in row 101. Leave these rows out...
+    """
+    import torch
+
+    if not isinstance(vectors_ND, torch.Tensor):
+        raise DataError(f"{what} vectors must be a torch tensor, got {type(vectors_ND).__name__}.")
+    if vectors_ND.dim() != 2 or not vectors_ND.is_floating_point():
+        raise DataError(
+            f"{what} vectors must be a floating-point matrix (rows, dimension), "
+            f"got {vectors_ND.dtype} of shape {tuple(vectors_ND.shape)}."
+        )
+    width = vectors_ND.shape[1]
+    if width == 0 or (dimension is not None and width != dimension):
+        wanted = "at least 1" if dimension is None else str(dimension)
+        raise DataError(
+            f"{what} vectors have dimension {width}, expected {wanted}.",
+            hint="Queries and labels must come from the same encoder.",
+        )
+    vectors_ND = vectors_ND.detach().to(torch.float32).contiguous()
+    _require_finite(vectors_ND, what=what, first_row=first_row)
+    return vectors_ND
+
+
+def _require_finite(vectors_ND: Tensor, *, what: str, first_row: int) -> None:
+    import torch
+
+    # One pass finds all three: NaN, infinity and overflow of the squares all make the comparison false.
+    norms_N = torch.linalg.vector_norm(vectors_ND, dim=1)
+    bad_rows = (~(norms_N <= MAX_NORM)).nonzero().flatten() + first_row
+    if bad_rows.numel() == 0:
+        return
+    named = ", ".join(str(row) for row in bad_rows[:_ROWS_NAMED].tolist())
+    more = f" and {bad_rows.numel() - _ROWS_NAMED} more" if bad_rows.numel() > _ROWS_NAMED else ""
+    raise NonFiniteError(
+        f"{what} vectors hold NaN, infinity or a norm over {MAX_NORM:g} in row {named}{more}.",
+        hint="Leave these rows out or encode them again.",
+    )
+
+
+def validate_k(k: int) -> None:
+    """Refuse a k that is not a whole number of at least 1.
+
+    Raises: ConfigError.
+
+    >>> validate_k(0)
+    Traceback (most recent call last):
+    xmc.errors.ConfigError: k must be a whole number of at least 1, got 0.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ConfigError(f"k must be a whole number of at least 1, got {k!r}.")
+
+
+def validate_similarity(similarity: str) -> None:
+    """Refuse a similarity other than `dot` and `cosine`.
+
+    Raises: ConfigError.
+    """
+    if similarity not in ("dot", "cosine"):
+        raise ConfigError(f"similarity must be 'dot' or 'cosine', got {similarity!r}.")
