@@ -1,0 +1,137 @@
+"""A data set: labels, splits of queries, and the fingerprint that says whether two of them are the same."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from xmc.data.fingerprint import fingerprint_of
+from xmc.data.named import NAMES, named_folder
+from xmc.data.shards import SUFFIXES, find_shards
+from xmc.data.tables import LabelTable, QueryTable, read_labels, read_queries
+from xmc.errors import DataError, did_you_mean
+
+__all__ = ["SPLITS", "Dataset", "LabelTable", "QueryTable", "load_dataset", "split_off_dev"]
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labels and the splits `train`, and where there are such, `dev` and `test`.
+
+    `fingerprint` is a SHA-256 of ids, texts, positives and weights; `notes` say what was left out or merged on loading.
+    """
+
+    name: str
+    labels: LabelTable
+    splits: dict[str, QueryTable]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> QueryTable:
+        """The queries to learn from."""
+        return self.splits["train"]
+
+    @property
+    def dev(self) -> QueryTable | None:
+        """The queries to choose settings by, if there are such."""
+        return self.splits.get("dev")
+
+    @property
+    def test(self) -> QueryTable | None:
+        """The queries to report figures on, if there are such."""
+        return self.splits.get("test")
+
+    def train_counts(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Number of train queries of each label, (L,) int64."""
+        return np.bincount(self.train.positives.label_rows, minlength=len(self.labels)).astype(np.int64)
+
+
+def load_dataset(name_or_folder: str | Path) -> Dataset:
+    """Load a shipped data set by name, or a folder with `labels` and `train` (and `dev`, `test`) tables.
+
+    A table is `<split>.parquet`, `<split>.arrow`, or a folder `<split>/` of such shards. A shipped name wins over a
+    folder of that name in the working directory; write `./tiny` for the folder.
+    Raises: DataError when name or folder are unknown, a table is missing, damaged, or breaks its schema.
+
+    >>> dataset = load_dataset("tiny")
+    >>> len(dataset.labels), len(dataset.train)
+    (60, 400)
+    """
+    name = str(name_or_folder)
+    folder = named_folder(name) if name in NAMES and not isinstance(name_or_folder, Path) else Path(name_or_folder)
+    if not folder.is_dir():
+        raise DataError(
+            f"there is no data set '{name}': shipped are {', '.join(NAMES)}; a folder holds labels.parquet,"
+            " train.parquet and, if wanted, dev.parquet and test.parquet.",
+            hint=did_you_mean(name, NAMES) or "Other formats: xmc import --help",
+        )
+    labels = read_labels(_table_shards(folder, "labels", required=True))
+    splits: dict[str, QueryTable] = {}
+    notes: list[str] = []
+    for split in SPLITS:
+        shards = _table_shards(folder, split, required=split == "train")
+        if shards:
+            splits[split], said = read_queries(shards, labels, split=split)
+            notes.extend(said)
+    for split, queries in splits.items():
+        if not len(queries):
+            raise DataError(
+                f"{folder}: the table '{split}' has no query with text and positives.", hint="; ".join(notes)
+            )
+    return Dataset(folder.resolve().name, labels, splits, fingerprint_of(labels, splits), tuple(notes))
+
+
+def _table_shards(folder: Path, table: str, *, required: bool) -> list[Path]:
+    files = [path for suffix in SUFFIXES if (path := folder / f"{table}{suffix}").is_file()]
+    shards_folder = folder / table
+    if shards_folder.is_dir():
+        files.append(shards_folder)
+    if len(files) > 1:
+        names = " and ".join(path.name for path in files)
+        raise DataError(f"{folder} holds {names}: which is the table '{table}'?", hint="Leave one of them.")
+    if files:
+        return find_shards(files[0])
+    if required:
+        raise DataError(
+            f"{folder} has no {table}.parquet, {table}.arrow or folder {table}/.",
+            hint="Make a data set folder from other formats with: xmc import",
+        )
+    return []
+
+
+def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Dataset:
+    """Move about `fraction` of the train queries to a new dev split; a data set that has one comes back as it is.
+
+    A query goes to dev when the hash of seed and query id says so: neither the other queries nor their order matter.
+    Raises: DataError when a side would be empty; ValueError when `fraction` is not between 0 and 1.
+
+    >>> dataset = split_off_dev(replace(load_dataset("tiny"), splits={"train": load_dataset("tiny").train}))
+    >>> len(dataset.train) + len(dataset.dev)
+    400
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction must lie between 0 and 1, got {fraction}")
+    if dataset.dev is not None:
+        return dataset
+    limit = int(fraction * 2**64)
+    in_dev = np.array([_hash64(f"{seed}:{query_id}") < limit for query_id in dataset.train.ids], dtype=bool)
+    if in_dev.all() or not in_dev.any():
+        raise DataError(
+            f"a dev split of {fraction:g} of {len(in_dev)} train queries leaves one side empty.",
+            hint="Give a dev split of your own, or another fraction.",
+        )
+    train, dev = (dataset.train.take(np.flatnonzero(chosen)) for chosen in (~in_dev, in_dev))
+    splits = {"train": train, "dev": dev, **{name: dataset.splits[name] for name in dataset.splits if name != "train"}}
+    note = f"dev: {len(dev)} of {len(in_dev)} train queries were moved to dev"
+    fingerprint = fingerprint_of(dataset.labels, splits)
+    return replace(dataset, splits=splits, fingerprint=fingerprint, notes=(*dataset.notes, note))
+
+
+def _hash64(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,0 +1,146 @@
+"""The Arrow schemas of xmc's tables, and the check that names file, column, type got and types allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from xmc.errors import DataError
+
+SCHEMA_KEY = b"xmc.schema"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: its name, the type xmc writes, other types it reads, and whether it may be missing."""
+
+    name: str
+    type: pa.DataType
+    allowed: str
+    accepts: Callable[[pa.DataType], bool]
+    optional: bool = False
+
+
+def _is_string(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+
+
+def _is_float(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(type_))
+
+
+def _is_list_of(*tests: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
+    def accepts(type_: pa.DataType) -> bool:
+        is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_)
+        return bool(is_list and any(test(type_.value_type) for test in tests))
+
+    return accepts
+
+
+def _is_embedding(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_list(type_) and type_.value_type in (pa.float32(), pa.float16()))
+
+
+def _strings(name: str, *, large: bool = False) -> Column:
+    type_ = pa.large_string() if large else pa.string()
+    return Column(name, type_, "string or large_string", _is_string)
+
+
+def _floats(name: str, *, optional: bool = False) -> Column:
+    return Column(name, pa.list_(pa.float32()), "list of float32", _is_list_of(_is_float), optional)
+
+
+_POSITIVES = Column(
+    "positives",
+    pa.large_list(pa.int32()),
+    "large_list<int32> of label rows, or list<string> of label ids",
+    _is_list_of(pa.types.is_integer, _is_string),
+)
+_RELEVANCE = Column(
+    "relevance", pa.large_list(pa.float32()), "large_list<float32>", _is_list_of(_is_float), optional=True
+)
+_EMBEDDING = Column("embedding", pa.list_(pa.float32(), 1), "fixed_size_list of float32 or float16", _is_embedding)
+
+TABLES: Mapping[str, tuple[Column, ...]] = {
+    "labels": (
+        _strings("label_id"),
+        _strings("text", large=True),
+        Column("train_count", pa.int64(), "int64", pa.types.is_int64, optional=True),
+    ),
+    "queries": (_strings("query_id"), _strings("text", large=True), _POSITIVES, _RELEVANCE),
+    "embeddings": (_strings("id"), _EMBEDDING),
+    "hits": (
+        _strings("query_id"),
+        Column("label_ids", pa.list_(pa.string()), "list of string", _is_list_of(_is_string)),
+        _floats("scores"),
+        _floats("probabilities", optional=True),
+    ),
+}
+VERSION = 1
+_NOT_NULL = frozenset({"label_id", "query_id", "id"})
+
+
+def schema_of(kind: str, *, without: Iterable[str] = (), dimension: int = 0, dtype: str = "float32") -> pa.Schema:
+    """The schema that xmc writes for a table of `kind`, metadata included; `without` leaves out optional columns.
+
+    `dimension` and `dtype` (float32, float16) are for `embeddings` only.
+
+    >>> schema_of("queries", without=["relevance"]).names
+    ['query_id', 'text', 'positives']
+    >>> schema_of("embeddings", dimension=8).field("embedding").type
+    FixedSizeListType(fixed_size_list<item: float>[8])
+    """
+    left_out = set(without)
+    fields = []
+    for column in TABLES[kind]:
+        if column.name in left_out:
+            continue
+        type_ = column.type
+        if column is _EMBEDDING:
+            type_ = pa.list_(pa.float16() if dtype == "float16" else pa.float32(), dimension)
+        fields.append(pa.field(column.name, type_, nullable=column.name not in _NOT_NULL))
+    return pa.schema(fields, metadata={SCHEMA_KEY: f"{kind}/{VERSION}"})
+
+
+def columns_of(kind: str) -> list[str]:
+    """The column names of a table of `kind`, optional ones included."""
+    return [column.name for column in TABLES[kind]]
+
+
+def check_schema(schema: Any, kind: str, *, source: str) -> None:
+    """Check that a table read from `source` has the columns and types of `kind`; further columns are left alone.
+
+    Raises: DataError naming file, column, type got and types allowed.
+
+    >>> check_schema(pa.schema({"label_id": pa.int64(), "text": pa.string()}), "labels", source="labels.parquet")
+    Traceback (most recent call last):
+    xmc.errors.DataError: labels.parquet: column 'label_id' has type int64, allowed: string or large_string.
+    """
+    _check_metadata(schema, kind, source)
+    for column in TABLES[kind]:
+        positions = schema.get_all_field_indices(column.name)
+        if not positions and column.optional:
+            continue
+        if len(positions) != 1:
+            found = f"{len(positions)} columns" if positions else "no column"
+            raise DataError(
+                f"{source}: {found} named '{column.name}' (it has: {', '.join(schema.names) or 'none'}); a table of"
+                f" {kind} needs one, of type {column.allowed}."
+            )
+        got = schema.field(positions[0]).type
+        if not column.accepts(got):
+            raise DataError(f"{source}: column '{column.name}' has type {got}, allowed: {column.allowed}.")
+
+
+def _check_metadata(schema: Any, kind: str, source: str) -> None:
+    written = (schema.metadata or {}).get(SCHEMA_KEY, b"").decode("utf-8", "replace")
+    if written and written != f"{kind}/{VERSION}":
+        raise DataError(
+            f"{source}: its metadata says it is a table '{written}', expected '{kind}/{VERSION}'.",
+            hint="Is it the right file, and was it written by a later xmc?",
+        )

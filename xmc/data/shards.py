@@ -1,0 +1,136 @@
+"""Arrow tables on disk: find the shards of a table, read them with every check that Arrow has, write them atomically.
+
+Parquet is written with page checksums, and both formats with a SHA-256 per column, because page checksums do not cover
+the footer; a file that xmc wrote is therefore read back as it was, or refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+
+from xmc.data.column_hash import column_sha256
+from xmc.data.schemas import check_schema, columns_of
+from xmc.errors import DataError
+from xmc.store import atomic_writer
+
+SUFFIXES = (".parquet", ".arrow")
+CONTENT_KEY = b"xmc.sha256"
+
+
+def natural_key(name: str) -> list[tuple[int, int | str]]:
+    """A sort key under which `part-10` comes after `part-9`.
+
+    >>> sorted(["q/part-10.arrow", "q/part-9.arrow"], key=natural_key)
+    ['q/part-9.arrow', 'q/part-10.arrow']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part)) if position % 2 else (1, part) for position, part in enumerate(parts)]
+
+
+def find_shards(pattern: str | Path) -> list[Path]:
+    """The table files that a file name, a folder, or a pattern with `*`, `?`, `[` stands for, in natural order.
+
+    Raises: DataError when there is none, or when a file is neither `.parquet` nor `.arrow`.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        found = [child for child in path.iterdir() if child.suffix in SUFFIXES and not child.name.startswith(".")]
+    elif path.exists():
+        found = [path]
+    else:
+        wild = next((number for number, part in enumerate(path.parts) if set(part) & set("*?[")), len(path.parts))
+        found = list(Path(*path.parts[:wild]).glob(str(Path(*path.parts[wild:])))) if wild < len(path.parts) else []
+    if not found:
+        raise DataError(f"there is no table {pattern}.", hint="Give a .parquet or .arrow file, a folder or a pattern.")
+    for file in found:
+        if file.suffix not in SUFFIXES:
+            raise DataError(f"{file}: a table ends in {' or '.join(SUFFIXES)}.", hint="Convert it with: xmc import")
+    return sorted(found, key=lambda file: natural_key(str(file)))
+
+
+def read_table(path: Path, *, kind: str | None = None, memory_map: bool = False) -> Any:
+    """Read one shard and verify it: page checksums, column hashes, Arrow's full validation, and the schema of `kind`.
+
+    With `kind` only that table's columns are read. `memory_map` spares a copy of an `.arrow` file; use it for files
+    that nobody rewrites in place.
+    Raises: DataError naming the file when it is missing, truncated, damaged or of another schema.
+    """
+    try:
+        table = _read(path, kind, memory_map)
+        table.validate(full=True)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}.") from None
+    except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, OverflowError) as error:
+        raise _damaged(path, str(error).strip().partition("\n")[0][:200]) from error
+    _verify_content(path, table, columns_of(kind) if kind else None)
+    return table
+
+
+def _read(path: Path, kind: str | None, memory_map: bool) -> Any:
+    if path.suffix == ".arrow":
+        with (pa.memory_map if memory_map else pa.OSFile)(str(path), "r") as file:
+            table = pa.ipc.open_file(file).read_all()
+        if kind is None:
+            return table
+        check_schema(table.schema, kind, source=str(path))
+        return table.select([name for name in table.column_names if name in columns_of(kind)])
+    with path.open("rb") as file:
+        parquet = pa.parquet.ParquetFile(file, page_checksum_verification=True)
+        if kind is None:
+            return parquet.read()
+        check_schema(parquet.schema_arrow, kind, source=str(path))
+        return parquet.read(columns=[name for name in parquet.schema_arrow.names if name in columns_of(kind)])
+
+
+def write_table(path: Path, table: Any, *, compression_level: int = 3, **parquet_options: Any) -> None:
+    """Write `table` to `path` atomically, Parquet or Arrow IPC by its suffix.
+
+    Raises: OSError (disk full, permission) naming the path; DataError when the suffix is another.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{path}: a table ends in {' or '.join(SUFFIXES)}.")
+    hashes = json.dumps({name: column_sha256(table.column(name)) for name in table.column_names})
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), CONTENT_KEY: hashes})
+    with atomic_writer(path) as file:
+        if path.suffix == ".arrow":
+            with pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+            return
+        options: dict[str, Any] = {"compression": "zstd", "compression_level": compression_level, **parquet_options}
+        pa.parquet.write_table(table, file, write_page_checksum=True, **options)
+
+
+def _verify_content(path: Path, table: Any, columns: list[str] | None) -> None:
+    written = (table.schema.metadata or {}).get(CONTENT_KEY)
+    if written is None:
+        return
+    try:
+        wanted = {str(name): str(digest) for name, digest in json.loads(written).items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise _damaged(path, "its list of column hashes cannot be read") from error
+    if columns is not None:
+        wanted = {name: digest for name, digest in wanted.items() if name in columns}
+    if set(wanted) != set(table.column_names):
+        raise _damaged(path, f"it has columns {table.column_names}, {sorted(wanted)} were written")
+    for name, digest in wanted.items():
+        if column_sha256(table.column(name)) != digest:
+            raise _damaged(path, f"the SHA-256 of column '{name}' is not the one recorded")
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"{path} cannot be read: {reason}.", hint="Is it complete? Restore it from a copy or make it again."
+    )
+
+
+def concatenate(tables: Iterable[Any]) -> Any:
+    """One table of several shards without a copy; string and list columns may differ in offset width between shards."""
+    return pa.concat_tables(tables, promote_options="permissive")

@@ -1,0 +1,161 @@
+"""The label table and the query table as the rest of xmc holds them, read from checked Arrow tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from xmc.data.positives import positives_from_arrow, positives_to_arrow
+from xmc.data.schemas import schema_of
+from xmc.data.shards import concatenate, read_table
+from xmc.errors import DataError
+from xmc.values import Positives
+
+MAX_TEXT_BYTES = 1_000_000
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The L labels: label row i has `ids[i]` and `texts[i]`; ids are unique, texts are not blank."""
+
+    ids: list[str]
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class QueryTable:
+    """The Q queries of a split, each with a text and at least one positive; ids are unique within the split."""
+
+    ids: list[str]
+    texts: list[str]
+    positives: Positives
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: np.ndarray[Any, Any]) -> QueryTable:
+        """The given queries, in the given order."""
+        return QueryTable(
+            [self.ids[row] for row in rows], [self.texts[row] for row in rows], self.positives.take(np.asarray(rows))
+        )
+
+
+def read_labels(shards: Sequence[Path]) -> LabelTable:
+    """Read the shards of a label table.
+
+    Raises: DataError for a damaged file, a wrong column, a null, empty or repeated id, and a label without text.
+    """
+    table = concatenate([read_table(path, kind="labels") for path in shards])
+    source = _source(shards)
+    ids = _strings(table.column("label_id"))
+    _check_ids(ids, "label_id", source)
+    texts = _strings(table.column("text"))
+    blank = np.flatnonzero(_is_blank(texts))
+    if len(blank):
+        raise DataError(
+            f"{source}: {len(blank)} labels have no text: {_rows(blank, ids)}.",
+            hint="Every label is encoded from its text; give it one or leave the label out.",
+        )
+    _check_length(texts, ids, source)
+    if not len(ids):
+        raise DataError(f"{source}: the table has no labels.")
+    return LabelTable(ids.to_pylist(), texts.to_pylist())
+
+
+def read_queries(shards: Sequence[Path], labels: LabelTable, *, split: str) -> tuple[QueryTable, tuple[str, ...]]:
+    """Read the shards of a query table; queries without text or without positives are left out, and a note says so.
+
+    Raises: DataError for a damaged file, a wrong column, a null, empty or repeated id, and wrong positives.
+    """
+    table = concatenate([read_table(path, kind="queries") for path in shards])
+    source = _source(shards)
+    ids, texts = _strings(table.column("query_id")), _strings(table.column("text"))
+    _check_ids(ids, "query_id", source)
+    _check_length(texts, ids, source)
+    query_ids = ids.to_pylist()
+    relevance = table.column("relevance") if "relevance" in table.column_names else None
+    label_ids = pa.array(labels.ids, pa.large_string())
+    positives, merged = positives_from_arrow(
+        table.column("positives"), relevance, label_ids=label_ids, query_ids=query_ids, source=source
+    )
+    blank, lonely = _is_blank(texts), positives.counts() == 0
+    kept = np.flatnonzero(~(blank | lonely))
+    queries = QueryTable(query_ids, texts.fill_null("").to_pylist(), positives)
+    notes = _notes(
+        split, total=len(queries), blank=int(blank.sum()), lonely=int((lonely & ~blank).sum()), merged=merged
+    )
+    return (queries if len(kept) == len(queries) else queries.take(kept)), notes
+
+
+def label_table_to_arrow(labels: LabelTable) -> Any:
+    """The label table as Arrow, ready for `write_table`."""
+    schema = schema_of("labels", without=["train_count"])
+    return pa.table({"label_id": labels.ids, "text": labels.texts}, schema=schema)
+
+
+def query_table_to_arrow(queries: QueryTable) -> Any:
+    """The query table as Arrow, ready for `write_table`; the column `relevance` is there when some weight is not 1."""
+    positives, relevance = positives_to_arrow(queries.positives)
+    columns = {"query_id": queries.ids, "text": queries.texts, "positives": positives}
+    if relevance is None:
+        return pa.table(columns, schema=schema_of("queries", without=["relevance"]))
+    return pa.table({**columns, "relevance": relevance}, schema=schema_of("queries"))
+
+
+def _source(shards: Sequence[Path]) -> str:
+    return str(shards[0]) if len(shards) == 1 else f"{shards[0].parent} ({len(shards)} shards)"
+
+
+def _strings(column: Any) -> Any:
+    """One large_string array of a column of any string type."""
+    return column.cast(pa.large_string()).combine_chunks()
+
+
+def _is_blank(texts: Any) -> np.ndarray[Any, Any]:
+    trimmed = pc.utf8_trim_whitespace(texts.fill_null(""))
+    return np.asarray(pc.equal(trimmed, ""), dtype=bool)
+
+
+def _check_ids(ids: Any, column: str, source: str) -> None:
+    missing = np.flatnonzero(np.asarray(pc.equal(ids.fill_null(""), "")))
+    if len(missing):
+        raise DataError(f"{source}: column '{column}' is null or empty in {len(missing)} rows: {_rows(missing)}.")
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    counts = pc.value_counts(ids)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    shown = ", ".join(f"'{row['values']}' ({row['counts']} times)" for row in repeated[:SHOWN].to_pylist())
+    more = f" and {len(repeated) - SHOWN} more" if len(repeated) > SHOWN else ""
+    raise DataError(f"{source}: column '{column}' must be unique, {len(repeated)} ids are repeated: {shown}{more}.")
+
+
+def _check_length(texts: Any, ids: Any, source: str) -> None:
+    long = np.flatnonzero(np.asarray(pc.greater(pc.binary_length(texts).fill_null(0), MAX_TEXT_BYTES)))
+    if len(long):
+        raise DataError(
+            f"{source}: {len(long)} texts are longer than {MAX_TEXT_BYTES:,} bytes: {_rows(long, ids)}.",
+            hint="Cut them, or split them into passages.",
+        )
+
+
+def _rows(rows: np.ndarray[Any, Any], ids: Any = None) -> str:
+    shown = [f"row {row}" if ids is None else f"row {row} ('{ids[int(row)].as_py()}')" for row in rows[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+
+
+def _notes(split: str, *, total: int, blank: int, lonely: int, merged: int) -> tuple[str, ...]:
+    facts = {"without text": blank, "without positives": lonely}
+    notes = [f"{split}: {n} of {total} queries are {what} and are left out" for what, n in facts.items() if n]
+    if merged:
+        notes.append(f"{split}: {merged} positives stand twice in the same query and are merged")
+    return tuple(notes)
