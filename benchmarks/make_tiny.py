@@ -32,16 +32,16 @@ GROUPS = {
     "weather": "blizzard drizzle fog hail thunder whirlwind",
 }
 ADJECTIVES = """
-    crimson hollow gentle rusty ancient bitter clumsy dusty eager faint golden humble icy jolly keen lively muddy narrow
-    odd pale quiet rapid silent tender upset vivid weary young zesty broad calm damp elastic fierce grim hasty idle
-    joint kind lazy mild noble oval plain quick rough shiny tall urban vast warm yellow brave cheap dense empty flat
-    grand heavy inner
-""".split()
+    crimson hollow gentle rusty ancient bitter clumsy dusty eager faint golden humble icy jolly keen lively muddy
+    narrow odd pale quiet rapid silent tender upset vivid weary young zesty broad calm damp elastic fierce grim
+    hasty idle joint kind lazy mild noble oval plain quick rough shiny tall urban vast warm yellow brave cheap dense
+    empty flat grand heavy inner
+"""
 NOISE = """
-    about again almost because before between could during every further having however itself maybe never often other
-    perhaps quite rather really several should since something their these though through towards under until usually
-    very whether while without would yesterday
-""".split()
+    about again almost because before between could during every further having however itself maybe never often
+    other perhaps quite rather really several should since something their these though through towards under until
+    usually very whether while without would yesterday
+"""
 
 
 def draw(*name):
@@ -51,7 +51,7 @@ def draw(*name):
 
 def make_labels():
     groups = [(noun, group) for group, nouns in GROUPS.items() for noun in nouns.split()]
-    texts = [f"{adjective} {noun} {group}" for adjective, (noun, group) in zip(ADJECTIVES, groups, strict=True)]
+    texts = [f"{adjective} {noun} {group}" for adjective, (noun, group) in zip(ADJECTIVES.split(), groups, strict=True)]
     order = sorted(range(len(texts)), key=lambda row: draw("label order", row))
     return LabelTable([f"L{row:02d}" for row in range(len(texts))], [texts[row] for row in order])
 
@@ -66,11 +66,12 @@ def draw_labels(query_id, cumulative):
 
 
 def make_text(query_id, label_rows, labels):
+    noise = NOISE.split()
     words = []
     for row in label_rows:
         adjective, noun, group = labels.texts[row].split()
         words += [adjective, noun] + [group] * (draw(query_id, "group word", row) < 0.5)
-    words += [NOISE[int(len(NOISE) * draw(query_id, "noise", n))] for n in range(2 + int(3 * draw(query_id, "noises")))]
+    words += [noise[int(len(noise) * draw(query_id, "noise", n))] for n in range(2 + int(3 * draw(query_id, "noises")))]
     return " ".join(sorted(words, key=lambda word: draw(query_id, "order", word)))
 
 
