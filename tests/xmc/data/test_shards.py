@@ -1,0 +1,140 @@
+"""Invariants: what is written is read back, or the file is refused by name; damage never changes data in silence."""
+
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from xmc.data.schemas import schema_of
+from xmc.data.shards import concatenate, find_shards, read_table, write_table
+from xmc.errors import DataError
+
+MUTATIONS = 400
+
+
+def queries(rows=40):
+    draw = random.Random(3)
+    columns = {
+        "query_id": [f"q{row}" for row in range(rows)],
+        "text": [f"words {draw.random()} ünïcode" if row % 7 else None for row in range(rows)],
+        "positives": [[draw.randrange(99) for _ in range(row % 4)] for row in range(rows)],
+    }
+    columns["relevance"] = [[draw.random() for _ in entry] for entry in columns["positives"]]
+    return pa.table(columns, schema=schema_of("queries"))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize("memory_map", [False, True])
+def test_round_trip(tmp_path, suffix, memory_map):
+    path = tmp_path / f"q{suffix}"
+    write_table(path, queries())
+    table = read_table(path, kind="queries", memory_map=memory_map)
+    assert table.to_pylist() == queries().to_pylist()
+    assert table.column("positives").type.value_type == pa.int32()
+    assert table.column("relevance").type.value_type == pa.float32()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_same_table_gives_same_bytes(tmp_path, suffix):
+    for name in "ab":
+        write_table(tmp_path / f"{name}{suffix}", queries())
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_every_byte_flip_is_refused_or_harmless(tmp_path, suffix):
+    path = tmp_path / f"q{suffix}"
+    write_table(path, queries())
+    original, truth, draw = path.read_bytes(), queries().to_pylist(), random.Random(11)
+    refused = 0
+    for _ in range(MUTATIONS):
+        damaged = bytearray(original)
+        damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            assert read_table(path, kind="queries").to_pylist() == truth
+        except DataError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > MUTATIONS / 2
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_every_truncation_is_refused(tmp_path, suffix):
+    path = tmp_path / f"q{suffix}"
+    write_table(path, queries())
+    original = path.read_bytes()
+    for length in [0, 1, 4, len(original) // 3, len(original) // 2, len(original) - 8, len(original) - 1]:
+        path.write_bytes(original[:length])
+        with pytest.raises(DataError, match=r"q\.\w+ cannot be read"):
+            read_table(path, kind="queries")
+
+
+def test_a_table_swapped_under_the_recorded_hashes_is_refused(tmp_path):
+    write_table(tmp_path / "q.parquet", queries())
+    metadata = pq.read_schema(tmp_path / "q.parquet").metadata
+    other = queries().slice(1).replace_schema_metadata(metadata)
+    pq.write_table(other, tmp_path / "q.parquet")
+    with pytest.raises(DataError, match="the SHA-256 of column 'query_id' is not the one recorded"):
+        read_table(tmp_path / "q.parquet", kind="queries")
+    pq.write_table(queries().drop_columns("relevance").replace_schema_metadata(metadata), tmp_path / "q.parquet")
+    with pytest.raises(DataError, match=r"columns .* were written"):
+        read_table(tmp_path / "q.parquet", kind="queries")
+
+
+def test_file_written_by_others_is_read_without_its_further_columns(tmp_path):
+    pq.write_table(pa.table({"label_id": ["a"], "text": ["b"], "parent": ["c"]}), tmp_path / "l.parquet")
+    assert read_table(tmp_path / "l.parquet", kind="labels").to_pylist() == [{"label_id": "a", "text": "b"}]
+    assert read_table(tmp_path / "l.parquet").column_names == ["label_id", "text", "parent"]
+
+
+def bad_utf8():
+    offsets = pa.py_buffer(b"\0\0\0\0\3\0\0\0")
+    return pa.StringArray.from_buffers(1, offsets, pa.py_buffer(b"\xed\xa0\x80"))  # a lone surrogate, encoded
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_lone_surrogate_is_refused(tmp_path, suffix):
+    path = tmp_path / f"l{suffix}"
+    table = pa.table({"label_id": pa.array(["a"]), "text": bad_utf8()})
+    if suffix == ".parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    with pytest.raises(DataError, match=r"l\.\w+ cannot be read: .*UTF8"):
+        read_table(path, kind="labels")
+
+
+def test_missing_file_and_wrong_suffix(tmp_path):
+    with pytest.raises(DataError, match=r"there is no file .*x\.parquet"):
+        read_table(tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.csv: a table ends in \.parquet or \.arrow"):
+        write_table(tmp_path / "x.csv", queries())
+
+
+def test_find_shards(tmp_path):
+    for name in ("part-10.parquet", "part-9.parquet", "part-1.arrow", ".tmp-1-part-2.parquet", "notes.txt"):
+        (tmp_path / name).touch()
+    wanted = ["part-1.arrow", "part-9.parquet", "part-10.parquet"]
+    assert [path.name for path in find_shards(tmp_path)] == wanted
+    assert [path.name for path in find_shards(tmp_path / "part-*")] == wanted
+    assert [path.name for path in find_shards(str(tmp_path / "part-9*"))] == ["part-9.parquet"]
+    with pytest.raises(DataError, match="there is no table"):
+        find_shards(tmp_path / "other-*.parquet")
+    with pytest.raises(DataError, match=r"notes\.txt: a table ends in"):
+        find_shards(tmp_path / "notes.txt")
+
+
+def test_find_shards_in_a_folder_with_brackets(tmp_path):
+    (tmp_path / "a[1]").mkdir()
+    (tmp_path / "a[1]" / "q.parquet").touch()
+    assert find_shards(tmp_path / "a[1]" / "q.parquet") == [tmp_path / "a[1]" / "q.parquet"]
+
+
+def test_concatenate_shards_of_different_widths():
+    one = pa.table({"text": pa.array(["a"], pa.string())})
+    other = pa.table({"text": pa.array(["b"], pa.large_string())})
+    assert concatenate([one, other]).column("text").to_pylist() == ["a", "b"]
