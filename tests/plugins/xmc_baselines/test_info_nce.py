@@ -1,0 +1,51 @@
+"""Invariants: the contract; torch's log-softmax; the two numbers that show what several positives do to it."""
+
+import math
+
+import pytest
+import torch
+
+from xmc.api import LossInputs
+from xmc.testing import check_loss
+from xmc_baselines.info_nce import InfoNce
+
+
+def evaluate(loss, scores, relevance):
+    leaf_QC = torch.as_tensor(scores, dtype=torch.float64).clone().requires_grad_()
+    loss_Q = loss(LossInputs.from_dense(leaf_QC, torch.as_tensor(relevance, dtype=torch.float64)))
+    (gradient_QC,) = torch.autograd.grad(loss_Q.sum(), leaf_QC)
+    return loss_Q.detach(), gradient_QC
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.05, 20.0])
+def test_keeps_the_contract(temperature):
+    check_loss(InfoNce(temperature=temperature))
+
+
+def test_equals_the_dense_form_in_value_and_gradient():
+    torch.manual_seed(0)
+    scores_QC = torch.randn(6, 30, dtype=torch.float64) * 2
+    relevance_QC = (torch.rand(6, 30) < 0.2).double() * torch.rand(6, 30).add(0.5)
+    relevance_QC[:, -1] = 1.0
+    value_Q, gradient_QC = evaluate(InfoNce(temperature=0.3), scores_QC, relevance_QC)
+    leaf_QC = scores_QC.clone().requires_grad_()
+    truth_Q = -((leaf_QC / 0.3).log_softmax(dim=1) * relevance_QC).sum(dim=1) / relevance_QC.sum(dim=1)
+    torch.testing.assert_close(value_Q, truth_Q.detach())
+    torch.testing.assert_close(gradient_QC, *torch.autograd.grad(truth_Q.sum(), leaf_QC))
+    assert gradient_QC.sum(dim=1).abs().max() < 1e-12
+
+
+def test_an_easy_positive_is_pushed_down():
+    _, gradient_QC = evaluate(InfoNce(), [[8.0, 0, 0, -2, -2]], [[1.0, 1, 1, 0, 0]])
+    assert gradient_QC[0, 0].item() == pytest.approx(0.6659, abs=5e-5)
+
+
+def test_perfect_separation_of_three_positives_gives_log_3():
+    value_Q, _ = evaluate(InfoNce(), [[50.0, 50, 50, -50, -50]], [[1.0, 1, 1, 0, 0]])
+    assert value_Q.item() == pytest.approx(math.log(3))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_a_senseless_temperature_is_refused(temperature):
+    with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
+        InfoNce(temperature=temperature)

@@ -1,0 +1,191 @@
+"""The kit is tried on losses that break one promise each: it must name that promise."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from xmc.api import LossInputs
+from xmc.testing import ConformanceError, check_loss
+
+
+def soft(inputs):
+    """A sound loss: logistic loss of (mean positive score − mean negative score)."""
+    scores_QC, positive_QC = inputs.scores_QC, (inputs.relevance_QC > 0)
+    negative_QC = ~positive_QC
+    positive_Q = (scores_QC * positive_QC).sum(1) / positive_QC.sum(1).clamp(min=1)
+    negative_Q = (scores_QC * negative_QC).sum(1) / negative_QC.sum(1).clamp(min=1)
+    return -torch.nn.functional.logsigmoid(positive_Q - negative_Q) * positive_QC.any(dim=1)
+
+
+@dataclass(frozen=True)
+class Sound:
+    slope: float = 1.0
+
+    def __call__(self, inputs: LossInputs):
+        return self.slope * soft(inputs)
+
+
+class OneNumber(Sound):
+    def __call__(self, inputs):
+        return soft(inputs).mean()
+
+
+class Infinite(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) / 0.0
+
+
+class WritesIntoScores(Sound):
+    def __call__(self, inputs):
+        value_Q = soft(LossInputs.from_dense(inputs.scores_QC.clone(), inputs.relevance_QC))
+        inputs.scores_QC.data[inputs.relevance_QC > 0] = -100.0
+        return value_Q
+
+
+class WritesIntoRelevance(Sound):
+    def __call__(self, inputs):
+        value_Q = soft(inputs)
+        inputs.relevance_QC[0, 0] += 1
+        return value_Q
+
+
+class AsksForPositives(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) + 1
+
+
+class NoNegativesNan(Sound):
+    def __call__(self, inputs):
+        negatives_Q = (inputs.relevance_QC == 0).sum(dim=1)
+        return soft(inputs) * negatives_Q / negatives_Q
+
+
+class KnowsColumns(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) * (1 + inputs.relevance_QC[:, 0])
+
+
+class MixesQueries(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) * soft(inputs).mean()
+
+
+class UpsideDown(Sound):
+    def __call__(self, inputs):
+        return soft(LossInputs.from_dense(-inputs.scores_QC, inputs.relevance_QC))
+
+
+class Overflows(Sound):
+    def __call__(self, inputs):
+        return soft(inputs).exp()
+
+
+class Coarse(Sound):
+    def __call__(self, inputs):
+        if inputs.scores_QC.dtype == torch.bfloat16:
+            return soft(LossInputs.from_dense((inputs.scores_QC / 4).round() * 4, inputs.relevance_QC))
+        return soft(inputs)
+
+
+class WrongGradient(Sound):
+    def __call__(self, inputs):
+        value_Q = soft(inputs)
+        return value_Q + 0.01 * (value_Q - value_Q.detach())
+
+
+class ChangesAnOption(Sound):
+    def __post_init__(self):
+        object.__setattr__(self, "slope", self.slope / 2)
+
+
+@dataclass(frozen=True)
+class NoTomlOption(Sound):
+    offset: complex = 0j
+
+
+@dataclass
+class Thawed:
+    def __call__(self, inputs):
+        return soft(inputs)
+
+
+class Undescribed:
+    def __call__(self, inputs):
+        return soft(inputs)
+
+
+class ClaimsScale(Sound):
+    claims: ClassVar = {"shift_invariant", "scale_invariant"}
+
+
+class ClaimsShift(Sound):
+    claims: ClassVar = {"shift_invariant"}
+
+    def __call__(self, inputs):
+        return soft(LossInputs.from_dense(inputs.scores_QC.square() / 10, inputs.relevance_QC)) * 0 + (
+            (inputs.scores_QC.sigmoid() * (inputs.relevance_QC == 0)).sum(1) * (inputs.relevance_QC > 0).any(1)
+        )
+
+
+class ClaimsNoCompetition(Sound):
+    claims: ClassVar = {"positives_do_not_compete"}
+
+    def __call__(self, inputs):
+        relevance_QC = inputs.relevance_QC
+        value_QC = -inputs.scores_QC.log_softmax(dim=1) * relevance_QC
+        return value_QC.sum(1) / relevance_QC.sum(1).clamp(min=1e-9)
+
+
+class ClaimsNonsense(Sound):
+    claims: ClassVar = {"shift_invarient"}
+
+
+def test_a_sound_loss_passes():
+    check_loss(Sound())
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (OneNumber(), "one value per query"),
+        (Infinite(), "values are finite"),
+        (WritesIntoScores(), "scores_QC is not written into"),
+        (WritesIntoRelevance(), "relevance_QC is not written into"),
+        (AsksForPositives(), "queries without positives give 0"),
+        (NoNegativesNan(), "finite without negatives"),
+        (KnowsColumns(), "the order of the labels does not matter"),
+        (MixesQueries(), "pool='row': queries do not influence each other"),
+        (UpsideDown(), r"raising the only positive's score to -.* must not raise the loss; before="),
+        (Overflows(), "queries without positives give 0"),
+        (Coarse(), "bfloat16 is near float64"),
+        (WrongGradient(), "the gradient at query 0, label 0 is the slope; gradient="),
+        (ChangesAnOption(), "its options survive TOML; read_back=ChangesAnOption"),
+        (NoTomlOption(), "its options survive TOML; error="),
+        (Thawed(), "a loss is a frozen dataclass"),
+        (Undescribed(), "a loss is a dataclass"),
+        (ClaimsScale(), "claims scale_invariant"),
+        (ClaimsShift(), "claims shift_invariant"),
+        (ClaimsNoCompetition(), "claims positives_do_not_compete, so none is pushed down; gradient="),
+        (ClaimsNonsense(), r"unknown claim 'shift_invarient'.*Did you mean 'shift_invariant'\?"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_each_broken_promise_is_named(loss, message):
+    with pytest.raises(ConformanceError, match=message):
+        check_loss(loss)
+
+
+def test_a_batch_loss_may_mix_queries():
+    check_loss(MixesQueries(), pool="batch")
+
+
+def test_scores_of_ten_thousand_that_overflow_are_found():
+    class Exponential(Sound):
+        def __call__(self, inputs):
+            value_Q = soft(inputs)
+            return torch.expm1(value_Q)
+
+    with pytest.raises(ConformanceError, match="finite at scores of ±10,000"):
+        check_loss(Exponential())

@@ -1,0 +1,204 @@
+"""What every loss of xmc must keep to; a plugin's whole test may be `check_loss(MyLoss())`."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import tomllib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+
+from xmc.api import Loss, LossInputs
+from xmc.config import build_options, write_toml
+from xmc.errors import ConfigError, did_you_mean
+from xmc.testing.conformance import ConformanceError, expect
+from xmc.testing.loss_cases import LABELS, QUERIES, differ, example_relevance, example_scores, value, value_and_gradient
+
+
+def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
+    """Check the contract of a loss: values, gradients, corner cases, precision, configuration and what it claims.
+
+    `pool` is that of its LossSpec: the queries of a "row" loss must not influence each other. What a class claims
+    beyond the contract stands in its attribute `claims`, a set of "shift_invariant" (adding a number to a query's
+    scores changes nothing), "scale_invariant" (nor does multiplying them), "positives_do_not_compete" (the gradient on
+    a positive is never above 0).
+
+    Raises: ConformanceError naming the loss, the promise and the numbers.
+
+    >>> from xmc_dexml.decoupled_softmax import DecoupledSoftmax
+    >>> check_loss(DecoupledSoftmax())
+    """
+    for check in CHECKS:
+        check(loss)
+    if pool == "row":
+        _queries_are_independent(loss)
+    for claim in sorted(getattr(loss, "claims", frozenset())):
+        if claim not in CLAIMS:
+            raise ConformanceError(
+                f"{loss}: unknown claim {claim!r}, known are {sorted(CLAIMS)}. {did_you_mean(claim, CLAIMS)}"
+            )
+        CLAIMS[claim](loss)
+
+
+def _one_finite_value_per_query(loss: Loss) -> None:
+    for dtype in (torch.float32, torch.float64):
+        value_Q, gradient_QC = value_and_gradient(loss, example_scores().to(dtype), example_relevance())
+        expect(value_Q.shape == (QUERIES,), loss, f"one value per query, ({QUERIES},)", shape=tuple(value_Q.shape))
+        expect(value_Q.isfinite().all(), loss, "values are finite", value=value_Q)
+        expect(gradient_QC.isfinite().all(), loss, "gradients are finite", gradient=gradient_QC)
+
+
+def _inputs_stay_as_they_are(loss: Loss) -> None:
+    leaf_QC = example_scores().requires_grad_()
+    inputs = LossInputs.from_dense(leaf_QC, example_relevance())
+    names = ("scores_QC", "positive_rows_P", "positive_columns_P", "positive_weights_P", "relevance_QC")
+    before = {name: getattr(inputs, name).detach().clone() for name in names}
+    loss(inputs).sum().backward()
+    for name, old in before.items():
+        expect(torch.equal(getattr(inputs, name), old), loss, f"{name} is not written into", before=old)
+
+
+def _no_positives_teach_nothing(loss: Loss) -> None:
+    none_QC, some_QC = torch.zeros(QUERIES, LABELS), example_relevance()
+    some_QC[2] = 0
+    value_Q, gradient_QC = value_and_gradient(loss, example_scores(), none_QC)
+    zero = (value_Q == 0).all() and (gradient_QC == 0).all()
+    expect(zero, loss, "queries without positives give 0 and gradient 0", value=value_Q, gradient=gradient_QC)
+    value_Q, gradient_QC = value_and_gradient(loss, example_scores(), some_QC)
+    fine = value_Q[2] == 0 and gradient_QC.isfinite().all()
+    expect(fine, loss, "one query without positives among others gives 0", value=value_Q, gradient=gradient_QC)
+
+
+def _no_negatives_are_finite(loss: Loss) -> None:
+    all_QC, some_QC = torch.ones(QUERIES, LABELS), example_relevance()
+    some_QC[2] = 1
+    for relevance_QC in (all_QC, some_QC):
+        value_Q, gradient_QC = value_and_gradient(loss, example_scores(), relevance_QC)
+        finite = value_Q.isfinite().all() and gradient_QC.isfinite().all()
+        expect(finite, loss, "finite without negatives", value=value_Q, gradient=gradient_QC)
+
+
+def _label_order_does_not_matter(loss: Loss) -> None:
+    order = torch.randperm(LABELS, generator=torch.Generator().manual_seed(3))
+    value_Q, gradient_QC = value_and_gradient(loss, example_scores(), example_relevance())
+    other_Q, other_QC = value_and_gradient(loss, example_scores()[:, order], example_relevance()[:, order])
+    same = not (differ(value_Q, other_Q, 1e-9) or differ(gradient_QC[:, order], other_QC, 1e-9))
+    expect(same, loss, "the order of the labels does not matter", value=value_Q, reordered=other_Q)
+
+
+def _queries_are_independent(loss: Loss) -> None:
+    value_Q, gradient_QC = value_and_gradient(loss, example_scores(), example_relevance())
+    for rows in (slice(0, 1), slice(1, 4), slice(4, QUERIES)):
+        part, part_gradient = value_and_gradient(loss, example_scores()[rows], example_relevance()[rows])
+        same = not (differ(part, value_Q[rows], 1e-9) or differ(part_gradient, gradient_QC[rows], 1e-9))
+        expect(same, loss, "pool='row': queries do not influence each other", whole=value_Q[rows], alone=part)
+
+
+def _raising_the_only_positive_never_hurts(loss: Loss) -> None:
+    relevance_QC = example_relevance(positives=1)
+    last_Q = None
+    for score in torch.linspace(-30, 30, 121, dtype=torch.float64):
+        scores_QC = example_scores().masked_fill(relevance_QC > 0, score.item())
+        value_Q = value(loss, scores_QC, relevance_QC)
+        if last_Q is not None:
+            promise = f"raising the only positive's score to {score:.1f} must not raise the loss"
+            expect((value_Q <= last_Q + 1e-9).all(), loss, promise, before=last_Q, after=value_Q)
+        last_Q = value_Q
+
+
+def _extreme_scores_are_finite(loss: Loss) -> None:
+    for dtype in (torch.float32, torch.float64):
+        for factor, shift in ((0, 0), (1, -1e4), (1, 1e4), (1e4, 0)):
+            scores_QC = (factor * example_scores()).clamp(-1e4, 1e4) + shift
+            value_Q, gradient_QC = value_and_gradient(loss, scores_QC.to(dtype), example_relevance())
+            finite = value_Q.isfinite().all() and gradient_QC.isfinite().all()
+            expect(finite, loss, f"finite at scores of ±10,000 ({dtype})", value=value_Q, gradient=gradient_QC)
+
+
+def _half_precision_errs_like_its_inputs(loss: Loss) -> None:
+    """The error against float64 is bounded by what rounding the scores alone may do, a few times over."""
+    true_Q, gradient_QC = value_and_gradient(loss, example_scores(), example_relevance())
+    rounding_Q = (gradient_QC * example_scores()).abs().sum(dim=1) + true_Q.abs() + 1
+    for dtype in (torch.bfloat16, torch.float16):
+        value_Q, _ = value_and_gradient(loss, example_scores().to(dtype), example_relevance())
+        bound_Q = 4 * torch.finfo(dtype).eps * rounding_Q
+        near = ((value_Q.double() - true_Q).abs() <= bound_Q).all()
+        expect(near, loss, f"{dtype} is near float64", value=value_Q, true=true_Q, bound=bound_Q)
+
+
+def _gradient_is_the_slope(loss: Loss) -> None:
+    step = 1e-5
+    scores_QC, relevance_QC = example_scores(), example_relevance()
+    _, gradient_QC = value_and_gradient(loss, scores_QC, relevance_QC)
+    for row, column in torch.cartesian_prod(torch.arange(QUERIES), torch.arange(LABELS)).tolist():
+        nudge_QC = torch.zeros_like(scores_QC)
+        nudge_QC[row, column] = step
+        rise = (
+            value(loss, scores_QC + nudge_QC, relevance_QC).sum()
+            - value(loss, scores_QC - nudge_QC, relevance_QC).sum()
+        )
+        slope, gradient = rise / (2 * step), gradient_QC[row, column]
+        promise = f"the gradient at query {row}, label {column} is the slope"
+        expect((slope - gradient).abs() <= 1e-6 * (1 + slope.abs()), loss, promise, gradient=gradient, slope=slope)
+
+
+def _is_its_configuration(loss: Loss) -> None:
+    expect(dataclasses.is_dataclass(loss), loss, "a loss is a dataclass", type=type(loss))
+    parameters: Any = getattr(type(loss), "__dataclass_params__", None)
+    expect(parameters.frozen, loss, "a loss is a frozen dataclass", type=type(loss))
+    names = [field.name for field in dataclasses.fields(loss) if field.init]  # type: ignore[arg-type]
+    try:
+        text = write_toml({name: getattr(loss, name) for name in names})
+        again: object = build_options(type(loss), tomllib.loads(text), section="loss")
+    except (ConfigError, TypeError) as error:
+        raise ConformanceError(f"{loss}: its options survive TOML; error={error}") from error
+    expect(again == loss, loss, "its options survive TOML", read_back=again)
+    old_Q, new_Q = (value(each, example_scores(), example_relevance()) for each in (loss, copy.deepcopy(loss)))
+    expect(torch.equal(old_Q, new_Q), loss, "a deep copy is the same loss", loss=old_Q, copy=new_Q)
+
+
+def _shift_invariant(loss: Loss) -> None:
+    shift_Q1 = torch.linspace(-5, 5, QUERIES, dtype=torch.float64).unsqueeze(1)
+    value_Q, shifted_Q = (
+        value(loss, case_QC, example_relevance()) for case_QC in (example_scores(), example_scores() + shift_Q1)
+    )
+    expect(not differ(value_Q, shifted_Q, 1e-9), loss, "claims shift_invariant", value=value_Q, shifted=shifted_Q)
+
+
+def _scale_invariant(loss: Loss) -> None:
+    value_Q, scaled_Q = (
+        value(loss, case_QC, example_relevance()) for case_QC in (example_scores(), 3 * example_scores())
+    )
+    expect(not differ(value_Q, scaled_Q, 1e-9), loss, "claims scale_invariant", value=value_Q, scaled=scaled_Q)
+
+
+def _positives_do_not_compete(loss: Loss) -> None:
+    relevance_QC = example_relevance()
+    confident_QC = example_scores() + 12 * (
+        relevance_QC.cumsum(dim=1) == relevance_QC
+    )  # lifts the first positive of each query
+    for scores_QC in (example_scores(), confident_QC):
+        _, gradient_QC = value_and_gradient(loss, scores_QC, relevance_QC)
+        worst = gradient_QC[relevance_QC > 0].max()
+        expect(worst <= 0, loss, "claims positives_do_not_compete, so none is pushed down", gradient=worst)
+
+
+CHECKS: tuple[Callable[[Loss], None], ...] = (
+    _is_its_configuration,
+    _one_finite_value_per_query,
+    _inputs_stay_as_they_are,
+    _no_positives_teach_nothing,
+    _no_negatives_are_finite,
+    _label_order_does_not_matter,
+    _raising_the_only_positive_never_hurts,
+    _extreme_scores_are_finite,
+    _half_precision_errs_like_its_inputs,
+    _gradient_is_the_slope,
+)
+CLAIMS: dict[str, Callable[[Loss], None]] = {
+    "shift_invariant": _shift_invariant,
+    "scale_invariant": _scale_invariant,
+    "positives_do_not_compete": _positives_do_not_compete,
+}

@@ -1,0 +1,43 @@
+"""The small fixed problem on which the kit tries a loss: 6 queries, 12 labels, float64."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xmc.api import Loss, LossInputs
+
+QUERIES, LABELS = 6, 12
+
+
+def example_scores(spread: float = 3.0) -> Tensor:
+    """Scores of both signs, (QUERIES, LABELS), the same at every call."""
+    generator = torch.Generator().manual_seed(7)
+    return spread * torch.randn(QUERIES, LABELS, generator=generator, dtype=torch.float64)
+
+
+def example_relevance(positives: int = 3) -> Tensor:
+    """`positives` positives a query, weights 1 in the even queries and mixed in the odd ones."""
+    generator = torch.Generator().manual_seed(11)
+    ranks_QC = torch.rand(QUERIES, LABELS, generator=generator).argsort(dim=1)
+    relevance_QC = (ranks_QC < positives).double()
+    relevance_QC[1::2] *= 0.5 + ranks_QC[1::2]
+    return relevance_QC
+
+
+def value(loss: Loss, scores_QC: Tensor, relevance_QC: Tensor) -> Tensor:
+    """The loss of each query, without a graph."""
+    return loss(LossInputs.from_dense(scores_QC, relevance_QC)).detach()
+
+
+def value_and_gradient(loss: Loss, scores_QC: Tensor, relevance_QC: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of each query and the gradient of their sum in the scores."""
+    leaf_QC = scores_QC.detach().clone().requires_grad_()
+    loss_Q = loss(LossInputs.from_dense(leaf_QC, relevance_QC.to(leaf_QC.dtype)))
+    (gradient_QC,) = torch.autograd.grad(loss_Q.sum(), leaf_QC)
+    return loss_Q.detach(), gradient_QC
+
+
+def differ(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether two tensors differ by more than `tolerance`, absolute and relative."""
+    return not torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance)
