@@ -1,1 +1,39 @@
-"""Extreme-classification retrieval."""
+"""xmc: extreme-classification retrieval with losses, indexes and encoders as plugins.
+
+>>> import xmc
+>>> sorted(name for name in dir(xmc) if not name.startswith("_"))
+['Hit', 'Retriever', 'XmcError', 'evaluate_run', 'index_run', 'train_run']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xmc.engine.verbs import evaluate_run, index_run, train_run
+    from xmc.errors import XmcError
+    from xmc.retrieve.retriever import Retriever
+    from xmc.values import Hit
+
+__version__ = "0.1.0"
+__all__ = ["Hit", "Retriever", "XmcError", "evaluate_run", "index_run", "train_run"]
+
+_HOMES = {
+    "Hit": "xmc.values",
+    "Retriever": "xmc.retrieve.retriever",
+    "XmcError": "xmc.errors",
+    "evaluate_run": "xmc.engine.verbs",
+    "index_run": "xmc.engine.verbs",
+    "train_run": "xmc.engine.verbs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'xmc' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

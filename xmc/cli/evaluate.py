@@ -1,0 +1,60 @@
+"""`xmc evaluate`: figures of a run on held-out queries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xmc.cli.options import JsonOption, RunOption, SettingsOption
+
+if TYPE_CHECKING:
+    from xmc.evaluate.report import EvaluationReport
+
+
+def evaluate_command(
+    run: RunOption,
+    split: Annotated[str, typer.Option("--split", help="Split of the run's data set.")] = "test",
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a run: P, R, nDCG, PSP, MRR at k, in all and for head, torso, tail and zero-shot labels.
+
+    Example: xmc evaluate --run runs/icd
+    """
+    from xmc.cli.output import print_json
+    from xmc.engine.verbs import evaluate_run
+
+    report = evaluate_run(run, split=split, settings=settings or ())
+    if as_json:
+        print_json({"run": str(run), "split": split, **report.to_dict()})
+    else:
+        _print_report(report, split)
+        typer.echo(f"written: {run / 'report.json'} and {run / 'hits' / (split + '.parquet')}")
+
+
+def _print_report(report: EvaluationReport, split: str) -> None:
+    from xmc.cli.output import print_table
+
+    rows = [_row(row) for row in report.table()]
+    print_table(rows, title=f"{split}: {report.overall.queries:,} queries", right=[c for c in rows[0] if c != "figure"])
+    options = report.options
+    typer.echo(
+        f"95 % intervals by bootstrap; bands by training queries a label: head >= {options.head_min}, torso >= "
+        f"{options.torso_min}, tail >= 1, zero-shot 0; propensity A = {options.propensity_a}, B = {options.propensity_b}"
+    )
+    for note in report.notes:
+        typer.echo(f"note: {note}")
+
+
+def _row(row: dict[str, Any]) -> dict[str, str]:
+    shown = {key: _number(value) for key, value in row.items() if key not in ("low", "high")}
+    if row["low"] is not None:
+        shown["all"] += f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return shown
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,80 @@
+"""The command `xmc`: one module a verb; heavy libraries are imported inside the verbs only."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from xmc.cli.config import config_command
+from xmc.cli.doctor import doctor_command
+from xmc.cli.evaluate import evaluate_command
+from xmc.cli.import_ import import_command
+from xmc.cli.index import index_command
+from xmc.cli.info import info_command
+from xmc.cli.plugins import plugins_command
+from xmc.cli.search import search_command
+from xmc.cli.train import train_command
+from xmc.errors import InterruptedRunError, XmcError
+
+app = typer.Typer(
+    name="xmc",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Extreme-classification retrieval: train, index, search, evaluate.",
+)
+for name, command in {
+    "train": train_command,
+    "index": index_command,
+    "search": search_command,
+    "evaluate": evaluate_command,
+    "info": info_command,
+    "config": config_command,
+    "import": import_command,
+    "plugins": plugins_command,
+    "doctor": doctor_command,
+}.items():
+    app.command(name)(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        typer.echo(f"xmc-engine {metadata.version('xmc-engine')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Extreme-classification retrieval: train, index, search, evaluate."""
+    del debug, version  # `main` reads --debug from the arguments, since it must work when a verb fails
+
+
+def main() -> None:
+    """Run the command line: 0 done, 1 ran but a check failed, 2 wrong usage, configuration or data."""
+    debug = "--debug" in sys.argv[1:2]
+    try:
+        app()
+    except XmcError as error:
+        if debug:
+            raise
+        typer.secho(f"error: {error.message}", err=True, fg="red")
+        if error.hint:
+            typer.echo(f"hint: {error.hint}", err=True)
+        sys.exit(error.exit_code if isinstance(error, InterruptedRunError) else 2)
+    except (OSError, MemoryError) as error:
+        if debug:
+            raise
+        typer.secho(f"error: {type(error).__name__}: {error}", err=True, fg="red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,87 @@
+"""The progress bar and the lines of `xmc train`, on the error stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from xmc.cli.output import human_bytes
+
+if TYPE_CHECKING:
+    from xmc.data.dataset import Dataset
+    from xmc.train.plan import Plan
+
+SMOOTHING = 0.05  # share of the newest step in the shown loss
+
+
+class TrainingDisplay:
+    """A reporter for the training loop that draws a bar with loss, queries a second and time left."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=quiet)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:,.0f} queries/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=quiet,
+        )
+        self._task = self._progress.add_task("training", total=None, loss=float("nan"), rate=0.0, visible=False)
+        self._loss: float | None = None
+        self._queries, self._started = 0, 0.0
+
+    def __enter__(self) -> TrainingDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(line, highlight=False)
+
+    def show_plan(self, plan: Plan, data: Dataset) -> None:
+        """Print what is about to happen."""
+        texts = f" + {plan.label_text_queries:,} label texts" if plan.label_text_queries else ""
+        self.say(
+            f"data '{data.name}': {plan.train_queries:,} training queries{texts}, "
+            f"{plan.validation_queries:,} for validation, {plan.labels:,} labels"
+        )
+        for note in data.notes:
+            self.say(f"note: {note}")
+        self.say(
+            f"plan: {plan.epochs} epochs, {plan.steps:,} steps, each query against {plan.scored_labels:,} labels, "
+            f"{plan.query_rows_at_once} rows at once; {plan.device}, {plan.threads} threads"
+        )
+        self.say(
+            f"memory: parameters {human_bytes(plan.parameter_bytes)}, label embeddings "
+            f"{human_bytes(plan.label_embedding_bytes)}, scores {human_bytes(plan.score_bytes)}; "
+            f"estimated peak beside the data {human_bytes(plan.peak_bytes)}"
+        )
+
+    def step_finished(self, step: int, total_steps: int, loss: float, queries: int) -> None:
+        """Move the bar."""
+        if self._loss is None:
+            self._loss, self._started = loss, time.monotonic()
+        else:
+            self._queries += queries
+        self._loss += SMOOTHING * (loss - self._loss)
+        rate = self._queries / max(time.monotonic() - self._started, 1e-9)
+        self._progress.update(self._task, completed=step, total=total_steps, loss=self._loss, rate=rate, visible=True)
+
+    def epoch_finished(self, row: Mapping[str, float]) -> None:
+        """Print the figures of an epoch."""
+        validation = f"  validation P@1 {row['validation_p1']:.4f}" if row["validation_p1"] >= 0 else ""
+        self.say(f"epoch {row['epoch']:.0f}: loss {row['loss']:.4f}{validation}  {row['seconds']:.0f} s")

@@ -1,0 +1,72 @@
+"""`xmc train`: train a run, then build its index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xmc.cli.options import ConfigOption, DataOption, JsonOption, PluginOption, SettingsOption
+
+
+def train_command(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run to make.")],
+    data: DataOption = "",
+    plugin: PluginOption = "dexml",
+    config: ConfigOption = None,
+    settings: SettingsOption = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Short for --set train.epochs=N.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Short for --set train.seed=N.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
+    plan_only: Annotated[bool, typer.Option("--dry-run", help="Check the configuration, print it and stop.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a dual encoder on texts and labels, and index the labels.
+
+    Example: xmc train --plugin dexml --data icd10cm --out runs/icd
+    """
+    from xmc.cli.output import print_json
+    from xmc.cli.progress import TrainingDisplay
+    from xmc.engine.indexing import run_indexing
+    from xmc.engine.run_config import resolve, template
+    from xmc.engine.training import run_training
+    from xmc.plugin_manager import load_plugins
+
+    plugins = load_plugins()
+    named = {"epochs": epochs, "seed": seed, "device": device}
+    flags: dict[str, Any] = {"train": {key: value for key, value in named.items() if value is not None}}
+    if data:
+        flags["data"] = {"name": data}
+    if resume and config is None and (out / "config.toml").is_file():
+        config, plugin = out / "config.toml", ""  # a resumed run goes on as it was configured
+    resolved = resolve(plugins, plugin=plugin, config_file=config, settings=settings or (), flags=flags)
+    if plan_only:
+        typer.echo(template(resolved, plugins))
+        return
+    with TrainingDisplay(quiet=as_json) as display:
+        report = run_training(
+            resolved,
+            out,
+            plugins=plugins,
+            resume=resume,
+            overwrite=overwrite,
+            reporter=display,
+            on_plan=display.show_plan,
+        )
+        display.say("building the index")
+        index_report = run_indexing(resolved, out, plugins=plugins, device=resolved.train.device)
+    if as_json:
+        print_json({**report, "index": index_report.__dict__, "run": str(out)})
+    else:
+        _print_end(out, report)
+
+
+def _print_end(out: Path, report: Mapping[str, Any]) -> None:
+    best = report["best_validation_p1"]
+    score = f"validation P@1 {best:.4f} after epoch {report['best_epoch']}, " if best >= 0 else ""
+    typer.echo(f"trained in {report['train_s']:.0f} s: {score}loss curve in {out / 'curve.png'} and curve.csv")
+    typer.echo(f'next: xmc evaluate --run {out}    xmc search "some text" --run {out}')

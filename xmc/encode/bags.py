@@ -1,0 +1,98 @@
+"""Bags of tokens: each text as its distinct token ids with weights, ragged like a CSR matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xmc.encode.encoder import IntArray
+
+TEXTS_AT_ONCE = 2048  # keeps the Python lists of a long corpus from living at the same time
+
+
+@dataclass(frozen=True)
+class Bags:
+    """N bags: bag i holds `ids[offsets[i]:offsets[i + 1]]`, each id once, ascending, with its weight.
+
+    Shapes: `offsets` (N + 1,) int64; `ids` (T,) int32; `weights` (T,) float32.
+    """
+
+    offsets: IntArray
+    ids: np.ndarray[Any, Any]
+    weights: np.ndarray[Any, Any]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def take(self, rows: IntArray) -> Bags:
+        """The bags of the given texts, in the given order."""
+        counts = np.diff(self.offsets)[rows]
+        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        source = np.repeat(self.offsets[rows] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return Bags(offsets, self.ids[source], self.weights[source])
+
+
+def tokenise(texts: Sequence[str], encode: Callable[[list[str]], list[IntArray]]) -> Bags:
+    """Bags of relative frequency: a token that makes up 2 of a text's 10 tokens weighs 0.2. An empty text is empty.
+
+    `encode` turns a list of texts into their token ids. The sum of weight x vector is the mean of token vectors.
+    """
+    parts = [_count(encode(list(texts[i : i + TEXTS_AT_ONCE]))) for i in range(0, len(texts), TEXTS_AT_ONCE)]
+    if not parts:
+        return Bags(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    return concatenate(parts)
+
+
+def concatenate(parts: Sequence[Bags]) -> Bags:
+    """One after the other."""
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    return Bags(offsets, np.concatenate([p.ids for p in parts]), np.concatenate([p.weights for p in parts]))
+
+
+def bag_embeddings(bags: Bags, table_TD: Tensor, *, dropout: float = 0.0) -> Tensor:
+    """Sum of weight x table row over each bag, (N, D).
+
+    `dropout` leaves out that share of each bag's entries, drawn anew at every call.
+
+    >>> bags = Bags(np.array([0, 2, 2]), np.array([0, 1]), np.array([0.5, 0.25], np.float32))
+    >>> bag_embeddings(bags, torch.tensor([[2.0], [4.0]])).tolist()
+    [[2.0], [0.0]]
+    """
+    weights = torch.from_numpy(bags.weights)
+    if dropout > 0:
+        weights = weights * (torch.rand(len(weights)) >= dropout)
+    return functional.embedding_bag(
+        torch.from_numpy(bags.ids.astype(np.int64)).to(table_TD.device),
+        table_TD,
+        torch.from_numpy(bags.offsets).to(table_TD.device),
+        mode="sum",
+        per_sample_weights=weights.to(table_TD),
+        include_last_offset=True,
+    )
+
+
+def _count(ids_of_texts: list[IntArray]) -> Bags:
+    lengths = np.array([len(ids) for ids in ids_of_texts], dtype=np.int64)
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    ids = np.concatenate(ids_of_texts) if len(ids_of_texts) else np.zeros(0, np.int64)
+    weights = np.repeat(1.0 / np.maximum(lengths, 1), lengths).astype(np.float32)
+    return _sum_duplicates(rows, ids, weights, len(lengths))
+
+
+def _sum_duplicates(rows: IntArray, ids: np.ndarray[Any, Any], weights: np.ndarray[Any, Any], row_count: int) -> Bags:
+    span = int(ids.max(initial=0)) + 1
+    keys = rows * span + ids
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.zeros(0, np.int64)
+    summed = np.add.reduceat(weights[order], first) if len(keys) else weights
+    unique = keys[first]
+    offsets = np.searchsorted(unique, np.arange(row_count + 1) * span).astype(np.int64)
+    return Bags(offsets, (unique % span).astype(np.int32), summed.astype(np.float32))

@@ -1,0 +1,138 @@
+"""Any sentence-transformers folder as an encoder: a local path, or a hub name where the machine can reach the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xmc.encode.encoder import IntArray, Role, Similarity
+from xmc.errors import ConfigError
+
+FILE_NAME = "modules.json"
+
+
+@dataclass(frozen=True)
+class SentenceTransformerOptions:
+    """Options of the `sentence-transformers` encoder.
+
+    `model`: a folder (or hub name). `similarity` normalises (`cosine`) or not (`dot`); empty asks the model itself.
+    `max_tokens`: texts are cut there (0 = the model's own limit). `query_prompt`, `label_prompt`: put before each text.
+    """
+
+    model: str = ""
+    similarity: Similarity | str = ""
+    max_tokens: int = 0
+    query_prompt: str = ""
+    label_prompt: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.similarity not in ("", "dot", "cosine"):
+            raise ValueError(f"similarity must be 'dot', 'cosine' or empty, got {self.similarity!r}")
+        if self.max_tokens < 0:
+            raise ValueError(f"max_tokens must be >= 0, got {self.max_tokens}")
+
+    def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> SentenceTransformerEncoder:
+        """The pretrained model, to be trained further; corpus and seed do not matter."""
+        del query_texts, label_texts, seed
+        if not self.model:
+            raise ConfigError(
+                "[encoder] model is empty.", hint="Set encoder.model=PATH (a sentence-transformers folder)."
+            )
+        return self._open(self.model)
+
+    def load(self, folder: Path) -> SentenceTransformerEncoder:
+        """The encoder that `SentenceTransformerEncoder.save` wrote."""
+        return self._open(str(folder))
+
+    def load_training(self, folder: Path) -> SentenceTransformerEncoder:
+        """The encoder that `SentenceTransformerEncoder.save_training` wrote."""
+        return self._open(str(folder))
+
+    def _open(self, model: str) -> SentenceTransformerEncoder:
+        from sentence_transformers import SentenceTransformer
+
+        looks_local = model.startswith((".", "/", "~")) or Path(model).exists()
+        path = Path(model).expanduser()
+        if looks_local and not (path / FILE_NAME).is_file():
+            raise ConfigError(
+                f"[encoder] model: {model} is not a sentence-transformers folder (it has no {FILE_NAME}).",
+                hint="Give the folder that SentenceTransformer.save_pretrained wrote.",
+            )
+        try:
+            loaded = SentenceTransformer(
+                str(path) if looks_local else model, device="cpu", local_files_only=looks_local
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"[encoder] model: cannot open '{model}': {str(error).splitlines()[0]}",
+                hint="Give a local folder, or a hub name that this machine can reach.",
+            ) from error
+        if self.max_tokens:
+            loaded.max_seq_length = self.max_tokens
+        return SentenceTransformerEncoder(loaded, self)
+
+
+class SentenceTransformerEncoder:
+    """A sentence-transformers model with xmc's encoder interface."""
+
+    name = "sentence-transformers"
+    whole_label_graph = False
+
+    def __init__(self, model: Any, options: SentenceTransformerOptions) -> None:
+        self.model = model
+        self.module: nn.Module = model
+        self.similarity = cast("Similarity", options.similarity or _own_similarity(model))
+        self.dimension = int(model.get_embedding_dimension())
+        self._prompts = {"query": options.query_prompt, "label": options.label_prompt}
+
+    def prepare(self, texts: Sequence[str], role: Role) -> PromptedTexts:
+        """Keep the texts; they are tokenised batch by batch, since padded tokens of a corpus would not fit."""
+        prompt = self._prompts[role]
+        return PromptedTexts([prompt + text for text in texts])
+
+    def embed(self, features: PromptedTexts, role: Role) -> Tensor:
+        """Embeddings (N, D)."""
+        task = "query" if role == "query" else "document"
+        inputs = self.model.preprocess(features.texts, task=task)
+        inputs = {key: value.to(self.model.device) if hasattr(value, "to") else value for key, value in inputs.items()}
+        embeddings_ND: Tensor = self.model(inputs, task=task)["sentence_embedding"]
+        return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
+
+    def save(self, folder: Path) -> None:
+        """Write the folder that `SentenceTransformer(folder)` opens."""
+        from sentence_transformers.sentence_transformer.modules import Normalize
+
+        if self.similarity == "cosine" and not any(isinstance(module, Normalize) for module in self.model):
+            self.model.append(Normalize())
+        self.model.similarity_fn_name = self.similarity
+        self.save_training(folder)
+
+    def save_training(self, folder: Path) -> None:
+        """The weights are all there is."""
+        self.model.save_pretrained(str(folder), create_model_card=False)
+
+
+class PromptedTexts(tuple[str, ...]):
+    """Texts with their prompt in front."""
+
+    __slots__ = ()
+
+    @property
+    def texts(self) -> list[str]:
+        """As a list."""
+        return list(self)
+
+    def take(self, rows: IntArray) -> PromptedTexts:
+        """The given texts, in the given order."""
+        return PromptedTexts(self[row] for row in rows)
+
+
+def _own_similarity(model: Any) -> str:
+    name = str(model.similarity_fn_name or "cosine")
+    return "dot" if name == "dot" else "cosine"

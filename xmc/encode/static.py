@@ -1,0 +1,236 @@
+"""The `static` encoder: the mean of trained token vectors, fast on a CPU and made without a download.
+
+A text's embedding is (1/n) sum_i E[token_i], optionally normalised. Saved as a sentence-transformers `StaticEmbedding`
+(behind a `Router` when queries and labels have a table each), so `SentenceTransformer(folder)` gives the same vectors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xmc.encode.bags import Bags, bag_embeddings, tokenise
+from xmc.encode.encoder import Role, Similarity
+from xmc.encode.tokenizer import character_ngrams, package_vectors, token_encoder, train_tokenizer
+from xmc.errors import ArtifactError, ConfigError
+
+FILE_NAME = "xmc_encoder.json"
+
+
+@dataclass(frozen=True)
+class StaticOptions:
+    """Options of the static encoder.
+
+    `shared`: one token table for queries and labels (a label never seen in training still has a vector), or one each.
+    `similarity`: `cosine` normalises the embeddings, `dot` leaves their length free to mean something.
+    `ngrams_shortest`, `ngrams_longest`: lengths of the character n-grams whose vectors the words share (0 = none).
+    `dropout`: share of tokens left out of each text while training.
+    `pretrained`: an installed package whose token vectors to start from (such as `wordllama`), or empty.
+    """
+
+    dimension: int = 256
+    vocabulary_size: int = 60_000
+    shared: bool = True
+    similarity: Similarity = "cosine"
+    ngrams_shortest: int = 3
+    ngrams_longest: int = 5
+    dropout: float = 0.0
+    pretrained: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.dimension < 1 or self.vocabulary_size < 100:
+            raise ValueError(
+                f"dimension >= 1 and vocabulary_size >= 100 are needed, got {self.dimension} and {self.vocabulary_size}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if self.ngrams_longest and not 1 <= self.ngrams_shortest <= self.ngrams_longest:
+            raise ValueError(f"ngrams_shortest must lie in [1, ngrams_longest], got {self.ngrams_shortest}")
+
+    def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> StaticEncoder:
+        """A fresh encoder whose tokenizer and token weights come from the corpus.
+
+        An untrained one already matches words: a row is a random direction whose length is the token's inverse
+        document frequency, so scores are a random projection of TF-IDF matching.
+        """
+        if self.shared:
+            tower = self._tower([*query_texts, *label_texts], seed)
+            towers = {"query": tower, "label": tower}
+        else:
+            towers = {"query": self._tower(query_texts, seed), "label": self._tower(label_texts, seed + 1)}
+        return StaticEncoder(towers, similarity=self.similarity, dropout=self.dropout)
+
+    def load(self, folder: Path) -> StaticEncoder:
+        """The encoder that `StaticEncoder.save` wrote; needs no sentence-transformers import.
+
+        Raises: ArtifactError when the folder holds another kind of encoder.
+        """
+        description = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        if description.get("encoder") != "static":
+            raise ArtifactError(f"{folder} holds the encoder '{description.get('encoder')}', expected 'static'.")
+        opened = {path: _load_tower(folder / path) for path in set(description["towers"].values())}
+        towers = {role: opened[path] for role, path in description["towers"].items()}
+        return StaticEncoder(towers, similarity=description["similarity"], dropout=self.dropout)
+
+    def load_training(self, folder: Path) -> StaticEncoder:
+        """The encoder that `StaticEncoder.save_training` wrote."""
+        opened = {role: Tower.load(folder / role) for role in ("query", "label") if (folder / role).is_dir()}
+        towers = {role: opened.get(role, opened["query"]) for role in ("query", "label")}
+        return StaticEncoder(towers, similarity=self.similarity, dropout=self.dropout)
+
+    def _tower(self, texts: Sequence[str], seed: int) -> Tower:
+        generator = torch.Generator().manual_seed(seed)
+        if self.pretrained:
+            tokenizer, table_TD = package_vectors(self.pretrained)
+            if table_TD.shape[1] != self.dimension:
+                raise ConfigError(
+                    f"[encoder] dimension is {self.dimension}, but the vectors of '{self.pretrained}' have "
+                    f"{table_TD.shape[1]}.",
+                    hint=f"Set encoder.dimension={table_TD.shape[1]}.",
+                )
+            return Tower(tokenizer, None, torch.from_numpy(table_TD))
+        tokenizer = train_tokenizer(texts, vocabulary_size=self.vocabulary_size)
+        idf_V = _inverse_document_frequency(texts, tokenizer)
+        tokens = [tokenizer.id_to_token(row) for row in range(tokenizer.get_vocab_size())]
+        expansion, feature_count = None, len(tokens)
+        if self.ngrams_longest:
+            expansion, feature_count = character_ngrams(
+                tokens, shortest=self.ngrams_shortest, longest=self.ngrams_longest
+            )
+            expansion = Bags(
+                expansion.offsets, expansion.ids, expansion.weights * np.repeat(idf_V, np.diff(expansion.offsets))
+            )
+        table_FD = torch.randn(feature_count, self.dimension, generator=generator) / self.dimension**0.5
+        if expansion is None:
+            table_FD *= torch.from_numpy(idf_V)[:, None]
+        return Tower(tokenizer, expansion, table_FD)
+
+
+class Tower(nn.Module):
+    """A tokenizer with its table: token vector = weighted sum of the feature rows that `expansion` lists for it.
+
+    Without an expansion a token's vector is its own row. Shapes: `table_FD` (features, D).
+    """
+
+    def __init__(self, tokenizer: Any, expansion: Bags | None, table_FD: Tensor) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.expansion = expansion
+        self.table_FD = nn.Parameter(table_FD.float())
+
+    def forward(self, bags: Bags, *, dropout: float = 0.0) -> Tensor:
+        """Sum of weight x token vector over each bag, (N, D)."""
+        if self.expansion is None:
+            return bag_embeddings(bags, self.table_FD, dropout=dropout)
+        # every token that occurs is made once, however many texts it occurs in
+        used_V = np.zeros(len(self.expansion), dtype=bool)
+        used_V[bags.ids] = True
+        tokens = np.flatnonzero(used_V)
+        row_of_token_V = np.cumsum(used_V, dtype=np.int32) - 1
+        vectors_UD = bag_embeddings(self.expansion.take(tokens), self.table_FD)
+        return bag_embeddings(Bags(bags.offsets, row_of_token_V[bags.ids], bags.weights), vectors_UD, dropout=dropout)
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer, table and expansion."""
+        from safetensors.torch import save_file
+
+        folder.mkdir()
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        tensors = {"table": self.table_FD.detach()}
+        if self.expansion is not None:
+            for field in fields(self.expansion):
+                tensors[f"expansion.{field.name}"] = torch.from_numpy(getattr(self.expansion, field.name))
+        save_file(tensors, folder / "tower.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> Tower:
+        """The tower that `save` wrote."""
+        from safetensors.torch import load_file
+        from tokenizers import Tokenizer
+
+        tensors = load_file(folder / "tower.safetensors")
+        arrays = {key.partition(".")[2]: value.numpy() for key, value in tensors.items() if key != "table"}
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return cls(tokenizer, Bags(**arrays) if arrays else None, tensors["table"])
+
+    def token_vectors(self) -> Tensor:
+        """The vector of every token, (V, D), expansion folded in: all that is needed after training."""
+        with torch.no_grad():
+            if self.expansion is None:
+                return self.table_FD.detach().clone()
+            return bag_embeddings(self.expansion, self.table_FD)
+
+
+class StaticEncoder:
+    """Mean of token vectors; see the module's docstring. Safe to use from several threads once trained."""
+
+    name = "static"
+    whole_label_graph = True
+
+    def __init__(self, towers: dict[str, Tower], *, similarity: Similarity, dropout: float) -> None:
+        self.towers = towers
+        self.similarity: Similarity = similarity
+        self.dropout = dropout
+        self.dimension = towers["query"].table_FD.shape[1]
+        self.module = nn.ModuleList(
+            [towers["query"]] if towers["query"] is towers["label"] else [towers["query"], towers["label"]]
+        )
+
+    def prepare(self, texts: Sequence[str], role: Role) -> Bags:
+        """Tokenise texts into bags."""
+        return tokenise(texts, token_encoder(self.towers[role].tokenizer))
+
+    def embed(self, features: Bags, role: Role) -> Tensor:
+        """Embeddings (N, D); the empty text has the zero vector."""
+        embeddings_ND = self.towers[role](features, dropout=self.dropout if self.module.training else 0.0)
+        return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
+
+    def save(self, folder: Path) -> None:
+        """Write the sentence-transformers folder, plus a small file that lets xmc open it without that import."""
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Normalize, Router, StaticEmbedding
+
+        query, label = (self.towers[role] for role in ("query", "label"))
+        parts = {
+            tower: StaticEmbedding(tower.tokenizer, embedding_weights=tower.token_vectors())
+            for tower in dict.fromkeys((query, label))
+        }
+        if query is label:
+            first, paths = parts[query], {"query": ".", "label": "."}
+        else:
+            first = Router.for_query_document([parts[query]], [parts[label]])
+            paths = {"query": "query_0_StaticEmbedding", "label": "document_0_StaticEmbedding"}
+        modules = [first, Normalize()] if self.similarity == "cosine" else [first]
+        model = SentenceTransformer(modules=modules, similarity_fn_name=self.similarity, device="cpu")
+        model.save_pretrained(str(folder), create_model_card=False)
+        description = {"encoder": self.name, "similarity": self.similarity, "towers": paths}
+        (folder / FILE_NAME).write_text(json.dumps(description, indent=1), encoding="utf-8")
+
+    def save_training(self, folder: Path) -> None:
+        """Write each tower with its feature table, not folded."""
+        for role in ("query", "label") if len(self.module) > 1 else ("query",):
+            self.towers[role].save(folder / role)
+
+
+def _load_tower(folder: Path) -> Tower:
+    from safetensors.torch import load_file
+    from tokenizers import Tokenizer
+
+    weights = load_file(folder / "model.safetensors")
+    return Tower(Tokenizer.from_file(str(folder / "tokenizer.json")), None, weights["embedding.weight"])
+
+
+def _inverse_document_frequency(texts: Sequence[str], tokenizer: Any) -> np.ndarray[Any, Any]:
+    """log((1 + N) / (1 + document frequency)) + 1 of every token, (V,) float32 (the smooth form of scikit-learn)."""
+    bags = tokenise(texts, token_encoder(tokenizer))
+    frequency_V = np.bincount(bags.ids, minlength=tokenizer.get_vocab_size())
+    return (np.log((1 + len(texts)) / (1 + frequency_V)) + 1).astype(np.float32)

@@ -1,0 +1,119 @@
+"""Train a tokenizer on a corpus, without a download: whole words where they are frequent, pieces where they are not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xmc.encode.bags import Bags
+from xmc.encode.encoder import IntArray
+
+UNKNOWN = "[UNK]"
+CONTINUATION = "##"
+PIECE_SHARE = 8  # one piece for every so many words of the vocabulary
+
+
+def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
+    """A WordPiece tokenizer (lower case, accents kept) whose vocabulary is the corpus's most frequent words, plus
+    pieces trained on the same words, so that a word never seen still becomes known pieces.
+
+    Returns a `tokenizers.Tokenizer`. The same texts give the same tokenizer.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    splitter = pre_tokenizers.BertPreTokenizer()
+    counts = _word_counts(texts, normalizer, splitter)
+    pieces = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    pieces.normalizer, pieces.pre_tokenizer = normalizer, splitter
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=max(1000, vocabulary_size // PIECE_SHARE), special_tokens=[UNKNOWN], show_progress=False
+    )
+    # a word's frequency hardly matters for pieces that serve rare words: each word once
+    pieces.train_from_iterator(sorted(counts), trainer)
+    vocabulary = sorted(pieces.get_vocab(), key=pieces.get_vocab().__getitem__)
+    known = set(vocabulary)
+    frequent = sorted((word for word in counts if word not in known), key=lambda word: (-counts[word], word))
+    vocabulary += frequent[: max(0, vocabulary_size - len(vocabulary))]
+    model = models.WordPiece(
+        {token: row for row, token in enumerate(vocabulary)}, unk_token=UNKNOWN, max_input_chars_per_word=200
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    return tokenizer
+
+
+def _word_counts(texts: Iterable[str], normalizer: Any, splitter: Any) -> dict[str, int]:
+    from collections import Counter
+
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    return counts
+
+
+def token_encoder(tokenizer: Any) -> Callable[[list[str]], list[IntArray]]:
+    """A function from texts to their token ids, without special tokens."""
+
+    def encode(texts: list[str]) -> list[IntArray]:
+        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    return encode
+
+
+def character_ngrams(tokens: Sequence[str], *, shortest: int, longest: int, minimum_count: int = 2) -> tuple[Bags, int]:
+    """For every token itself and its character n-grams, as a bag over features; returns the bags and the feature count.
+
+    Feature t < len(tokens) is token t itself; n-grams shared by at least `minimum_count` tokens follow. A word is
+    bounded by `<` and `>`, a continuation piece only by `>`. The vector of a token is the sum over its bag, so words
+    that look alike start alike and train each other (fastText, Bojanowski et al. 2017, eq. 2).
+    """
+    ngrams_of = [_ngrams(token, shortest, longest) for token in tokens]
+    counts: dict[str, int] = {}
+    for ngrams in ngrams_of:
+        for ngram in ngrams:
+            counts[ngram] = counts.get(ngram, 0) + 1
+    kept = {ngram: row for row, ngram in enumerate(sorted(n for n, c in counts.items() if c >= minimum_count))}
+    rows = [[t, *sorted(len(tokens) + kept[n] for n in set(ngrams) if n in kept)] for t, ngrams in enumerate(ngrams_of)]
+    offsets = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
+    ids = np.array([feature for row in rows for feature in row], dtype=np.int32)
+    weights = np.concatenate([np.full(len(row), 1 / np.sqrt(len(row)), np.float32) for row in rows])
+    return Bags(offsets, ids, weights), len(tokens) + len(kept)
+
+
+def _ngrams(token: str, shortest: int, longest: int) -> list[str]:
+    bounded = f"{token[len(CONTINUATION) :]}>" if token.startswith(CONTINUATION) else f"<{token}>"
+    return [bounded[i : i + n] for n in range(shortest, longest + 1) for i in range(len(bounded) - n + 1)]
+
+
+def package_vectors(package: str) -> tuple[Any, np.ndarray[Any, Any]]:
+    """Tokenizer and token vectors (V, D) that ship inside an installed package (such as `wordllama`), read offline.
+
+    Raises: ConfigError when the package is missing or holds no safetensors table with a tokenizer JSON.
+    """
+    import importlib.util
+
+    from safetensors import safe_open
+    from tokenizers import Tokenizer
+
+    from xmc.errors import ConfigError
+
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"[encoder] pretrained: package '{package}' is not installed.", hint=f"Try: pip install {package}"
+        )
+    root = Path(spec.submodule_search_locations[0])
+    tables, tokenizers = sorted(root.rglob("*.safetensors")), sorted(root.rglob("*tokenizer*.json"))
+    tokenizers = [path for path in tokenizers if "model" in json.loads(path.read_text(encoding="utf-8"))]
+    if not tables or not tokenizers:
+        raise ConfigError(f"[encoder] pretrained: package '{package}' holds no token vectors with a tokenizer.")
+    with safe_open(tables[0], framework="numpy") as file:
+        arrays = [file.get_tensor(key) for key in file.keys()]  # noqa: SIM118  (safe_open is not a mapping)
+    table_VD = max((array for array in arrays if array.ndim == 2), key=lambda array: array.size)
+    return Tokenizer.from_file(str(tokenizers[0])), table_VD.astype(np.float32)

@@ -1,0 +1,49 @@
+"""What a run folder holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from xmc.config import read_toml
+from xmc.errors import ConfigError
+from xmc.retrieve.layout import encoder_store, index_store
+from xmc.train.checkpoint import open_store
+
+
+def describe_run(run: Path) -> dict[str, Any]:
+    """Facts about a run, after verifying its stored folders.
+
+    Raises: ConfigError when the folder is not a run, ArtifactError when something in it is damaged.
+    """
+    if not (run / "config.toml").is_file():
+        raise ConfigError(f"{run} is not a run folder (it has no config.toml).")
+    config = read_toml(run / "config.toml")
+    facts: dict[str, Any] = {
+        "data": config["data"]["name"],
+        "encoder": config["encoder"]["name"],
+        "loss": config["loss"]["name"],
+        "index": config["index"]["name"],
+    }
+    for name, store in (("checkpoint", open_store(run)), ("encoder", encoder_store(run)), ("index", index_store(run))):
+        facts[f"{name} folder"] = _verified(store) if store.exists() else "none"
+    for name in ("train", "report"):
+        path = run / f"{name}.json"
+        if path.is_file():
+            facts |= _figures(name, json.loads(path.read_text(encoding="utf-8")))
+    return facts
+
+
+def _verified(store: Any) -> str:
+    version = store.current()
+    size = sum(size for size, _ in version.manifest.files.values())
+    return f"{version.folder} ({len(version.manifest.files)} files, {size:,} bytes, verified)"
+
+
+def _figures(name: str, report: dict[str, Any]) -> dict[str, Any]:
+    if name == "train":
+        kept = ("label_scope", "device_used", "epochs_run", "best_validation_p1", "train_s")
+        return {f"train {key}": report[key] for key in kept} | {"versions": report["versions"]}
+    figures = report["evaluation"]["overall"]["figures"]
+    return {f"{report['data']['split']} {key}": round(figure["value"], 4) for key, figure in figures.items()}

@@ -1,0 +1,93 @@
+"""Evaluate a run on a split of its data set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xmc.data.dataset import Dataset
+from xmc.engine.environment import versions
+from xmc.engine.run_config import RunConfig
+from xmc.engine.training import load_for_training
+from xmc.errors import DataError
+from xmc.evaluate.report import EvaluationReport, evaluate_hits
+from xmc.plugin_manager import Plugins
+from xmc.retrieve.batch import search_texts, write_hits
+from xmc.retrieve.retriever import Retriever
+from xmc.store import write_json
+from xmc.values import Positives
+
+
+def run_evaluation(
+    config: RunConfig,
+    run: Path,
+    *,
+    plugins: Plugins,
+    split: str = "test",
+    device: str = "auto",
+    on_chunk: Callable[[int], None] | None = None,
+) -> EvaluationReport:
+    """Search every query of the split, judge the hits, write `run/hits/<split>.parquet` and `run/report.json`.
+
+    Frequencies (bands, propensities) are those of the queries the run was trained on.
+    Raises: DataError when the data set has no such split or does not fit the index.
+    """
+    data = load_for_training(config)
+    if split not in data.splits:
+        raise DataError(f"data set '{data.name}' has no split '{split}' (it has: {', '.join(data.splits)}).")
+    queries = data.splits[split]
+    retriever = Retriever.load(run, device=device, plugins=plugins)
+    started = time.monotonic()
+    hits = search_texts(retriever, queries.texts, k=max(config.evaluate.ks), on_chunk=on_chunk)
+    search_s = time.monotonic() - started
+    index_rows_L = index_rows(data, retriever)
+    counts_L = np.zeros(len(retriever.labels), np.int64)
+    counts_L[index_rows_L] = data.train_counts()
+    positives = queries.positives
+    report = evaluate_hits(
+        hits,
+        Positives(positives.offsets, index_rows_L[positives.label_rows], positives.weights),
+        train_counts_L=counts_L,
+        train_queries=len(data.train),
+        options=config.evaluate,
+        extra_metrics={offer.full_name: offer.spec.load() for offer in plugins.offers["metric"]},
+    )
+    write_hits(run / "hits" / f"{split}.parquet", queries.ids, hits, retriever.labels)
+    write_json(run / "report.json", _to_dict(report, data, split, search_s, retriever))
+    return report
+
+
+def index_rows(data: Dataset, retriever: Retriever) -> np.ndarray[Any, Any]:
+    """For each label row of the data set its row in the index, (L,) int64.
+
+    Raises: DataError when the index lacks a label of the data set.
+    """
+    row_of_id = {label_id: row for row, label_id in enumerate(retriever.labels.ids)}
+    missing = [label_id for label_id in data.labels.ids if label_id not in row_of_id]
+    if missing:
+        raise DataError(
+            f"the index lacks {len(missing)} labels of data set '{data.name}', such as '{missing[0]}'.",
+            hint="The data changed after the index was built: run xmc index again.",
+        )
+    return np.array([row_of_id[label_id] for label_id in data.labels.ids], dtype=np.int64)
+
+
+def _to_dict(
+    report: EvaluationReport, data: Dataset, split: str, search_s: float, retriever: Retriever
+) -> dict[str, Any]:
+    return {
+        "data": {"name": data.name, "split": split, "fingerprint": data.fingerprint, "notes": list(data.notes)},
+        "evaluation": report.to_dict(),
+        "search": {
+            "seconds": round(search_s, 3),
+            "queries_per_s": round(report.queries / max(search_s, 1e-9), 1),
+            "index": retriever.report.backend,
+            "exact": retriever.report.exact,
+            "device_used": retriever.report.device_used,
+        },
+        "versions": versions(),
+    }

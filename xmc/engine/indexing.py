@@ -1,0 +1,53 @@
+"""Build the index of a run: encode every label, hand the vectors to the backend, commit the result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from xmc.data.dataset import load_dataset
+from xmc.data.shards import write_table
+from xmc.data.tables import LabelTable, label_table_to_arrow
+from xmc.encode.encoder import embed_chunks
+from xmc.engine.run_config import RunConfig
+from xmc.plugin_manager import Plugins
+from xmc.retrieve.layout import index_store
+from xmc.retrieve.retriever import load_encoder
+from xmc.store import write_json
+from xmc.values import IndexReport, RunInfo
+
+
+def run_indexing(config: RunConfig, run: Path, *, plugins: Plugins, device: str = "auto") -> IndexReport:
+    """Index the labels of the run's data set with the backend of `[index]` and make it the run's current index.
+
+    Labels are put in the order of their ids first, so that a backend's tie rule (lower row first) is the promised one
+    (lower label id first). The earlier index stays current until the new one is whole.
+    Raises: ArtifactError when the run has no trained encoder.
+    """
+    encoder, _, encoder_sha256 = load_encoder(run, plugins=plugins)
+    labels = sort_labels(load_dataset(config.data.name).labels)
+    chunks = embed_chunks(encoder, encoder.prepare(labels.texts, "label"), "label")
+    index = config.index.options.build(chunks, similarity=encoder.similarity, device=device)
+    report: IndexReport = index.report
+    with index_store(run).new_version(facts={"name": config.index.name}, keep=2) as folder:
+        (folder / "backend").mkdir()
+        index.save(folder / "backend")
+        write_table(folder / "labels.parquet", label_table_to_arrow(labels))
+        section = config.index.to_dict()
+        write_json(
+            folder / "index.json",
+            {
+                "name": section.pop("name"),
+                "options": section,
+                "encoder_sha256": encoder_sha256,
+                "report": asdict(report),
+            },
+        )
+    plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(labels)), report)
+    return report
+
+
+def sort_labels(labels: LabelTable) -> LabelTable:
+    """The label table in the order of the label ids (by code point)."""
+    order = sorted(range(len(labels)), key=labels.ids.__getitem__)
+    return LabelTable([labels.ids[row] for row in order], [labels.texts[row] for row in order])

@@ -1,0 +1,159 @@
+"""The configuration of a run: typed sections, resolved from recipe, file and settings, and written back as TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmc.config import build_options, merge, parse_assignments, read_toml, write_toml
+from xmc.errors import ConfigError, did_you_mean
+from xmc.evaluate.report import EvaluateOptions
+from xmc.plugin_manager import Plugins
+from xmc.store import write_text
+from xmc.train.options import TrainOptions
+
+FILE_NAME = "config.toml"
+DEFAULTS = {
+    "encoder": {"name": "static"},
+    "loss": {"name": "dexml.decoupled-softmax"},
+    "index": {"name": "exact"},
+}
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which data: the name of a shipped data set or a folder."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A plugin's thing by its full name, with its options built."""
+
+    name: str
+    options: Any
+
+    def to_dict(self) -> dict[str, Any]:
+        """The section as plain values."""
+        return {"name": self.name, **dataclasses.asdict(self.options)}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A fully resolved configuration."""
+
+    data: DataOptions
+    encoder: Component
+    loss: Component
+    train: TrainOptions
+    index: Component
+    evaluate: EvaluateOptions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values; `resolve` reads them back to an equal configuration."""
+        return {
+            field.name: value.to_dict() if isinstance(value, Component) else dataclasses.asdict(value)
+            for field in dataclasses.fields(self)
+            for value in [getattr(self, field.name)]
+        }
+
+    def write(self, run: Path) -> None:
+        """Write `run/config.toml`, from which the run can be repeated."""
+        write_text(run / FILE_NAME, write_toml(_listed(self.to_dict())))
+
+
+def resolve(
+    plugins: Plugins,
+    *,
+    plugin: str = "",
+    config_file: Path | None = None,
+    settings: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Resolve a configuration: defaults < recipe of `plugin` < `config_file` < `settings` < `flags`.
+
+    Raises: ConfigError for an unknown section or key or a wrong value; PluginError for an unknown name.
+    """
+    tree: dict[str, Any] = dict(DEFAULTS)
+    source = "configuration"
+    if plugin:
+        tree = merge(tree, plugins.recipe(plugin))
+        source = f"recipe '{plugin}'"
+    if config_file is not None:
+        tree = merge(tree, read_toml(config_file))
+        source = str(config_file)
+    tree = merge(merge(tree, parse_assignments(settings)), flags or {})
+    return from_tree(plugins, tree, source=source)
+
+
+def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunConfig:
+    """Build the typed configuration of a whole tree."""
+    sections = [field.name for field in dataclasses.fields(RunConfig)]
+    for name, values in tree.items():
+        if name not in sections:
+            raise ConfigError(
+                f"{source}: there is no section [{name}] (there are: {', '.join(sections)}).",
+                hint=did_you_mean(name, sections),
+            )
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{source}: '{name}' must be a section [{name}], got {values!r}.")
+    plain = {
+        name: build_options(cls, tree.get(name, {}), section=name, source=source)
+        for name, cls in (("data", DataOptions), ("train", TrainOptions), ("evaluate", EvaluateOptions))
+    }
+    components = {name: _component(plugins, name, tree.get(name, {}), source) for name in DEFAULTS}
+    return RunConfig(**plain, **components)
+
+
+def read_run_config(plugins: Plugins, run: Path, *, settings: Iterable[str] = ()) -> RunConfig:
+    """The configuration that a run was made with, `settings` winning over it.
+
+    Raises: ConfigError when the folder holds none.
+    """
+    path = run / FILE_NAME
+    if not path.is_file():
+        raise ConfigError(
+            f"{run} is not a run folder (it has no {FILE_NAME}).", hint=f"Make one with: xmc train --out {run}"
+        )
+    return from_tree(plugins, merge(read_toml(path), parse_assignments(settings)), source=str(path))
+
+
+def template(config: RunConfig, plugins: Plugins) -> str:
+    """The configuration as commented TOML: for each component its one-line summary, for each key its value."""
+    blocks = []
+    for name, values in config.to_dict().items():
+        comment = ""
+        if name in DEFAULTS:
+            spec = plugins.find(name, values["name"]).spec
+            others = ", ".join(offer.full_name for offer in plugins.offers[name])
+            comment = f"# {spec.summary}\n# installed: {others}\n"
+        blocks.append(comment + write_toml({name: _listed(values)}))
+    return "\n".join(blocks)
+
+
+def _component(plugins: Plugins, kind: str, values: Mapping[str, Any], source: str) -> Component:
+    name = values.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{source}: [{kind}] needs a name.", hint=f"See: xmc plugins --kind {kind}")
+    offer = plugins.find(kind, name)
+    options = {key: value for key, value in values.items() if key != "name"}
+    try:
+        cls = offer.spec.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{kind} '{offer.full_name}' cannot be imported from {offer.spec.target}: {error}.",
+            hint="Install what it needs, or choose another one.",
+        ) from error
+    return Component(offer.full_name, build_options(cls, options, section=f"{kind}", source=f"{source} ({name})"))
+
+
+def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, as TOML writes them."""
+    return {
+        key: _listed(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+        for key, value in values.items()
+    }

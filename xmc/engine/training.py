@@ -1,0 +1,220 @@
+"""Train a run from a configuration: data -> encoder -> loop -> trained encoder in the run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xmc.data.dataset import Dataset, QueryTable, load_dataset, split_off_dev
+from xmc.encode.encoder import Encoder
+from xmc.engine.devices import choose_device
+from xmc.engine.environment import versions
+from xmc.engine.run_config import FILE_NAME, RunConfig
+from xmc.errors import ConfigError
+from xmc.plugin_manager import Plugins
+from xmc.retrieve.layout import encoder_store
+from xmc.store import locked, write_json
+from xmc.train.checkpoint import load_checkpoint, open_store
+from xmc.train.curve import write_curve_picture, write_curve_table
+from xmc.train.loop import Reporter, SilentReporter, Trainer, TrainingSet
+from xmc.train.plan import Plan, make_plan
+from xmc.values import Positives, RunInfo
+
+
+def run_training(
+    config: RunConfig,
+    run: Path,
+    *,
+    plugins: Plugins,
+    resume: bool = False,
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+    on_plan: Callable[[Plan, Dataset], None] | None = None,
+) -> dict[str, Any]:
+    """Train into the folder `run` and return the training report (also in `run/train.json`).
+
+    Raises: ConfigError when `run` holds something and neither `resume` nor `overwrite` is set; what data, encoder and
+    loop raise.
+    """
+    data = load_for_training(config)
+    with locked(run):
+        _prepare_folder(run, config, resume=resume, overwrite=overwrite)
+        info = RunInfo(str(run), config.to_dict(), len(data.train), len(data.labels))
+        plugins.run_started(info)
+        error: BaseException | None = None
+        try:
+            return _train(config, run, data, plugins, info, resume, reporter or SilentReporter(), on_plan)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            plugins.run_finished(info, error)
+
+
+def load_for_training(config: RunConfig) -> Dataset:
+    """The data set of a configuration, with a dev split carved out of train when it has none."""
+    if not config.data.name:
+        raise ConfigError("no data set is named.", hint="Give --data NAME_OR_FOLDER (shipped: icd10cm, tiny).")
+    data = load_dataset(config.data.name)
+    if data.dev is None and config.train.validation_share > 0:
+        data = split_off_dev(data, fraction=config.train.validation_share, seed=config.train.seed)
+    return data
+
+
+def _prepare_folder(run: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    present = [path for path in run.iterdir() if path.name != ".lock"]
+    if present and not (resume or overwrite):
+        raise ConfigError(
+            f"{run} is not empty.", hint="Use --resume to go on, --overwrite to start anew, or another --out."
+        )
+    if overwrite and present:
+        if not (run / FILE_NAME).is_file():
+            raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}): it is not overwritten.")
+        for path in present:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    config.write(run)
+
+
+def _train(
+    config: RunConfig,
+    run: Path,
+    data: Dataset,
+    plugins: Plugins,
+    info: RunInfo,
+    resume: bool,
+    reporter: Reporter,
+    on_plan: Callable[[Plan, Dataset], None] | None,
+) -> dict[str, Any]:
+    options = config.train
+    device = choose_device(options.device)
+    store = open_store(run)
+    fingerprint = _fingerprint(config, data)
+    checkpoint = load_checkpoint(store, fingerprint=fingerprint) if resume and store.exists() else None
+    encoder = (
+        checkpoint.encoder(config.encoder.options)
+        if checkpoint
+        else config.encoder.options.build(data.train.texts, data.labels.texts, seed=options.seed)
+    )
+    encoder.module.to(device)
+    with_label_texts = _use_label_texts(config, data, encoder)
+    plan = make_plan(
+        encoder,
+        options,
+        train=len(data.train),
+        label_text=len(data.labels) if with_label_texts else 0,
+        validation=len(_validation(data, config) or ()),
+        labels=len(data.labels),
+        device=device,
+    )
+    if on_plan:
+        on_plan(plan, data)
+    trainer = Trainer(
+        encoder,
+        config.loss.options,
+        plugins.find("loss", config.loss.name).spec.pool,  # type: ignore[attr-defined]
+        _training_set(encoder, data, config, with_label_texts),
+        options,
+        run,
+        fingerprint,
+        on_best=lambda best: _save_encoder(run, config, best),
+        reporter=_Observed(reporter, plugins, info),
+    )
+    if checkpoint:
+        trainer.resume(checkpoint)
+    progress = trainer.run()
+    write_curve_table(run / "curve.csv", progress.curve)
+    write_curve_picture(run / "curve.png", progress.curve)
+    report = {
+        "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
+        "plan": plan.to_dict(),
+        "label_scope": options.label_scope,
+        "device_used": device,
+        "epochs_run": len(progress.curve),
+        "best_epoch": progress.best_epoch,
+        "best_validation_p1": progress.best_validation,
+        "train_s": round(progress.seconds, 3),
+        "versions": versions(),
+    }
+    write_json(run / "train.json", report)
+    return report
+
+
+def _fingerprint(config: RunConfig, data: Dataset) -> dict[str, Any]:
+    """What must be the same for a checkpoint to be continued bit for bit."""
+    settings = {"encoder": config.encoder.to_dict(), "loss": config.loss.to_dict(), "train": asdict(config.train)}
+    for free in ("checkpoint_s", "patience"):
+        settings["train"].pop(free)
+    text = json.dumps(settings, sort_keys=True, default=list)
+    return {
+        "data": data.fingerprint,
+        "settings": hashlib.sha256(text.encode()).hexdigest(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__.partition("+")[0],
+    }
+
+
+def _use_label_texts(config: RunConfig, data: Dataset, encoder: Encoder) -> bool:
+    """Whether each label's text is a training query; `auto` wants shared weights and mostly labels without queries."""
+    choice = config.train.label_text_queries
+    if choice != "auto":
+        return choice == "always"
+    return bool(getattr(config.encoder.options, "shared", False)) and bool(np.mean(data.train_counts() == 0) > 0.5)
+
+
+def _validation(data: Dataset, config: RunConfig) -> QueryTable | None:
+    dev = data.dev
+    if dev is None or len(dev) <= config.train.validation_queries:
+        return dev
+    rows = np.random.default_rng(config.train.seed).choice(len(dev), config.train.validation_queries, replace=False)
+    return dev.take(np.sort(rows))
+
+
+def _training_set(encoder: Encoder, data: Dataset, config: RunConfig, with_label_texts: bool) -> TrainingSet:
+    validation = _validation(data, config)
+    texts, positives = data.train.texts, data.train.positives
+    if with_label_texts:
+        texts = [*texts, *data.labels.texts]
+        positives = _append_own_labels(positives, len(data.labels))
+    return TrainingSet(
+        queries=encoder.prepare(texts, "query"),
+        positives=positives,
+        labels=encoder.prepare(data.labels.texts, "label"),
+        validation=(encoder.prepare(validation.texts, "query"), validation.positives) if validation else None,
+    )
+
+
+def _append_own_labels(positives: Positives, labels: int) -> Positives:
+    """The positives, then one query for each label whose only positive is that label."""
+    last = positives.offsets[-1]
+    return Positives(
+        np.concatenate((positives.offsets, last + np.arange(1, labels + 1))),
+        np.concatenate((positives.label_rows, np.arange(labels, dtype=positives.label_rows.dtype))),
+        np.concatenate((positives.weights, np.ones(labels, dtype=positives.weights.dtype))),
+    )
+
+
+def _save_encoder(run: Path, config: RunConfig, encoder: Encoder) -> None:
+    section = config.encoder.to_dict()
+    facts = {"name": section.pop("name"), "options": section}
+    with encoder_store(run).new_version(facts=facts, keep=1) as folder:
+        encoder.save(folder)
+
+
+class _Observed:
+    """A reporter that also tells the plugins' observers about epochs."""
+
+    def __init__(self, reporter: Reporter, plugins: Plugins, info: RunInfo) -> None:
+        self._reporter, self._plugins, self._info = reporter, plugins, info
+        self.step_finished = reporter.step_finished
+
+    def epoch_finished(self, row: Any) -> None:
+        self._reporter.epoch_finished(row)
+        self._plugins.epoch_finished(self._info, int(row["epoch"]), row)

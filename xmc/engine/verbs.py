@@ -1,0 +1,50 @@
+"""The three verbs for use from Python: `xmc.train_run`, `xmc.index_run`, `xmc.evaluate_run`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from xmc.engine.evaluation import run_evaluation
+from xmc.engine.indexing import run_indexing
+from xmc.engine.run_config import read_run_config, resolve
+from xmc.engine.training import run_training
+from xmc.evaluate.report import EvaluationReport
+from xmc.plugin_manager import load_plugins
+from xmc.values import IndexReport
+
+
+def train_run(
+    data: str | Path,
+    out: str | Path,
+    *,
+    plugin: str = "dexml",
+    settings: Iterable[str] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train on a data set (shipped name or folder) into the folder `out`, build its index, return the report.
+
+    `settings` are `section.key=value` strings, as for `xmc train --set`.
+    Raises: ConfigError, DataError, PluginError; InterruptedRunError after a signal.
+    """
+    plugins = load_plugins()
+    config = resolve(plugins, plugin=plugin, settings=settings, flags={"data": {"name": str(data)}})
+    report = run_training(config, Path(out), plugins=plugins, resume=resume, overwrite=overwrite)
+    run_indexing(config, Path(out), plugins=plugins, device=config.train.device)
+    return report
+
+
+def index_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "auto") -> IndexReport:
+    """Build the index of a run anew, with `index.key=value` settings over those of the run."""
+    plugins = load_plugins()
+    config = read_run_config(plugins, Path(run), settings=settings)
+    return run_indexing(config, Path(run), plugins=plugins, device=device)
+
+
+def evaluate_run(run: str | Path, *, split: str = "test", settings: Iterable[str] = ()) -> EvaluationReport:
+    """Evaluate a run on a split of its data set, with `evaluate.key=value` settings over those of the run."""
+    plugins = load_plugins()
+    config = read_run_config(plugins, Path(run), settings=settings)
+    return run_evaluation(config, Path(run), plugins=plugins, split=split)

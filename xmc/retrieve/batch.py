@@ -1,0 +1,62 @@
+"""Search many texts in bounded memory, and write hits as Arrow shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xmc.data.schemas import schema_of
+from xmc.data.shards import write_table
+from xmc.data.tables import LabelTable
+from xmc.retrieve.retriever import Retriever
+from xmc.values import Hits
+
+CHUNK = 1024
+
+
+def search_texts(
+    retriever: Retriever, texts: Sequence[str], *, k: int, on_chunk: Callable[[int], None] | None = None
+) -> Hits:
+    """Hits of many texts, encoded and searched 1,024 at a time; `on_chunk` hears how many were done."""
+    parts = []
+    for start in range(0, len(texts), CHUNK):
+        chunk = texts[start : start + CHUNK]
+        parts.append(retriever.search_embeddings(retriever.encode(chunk), k=k))
+        if on_chunk:
+            on_chunk(len(chunk))
+    return concatenate_hits(parts)
+
+
+def concatenate_hits(parts: Sequence[Hits]) -> Hits:
+    """The hits of the parts' queries one after the other."""
+    if not parts:
+        return Hits(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    return Hits(
+        offsets, np.concatenate([part.label_rows for part in parts]), np.concatenate([part.scores for part in parts])
+    )
+
+
+def hits_to_arrow(query_ids: Sequence[str], hits: Hits, labels: LabelTable) -> Any:
+    """The `hits` table: query id, label ids and scores, best first."""
+    import pyarrow as pa
+
+    offsets = pa.array(hits.offsets.astype(np.int32))
+    label_ids = pa.array(labels.ids, pa.string()).take(pa.array(hits.label_rows))
+    schema = schema_of("hits", without=["probabilities"])
+    columns = {
+        "query_id": pa.array(query_ids, pa.string()),
+        "label_ids": pa.ListArray.from_arrays(offsets, label_ids),
+        "scores": pa.ListArray.from_arrays(offsets, pa.array(hits.scores, pa.float32())),
+    }
+    return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
+
+
+def write_hits(path: Path, query_ids: Sequence[str], hits: Hits, labels: LabelTable) -> None:
+    """Write the `hits` table of some queries."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_table(path, hits_to_arrow(query_ids, hits, labels))

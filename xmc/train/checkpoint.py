@@ -1,0 +1,116 @@
+"""Everything a training run needs to go on as if it had never stopped: weights, optimiser, random state, position."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from xmc.encode.encoder import Encoder, EncoderOptions
+from xmc.errors import ArtifactError, ConfigError
+from xmc.store import VersionedFolder
+
+KIND = "checkpoint"
+
+
+@dataclass
+class Progress:
+    """Where a run stands; grows with the run and is part of every checkpoint."""
+
+    step: int = 0
+    best_validation: float = -1.0
+    best_epoch: int = 0
+    seconds: float = 0.0
+    epoch_loss_sum: float = 0.0
+    epoch_loss_steps: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    finished: bool = False
+
+
+def open_store(run: Path) -> VersionedFolder:
+    """The checkpoints of a run folder."""
+    return VersionedFolder(run / "checkpoint", kind=KIND)
+
+
+def save_checkpoint(
+    store: VersionedFolder,
+    encoder: Encoder,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    *,
+    fingerprint: dict[str, Any],
+) -> None:
+    """Commit the state after `progress.step` steps; an earlier checkpoint stays until this one is safe."""
+    with store.new_version(facts={"fingerprint": fingerprint, "step": progress.step}, keep=1) as folder:
+        (folder / "encoder").mkdir()
+        encoder.save_training(folder / "encoder")
+        tensors, scalars = _flatten(optimizer.state_dict())
+        save_file({**tensors, "random_state": torch.get_rng_state()}, folder / "optimiser.safetensors")
+        state = {"progress": dataclasses.asdict(progress), "optimiser": scalars}
+        (folder / "state.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened, verified checkpoint."""
+
+    folder: Path
+    progress: Progress
+    _optimiser: dict[str, Any]
+
+    def encoder(self, options: EncoderOptions) -> Encoder:
+        """The encoder as it was."""
+        return options.load_training(self.folder / "encoder")
+
+    def restore(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put the optimiser and torch's random numbers back where they were."""
+        tensors = load_file(self.folder / "optimiser.safetensors")
+        torch.set_rng_state(tensors.pop("random_state"))
+        optimizer.load_state_dict(_unflatten(tensors, self._optimiser))
+
+
+def load_checkpoint(store: VersionedFolder, *, fingerprint: dict[str, Any]) -> Checkpoint:
+    """Open and verify the last committed checkpoint.
+
+    Raises: ArtifactError when there is none or it is damaged; ConfigError when data, configuration or thread count are
+    not those it was made with.
+    """
+    version = store.current()
+    recorded = version.manifest.facts.get("fingerprint", {})
+    changed = sorted(key for key in {*recorded, *fingerprint} if recorded.get(key) != fingerprint.get(key))
+    if changed:
+        details = "; ".join(f"{key} was {recorded.get(key)!r}, is {fingerprint.get(key)!r}" for key in changed)
+        raise ConfigError(
+            f"cannot resume {store.root.parent}: {details}.",
+            hint="Resume with the same data and settings, or start anew in another --out folder.",
+        )
+    try:
+        state = json.loads((version.folder / "state.json").read_text(encoding="utf-8"))
+        return Checkpoint(version.folder, Progress(**state["progress"]), state["optimiser"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{version.folder}/state.json does not describe a checkpoint: {error}.") from error
+
+
+def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The optimiser's tensors by name, and the rest as JSON."""
+    tensors = {
+        f"{row}.{key}": value.contiguous()
+        for row, entries in state["state"].items()
+        for key, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+    return tensors, {"param_groups": state["param_groups"]}
+
+
+def _unflatten(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        row, _, key = name.partition(".")
+        state.setdefault(int(row), {})[key] = value
+    return {"state": state, "param_groups": scalars["param_groups"]}

@@ -1,0 +1,69 @@
+"""Send the gradient of label embeddings through an encoder that is too large to embed all labels in one graph.
+
+Exact: embed in chunks without a graph, get d loss / d embeddings, embed each chunk again with a graph under the same
+random numbers (dropout), and back-propagate the cached gradient (Gao et al. 2021, Scaling deep contrastive learning).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from xmc.encode.encoder import Encoder, Features, Role, chunks
+
+
+class CachedEmbeddings:
+    """Embeddings (N, D) of features made chunk by chunk, whose gradient can be sent back later."""
+
+    def __init__(self, encoder: Encoder, features: Features, role: Role, *, chunk_size: int) -> None:
+        self._encoder, self._features, self._role = encoder, features, role
+        self._chunks = list(chunks(len(features), chunk_size))
+        self._random_states: list[Tensor] = []
+        parts = []
+        for rows in self._chunks:
+            self._random_states.append(torch.get_rng_state())
+            with torch.no_grad():
+                parts.append(encoder.embed(features.take(rows), role))
+        self.embeddings_ND = torch.cat(parts)
+
+    def backward(self, gradient_ND: Tensor) -> None:
+        """Add the gradient with respect to the encoder's parameters to their `.grad`."""
+        for rows, state in zip(self._chunks, self._random_states, strict=True):
+            with _random_state(state):
+                embeddings = self._encoder.embed(self._features.take(rows), self._role)
+            embeddings.backward(gradient_ND[rows[0] : rows[-1] + 1])
+
+
+@contextmanager
+def _random_state(state: Tensor) -> Iterator[None]:
+    """Replay random numbers from `state` in the block, then go on as if nothing had happened."""
+    after = torch.get_rng_state()
+    torch.set_rng_state(state)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(after)
+
+
+class WholeGraphEmbeddings:
+    """The same interface for an encoder whose graph over all texts is cheap: one pass, no second embedding."""
+
+    def __init__(self, encoder: Encoder, features: Features, role: Role) -> None:
+        self._graph_ND = encoder.embed(features, role)
+        self.embeddings_ND = self._graph_ND.detach()
+
+    def backward(self, gradient_ND: Tensor) -> None:
+        """Add the gradient with respect to the encoder's parameters to their `.grad`."""
+        self._graph_ND.backward(gradient_ND)
+
+
+def embed_with_gradient(
+    encoder: Encoder, features: Features, role: Role, *, chunk_size: int
+) -> CachedEmbeddings | WholeGraphEmbeddings:
+    """Embeddings whose gradient can be sent back: in one graph where that is cheap or small, else chunk by chunk."""
+    if encoder.whole_label_graph or len(features) <= chunk_size:
+        return WholeGraphEmbeddings(encoder, features, role)
+    return CachedEmbeddings(encoder, features, role, chunk_size=chunk_size)

@@ -1,0 +1,207 @@
+"""The training loop: batches in, checkpoints out, the same bits whether it was interrupted or not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from xmc.api import Loss, NonFiniteError, Positives
+from xmc.encode.encoder import Encoder, Features
+from xmc.errors import InterruptedRunError
+from xmc.store import VersionedFolder
+from xmc.train.checkpoint import Checkpoint, Progress, open_store, save_checkpoint
+from xmc.train.gradient_cache import embed_with_gradient
+from xmc.train.label_scope import all_labels, sampled_labels
+from xmc.train.options import TrainOptions
+from xmc.train.schedule import batch_rows, learning_rate_at, step_generator, steps_per_epoch
+from xmc.train.scorer import rows_in_memory, score_batch
+from xmc.train.signals import StopRequest, stop_on_signals
+from xmc.train.validation import precision_at_1
+
+
+class Reporter(Protocol):
+    """Sees a run go by; the command line draws a progress bar from it."""
+
+    def step_finished(self, step: int, total_steps: int, loss: float, queries: int) -> None:
+        """After every step; `queries` is the size of its batch."""
+
+    def epoch_finished(self, row: Mapping[str, float]) -> None:
+        """After every epoch, with its row of the curve."""
+
+
+class SilentReporter:
+    """Says nothing."""
+
+    def step_finished(self, step: int, total_steps: int, loss: float, queries: int) -> None:
+        """Nothing."""
+
+    def epoch_finished(self, row: Mapping[str, float]) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Prepared texts: training queries with their positives, the labels, and validation queries (None without any)."""
+
+    queries: Features
+    positives: Positives
+    labels: Features
+    validation: tuple[Features, Positives] | None
+
+
+@dataclass
+class Trainer:
+    """Trains an encoder; make it, then `run()` once.
+
+    `fingerprint` names what a checkpoint depends on; `on_best` is called when validation P@1 is the best so far, and
+    once at the end when there is no validation set.
+    """
+
+    encoder: Encoder
+    loss: Loss
+    pool: Literal["row", "batch"]
+    data: TrainingSet
+    options: TrainOptions
+    run_folder: Path
+    fingerprint: dict[str, Any]
+    on_best: Callable[[Encoder], None]
+    reporter: Reporter = field(default_factory=SilentReporter)
+    progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        """Set up the optimiser."""
+        fused = all(p.dtype == torch.float32 for p in self.encoder.module.parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.encoder.module.parameters(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            fused=fused,
+        )
+        self.steps_per_epoch = steps_per_epoch(len(self.data.queries), self.options.batch_size)
+        self.total_steps = self.options.epochs * self.steps_per_epoch
+        self._store: VersionedFolder = open_store(self.run_folder)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint (whose encoder this trainer was made with)."""
+        checkpoint.restore(self.optimizer)
+        self.progress = checkpoint.progress
+
+    def run(self) -> Progress:
+        """Train to the end, or until validation stops improving.
+
+        Raises: NonFiniteError naming the step; InterruptedRunError after a signal, the checkpoint being committed.
+        """
+        if self.progress.step == 0 and not self.progress.curve:
+            torch.manual_seed(self.options.seed)
+        with stop_on_signals() as stop:
+            while self.progress.step < self.total_steps and not self.progress.finished:
+                self._run_until_checkpoint(stop)
+                self._commit()
+                if stop.signal_number is not None:
+                    raise InterruptedRunError(
+                        f"stopped by signal {stop.signal_number} after step {self.progress.step} of "
+                        f"{self.total_steps}; the checkpoint is safe.",
+                        hint="Go on with --resume.",
+                        signal_number=stop.signal_number,
+                    )
+        return self.progress
+
+    def _run_until_checkpoint(self, stop: StopRequest) -> None:
+        started = time.monotonic()
+        self.encoder.module.train()
+        while self.progress.step < self.total_steps and not self.progress.finished:
+            step_started = time.monotonic()
+            loss, queries = self._step()
+            self.progress.step += 1
+            self.progress.epoch_loss_sum += loss
+            self.progress.epoch_loss_steps += 1
+            self.progress.seconds += time.monotonic() - step_started
+            self.reporter.step_finished(self.progress.step, self.total_steps, loss, queries)
+            if self.progress.step % self.steps_per_epoch == 0:
+                self._finish_epoch()
+            if stop.signal_number is not None or time.monotonic() - started >= self.options.checkpoint_s:
+                return
+
+    def _step(self) -> tuple[float, int]:
+        step, options = self.progress.step, self.options
+        rows = batch_rows(step, len(self.data.queries), options)
+        positives = self.data.positives.take(rows)
+        label_count = len(self.data.labels)
+        if options.label_scope == "all":
+            scope = all_labels(positives)
+        else:
+            generator = step_generator(step, options)
+            scope = sampled_labels(positives, labels=label_count, sample=options.sampled_labels, generator=generator)
+        label_features = self.data.labels if scope.label_rows is None else self.data.labels.take(scope.label_rows)
+        size = options.label_chunk
+        queries = embed_with_gradient(self.encoder, self.data.queries.take(rows), "query", chunk_size=size)
+        labels = embed_with_gradient(self.encoder, label_features, "label", chunk_size=size)
+        try:
+            scored = score_batch(
+                queries.embeddings_ND,
+                labels.embeddings_ND,
+                scope.pairs.to(queries.embeddings_ND.device),
+                self.loss,
+                pool=self.pool,
+                rows_at_once=rows_in_memory(len(label_features), options.score_memory_mb),
+            )
+        except NonFiniteError as error:
+            raise NonFiniteError(f"step {step}: {error.message}", hint=_NON_FINITE_HINT) from None
+        queries.backward(scored.queries_gradient_QD)
+        labels.backward(scored.labels_gradient_CD)
+        self._update(step)
+        return float(scored.losses_Q.mean()), len(rows)
+
+    def _update(self, step: int) -> None:
+        rate = learning_rate_at(step, self.total_steps, self.options)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        parameters = [p for p in self.encoder.module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not bool(torch.isfinite(norm)):
+            raise NonFiniteError(f"step {step}: the gradient is not finite.", hint=_NON_FINITE_HINT)
+        if self.options.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.options.clip_norm, norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _finish_epoch(self) -> None:
+        progress, started = self.progress, time.monotonic()
+        epoch = progress.step // self.steps_per_epoch
+        validation = self._validate()
+        if validation > progress.best_validation or self.data.validation is None:
+            progress.best_validation, progress.best_epoch = validation, epoch
+            self.on_best(self.encoder)
+        patience = self.options.patience
+        stale = self.data.validation is not None and patience and epoch - progress.best_epoch >= patience
+        progress.finished = bool(stale) or progress.step >= self.total_steps
+        progress.seconds += time.monotonic() - started
+        row = {
+            "epoch": epoch,
+            "step": progress.step,
+            "loss": progress.epoch_loss_sum / progress.epoch_loss_steps,
+            "validation_p1": validation,
+            "learning_rate": learning_rate_at(progress.step - 1, self.total_steps, self.options),
+            "seconds": round(progress.seconds, 3),
+        }
+        progress.curve.append(row)
+        progress.epoch_loss_sum, progress.epoch_loss_steps = 0.0, 0
+        self.reporter.epoch_finished(row)
+
+    def _validate(self) -> float:
+        if self.data.validation is None:
+            return -1.0
+        features, positives = self.data.validation
+        rows = rows_in_memory(len(self.data.labels), self.options.score_memory_mb)
+        return precision_at_1(self.encoder, features, self.data.labels, positives, rows_at_once=rows)
+
+    def _commit(self) -> None:
+        save_checkpoint(self._store, self.encoder, self.optimizer, self.progress, fingerprint=self.fingerprint)
+
+
+_NON_FINITE_HINT = "The last checkpoint is intact; try a smaller learning_rate, or clip_norm = 1."

@@ -1,0 +1,53 @@
+"""The options of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train. Sizes are in queries, megabytes are 2^20 bytes.
+
+    `label_scope`: `all` scores every query against every label, exactly; `sampled` against the positives of the batch
+    plus `sampled_labels` labels drawn at random (recorded in the report as sampled).
+    `score_memory_mb` bounds the memory of the scores: the batch is walked in chunks of query rows that fit.
+    `label_text_queries`: each label's own text is a training query for it; `auto` does so when the labels share their
+    table with the queries and more than half of them have no training query.
+    `validation_share`: share of train held out (by hash of the query id) when the data set has no dev split.
+    `patience`: stop after so many epochs without a better validation P@1 (0 = never).
+    """
+
+    epochs: int = 5
+    batch_size: int = 512
+    learning_rate: float = 0.01
+    weight_decay: float = 0.0
+    warmup_share: float = 0.1
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    label_scope: Literal["all", "sampled"] = "all"
+    sampled_labels: int = 4096
+    label_chunk: int = 256
+    label_text_queries: Literal["auto", "always", "never"] = "auto"
+    score_memory_mb: int = 512
+    clip_norm: float = 0.0
+    validation_share: float = 0.05
+    validation_queries: int = 2000
+    patience: int = 3
+    checkpoint_s: float = 60.0
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for name in ("epochs", "batch_size", "sampled_labels", "label_chunk", "score_memory_mb", "validation_queries"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
+        for name in ("warmup_share", "validation_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        for name in ("weight_decay", "clip_norm", "patience", "checkpoint_s", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")

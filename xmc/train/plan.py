@@ -1,0 +1,66 @@
+"""What a run is about to do and need, before the first step."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xmc.encode.encoder import Encoder
+from xmc.train.options import TrainOptions
+from xmc.train.schedule import steps_per_epoch
+from xmc.train.scorer import SCORE_COPIES, rows_in_memory
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of a run; bytes are estimates of what training adds to the memory of the data itself."""
+
+    train_queries: int
+    label_text_queries: int
+    validation_queries: int
+    labels: int
+    scored_labels: int
+    dimension: int
+    epochs: int
+    steps: int
+    query_rows_at_once: int
+    parameter_bytes: int
+    label_embedding_bytes: int
+    score_bytes: int
+    peak_bytes: int
+    device: str
+    threads: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def make_plan(
+    encoder: Encoder, options: TrainOptions, *, train: int, label_text: int, validation: int, labels: int, device: str
+) -> Plan:
+    """Estimate a run: parameters x 4 (weights, gradient, two moments) + labels x D x 3 + scores."""
+    import torch
+
+    parameter_bytes = sum(p.numel() * p.element_size() for p in encoder.module.parameters())
+    scored = labels if options.label_scope == "all" else min(labels, options.sampled_labels + 5 * options.batch_size)
+    rows = min(options.batch_size, rows_in_memory(scored, options.score_memory_mb))
+    label_bytes = scored * encoder.dimension * 4
+    score_bytes = rows * scored * 4 * SCORE_COPIES
+    return Plan(
+        train_queries=train,
+        label_text_queries=label_text,
+        validation_queries=validation,
+        labels=labels,
+        scored_labels=scored,
+        dimension=encoder.dimension,
+        epochs=options.epochs,
+        steps=options.epochs * steps_per_epoch(train + label_text, options.batch_size),
+        query_rows_at_once=rows,
+        parameter_bytes=parameter_bytes,
+        label_embedding_bytes=label_bytes,
+        score_bytes=score_bytes,
+        peak_bytes=4 * parameter_bytes + 3 * label_bytes + score_bytes,
+        device=device,
+        threads=torch.get_num_threads(),
+    )

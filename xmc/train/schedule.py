@@ -1,0 +1,51 @@
+"""What happens at a step as a pure function of its number, so that a resumed run repeats it exactly."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from xmc.train.options import TrainOptions
+
+
+def learning_rate_at(step: int, total_steps: int, options: TrainOptions) -> float:
+    """Learning rate of a step (from 0): linear warm-up, then linear or cosine decay to 0, or constant.
+
+    >>> options = TrainOptions(learning_rate=1.0, warmup_share=0.5)
+    >>> [round(learning_rate_at(step, 4, options), 2) for step in range(4)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+    warmup = round(options.warmup_share * total_steps)
+    if step < warmup:
+        return options.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, total_steps - warmup)
+    if options.schedule == "constant":
+        return options.learning_rate
+    if options.schedule == "cosine":
+        return options.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+    return options.learning_rate * (1 - progress)
+
+
+def steps_per_epoch(queries: int, batch_size: int) -> int:
+    """Number of batches of an epoch; the last may be smaller."""
+    return -(-queries // batch_size)
+
+
+def batch_rows(step: int, queries: int, options: TrainOptions) -> np.ndarray[Any, Any]:
+    """The query rows of a step: each epoch visits every query once, in an order drawn from (seed, epoch)."""
+    epoch, position = divmod(step, steps_per_epoch(queries, options.batch_size))
+    order = _epoch_order(options.seed, epoch, queries)
+    return order[position * options.batch_size : (position + 1) * options.batch_size]
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, queries: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng([seed, 0, epoch]).permutation(queries)
+
+
+def step_generator(step: int, options: TrainOptions) -> np.random.Generator:
+    """Random numbers of a step (label samples), independent of every other step."""
+    return np.random.default_rng([options.seed, 1, step])

@@ -1,0 +1,107 @@
+"""Loss and exact gradient of a batch against many labels, without ever holding a Q x C matrix.
+
+For a `row` loss the batch is walked in chunks of query rows: score a chunk, ask the loss for its value and its gradient
+with respect to the scores, multiply that back into the embeddings, forget it. Memory is rows x C, not Q x C.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError
+
+# scores, their gradient and a loss's own work space
+SCORE_COPIES = 4
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The P positive pairs of a batch in column space: row of the batch, column among the scored labels, weight."""
+
+    rows_P: Tensor
+    columns_P: Tensor
+    weights_P: Tensor
+
+    def to(self, device: torch.device) -> Pairs:
+        """The same pairs on another device."""
+        return Pairs(self.rows_P.to(device), self.columns_P.to(device), self.weights_P.to(device))
+
+    def between(self, start: int, stop: int) -> Pairs:
+        """The pairs of batch rows start..stop-1, rows counted from `start` (pairs are sorted by row)."""
+        bounds = torch.tensor([start, stop], device=self.rows_P.device)
+        first, last = torch.searchsorted(self.rows_P, bounds).tolist()
+        return Pairs(self.rows_P[first:last] - start, self.columns_P[first:last], self.weights_P[first:last])
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """Loss of each query, (Q,), and gradients of the batch's mean loss: (Q, D) and (C, D)."""
+
+    losses_Q: Tensor
+    queries_gradient_QD: Tensor
+    labels_gradient_CD: Tensor
+
+
+def rows_in_memory(labels: int, score_memory_mb: int) -> int:
+    """How many query rows may be scored at once so that scores and work space stay within the limit; at least one.
+
+    >>> rows_in_memory(1_000_000, 512)
+    33
+    """
+    return max(1, score_memory_mb * 2**20 // (labels * 4 * SCORE_COPIES))
+
+
+def score_batch(
+    queries_QD: Tensor,
+    labels_CD: Tensor,
+    pairs: Pairs,
+    loss: Loss,
+    *,
+    pool: Literal["row", "batch"],
+    rows_at_once: int,
+) -> ScoredBatch:
+    """Loss and gradients; equals autograd through `loss(queries_QD @ labels_CD.T).mean()`.
+
+    Embeddings come detached; the caller sends the gradients on through the encoder.
+    Raises: NonFiniteError naming the batch rows with a non-finite loss; ConfigError when a `batch` loss needs more
+    memory than allowed.
+    """
+    queries = queries_QD.shape[0]
+    if pool == "batch":
+        if queries > rows_at_once:
+            raise ConfigError(
+                f"this loss pools the whole batch, so {queries} x {labels_CD.shape[0]} scores are needed at once, and "
+                f"[train] score_memory_mb allows {rows_at_once} rows.",
+                hint="Use a smaller batch_size, label_scope = 'sampled', or a larger score_memory_mb.",
+            )
+        rows_at_once = queries
+    losses_Q = queries_QD.new_empty(queries)
+    queries_gradient_QD = torch.empty_like(queries_QD)
+    labels_gradient_CD = torch.zeros_like(labels_CD)
+    for start in range(0, queries, rows_at_once):
+        stop = min(start + rows_at_once, queries)
+        chunk_RD = queries_QD[start:stop]
+        chunk_losses_R, gradient_RC = _loss_and_gradient(chunk_RD @ labels_CD.T, pairs.between(start, stop), loss)
+        _require_finite(chunk_losses_R, start)
+        losses_Q[start:stop] = chunk_losses_R
+        torch.mm(gradient_RC, labels_CD, out=queries_gradient_QD[start:stop])
+        labels_gradient_CD.addmm_(gradient_RC.T, chunk_RD)
+    return ScoredBatch(losses_Q, queries_gradient_QD.div_(queries), labels_gradient_CD.div_(queries))
+
+
+def _loss_and_gradient(scores_RC: Tensor, pairs: Pairs, loss: Loss) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        scores_RC.requires_grad_()
+        losses_R = loss(LossInputs(scores_RC, pairs.rows_P, pairs.columns_P, pairs.weights_P))
+        (gradient_RC,) = torch.autograd.grad(losses_R.sum(), scores_RC)
+    return losses_R.detach(), gradient_RC
+
+
+def _require_finite(losses_R: Tensor, start: int) -> None:
+    if not bool(torch.isfinite(losses_R).all()):
+        rows = (torch.nonzero(~torch.isfinite(losses_R)).flatten() + start).tolist()
+        raise NonFiniteError(f"the loss is not finite for batch rows {rows[:5]} ({len(rows)} in all).")

@@ -1,0 +1,28 @@
+"""P@1 on held-out queries, exactly, in bounded memory: what early stopping and the best checkpoint go by."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmc.api import Positives
+from xmc.encode.encoder import Encoder, Features, embed_chunks
+
+
+def precision_at_1(
+    encoder: Encoder, query_features: Features, label_features: Features, positives: Positives, *, rows_at_once: int
+) -> float:
+    """Share of queries whose best-scored label is relevant; a tie goes to the lowest label row."""
+    labels_LD = torch.cat(list(embed_chunks(encoder, label_features, "label")))
+    best = [
+        _best_label(queries_QD, labels_LD, rows_at_once)
+        for queries_QD in embed_chunks(encoder, query_features, "query", chunk_size=1024)
+    ]
+    best_Q = torch.cat(best).numpy()
+    pairs = positives.query_rows() * len(labels_LD) + positives.label_rows
+    return float(np.isin(np.arange(len(best_Q)) * len(labels_LD) + best_Q, pairs).mean())
+
+
+def _best_label(queries_QD: Tensor, labels_LD: Tensor, rows_at_once: int) -> Tensor:
+    return torch.cat([(chunk_RD @ labels_LD.T).argmax(dim=1) for chunk_RD in queries_QD.split(rows_at_once)]).cpu()
