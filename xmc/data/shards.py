@@ -131,6 +131,12 @@ def _damaged(path: Path, reason: str) -> DataError:
     )
 
 
-def concatenate(tables: Iterable[Any]) -> Any:
-    """One table of several shards without a copy; string and list columns may differ in offset width between shards."""
-    return pa.concat_tables(tables, promote_options="permissive")
+def concatenate(tables: Iterable[Any], *, source: str) -> Any:
+    """One table of several shards; string and list columns may differ in offset width between them.
+
+    Raises: DataError naming `source` when a column has types that do not fit together.
+    """
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(f"{source}: the shards do not fit together: {error}.") from error

@@ -55,8 +55,8 @@ def read_labels(shards: Sequence[Path]) -> LabelTable:
 
     Raises: DataError for a damaged file, a wrong column, a null, empty or repeated id, and a label without text.
     """
-    table = concatenate([read_table(path, kind="labels") for path in shards])
     source = _source(shards)
+    table = concatenate([read_table(path, kind="labels") for path in shards], source=source)
     ids = _strings(table.column("label_id"))
     _check_ids(ids, "label_id", source)
     texts = _strings(table.column("text"))
@@ -77,8 +77,8 @@ def read_queries(shards: Sequence[Path], labels: LabelTable, *, split: str) -> t
 
     Raises: DataError for a damaged file, a wrong column, a null, empty or repeated id, and wrong positives.
     """
-    table = concatenate([read_table(path, kind="queries") for path in shards])
     source = _source(shards)
+    table = concatenate([read_table(path, kind="queries") for path in shards], source=source)
     ids, texts = _strings(table.column("query_id")), _strings(table.column("text"))
     _check_ids(ids, "query_id", source)
     _check_length(texts, ids, source)

@@ -137,4 +137,4 @@ def test_find_shards_in_a_folder_with_brackets(tmp_path):
 def test_concatenate_shards_of_different_widths():
     one = pa.table({"text": pa.array(["a"], pa.string())})
     other = pa.table({"text": pa.array(["b"], pa.large_string())})
-    assert concatenate([one, other]).column("text").to_pylist() == ["a", "b"]
+    assert concatenate([one, other], source="q").column("text").to_pylist() == ["a", "b"]

@@ -108,9 +108,8 @@ def test_what_is_left_out_is_counted(tmp_path):
 
 
 def test_shards_are_one_table(tmp_path):
-    for number, (query_id, positives) in enumerate(
-        [("x", [["a"]]), ("y", pa.array([["c"]], pa.large_list(pa.string())))]
-    ):
+    large = pa.array([["c"]], pa.large_list(pa.string()))
+    for number, (query_id, positives) in enumerate([("x", [["a"]]), ("y", large)]):
         table = pa.table({"query_id": [query_id], "text": ["t"], "positives": positives})
         pq.write_table(table, tmp_path / f"part-{number}.parquet")
     shards = sorted(tmp_path.glob("part-*"))
@@ -118,6 +117,9 @@ def test_shards_are_one_table(tmp_path):
     assert (queries.ids, queries.positives.label_rows.tolist()) == (["x", "y"], [0, 2])
     with pytest.raises(DataError, match=r"2 shards\): column 'query_id' must be unique"):
         pq.write_table(table.set_column(0, "query_id", pa.array(["x"])), shards[1])
+        read_queries(shards, LABELS, split="train")
+    pq.write_table(table.set_column(2, "positives", pa.array([[1]])), shards[1])
+    with pytest.raises(DataError, match="the shards do not fit together"):
         read_queries(shards, LABELS, split="train")
 
 
