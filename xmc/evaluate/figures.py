@@ -1,0 +1,49 @@
+"""Named figures with intervals: what a report is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xmc.evaluate.bootstrap import bootstrap_intervals
+from xmc.evaluate.measurement import Measurement
+from xmc.evaluate.options import EvaluateOptions
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number with the ends of its 95 % interval, None when no interval was asked for."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """The figures of all labels or of one band.
+
+    They come from the `queries` that have a positive in it; `pairs` counts (query, positive).
+
+    `figures` is empty when the group has no query.
+    """
+
+    name: str
+    queries: int
+    labels: int
+    pairs: int
+    figures: dict[str, Figure]
+
+    def value(self, name: str) -> float | None:
+        """The value of one figure, None when the group does not have it."""
+        figure = self.figures.get(name)
+        return None if figure is None else figure.value
+
+
+def figures_of(measurement: Measurement, options: EvaluateOptions) -> dict[str, Figure]:
+    """The figures of a measurement by name, with bootstrap intervals unless `options.bootstrap_samples` is 0."""
+    values = measurement.values().tolist()
+    if options.bootstrap_samples == 0:
+        return {name: Figure(value) for name, value in zip(measurement.names, values, strict=True)}
+    ends = bootstrap_intervals(measurement, samples=options.bootstrap_samples, seed=options.bootstrap_seed)
+    rows = zip(values, *ends.tolist(), strict=True)
+    return {name: Figure(*row) for name, row in zip(measurement.names, rows, strict=True)}

@@ -1,0 +1,45 @@
+"""What a user may set about an evaluation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from xmc.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Cut-offs, propensity constants, band thresholds and the bootstrap of one evaluation; all go into its report.
+
+    `bootstrap_samples` 0 switches the intervals off. `graded_ndcg` adds nDCG with the weights of the positives as gain.
+
+    Raises: ConfigError when a value is not allowed.
+
+    >>> EvaluateOptions(ks=(0,))
+    Traceback (most recent call last):
+    xmc.errors.ConfigError: evaluate.ks must be one or more ranks from 1 up, got (0,).
+    """
+
+    ks: tuple[int, ...] = (1, 3, 5, 10, 100)
+    propensity_a: float = 0.55
+    propensity_b: float = 1.5
+    head_min: int = 50
+    torso_min: int = 10
+    bootstrap_samples: int = 1000
+    bootstrap_seed: int = 0
+    graded_ndcg: bool = False
+
+    def __post_init__(self) -> None:
+        _require(bool(self.ks) and min(self.ks) >= 1, "ks", "one or more ranks from 1 up", self.ks)
+        _require(0 <= self.propensity_a < math.inf, "propensity_a", "0 or more", self.propensity_a)
+        _require(0 < self.propensity_b < math.inf, "propensity_b", "above 0", self.propensity_b)
+        _require(self.torso_min >= 1, "torso_min", "at least 1", self.torso_min)
+        _require(self.head_min >= self.torso_min, "head_min", f"at least torso_min ({self.torso_min})", self.head_min)
+        _require(self.bootstrap_samples >= 0, "bootstrap_samples", "0 (off) or more", self.bootstrap_samples)
+        _require(self.bootstrap_seed >= 0, "bootstrap_seed", "0 or more", self.bootstrap_seed)
+
+
+def _require(holds: bool, key: str, allowed: str, got: object) -> None:
+    if not holds:
+        raise ConfigError(f"evaluate.{key} must be {allowed}, got {got}.")
