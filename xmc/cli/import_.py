@@ -1,0 +1,55 @@
+"""`xmc import`: turn a data set in another format into a data set folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xmc.cli.options import JsonOption
+from xmc.cli.output import print_json
+
+if TYPE_CHECKING:
+    from xmc.data.importers import ImportReport
+
+FORMATS = "auto, jsonl, xmc, beir, trec, huggingface"
+
+
+def import_command(
+    source: Annotated[Path, typer.Argument(help="Folder that holds the data set.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.")],
+    format: Annotated[str, typer.Option(help=f"One of: {FORMATS}.")] = "auto",
+    on_bad_row: Annotated[
+        str, typer.Option(help="error: stop at the first bad row; skip: leave out and count.")
+    ] = "error",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier import.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Import a data set: JSON lines, Extreme Classification Repository, BEIR, TREC or Hugging Face on disk."""
+    from xmc.data.importers import import_dataset
+    from xmc.errors import ConfigError
+
+    if on_bad_row not in ("error", "skip"):
+        raise ConfigError(f"--on-bad-row '{on_bad_row}' is not one of: error, skip.")
+    report = import_dataset(source, out, format=format, on_bad_row=on_bad_row, overwrite=overwrite)  # type: ignore[arg-type]
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        typer.echo("\n".join(lines_of(report)))
+
+
+def lines_of(report: ImportReport) -> list[str]:
+    """The report as lines for people: counts by table, what was skipped and why, and where the result is."""
+    lines = [f"{report.source} ({report.format}) -> {report.out}"]
+    for name, table in report.tables.items():
+        lines.append(f"  {name}: {table.read} rows read, {table.written} kept, {table.skipped.total()} skipped")
+        lines += [f"    {count} x {reason}" for reason, count in table.skipped.most_common()]
+        lines += [f"    {example}" for example in table.examples]
+    unknown = report.unknown_label_ids
+    if unknown:
+        shown = ", ".join(f"{label_id!r} ({count} times)" for label_id, count in unknown.most_common(5))
+        lines.append(f"  {len(unknown)} unknown label ids, {unknown.total()} positives left out: {shown}")
+    if report.merged_positives:
+        lines.append(f"  {report.merged_positives} labels stood twice in a query and were merged")
+    return [*lines, *(f"  {note}" for note in report.notes)]

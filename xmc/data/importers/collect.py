@@ -1,0 +1,108 @@
+"""Rows of any format into checked tables: one place for the rules every format obeys."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from xmc.data.importers.rows import LabelRow, QueryRow
+from xmc.data.importers.tally import Tally
+from xmc.data.tables import MAX_TEXT_BYTES, LabelTable, QueryTable
+from xmc.errors import DataError
+from xmc.values import Positives
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def collect_labels(rows: Iterable[LabelRow], tally: Tally) -> LabelTable:
+    """The label table of the rows: unique ids, texts that are there.
+
+    Raises: DataError at a bad row (unless such are skipped), or when no label is left.
+    """
+    label_row: dict[str, int] = {}
+    texts: list[str] = []
+    for row in rows:
+        reason = "label id stands twice" if row.id in label_row else _wrong(row.id, row.text)
+        if reason:
+            tally.bad("labels", row.place, reason, repr(row.id[:100]))
+            continue
+        label_row[row.id] = len(texts)
+        texts.append(row.text)
+    tally.table("labels").written = len(texts)
+    if not texts:
+        raise DataError("the source has no usable label.", hint=_examples(tally, "labels"))
+    return LabelTable(list(label_row), texts)
+
+
+def collect_queries(rows: Iterable[QueryRow], label_row: Mapping[str, int], *, split: str, tally: Tally) -> QueryTable:
+    """The query table of the rows: unique ids, texts that are there, at least one known label each.
+
+    Raises: DataError at a bad row or an unknown label (unless such are skipped), or when no query is left.
+    """
+    ids: dict[str, None] = {}
+    texts: list[str] = []
+    offsets, label_rows, weights = array("q", [0]), array("i"), array("f")
+    for row in rows:
+        reason = "query id stands twice" if row.id in ids else _wrong(row.id, row.text)
+        if reason:
+            tally.bad(split, row.place, reason, repr(row.id[:100]))
+            continue
+        positives = _positives(row, label_row, split, tally)
+        if not positives:
+            continue
+        ids[row.id] = None
+        texts.append(row.text)
+        label_rows.extend(positives)
+        weights.extend(positives.values())
+        offsets.append(len(label_rows))
+    tally.table(split).written = len(texts)
+    if not texts:
+        raise DataError(f"the split '{split}' has no usable query.", hint=_examples(tally, split))
+    arrays = (np.array(offsets, np.int64), np.array(label_rows, np.int32), np.array(weights, np.float32))
+    return QueryTable(list(ids), texts, Positives(*arrays))
+
+
+def _positives(row: QueryRow, label_row: Mapping[str, int], split: str, tally: Tally) -> dict[int, float]:
+    """Label row -> weight, ascending; empty when the query is bad, which is then counted."""
+    if not row.label_ids:
+        tally.bad(split, row.place, "query has no label", repr(row.id[:100]))
+        return {}
+    weights = row.relevance or [1.0] * len(row.label_ids)
+    found: dict[int, float] = {}
+    places = row.label_places or [row.place] * len(row.label_ids)
+    for place, label_id, weight in zip(places, row.label_ids, weights, strict=True):
+        known = label_row.get(label_id)
+        if not _is_weight(weight):
+            tally.bad(split, place, "relevance is not a finite number > 0", repr(weight))
+            return {}
+        if known is None:
+            tally.unknown_label(place, label_id)
+            continue
+        tally.merged_positives += known in found
+        found[known] = max(weight, found.get(known, 0.0))
+    if not found:
+        tally.bad(split, row.place, "query has no known label", repr(row.id[:100]))
+    return dict(sorted(found.items()))
+
+
+def _is_weight(weight: float) -> bool:
+    return 0 < weight <= FLOAT32_MAX and bool(np.float32(weight) > 0)
+
+
+def _wrong(row_id: str, text: str) -> str:
+    """What is wrong with an id and a text, empty when nothing is."""
+    if not row_id:
+        return "id is empty"
+    if not text.strip():
+        return "text is empty"
+    try:
+        size = max(len(text.encode()), len(row_id.encode()))
+    except UnicodeEncodeError:
+        return "lone surrogate in id or text"
+    return f"text is longer than {MAX_TEXT_BYTES:,} bytes" if size > MAX_TEXT_BYTES else ""
+
+
+def _examples(tally: Tally, table: str) -> str:
+    return "; ".join(tally.table(table).examples)

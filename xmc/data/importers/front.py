@@ -1,0 +1,141 @@
+"""Importing a data set: find the format, read, check, write a data set folder and a report beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from xmc.data.dataset import Dataset
+from xmc.data.fingerprint import fingerprint_of
+from xmc.data.importers.beir import EXPECTED as BEIR_FILES
+from xmc.data.importers.beir import is_beir, open_beir
+from xmc.data.importers.collect import collect_labels, collect_queries
+from xmc.data.importers.huggingface import EXPECTED as HUGGINGFACE_FILES
+from xmc.data.importers.huggingface import is_huggingface, open_huggingface
+from xmc.data.importers.jsonl import EXPECTED as JSONL_FILES
+from xmc.data.importers.jsonl import is_jsonl, open_jsonl
+from xmc.data.importers.repository import EXPECTED as REPOSITORY_FILES
+from xmc.data.importers.repository import is_repository, open_repository
+from xmc.data.importers.rows import Source
+from xmc.data.importers.tally import ImportReport, OnBadRow, Tally
+from xmc.data.importers.trec import EXPECTED as TREC_FILES
+from xmc.data.importers.trec import is_trec, open_trec
+from xmc.data.shards import write_table
+from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
+from xmc.errors import DataError, did_you_mean
+from xmc.store import write_json
+from xmc.store.atomic import temporary_name
+
+FormatName = Literal["auto", "jsonl", "xmc", "beir", "trec", "huggingface"]
+REPORT_NAME = "import.json"
+WRITTEN = frozenset({"labels.parquet", "train.parquet", "dev.parquet", "test.parquet", REPORT_NAME})
+
+
+class Format(NamedTuple):
+    """One format: how to recognise a folder, how to open it, and the files it is made of."""
+
+    recognise: Callable[[Path], bool]
+    open: Callable[[Path, Tally], Source]
+    expected: str
+
+
+FORMATS: dict[str, Format] = {
+    "huggingface": Format(is_huggingface, open_huggingface, HUGGINGFACE_FILES),
+    "beir": Format(is_beir, open_beir, BEIR_FILES),
+    "jsonl": Format(is_jsonl, open_jsonl, JSONL_FILES),
+    "trec": Format(is_trec, open_trec, TREC_FILES),
+    "xmc": Format(is_repository, open_repository, REPOSITORY_FILES),
+}
+
+
+def import_dataset(
+    source: Path, out: Path, *, format: FormatName = "auto", on_bad_row: OnBadRow = "error", overwrite: bool = False
+) -> ImportReport:
+    """Turn a data set in another format into a folder that `load_dataset` opens, with the report in `import.json`.
+
+    A bad row stops the import as `file:row: reason`, or is skipped and counted with `on_bad_row="skip"`. The folder
+    appears whole or not at all; `overwrite` replaces an earlier import, never other files.
+    Raises: DataError for an unknown format, missing or damaged files, bad rows, and an output folder in use.
+    """
+    source, out = Path(source), Path(out)
+    name, chosen = _choose(source, format)
+    _check_out(out, overwrite=overwrite)
+    tally = Tally(on_bad_row)
+    dataset = _read(chosen.open(source, tally), tally, out.name)
+    report = ImportReport(
+        str(source), str(out), name, tally.tables, tally.unknown_label_ids, tally.merged_positives,
+        dataset.fingerprint, dataset.notes,
+    )  # fmt: skip
+    _write(dataset, report, out)
+    return report
+
+
+def _choose(source: Path, format_name: str) -> tuple[str, Format]:
+    if not source.is_dir():
+        raise DataError(f"there is no folder {source} to import.")
+    if format_name in FORMATS:
+        return format_name, FORMATS[format_name]
+    if format_name != "auto":
+        raise DataError(
+            f"unknown format '{format_name}', allowed: auto, {', '.join(FORMATS)}.",
+            hint=did_you_mean(format_name, FORMATS),
+        )
+    found = [name for name, candidate in FORMATS.items() if candidate.recognise(source)]
+    if not found:
+        known = "; ".join(f"{name}: {candidate.expected}" for name, candidate in FORMATS.items())
+        raise DataError(f"{source} is in no known format. Known are {known}.")
+    if len(found) > 1 and found[0] != "huggingface":  # its labels may stand in labels.jsonl
+        raise DataError(f"{source} could be {' or '.join(found)}.", hint=f"Say which: --format {found[0]}")
+    return found[0], FORMATS[found[0]]
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file, expected a folder to write to.")
+    present = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if present and not overwrite:
+        raise DataError(f"{out} is not empty.", hint="Choose another folder, or replace it with --overwrite.")
+    if foreign := [name for name in present if name not in WRITTEN]:
+        raise DataError(
+            f"{out} holds {', '.join(foreign[:5])}, which no import wrote: it is not replaced.",
+            hint="Choose another folder.",
+        )
+
+
+def _read(source: Source, tally: Tally, name: str) -> Dataset:
+    labels = collect_labels(source.labels, tally)
+    label_row = {label_id: row for row, label_id in enumerate(labels.ids)}
+    splits = {
+        split: collect_queries(rows, label_row, split=split, tally=tally) for split, rows in source.splits.items()
+    }
+    return Dataset(name, labels, splits, fingerprint_of(labels, splits), tuple(source.notes))
+
+
+def _write(dataset: Dataset, report: ImportReport, out: Path) -> None:
+    """Write everything into a hidden folder beside `out`, then swap it in."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    new, old = (out.with_name(temporary_name(f"{out.name}-{word}")) for word in ("new", "old"))
+    new.mkdir()
+    try:
+        write_table(new / "labels.parquet", label_table_to_arrow(dataset.labels))
+        for split, queries in dataset.splits.items():
+            write_table(new / f"{split}.parquet", query_table_to_arrow(queries))
+        write_json(new / REPORT_NAME, report.to_dict())
+        _swap(new, out, old)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _swap(new: Path, out: Path, old: Path) -> None:
+    """Put `new` where `out` is; the old folder goes only when the new one stands, and comes back if it cannot."""
+    if out.exists():
+        out.rename(old)
+    try:
+        new.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,85 @@
+"""JSON lines: `labels.jsonl` with {id, text}; `train`, `dev`, `test.jsonl` with {id, text, labels, relevance?}."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
+from xmc.data.importers.tally import Tally
+from xmc.data.importers.text_files import as_id, find_splits, find_text_file, not_there, read_json_rows
+
+EXPECTED = "labels.jsonl, train.jsonl and, if there are, dev.jsonl and test.jsonl (each perhaps .gz or .xz)"
+
+
+def is_jsonl(folder: Path) -> bool:
+    """Whether the folder looks like this format."""
+    return find_text_file(folder, "labels.jsonl") is not None
+
+
+def open_jsonl(folder: Path, tally: Tally) -> Source:
+    """Open a folder of JSON lines.
+
+    Raises: DataError when a file is missing.
+    """
+    labels, splits = find_text_file(folder, "labels.jsonl"), find_splits(folder, "{}.jsonl")
+    if labels is None or "train" not in splits:
+        raise not_there(folder, "train split" if labels else "labels", EXPECTED)
+    queries = {split: _read_queries(path, split, tally) for split, path in splits.items()}
+    return Source(read_label_rows(labels, tally), queries)
+
+
+def read_label_rows(path: Path, tally: Tally) -> Iterator[LabelRow]:
+    """Yield the labels of a file of {id, text}."""
+    for place, row in read_json_rows(path, table="labels", tally=tally):
+        label = parse_label(place, row)
+        if isinstance(label, LabelRow):
+            yield label
+        else:
+            tally.bad("labels", place, *label)
+
+
+def _read_queries(path: Path, split: str, tally: Tally) -> Iterator[QueryRow]:
+    for place, row in read_json_rows(path, table=split, tally=tally):
+        query = parse_query(place, row)
+        if isinstance(query, QueryRow):
+            yield query
+        else:
+            tally.bad(split, place, *query)
+
+
+def parse_label(place: Place, row: dict[str, Any]) -> LabelRow | tuple[str, ...]:
+    """The label of an object {id, text}, or what is wrong with it.
+
+    >>> parse_label(Place("labels.jsonl", 1), {"id": 7, "text": "seven"}).id
+    '7'
+    >>> parse_label(Place("labels.jsonl", 1), {"id": 7})
+    ("'text' must be a string", 'got NoneType')
+    """
+    label_id, text = as_id(row.get("id")), row.get("text")
+    if label_id is None:
+        return ("'id' must be a string or a whole number",)
+    if not isinstance(text, str):
+        return "'text' must be a string", f"got {type(text).__name__}"
+    return LabelRow(place, label_id, text)
+
+
+def parse_query(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:
+    """The query of an object {id, text, labels, relevance?}, or what is wrong with it."""
+    start = parse_label(place, row)
+    if not isinstance(start, LabelRow):
+        return start
+    labels, relevance = row.get("labels"), row.get("relevance")
+    if not isinstance(labels, list):
+        return "'labels' must be a list of label ids", f"got {type(labels).__name__}"
+    label_ids = [label_id for label in labels if (label_id := as_id(label)) is not None]
+    if len(label_ids) != len(labels):
+        return ("'labels' must be a list of label ids, strings or whole numbers",)
+    if relevance is None:
+        return QueryRow(place, start.id, start.text, label_ids)
+    if not isinstance(relevance, list) or not all(type(weight) in (int, float) for weight in relevance):
+        return ("'relevance' must be a list of numbers",)
+    if len(relevance) != len(label_ids):
+        return "'relevance' must be as long as 'labels'", f"{len(relevance)} and {len(label_ids)}"
+    return QueryRow(place, start.id, start.text, label_ids, relevance)

@@ -1,0 +1,133 @@
+"""The raw-text layouts of the Extreme Classification Repository (the LF- data sets).
+
+Lines: `trn_X.txt`, `tst_X.txt` (a text a line), `Y.txt` (a label text a line), and `trn_X_Y.txt`, `tst_X_Y.txt`
+(header `rows columns`, then `label:value` pairs a line). JSON: `lbl.json`, `trn.json`, `tst.json` with
+{uid, title, content, target_ind, target_rel}. Label ids are the label's row number from 0, or its uid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
+from xmc.data.importers.tally import Tally
+from xmc.data.importers.text_files import as_id, find_splits, find_text_file, not_there, read_json_rows, read_lines
+from xmc.errors import DataError
+
+EXPECTED = "trn_X.txt, trn_X_Y.txt and Y.txt, or lbl.json and trn.json (each perhaps .gz or .xz)"
+
+
+def is_repository_text(folder: Path) -> bool:
+    """Whether the folder looks like one of these layouts."""
+    return find_text_file(folder, "trn_X.txt", "lbl.json") is not None
+
+
+def open_repository_text(folder: Path, tally: Tally) -> Source:
+    """Open a folder of either layout.
+
+    Raises: DataError when a file is missing.
+    """
+    notes = [
+        f"{path.name} is not imported: pairs to leave out of evaluation are not part of a data set folder"
+        for path in sorted(folder.glob("*filter_labels*"))
+    ]
+    labels = find_text_file(folder, "lbl.json")
+    if labels is not None:
+        files = find_splits(folder, "{}.json")
+        splits = {split: _read_json_queries(path, split, tally) for split, path in files.items()}
+        rows = _read_json_labels(labels, tally)
+    else:
+        labels, texts, relevance = find_text_file(folder, "Y.txt"), find_splits(folder, "{}_X.txt"), _pairs(folder)
+        files = {split: path for split, path in texts.items() if split in relevance}
+        splits = {split: _read_lines_of(path, relevance[split], split, tally) for split, path in files.items()}
+        rows = _read_line_labels(labels, tally) if labels else iter(())
+    if labels is None or "train" not in files:
+        raise not_there(folder, "train split" if labels else "labels", EXPECTED)
+    return Source(rows, splits, notes)
+
+
+def _pairs(folder: Path) -> dict[str, Path]:
+    return find_splits(folder, "{}_X_Y.txt")
+
+
+def _read_line_labels(path: Path, tally: Tally) -> Iterator[LabelRow]:
+    for place, text in read_lines(path, table="labels", tally=tally):
+        tally.table("labels").read += 1
+        yield LabelRow(place, str(place.row - 1), text)
+
+
+def _read_lines_of(path: Path, pairs: Path, split: str, tally: Tally) -> Iterator[QueryRow]:
+    """Join texts and label lines by row number; a row whose text or labels are bad is counted and passed over."""
+    labels = _read_pairs(pairs, split, tally)
+    row, label_ids, weights = -1, list[str](), list[float]()
+    last = 0
+    for place, text in read_lines(path, table=split, tally=tally):
+        last = place.row
+        tally.table(split).read += 1
+        while row < place.row:
+            row, label_ids, weights = next(labels, (2**62, [], []))
+        if row == 2**62:
+            break
+        if row == place.row:
+            yield QueryRow(place, f"{split}-{place.row - 1}", text, label_ids, weights)
+    rows = sum(1 for _ in labels)
+    if row == 2**62 or rows:
+        raise DataError(f"{path} and {pairs.name} differ in their number of rows after row {last}.")
+
+
+def _read_pairs(path: Path, split: str, tally: Tally) -> Iterator[tuple[int, list[str], list[float]]]:
+    """Yield (row number from 1, label ids, weights) of a `label:value` file."""
+    rows, last = 0, 0
+    for place, line in read_lines(path, table=split, tally=tally):
+        if place.row == 1:
+            header = line.split()
+            if len(header) != 2 or not all(part.isascii() and part.isdigit() for part in header):
+                raise DataError(f"{place}: {line[:80]!r} is not a header `rows columns`.")
+            rows = int(header[0])
+            continue
+        last = place.row - 1
+        try:
+            pairs = [(str(int(label)), float(value)) for label, value in (pair.split(":") for pair in line.split())]
+        except ValueError:
+            tally.bad(split, place, "not `label:value` pairs", repr(line[:50]))
+            continue
+        yield place.row - 1, [label for label, _ in pairs], [value for _, value in pairs]
+    if last != rows:
+        raise DataError(f"{path} has {last} rows, its header says {rows}.", hint="Is the file complete?")
+
+
+def _read_json_labels(path: Path, tally: Tally) -> Iterator[LabelRow]:
+    for place, row in read_json_rows(path, table="labels", tally=tally):
+        yield LabelRow(place, str(place.row - 1), _text(row))
+
+
+def _read_json_queries(path: Path, split: str, tally: Tally) -> Iterator[QueryRow]:
+    for place, row in read_json_rows(path, table=split, tally=tally):
+        query = _parse(place, row)
+        if isinstance(query, QueryRow):
+            yield query
+        else:
+            tally.bad(split, place, *query)
+
+
+def _parse(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:
+    query_id, targets, relevance = as_id(row.get("uid")), row.get("target_ind"), row.get("target_rel")
+    if query_id is None:
+        return ("'uid' must be a string or a whole number",)
+    if not isinstance(targets, list) or not all(type(target) is int for target in targets):
+        return ("'target_ind' must be a list of label row numbers",)
+    if relevance is not None and not _are_numbers(relevance, len(targets)):
+        return ("'target_rel' must be a list of numbers, as long as 'target_ind'",)
+    return QueryRow(place, query_id, _text(row), [str(target) for target in targets], relevance)
+
+
+def _are_numbers(values: Any, length: int) -> bool:
+    return isinstance(values, list) and len(values) == length and all(type(value) in (int, float) for value in values)
+
+
+def _text(row: dict[str, Any]) -> str:
+    """Title and content; a part that is not a string is taken as missing, an empty whole is refused later."""
+    parts = [part.strip() for part in (row.get("title"), row.get("content")) if isinstance(part, str)]
+    return " ".join(part for part in parts if part)

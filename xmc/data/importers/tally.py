@@ -1,0 +1,100 @@
+"""Counting what an import reads, writes and skips, and the choice between stopping and skipping at a bad row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xmc.data.importers.rows import Place
+from xmc.errors import DataError
+
+OnBadRow = Literal["error", "skip"]
+SHOWN = 5
+
+
+@dataclass
+class TableReport:
+    """Rows of one table: read, written, skipped by reason, and the first few skipped ones as `file:row: reason`."""
+
+    read: int = 0
+    written: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Tally:
+    """The counts of one import; `bad` stops it or counts on, as the user chose."""
+
+    on_bad_row: OnBadRow
+    tables: dict[str, TableReport] = field(default_factory=dict)
+    unknown_label_ids: Counter[str] = field(default_factory=Counter)
+    merged_positives: int = 0
+
+    def table(self, name: str) -> TableReport:
+        """The counts of a table, made on first use."""
+        return self.tables.setdefault(name, TableReport())
+
+    def bad(self, table: str, place: Place, reason: str, detail: str = "") -> None:
+        """Note a row that is left out: `reason` is counted, `detail` says what this row has.
+
+        Raises: DataError `file:row: reason` unless bad rows are to be skipped.
+        """
+        said = f"{place}: {reason}{': ' if detail else ''}{detail}"
+        self._stop(f"{said}.")
+        counts = self.table(table)
+        counts.skipped[reason] += 1
+        if len(counts.examples) < SHOWN:
+            counts.examples.append(said)
+
+    def unknown_label(self, place: Place, label_id: str) -> None:
+        """Note a positive whose label does not exist; the positive is left out, the query stays if others remain.
+
+        Raises: DataError unless bad rows are to be skipped.
+        """
+        self._stop(f"{place}: unknown label id {label_id[:100]!r}.")
+        self.unknown_label_ids[label_id] += 1
+
+    def _stop(self, message: str) -> None:
+        if self.on_bad_row == "error":
+            raise DataError(message, hint="Mend it, or leave such rows out, counted, with --on-bad-row skip.")
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did: `tables` count rows, `unknown_label_ids` the positives dropped by id."""
+
+    source: str
+    out: str
+    format: str
+    tables: dict[str, TableReport]
+    unknown_label_ids: Counter[str]
+    merged_positives: int
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON values; of unknown label ids the most frequent are listed."""
+        return {
+            "source": self.source,
+            "out": self.out,
+            "format": self.format,
+            "fingerprint": self.fingerprint,
+            "tables": {
+                name: {
+                    "read": table.read,
+                    "written": table.written,
+                    "skipped": dict(table.skipped),
+                    "examples": list(table.examples),
+                }
+                for name, table in self.tables.items()
+            },
+            "unknown_label_ids": {
+                "ids": len(self.unknown_label_ids),
+                "positives": self.unknown_label_ids.total(),
+                "most_frequent": dict(self.unknown_label_ids.most_common(SHOWN)),
+            },
+            "merged_positives": self.merged_positives,
+            "notes": list(self.notes),
+        }

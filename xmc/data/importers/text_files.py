@@ -1,0 +1,101 @@
+"""Lines of text files, plain or compressed, with bad bytes and overlong lines caught row by row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from xmc.data.importers.rows import SPLIT_WORDS, Place
+from xmc.data.importers.tally import Tally
+from xmc.errors import DataError
+
+COMPRESSIONS = ("", ".gz", ".xz")
+MAX_LINE_BYTES = 64 << 20
+
+
+def find_text_file(folder: Path, *names: str) -> Path | None:
+    """The one file of these names in `folder`, perhaps with .gz or .xz behind; None when there is none.
+
+    Raises: DataError when there are several.
+    """
+    candidates = [folder / f"{name}{suffix}" for name in names for suffix in COMPRESSIONS]
+    found = [path for path in candidates if path.is_file()]
+    if len(found) > 1:
+        raise DataError(f"{folder} holds {' and '.join(path.name for path in found)}.", hint="Leave one of them.")
+    return found[0] if found else None
+
+
+def find_splits(folder: Path, *patterns: str) -> dict[str, Path]:
+    """The file of each split, where `{}` in a pattern stands for any word for the split (dev, validation, ...)."""
+    splits = {}
+    for split, words in SPLIT_WORDS.items():
+        path = find_text_file(folder, *(pattern.format(word) for pattern in patterns for word in words))
+        if path is not None:
+            splits[split] = path
+    return splits
+
+
+def read_lines(path: Path, *, table: str, tally: Tally) -> Iterator[tuple[Place, str]]:
+    """Yield (place, line without its line end) of a UTF-8 file; a line that is not UTF-8 is a bad row of `table`.
+
+    Raises: DataError when the file is missing, its compression is damaged, or a line is longer than 64 MiB.
+    """
+    try:
+        with _open(path) as file:
+            for row, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), start=1):
+                place = Place(str(path), row)
+                if len(line) == MAX_LINE_BYTES:
+                    raise DataError(f"{place}: the line is longer than {MAX_LINE_BYTES >> 20} MiB.")
+                try:
+                    text = line.decode("utf-8-sig" if row == 1 else "utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    tally.bad(table, place, "not UTF-8", f"byte {error.object[error.start]:#04x} at {error.start}")
+                    tally.table(table).read += 1
+                    continue
+                yield place, text
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix == ".gz":
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    return cast(BinaryIO, lzma.open(path, "rb")) if path.suffix == ".xz" else path.open("rb")
+
+
+def read_json_rows(path: Path, *, table: str, tally: Tally) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Yield (place, object) of a file of JSON lines; empty lines say nothing and are passed over."""
+    for place, line in read_lines(path, table=table, tally=tally):
+        if not line.strip():
+            continue
+        tally.table(table).read += 1
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            tally.bad(table, place, "not JSON", str(error)[:200])
+            continue
+        if isinstance(row, dict):
+            yield place, row
+        else:
+            tally.bad(table, place, "not a JSON object", type(row).__name__)
+
+
+def as_id(value: Any) -> str | None:
+    """An id as a string: strings stay, whole numbers are written out, anything else is None.
+
+    >>> as_id("a"), as_id(7), as_id(True), as_id(0.5)
+    ('a', '7', None, None)
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None
+
+
+def not_there(folder: Path, missing: str, expected: str) -> DataError:
+    """The error for a source without its labels, queries or train split."""
+    return DataError(f"{folder} has no {missing}: expected {expected}.")
