@@ -1,0 +1,164 @@
+"""Invariants: a broken plugin stops nothing and is reported; names are unambiguous; a disabled plugin runs no code."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from xmc.errors import PluginError
+from xmc.plugin_manager import load_plugins
+
+LOSS_PLUGIN = """
+from xmc.api import LossSpec, hookimpl
+
+@hookimpl
+def xmc_losses():
+    return [LossSpec(name, "nowhere:Nothing", summary="of {module}") for name in {names}]
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Write a real module and return its entry point."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name, source="", *, losses=()):
+        module = f"module_of_{tmp_path.name}_{name}".replace("-", "_")
+        text = source or LOSS_PLUGIN.format(module=module, names=list(losses))
+        (tmp_path / f"{module}.py").write_text(text)
+        return EntryPoint(name, module, "xmc")
+
+    return write
+
+
+def loss_names(plugins):
+    return [offer.full_name for offer in plugins.offers["loss"]]
+
+
+def test_the_installed_plugins_load_and_none_fails():
+    plugins = load_plugins(disabled=())
+    assert not plugins.failed
+    assert {"core", "dexml", "baselines", "exact", "faiss"} <= {each.name for each in plugins.loaded}
+    assert all(each.distribution == "xmc-engine" for each in plugins.loaded if each.name == "dexml")
+
+
+def test_no_entry_points_no_plugins():
+    plugins = load_plugins(entry_points=())
+    assert plugins.loaded == plugins.failed == () and not any(plugins.offers.values())
+
+
+def test_loading_twice_gives_two_independent_values(plugin):
+    one, two = (load_plugins(entry_points=[plugin("alpha", losses=["hinge"])]) for _ in range(2))
+    assert one is not two and loss_names(one) == loss_names(two) == ["alpha.hinge"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import a_module_that_nobody_installed", "ModuleNotFoundError: No module named"),
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("from xmc.api import hookimpl\n@hookimpl\ndef xmc_lossess(): return []", "unknown hook 'xmc_lossess'"),
+        ("from xmc.api import hookimpl\n@hookimpl\ndef xmc_losses(verbose): return []", r"Argument\(s\) {'verbose'}"),
+        ("from xmc.api import hookimpl\n@hookimpl\ndef xmc_losses(): return 1 / 0", "ZeroDivisionError"),
+        (
+            "from xmc.api import hookimpl\n@hookimpl\ndef xmc_losses(): return ['hinge']",
+            "must return specs of its kind",
+        ),
+        (
+            "from xmc.api import IndexSpec, hookimpl\n@hookimpl\ndef xmc_losses(): return [IndexSpec('a', 'b:C')]",
+            "xmc_losses of plugin 'broken' must return specs of its kind",
+        ),
+        (LOSS_PLUGIN.format(module="", names=["Hinge Loss"]), "'Hinge Loss' must be lower-case words joined by '-'"),
+    ],
+    ids=["import", "raises", "misspelled", "argument", "declaring", "no-spec", "other-kind", "name"],
+)
+def test_a_broken_plugin_is_kept_out_and_reported_and_the_others_work(plugin, source, message):
+    entry_points = [plugin("zeta", losses=["hinge"]), plugin("broken", source), plugin("alpha", losses=["ramp"])]
+    plugins = load_plugins(entry_points=entry_points)
+    (failed,) = plugins.failed
+    assert (failed.name, failed.distribution) == ("broken", "no distribution")
+    assert [each.name for each in plugins.loaded] == ["alpha", "zeta"]
+    assert loss_names(plugins) == ["alpha.ramp", "zeta.hinge"]
+    with pytest.raises(PluginError, match=message) as raised:
+        plugins.find("loss", "broken.hinge")
+    assert raised.value.__cause__ is failed.error
+    with pytest.raises(PluginError, match="XMC_DISABLED_PLUGINS"):
+        plugins.recipe("broken")
+
+
+def test_a_disabled_plugin_runs_no_code(plugin, tmp_path, monkeypatch):
+    mark = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
+    entry_points = [plugin("noisy", mark), plugin("alpha", losses=["hinge"])]
+    monkeypatch.setenv("XMC_DISABLED_PLUGINS", "other, noisy")
+    assert [each.name for each in load_plugins(entry_points=entry_points).loaded] == ["alpha"]
+    assert not (tmp_path / "ran").exists()
+    assert [each.name for each in load_plugins(entry_points=entry_points, disabled=["alpha"]).loaded] == ["noisy"]
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_distribution_on_the_path_is_found_and_named(plugin, tmp_path):
+    entry_point = plugin("gamma", losses=["hinge"])
+    metadata = tmp_path / "xmc_gamma-3.1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: xmc-gamma\nVersion: 3.1\n")
+    (metadata / "entry_points.txt").write_text(f"[xmc]\ngamma = {entry_point.value}\n")
+    (found,) = [each for each in load_plugins().loaded if each.name == "gamma"]
+    assert (found.distribution, found.version) == ("xmc-gamma", "3.1")
+
+
+def test_a_short_name_works_while_it_is_unique(plugin):
+    plugins = load_plugins(entry_points=[plugin("alpha", losses=["hinge", "ramp"]), plugin("beta", losses=["ramp"])])
+    assert plugins.find("loss", "hinge").full_name == "alpha.hinge"
+    assert plugins.find("loss", "beta.ramp").plugin == "beta"
+    with pytest.raises(PluginError, match=r"'ramp' is offered by several plugins: alpha\.ramp, beta\.ramp"):
+        plugins.find("loss", "ramp")
+
+
+def test_a_thing_called_like_its_plugin_has_a_bare_name(plugin):
+    plugins = load_plugins(entry_points=[plugin("alpha", losses=["alpha"])])
+    assert plugins.find("loss", "alpha").full_name == "alpha"
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_the_installed_ones(plugin):
+    plugins = load_plugins(entry_points=[plugin("alpha", losses=["hinge"])])
+    with pytest.raises(PluginError, match=r"unknown loss 'alpha\.hnge'\. Did you mean 'alpha\.hinge'\?") as raised:
+        plugins.find("loss", "alpha.hnge")
+    assert "Installed: alpha.hinge (see: xmc plugins)" in str(raised.value)
+    with pytest.raises(PluginError, match=r"unknown index 'hinge'.*Installed: none"):
+        plugins.find("index", "hinge")
+
+
+def test_two_offers_of_one_full_name_are_refused_naming_both(plugin):
+    with pytest.raises(PluginError, match=r"loss 'alpha\.hinge' is offered by plugin 'alpha' and by plugin 'alpha'"):
+        load_plugins(entry_points=[plugin("alpha", losses=["hinge", "hinge"])])
+    bare = [plugin("core", losses=["beta"]), plugin("beta", losses=["beta"])]
+    with pytest.raises(PluginError, match="loss 'beta' is offered by plugin 'beta' and by plugin 'core'"):
+        load_plugins(entry_points=bare)
+
+
+def test_a_plugin_file_needs_no_packaging(tmp_path):
+    path = tmp_path / "xmcfile.py"
+    path.write_text(LOSS_PLUGIN.format(module="xmcfile", names=["mine"]))
+    plugins = load_plugins(entry_points=(), plugin_file=path)
+    assert plugins.find("loss", "mine").full_name == "xmcfile.mine"
+    assert plugins.loaded[0].distribution == str(path)
+
+
+@pytest.mark.parametrize(("name", "source"), [("xmcfile.py", "import nothing_there"), ("xmcfile.txt", "")])
+def test_a_broken_plugin_file_is_an_error_since_it_was_asked_for(tmp_path, name, source):
+    (tmp_path / name).write_text(source)
+    with pytest.raises(
+        PluginError, match=r"xmcfile\.(py failed to load: ModuleNotFoundError|txt is not a Python file)"
+    ):
+        load_plugins(entry_points=(), plugin_file=tmp_path / name)
+
+
+def test_the_recipe_of_a_plugin_is_its_toml():
+    assert load_plugins().recipe("dexml")["loss"]["name"] == "dexml.decoupled-softmax"
+    with pytest.raises(PluginError, match=r"unknown recipe 'dexmll'\. Did you mean 'dexml'\?"):
+        load_plugins().recipe("dexmll")
+
+
+def test_every_declared_target_can_be_loaded():
+    for offers in load_plugins().offers.values():
+        for offer in offers:
+            assert offer.spec.load() is not None, offer
