@@ -88,6 +88,16 @@ def test_file_written_by_others_is_read_without_its_further_columns(tmp_path):
     pq.write_table(pa.table({"label_id": ["a"], "text": ["b"], "parent": ["c"]}), tmp_path / "l.parquet")
     assert read_table(tmp_path / "l.parquet", kind="labels").to_pylist() == [{"label_id": "a", "text": "b"}]
     assert read_table(tmp_path / "l.parquet").column_names == ["label_id", "text", "parent"]
+    write_table(tmp_path / "l.arrow", read_table(tmp_path / "l.parquet"))
+    assert read_table(tmp_path / "l.arrow", kind="labels").column_names == ["label_id", "text"]
+    assert read_table(tmp_path / "l.arrow").column_names == ["label_id", "text", "parent"]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_dictionary_columns_are_read(tmp_path, suffix):
+    table = pa.table({"label_id": pa.array(["a", "b"]).dictionary_encode(), "text": ["x", "y"]})
+    write_table(tmp_path / f"l{suffix}", table)
+    assert read_table(tmp_path / f"l{suffix}", kind="labels").column("label_id").to_pylist() == ["a", "b"]
 
 
 def bad_utf8():

@@ -11,7 +11,7 @@ from xmc.errors import DataError
 CORPUS = [{"_id": "d1", "title": "One", "text": "first"}, {"_id": "d2", "title": "", "text": "second"}]
 QUERIES = [{"_id": f"q{n}", "text": f"query {n}"} for n in range(1, 6)]
 HEADER = "query-id\tcorpus-id\tscore\n"
-TRAIN = f"{HEADER}q2\td2\t2\nq1\td1\t1\nq2\td1\t1\nq2\td2\t0\nq4\td1\t0\n"
+TRAIN = f"{HEADER}q2\td2\t2\n\nq1\td1\t1\nq2\td1\t1\nq2\td2\t0\nq4\td1\t0\n"
 
 
 def make_source(folder, corpus=CORPUS, queries=QUERIES, train=TRAIN):
@@ -51,10 +51,10 @@ def test_import(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"train": TRAIN + "q1\td1\n"}, r"train\.tsv:7: not `query-id<TAB>corpus-id<TAB>score`"),
-        ({"train": TRAIN + "q1\td1\tnan\n"}, r"train\.tsv:7: not `query-id<TAB>corpus-id<TAB>score`"),
-        ({"train": TRAIN + "q9\td1\t1\n"}, r"train\.tsv:7: unknown query id: 'q9'"),
-        ({"train": TRAIN + "q1\td9\t1\n"}, r"train\.tsv:7: unknown label id 'd9'"),
+        ({"train": TRAIN + "q1\td1\n"}, r"train\.tsv:8: not `query-id<TAB>corpus-id<TAB>score`"),
+        ({"train": TRAIN + "q1\td1\tnan\n"}, r"train\.tsv:8: not `query-id<TAB>corpus-id<TAB>score`"),
+        ({"train": TRAIN + "q9\td1\t1\n"}, r"train\.tsv:8: unknown query id: 'q9'"),
+        ({"train": TRAIN + "q1\td9\t1\n"}, r"train\.tsv:8: unknown label id 'd9'"),
         (
             {"corpus": [*CORPUS, {"_id": "d3", "title": 3, "text": ""}]},
             r"corpus\.jsonl:3: '_id' must be an id, 'title'",

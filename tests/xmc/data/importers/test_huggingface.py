@@ -97,3 +97,18 @@ def test_without_the_library(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(DataError, match=r"needs the package `datasets`.*xmc-engine\[datasets\]"):
         import_dataset(source, tmp_path / "out")
+
+
+def test_a_single_saved_table_is_not_a_data_set(tmp_path):
+    datasets.Dataset.from_dict(TRAIN).save_to_disk(str(tmp_path / "source"))
+    with pytest.raises(DataError, match="has no splits: expected splits train"):
+        import_dataset(tmp_path / "source", tmp_path / "out", format="huggingface")
+
+
+def test_class_number_out_of_range_is_an_unknown_label(tmp_path):
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "labels": datasets.Sequence(datasets.ClassLabel(names=["cat", "dog"]))}
+    )
+    rows = datasets.Dataset.from_dict({"text": ["x"], "labels": [[-1, 0]]}, features=features)
+    with pytest.raises(DataError, match="source/train:1: unknown label id '-1'"):
+        import_dataset(save(tmp_path / "source", train=rows), tmp_path / "out")

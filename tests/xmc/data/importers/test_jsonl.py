@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xmc.data.dataset import load_dataset
-from xmc.data.importers import import_dataset
+from xmc.data.importers import import_dataset, text_files
 from xmc.errors import DataError
 
 LABELS = [{"id": "a", "text": "Anton"}, {"id": 7, "text": "seven"}, {"id": "ü", "text": "Übel", "parents": ["a"]}]
@@ -192,3 +192,10 @@ def test_any_rows_are_imported_or_counted(tmp_path, rows, junk):
     dataset = load_dataset(tmp_path / "out")
     assert len(dataset.train) == counts.written
     assert dataset.notes == ()
+
+
+def test_endless_line_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_files, "MAX_LINE_BYTES", 1 << 20)
+    source = make_source(tmp_path / "source", train=[*TRAIN, " " * (1 << 20)])
+    with pytest.raises(DataError, match=r"train\.jsonl:3: the line is longer than 1 MiB"):
+        import_dataset(source, tmp_path / "out", on_bad_row="skip")

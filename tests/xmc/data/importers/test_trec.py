@@ -7,10 +7,10 @@ from xmc.data.importers import import_dataset
 from xmc.errors import DataError
 
 FILES = {
-    "collection.tsv": "d1\tfirst\nd2\tsecond\twith tab\n",
+    "collection.tsv": "d1\tfirst\n\nd2\tsecond\twith tab\n",
     "queries.train.tsv": "1\tone\n2\ttwo\n",
     "queries.dev.tsv": "3\tthree\n",
-    "qrels.train.tsv": "1 0 d1 1\n2\t0\td2\t2\n2 0 d1 -1\n",
+    "qrels.train.tsv": "1 0 d1 1\n2\t0\td2\t2\n\n2 0 d1 -1\n",
     "qrels.dev.small.tsv": "3 0 d2 1\n",
 }
 
@@ -46,7 +46,7 @@ def test_qrels_folder(tmp_path):
     [
         ({"qrels.train.tsv": "1 0 d1 1\n1 d1 1\n"}, r"qrels\.train\.tsv:2: not `qid 0 docid rel`: '1 d1 1'"),
         ({"qrels.train.tsv": "1 0 d1 x\n"}, r"qrels\.train\.tsv:1: not `qid 0 docid rel`"),
-        ({"collection.tsv": "d1\tfirst\nd2\n"}, r"collection\.tsv:2: not `id<TAB>text`: 'd2'"),
+        ({"collection.tsv": "d1\tfirst\n\nd2\n"}, r"collection\.tsv:3: not `id<TAB>text`: 'd2'"),
         ({"queries.dev.tsv": "1\tagain\n"}, r"queries\.train\.tsv:1: query id stands twice: '1'"),
         ({"qrels.txt": ""}, r"qrels\.txt: which split are these judgements for\?"),
         ({"qrels.train.txt": ""}, r"which split are these judgements for beside qrels\.train"),
