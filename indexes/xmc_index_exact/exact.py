@@ -7,19 +7,28 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from xmc.api import ArtifactError, DataError, IndexReport, validate_similarity, validate_vectors
+from xmc.api import ArtifactError, DataError, DeviceError, IndexReport, validate_similarity, validate_vectors
 from xmc_index_exact.device import resolve_device
+from xmc_index_exact.first_pass import FirstPass, has_fast_bfloat16
 from xmc_index_exact.fixed_order import normalise_rows
-from xmc_index_exact.index import LABELS_FILE, REPORT_FILE, ExactIndex
+from xmc_index_exact.index import FACTS_FILE, LABELS_FILE, ExactIndex
+
+FIRST_PASSES = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Exact:
-    """Exact search: `score_memory_mb` bounds the scores held at a time, so batch x labels is never in memory.
+    """Exact search over all labels.
+
+    `first_pass` chooses how candidates are found, never what is answered: `float32`; `bfloat16` for batches of more
+    than four queries, which holds the labels half as large again (1.5 times the memory); `auto` takes bfloat16 where
+    the CPU multiplies it natively. `score_memory_mb` bounds the scores held at a time; a few megabytes stay in the
+    cache, more is slower.
 
     >>> index = Exact().build([torch.eye(3)], similarity="dot", device="cpu")
     >>> hits = index.search(torch.tensor([[0.0, 2.0, 2.0]]), k=2)
@@ -27,9 +36,12 @@ class Exact:
     ([1, 2], [2.0, 2.0])
     """
 
-    score_memory_mb: int = 256
+    first_pass: Literal["auto", "float32", "bfloat16"] = "auto"
+    score_memory_mb: int = 4
 
     def __post_init__(self) -> None:
+        if self.first_pass not in FIRST_PASSES:
+            raise ValueError(f"first_pass must be one of {', '.join(FIRST_PASSES)}, got {self.first_pass!r}")
         if self.score_memory_mb < 1:
             raise ValueError(f"score_memory_mb must be at least 1, got {self.score_memory_mb}")
 
@@ -63,7 +75,7 @@ class Exact:
 
         target = resolve_device(device)
         try:
-            facts = json.loads((folder / REPORT_FILE).read_bytes())
+            facts = json.loads((folder / FACTS_FILE).read_bytes())
             similarity, build_s = str(facts["similarity"]), float(facts["build_s"])
             labels_LD = load_file(folder / LABELS_FILE)["labels_LD"]
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -71,17 +83,27 @@ class Exact:
         return self._index(labels_LD.to(target), similarity, build_s=build_s)
 
     def _index(self, labels_LD: Tensor, similarity: str, *, build_s: float) -> ExactIndex:
+        use_narrow = self.first_pass == "bfloat16"
+        if use_narrow and labels_LD.device.type != "cpu":
+            raise DeviceError(
+                f"first_pass 'bfloat16' keeps its promise on a CPU only, got device {labels_LD.device}.",
+                hint="Use first_pass 'float32' or 'auto'.",
+            )
+        if self.first_pass == "auto":
+            use_narrow = has_fast_bfloat16(labels_LD.device)
+        wide = FirstPass.of(labels_LD, torch.float32)
+        narrow = FirstPass.of(labels_LD, torch.bfloat16) if use_narrow else None
+        held = [one.labels_LD for one in (wide, narrow) if one is not None]
         report = IndexReport(
             backend="exact",
             similarity=similarity,
             labels=labels_LD.shape[0],
             dimension=labels_LD.shape[1],
             device_used=str(labels_LD.device),
-            memory_bytes=labels_LD.numel() * labels_LD.element_size(),
+            memory_bytes=sum(matrix.numel() * matrix.element_size() for matrix in held),
             build_s=build_s,
             exact=True,
             options=asdict(self),
             versions={"torch": torch.__version__},
         )
-        largest_norm = float(torch.linalg.vector_norm(labels_LD, dim=1).max())
-        return ExactIndex(labels_LD, largest_norm, self.score_memory_mb << 20, report)
+        return ExactIndex(wide, narrow, self.score_memory_mb << 20, report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,77 +11,88 @@ import torch
 from torch import Tensor
 
 from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_vectors
+from xmc_index_exact.first_pass import FirstPass
 from xmc_index_exact.fixed_order import dot_pairs, normalise_rows
-from xmc_index_exact.scan import Candidates, find_candidates
+from xmc_index_exact.scan import Candidates, find_candidates, joined, tightened
 
 LABELS_FILE = "labels.safetensors"
-REPORT_FILE = "index.json"
+FACTS_FILE = "index.json"
+SMALL_BATCH = 4  # up to here the float32 pass is bound by memory and its kernel is the faster one
 _RESCORE_BYTES = 32 << 20
-_FLOAT32_UNIT = 2.0**-24
-_FLOAT32_TINY = 2.0**-126
 
 
 @dataclass(frozen=True, eq=False)
 class ExactIndex:
-    """Labels (normalised already when the similarity is cosine) with what is needed to bound rounding errors."""
+    """True labels (normalised already when the similarity is cosine) and the passes that find candidates.
 
-    labels_LD: Tensor
-    largest_norm: float
-    score_memory_bytes: int
+    `wide` is the float32 pass; `narrow`, if any, the bfloat16 pass for larger batches.
+    """
+
+    wide: FirstPass
+    narrow: FirstPass | None
+    score_bytes: int
     report: IndexReport
 
     def search(self, queries_QD: Tensor, k: int) -> Hits:
         """The true best k labels of each query; all labels when k is larger than their number.
 
         Naive: `scores = (queries.double() @ labels.double().T).float()`, then sort by (-score, label row).
-        The bits of an answer depend on its query alone: not on the batch, the threads or other labels.
+        The bits of an answer depend on its query alone: not on the batch, the threads, the pass or the device.
         Raises: ConfigError for k < 1; DataError for another width; NonFiniteError naming query rows.
         """
         validate_k(k)
         queries_QD = validate_vectors(queries_QD, what="query", dimension=self.report.dimension)
-        queries_QD = queries_QD.to(self.labels_LD.device)
+        queries_QD = queries_QD.to(self.wide.labels_LD.device)
         if self.report.similarity == "cosine":
             queries_QD = normalise_rows(queries_QD)
         k = min(k, self.report.labels)
-        if len(queries_QD) == 0:
-            found = Candidates(*(torch.zeros(0, dtype=dtype) for dtype in (torch.int64, torch.int64, torch.float64)))
-        else:
-            found = self._candidates(queries_QD, k)
-        query_rows, label_rows, scores = (part.cpu().numpy() for part in found)
+        found = self._scored_candidates(queries_QD, k)
+        query_rows, label_rows, scores = (column.cpu().numpy() for column in found)
         return rank_hits(query_rows, label_rows, scores, queries=len(queries_QD), k=k)
 
     def save(self, folder: Path) -> None:
-        """Write labels (safetensors) and report (JSON) into an empty folder that the caller commits."""
+        """Write labels (safetensors) and facts (JSON) into an empty folder that the caller commits."""
         from safetensors.torch import save_file
 
-        save_file({"labels_LD": self.labels_LD.cpu()}, folder / LABELS_FILE)
+        save_file({"labels_LD": self.wide.labels_LD.cpu()}, folder / LABELS_FILE)
         facts = {"similarity": self.report.similarity, "build_s": self.report.build_s}
-        (folder / REPORT_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
-    def _candidates(self, queries_QD: Tensor, k: int) -> Candidates:
-        norms_Q = torch.linalg.vector_norm(queries_QD, dim=1)
+    def _scored_candidates(self, queries_QD: Tensor, k: int) -> Candidates:
+        """A superset of the top k with true scores; a zero query ties everywhere, so it takes the first k rows."""
+        is_zero_Q = (queries_QD == 0).all(dim=1)
+        parts = [_first_rows(is_zero_Q.nonzero().flatten(), k)]
+        rows_Q = (~is_zero_Q).nonzero().flatten()
+        if len(rows_Q) > 0:
+            found = self._found(queries_QD[rows_Q], k)
+            parts.append(found._replace(query_rows_P=rows_Q[found.query_rows_P]))
+        return joined(parts)
+
+    def _found(self, queries_QD: Tensor, k: int) -> Candidates:
+        first = self.wide if self.narrow is None or len(queries_QD) <= SMALL_BATCH else self.narrow
         found = find_candidates(
-            queries_QD,
-            self.labels_LD,
+            queries_QD.to(first.labels_LD.dtype),
+            first.labels_LD,
             k,
-            margins_Q=2 * self._error_bound(norms_Q),
-            memory_bytes=self.score_memory_bytes,
+            margins_Q=first.margins(queries_QD),
+            score_bytes=self.score_bytes,
         )
-        return found._replace(scores_P=self._rescored(queries_QD, found))
+        if first is not self.wide:  # the narrow pass leaves many: thin them out before the slow exact sums
+            found = self._rescored(queries_QD, found, torch.linalg.vecdot)
+            found = tightened(found, k, margins_Q=self.wide.margins(queries_QD))
+        return self._rescored(queries_QD, found, dot_pairs)
 
-    def _error_bound(self, norms_Q: Tensor) -> Tensor:
-        """Bound on |float32 matrix product - true score| for any order of summation, after rounding to float32.
-
-        gamma_D * |q| * |v| with room for the norms' own rounding, plus what underflow may lose.
-        Reference: Higham 2002, section 3.1.
-        """
-        dimension = self.report.dimension
-        relative = 1.05 * (dimension + 8) * _FLOAT32_UNIT
-        underflow = dimension * _FLOAT32_TINY * (1 + norms_Q + self.largest_norm)
-        return relative * norms_Q * self.largest_norm + underflow
-
-    def _rescored(self, queries_QD: Tensor, found: Candidates) -> Tensor:
-        """Scores of the candidates in the fixed order, in slices that bound the memory."""
+    def _rescored(self, queries_QD: Tensor, found: Candidates, dot: Callable[..., Tensor]) -> Candidates:
+        """The candidates with scores by `dot`, in slices that bound the memory."""
         step = max(1, _RESCORE_BYTES // (8 * self.report.dimension))
         slices = zip(found.query_rows_P.split(step), found.label_rows_P.split(step), strict=True)
-        return torch.cat([dot_pairs(queries_QD[rows], self.labels_LD[columns]) for rows, columns in slices])
+        labels_LD = self.wide.labels_LD
+        return found._replace(
+            scores_P=torch.cat([dot(queries_QD[rows], labels_LD[columns]) for rows, columns in slices])
+        )
+
+
+def _first_rows(query_rows: Tensor, k: int) -> Candidates:
+    label_rows = torch.arange(k, device=query_rows.device).repeat(len(query_rows))
+    scores = torch.zeros(len(label_rows), dtype=torch.float64, device=query_rows.device)
+    return Candidates(query_rows.repeat_interleave(k), label_rows, scores)

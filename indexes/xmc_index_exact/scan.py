@@ -1,4 +1,4 @@
-"""The fast pass: float32 matrix products over all labels, keeping every label that may belong to the top k.
+"""The fast pass: matrix products over all labels, keeping every label that may belong to the top k.
 
 Its scores are approximate (rounding differs by batch size), so it promises a superset: with `error` a bound on
 |approximate - true|, k labels are known to reach `kth approximate - error`, and no label below
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 MAX_BLOCK = 128
-_BYTES_PER_SCORE = 4
+MAX_QUERIES = 256  # walked together: more share the labels' memory traffic, but their scores leave the cache
 
 
 class Candidates(NamedTuple):
@@ -26,63 +26,85 @@ class Candidates(NamedTuple):
     scores_P: Tensor
 
 
+def joined(parts: list[Candidates]) -> Candidates:
+    """Several sets of candidates as one."""
+    return Candidates(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
 def find_candidates(
-    queries_QD: Tensor, labels_LD: Tensor, k: int, *, margins_Q: Tensor, memory_bytes: int
+    queries_QD: Tensor, labels_LD: Tensor, k: int, *, margins_Q: Tensor, score_bytes: int
 ) -> Candidates:
     """Every label whose approximate score is within `margins_Q` (2 error) of the query's kth best, at least k each.
 
-    Labels are walked in spans whose scores fit `memory_bytes`. In a span only the maximum of each block is looked at:
-    the kth best maximum so far is reached by k labels, so whole blocks below it (less the margin) are out.
+    Naive: `scores = queries @ labels.T`, then all that are `>= kth_largest(scores) - margins`. Needs k <= L.
+    Queries are taken in groups and labels in spans, so that the scores held at a time fit `score_bytes`.
+    """
+    parts = []
+    for start in range(0, len(queries_QD), MAX_QUERIES):
+        group = slice(start, start + MAX_QUERIES)
+        found = _scan(queries_QD[group], labels_LD, k, margins_Q=margins_Q[group], score_bytes=score_bytes)
+        parts.append(found._replace(query_rows_P=found.query_rows_P + start))
+    return joined(parts)
+
+
+def _scan(queries_QD: Tensor, labels_LD: Tensor, k: int, *, margins_Q: Tensor, score_bytes: int) -> Candidates:
+    """One group of queries over all spans of labels.
+
+    In a span only the maximum of each block is looked at: the kth best maximum so far is reached by k labels, so
+    whole blocks below it (less the margin) are out. Few blocks remain, and only those are read again.
     """
     queries, labels = len(queries_QD), len(labels_LD)
+    # One column would go to a matrix-vector kernel, which reads memory at half the speed of a two-column product.
+    columns_DQ = (queries_QD if queries > 1 else queries_QD.repeat(2, 1)).T
     block = block_size(labels, k)
-    span = max(block, memory_bytes // (_BYTES_PER_SCORE * queries) // block * block)
-    span = min(span, -(-labels // block) * block)
-    scores_QS = queries_QD.new_empty((queries, span))
-    kth_maxima_QK = queries_QD.new_full((queries, k), -torch.inf)
-    found = []
+    span = max(1, score_bytes // (columns_DQ.shape[1] * queries_QD.element_size() * block)) * block
+    span = min(span, _rounded_up(labels, block))
+    scores_SQ = queries_QD.new_empty((span, columns_DQ.shape[1]))
+    best_KQ = margins_Q.new_full((k, queries), -torch.inf)
+    parts = []
     for start in range(0, labels, span):
         count = min(span, labels - start)
-        torch.mm(queries_QD, labels_LD[start : start + count].T, out=scores_QS[:, :count])
-        padded = -(-count // block) * block
-        scores_QS[:, count:padded] = -torch.inf
-        scores_QNB = scores_QS[:, :padded].unflatten(1, (-1, block))
-        maxima_QN = scores_QNB.amax(2)
-        kth_maxima_QK = _best(torch.cat([kth_maxima_QK, _best(maxima_QN, k)], dim=1), k)
-        thresholds_Q = kth_maxima_QK[:, -1] - margins_Q
-        found.append(_above(scores_QNB, maxima_QN, thresholds_Q, start))
-    joined = Candidates(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-    return _tightened(joined, queries, k, margins_Q)
+        torch.mm(labels_LD[start : start + count], columns_DQ, out=scores_SQ[:count])
+        scores_SQ[count : _rounded_up(count, block)] = -torch.inf
+        scores_NBQ = scores_SQ[: _rounded_up(count, block), :queries].contiguous().unflatten(0, (-1, block))
+        maxima_NQ = scores_NBQ.amax(1).to(margins_Q.dtype)
+        best_KQ = torch.cat([best_KQ, maxima_NQ]).topk(k, dim=0).values
+        parts.append(_above(scores_NBQ, maxima_NQ, best_KQ[-1] - margins_Q, start))
+    return tightened(joined(parts), k, margins_Q=margins_Q)
 
 
 def block_size(labels: int, k: int) -> int:
-    """Labels per block: a power of two, small enough for at least k blocks (then the kth best maximum exists)."""
+    """Labels per block: a power of two, small enough for at least k blocks (then the kth best maximum exists).
+
+    >>> block_size(200_000, 10), block_size(50, 10), block_size(5, 5)
+    (128, 1, 1)
+    """
     block = 1
     while block < MAX_BLOCK and 16 * k * block <= labels:
         block *= 2
     return block
 
 
-def _best(values_QN: Tensor, k: int) -> Tensor:
-    return values_QN.topk(min(k, values_QN.shape[1]), dim=1).values
+def _rounded_up(count: int, block: int) -> int:
+    return -(-count // block) * block
 
 
-def _above(scores_QNB: Tensor, maxima_QN: Tensor, thresholds_Q: Tensor, start: int) -> Candidates:
+def _above(scores_NBQ: Tensor, maxima_NQ: Tensor, thresholds_Q: Tensor, start: int) -> Candidates:
     """The scores at or above their query's threshold, looked for only in blocks whose maximum is."""
-    query_rows, blocks = (maxima_QN >= thresholds_Q[:, None]).nonzero(as_tuple=True)
-    scores_PB = scores_QNB[query_rows, blocks]
-    kept = (scores_PB >= thresholds_Q[query_rows, None]) & (scores_PB > -torch.inf)
+    blocks, query_rows = (maxima_NQ >= thresholds_Q).nonzero(as_tuple=True)
+    scores_PB = scores_NBQ[blocks, :, query_rows].to(thresholds_Q.dtype)
+    kept = (scores_PB >= thresholds_Q[query_rows, None]) & (scores_PB > -torch.inf)  # -inf pads the last block
     pairs, columns = kept.nonzero(as_tuple=True)
-    label_rows = start + blocks[pairs] * scores_QNB.shape[2] + columns
+    label_rows = start + blocks[pairs] * scores_NBQ.shape[1] + columns
     return Candidates(query_rows[pairs], label_rows, scores_PB[pairs, columns])
 
 
-def _tightened(found: Candidates, queries: int, k: int, margins_Q: Tensor) -> Candidates:
-    """Only what is within the margin of the true kth approximate score; the maxima gave a lower one."""
+def tightened(found: Candidates, k: int, *, margins_Q: Tensor) -> Candidates:
+    """Only the candidates within the margin of their query's kth best score; each query must have k of them."""
     order = found.scores_P.argsort(descending=True)
     order = order[found.query_rows_P[order].argsort(stable=True)]
-    found = Candidates(*(part[order] for part in found))
-    counts_Q = found.query_rows_P.bincount(minlength=queries)
-    kth_Q = counts_Q.cumsum(0) - counts_Q + k - 1
-    kept = found.scores_P >= (found.scores_P[kth_Q] - margins_Q)[found.query_rows_P]
-    return Candidates(*(part[kept] for part in found))
+    query_rows, label_rows, scores = (column[order] for column in found)
+    counts_Q = query_rows.bincount(minlength=len(margins_Q))
+    kth_Q = scores[counts_Q.cumsum(0) - counts_Q + k - 1]
+    kept = scores >= (kth_Q - margins_Q)[query_rows]
+    return Candidates(query_rows[kept], label_rows[kept], scores[kept])

@@ -1,0 +1,56 @@
+"""The only place that imports faiss: it says how to install it, and guards the reading of its files."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from xmc.api import ArtifactError, PluginError
+
+_MAX_LOOP = 1_000_000
+_limits_lock = threading.Lock()  # the limits of faiss are global to the process
+
+
+def import_faiss() -> Any:
+    """The faiss module.
+
+    Raises: PluginError, saying what to install, when it is not there.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise PluginError(
+            f"index backend 'faiss' needs faiss, which cannot be imported: {error}.",
+            hint="Install it with: pip install 'xmc-engine[cpu]', or use the backend 'exact', which needs nothing.",
+        ) from error
+    return faiss
+
+
+def write_faiss(index: Any, path: Path) -> None:
+    """Write a faiss index by way of a Python file, which reports a full disk (faiss's own writer may not)."""
+    with path.open("wb") as file:
+        file.write(memoryview(import_faiss().serialize_index(index)))
+
+
+def read_faiss(path: Path) -> Any:
+    """Read a faiss index whose checksum was verified, with faiss's limits set to what the file can hold.
+
+    Raises: ArtifactError when faiss refuses it.
+    """
+    import numpy as np
+
+    faiss = import_faiss()
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+        with _limits_lock:
+            before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
+            faiss.set_deserialization_vector_byte_limit(data.size)
+            faiss.set_deserialization_loop_limit(_MAX_LOOP)
+            try:
+                return faiss.deserialize_index(data)
+            finally:
+                faiss.set_deserialization_vector_byte_limit(before[0])
+                faiss.set_deserialization_loop_limit(before[1])
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise ArtifactError(f"{path} holds no faiss index that can be read: {error}.") from error
