@@ -9,7 +9,9 @@ from xmc.api import EncoderSpec, hookimpl
 def xmc_encoders() -> list[EncoderSpec]:
     """The two embedded encoders."""
     return [
-        EncoderSpec("static", "xmc.encode.static:StaticOptions", summary="mean of trained token vectors; CPU, no download"),
+        EncoderSpec(
+            "static", "xmc.encode.static:StaticOptions", summary="mean of trained token vectors; CPU, no download"
+        ),
         EncoderSpec(
             "sentence-transformers",
             "xmc.encode.sentence_transformer:SentenceTransformerOptions",

@@ -16,7 +16,9 @@ from xmc.errors import ConfigError, did_you_mean
 Options = TypeVar("Options")
 
 
-def build_options(cls: type[Options], values: Mapping[str, Any], *, section: str, source: str = "configuration") -> Options:
+def build_options(
+    cls: type[Options], values: Mapping[str, Any], *, section: str, source: str = "configuration"
+) -> Options:
     """Make the dataclass `cls` from plain values, checking names and types.
 
     Raises: ConfigError naming section, key, value and what is allowed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Extreme-classification retrieval: train, index, search, evaluate.",
 )
-for name, command in {
+VERBS: dict[str, Callable[..., None]] = {
     "train": train_command,
     "index": index_command,
     "search": search_command,
@@ -36,7 +37,8 @@ for name, command in {
     "import": import_command,
     "plugins": plugins_command,
     "doctor": doctor_command,
-}.items():
+}
+for name, command in VERBS.items():
     app.command(name)(command)
 
 

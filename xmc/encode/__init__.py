@@ -1,0 +1,1 @@
+"""Texts to embeddings: the encoder interface, the two embedded encoders, tokenising."""

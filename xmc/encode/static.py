@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,20 +99,18 @@ class StaticOptions:
                 )
             return Tower(tokenizer, None, torch.from_numpy(table_TD))
         tokenizer = train_tokenizer(texts, vocabulary_size=self.vocabulary_size)
-        idf_V = _inverse_document_frequency(texts, tokenizer)
+        frequency_V = _document_frequency(texts, tokenizer)
+        if not self.ngrams_longest:
+            table_VD = _random_directions(len(frequency_V), self.dimension, generator)
+            return Tower(tokenizer, None, table_VD * torch.from_numpy(_idf(frequency_V, len(texts)))[:, None])
         tokens = [tokenizer.id_to_token(row) for row in range(tokenizer.get_vocab_size())]
-        expansion, feature_count = None, len(tokens)
-        if self.ngrams_longest:
-            expansion, feature_count = character_ngrams(
-                tokens, shortest=self.ngrams_shortest, longest=self.ngrams_longest
-            )
-            expansion = Bags(
-                expansion.offsets, expansion.ids, expansion.weights * np.repeat(idf_V, np.diff(expansion.offsets))
-            )
-        table_FD = torch.randn(feature_count, self.dimension, generator=generator) / self.dimension**0.5
-        if expansion is None:
-            table_FD *= torch.from_numpy(idf_V)[:, None]
-        return Tower(tokenizer, expansion, table_FD)
+        expansion, features = character_ngrams(tokens, shortest=self.ngrams_shortest, longest=self.ngrams_longest)
+        # an n-gram occurs in about as many texts as its words together do; a text with two of them counts twice
+        frequency_F = np.bincount(
+            expansion.ids, weights=np.repeat(frequency_V, np.diff(expansion.offsets)), minlength=features
+        )
+        weighted = replace(expansion, weights=_idf(frequency_F, len(texts))[expansion.ids])
+        return Tower(tokenizer, weighted, _random_directions(features, self.dimension, generator))
 
 
 class Tower(nn.Module):
@@ -229,8 +227,16 @@ def _load_tower(folder: Path) -> Tower:
     return Tower(Tokenizer.from_file(str(folder / "tokenizer.json")), None, weights["embedding.weight"])
 
 
-def _inverse_document_frequency(texts: Sequence[str], tokenizer: Any) -> np.ndarray[Any, Any]:
-    """log((1 + N) / (1 + document frequency)) + 1 of every token, (V,) float32 (the smooth form of scikit-learn)."""
-    bags = tokenise(texts, token_encoder(tokenizer))
-    frequency_V = np.bincount(bags.ids, minlength=tokenizer.get_vocab_size())
-    return (np.log((1 + len(texts)) / (1 + frequency_V)) + 1).astype(np.float32)
+def _document_frequency(texts: Sequence[str], tokenizer: Any) -> np.ndarray[Any, Any]:
+    """Number of texts that hold each token, (V,)."""
+    return np.bincount(tokenise(texts, token_encoder(tokenizer)).ids, minlength=tokenizer.get_vocab_size())
+
+
+def _idf(frequency: np.ndarray[Any, Any], texts: int) -> np.ndarray[Any, Any]:
+    """log((1 + N) / (1 + document frequency)) + 1, the smooth form of scikit-learn; float32."""
+    return (np.log((1 + texts) / (1 + np.minimum(frequency, texts))) + 1).astype(np.float32)
+
+
+def _random_directions(rows: int, dimension: int, generator: torch.Generator) -> Tensor:
+    """Independent directions of expected length 1: scalar products of sums of them estimate the overlap of the sums."""
+    return torch.randn(rows, dimension, generator=generator) / dimension**0.5

@@ -18,15 +18,15 @@ PIECE_SHARE = 8  # one piece for every so many words of the vocabulary
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
-    """A WordPiece tokenizer (lower case, accents kept) whose vocabulary is the corpus's most frequent words, plus
-    pieces trained on the same words, so that a word never seen still becomes known pieces.
+    """A WordPiece tokenizer over words (lower case, accents kept, punctuation dropped): its vocabulary is the corpus's
+    most frequent words, plus pieces trained on the same words, so that a word never seen still becomes known pieces.
 
     Returns a `tokenizers.Tokenizer`. The same texts give the same tokenizer.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    splitter = pre_tokenizers.BertPreTokenizer()
+    splitter = pre_tokenizers.Split(Regex(r"[^\w]+"), "removed")
     counts = _word_counts(texts, normalizer, splitter)
     pieces = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
     pieces.normalizer, pieces.pre_tokenizer = normalizer, splitter
@@ -73,17 +73,16 @@ def character_ngrams(tokens: Sequence[str], *, shortest: int, longest: int, mini
     bounded by `<` and `>`, a continuation piece only by `>`. The vector of a token is the sum over its bag, so words
     that look alike start alike and train each other (fastText, Bojanowski et al. 2017, eq. 2).
     """
-    ngrams_of = [_ngrams(token, shortest, longest) for token in tokens]
+    ngrams_of = [set(_ngrams(token, shortest, longest)) for token in tokens]
     counts: dict[str, int] = {}
     for ngrams in ngrams_of:
         for ngram in ngrams:
             counts[ngram] = counts.get(ngram, 0) + 1
     kept = {ngram: row for row, ngram in enumerate(sorted(n for n, c in counts.items() if c >= minimum_count))}
-    rows = [[t, *sorted(len(tokens) + kept[n] for n in set(ngrams) if n in kept)] for t, ngrams in enumerate(ngrams_of)]
+    rows = [[t, *sorted(len(tokens) + kept[n] for n in ngrams if n in kept)] for t, ngrams in enumerate(ngrams_of)]
     offsets = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
     ids = np.array([feature for row in rows for feature in row], dtype=np.int32)
-    weights = np.concatenate([np.full(len(row), 1 / np.sqrt(len(row)), np.float32) for row in rows])
-    return Bags(offsets, ids, weights), len(tokens) + len(kept)
+    return Bags(offsets, ids, np.ones(len(ids), np.float32)), len(tokens) + len(kept)
 
 
 def _ngrams(token: str, shortest: int, longest: int) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmc.config import build_options, merge, parse_assignments, read_toml, write_toml
+from xmc.config import Options, build_options, merge, parse_assignments, read_toml, write_toml
 from xmc.errors import ConfigError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
@@ -101,12 +101,21 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
             )
         if not isinstance(values, Mapping):
             raise ConfigError(f"{source}: '{name}' must be a section [{name}], got {values!r}.")
-    plain = {
-        name: build_options(cls, tree.get(name, {}), section=name, source=source)
-        for name, cls in (("data", DataOptions), ("train", TrainOptions), ("evaluate", EvaluateOptions))
-    }
-    components = {name: _component(plugins, name, tree.get(name, {}), source) for name in DEFAULTS}
-    return RunConfig(**plain, **components)
+
+    def options(name: str, cls: type[Options]) -> Options:
+        return build_options(cls, tree.get(name, {}), section=name, source=source)
+
+    def component(kind: str) -> Component:
+        return _component(plugins, kind, tree.get(kind, {}), source)
+
+    return RunConfig(
+        data=options("data", DataOptions),
+        encoder=component("encoder"),
+        loss=component("loss"),
+        train=options("train", TrainOptions),
+        index=component("index"),
+        evaluate=options("evaluate", EvaluateOptions),
+    )
 
 
 def read_run_config(plugins: Plugins, run: Path, *, settings: Iterable[str] = ()) -> RunConfig:

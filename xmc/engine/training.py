@@ -26,7 +26,10 @@ from xmc.train.checkpoint import load_checkpoint, open_store
 from xmc.train.curve import write_curve_picture, write_curve_table
 from xmc.train.loop import Reporter, SilentReporter, Trainer, TrainingSet
 from xmc.train.plan import Plan, make_plan
+from xmc.train.schedule import Pool
 from xmc.values import Positives, RunInfo
+
+AUTO_LABEL_TEXT_SHARE = 0.25
 
 
 def run_training(
@@ -104,12 +107,12 @@ def _train(
         else config.encoder.options.build(data.train.texts, data.labels.texts, seed=options.seed)
     )
     encoder.module.to(device)
-    with_label_texts = _use_label_texts(config, data, encoder)
+    pool = _pool(config, data)
     plan = make_plan(
         encoder,
         options,
         train=len(data.train),
-        label_text=len(data.labels) if with_label_texts else 0,
+        label_text=pool.drawn,
         validation=len(_validation(data, config) or ()),
         labels=len(data.labels),
         device=device,
@@ -120,7 +123,7 @@ def _train(
         encoder,
         config.loss.options,
         plugins.find("loss", config.loss.name).spec.pool,  # type: ignore[attr-defined]
-        _training_set(encoder, data, config, with_label_texts),
+        _training_set(encoder, data, config, pool),
         options,
         run,
         fingerprint,
@@ -161,12 +164,15 @@ def _fingerprint(config: RunConfig, data: Dataset) -> dict[str, Any]:
     }
 
 
-def _use_label_texts(config: RunConfig, data: Dataset, encoder: Encoder) -> bool:
-    """Whether each label's text is a training query; `auto` wants shared weights and mostly labels without queries."""
-    choice = config.train.label_text_queries
-    if choice != "auto":
-        return choice == "always"
-    return bool(getattr(config.encoder.options, "shared", False)) and bool(np.mean(data.train_counts() == 0) > 0.5)
+def _pool(config: RunConfig, data: Dataset) -> Pool:
+    """The training queries, and the share of label texts that joins them in each epoch."""
+    share = config.train.label_text_share
+    if share == "auto":
+        unseen = bool(np.mean(data.train_counts() == 0) > 0.5)
+        share = AUTO_LABEL_TEXT_SHARE if unseen and getattr(config.encoder.options, "shared", True) else 0.0
+    if share == 0:
+        return Pool(len(data.train))
+    return Pool(len(data.train), len(data.labels), min(len(data.labels), round(share * len(data.train))))
 
 
 def _validation(data: Dataset, config: RunConfig) -> QueryTable | None:
@@ -177,14 +183,15 @@ def _validation(data: Dataset, config: RunConfig) -> QueryTable | None:
     return dev.take(np.sort(rows))
 
 
-def _training_set(encoder: Encoder, data: Dataset, config: RunConfig, with_label_texts: bool) -> TrainingSet:
+def _training_set(encoder: Encoder, data: Dataset, config: RunConfig, pool: Pool) -> TrainingSet:
     validation = _validation(data, config)
     texts, positives = data.train.texts, data.train.positives
-    if with_label_texts:
+    if pool.sometimes:
         texts = [*texts, *data.labels.texts]
         positives = _append_own_labels(positives, len(data.labels))
     return TrainingSet(
         queries=encoder.prepare(texts, "query"),
+        pool=pool,
         positives=positives,
         labels=encoder.prepare(data.labels.texts, "label"),
         validation=(encoder.prepare(validation.texts, "query"), validation.positives) if validation else None,

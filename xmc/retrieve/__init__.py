@@ -1,0 +1,1 @@
+"""Search a trained run: one text, many texts, shards, and the merge of partial answers."""

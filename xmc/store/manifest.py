@@ -1,4 +1,4 @@
-"""A manifest lists every file of a folder with size and SHA-256; a folder is verified against it before any parser runs.
+"""A manifest lists every file of a folder with size and SHA-256; a folder is verified before any parser runs.
 
 Checksums detect damage, not malice: whoever can write the files can write the manifest.
 """

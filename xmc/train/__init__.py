@@ -1,0 +1,1 @@
+"""The training loop and its parts; it knows losses and encoders by their interfaces only."""

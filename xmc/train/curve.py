@@ -25,6 +25,7 @@ def write_curve_picture(path: Path, curve: Sequence[dict[str, float]]) -> None:
     """Draw mean loss and validation P@1 against the epoch, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     loss_axes = figure.add_subplot()
@@ -32,7 +33,7 @@ def write_curve_picture(path: Path, curve: Sequence[dict[str, float]]) -> None:
     loss_axes.plot(epochs, [row["loss"] for row in curve], "o-", color="tab:blue")
     loss_axes.set_xlabel("epoch")
     loss_axes.set_ylabel("mean training loss", color="tab:blue")
-    loss_axes.xaxis.get_major_locator().set_params(integer=True)
+    loss_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     measured = [(row["epoch"], row["validation_p1"]) for row in curve if row["validation_p1"] >= 0]
     if measured:
         precision_axes = loss_axes.twinx()

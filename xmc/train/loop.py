@@ -18,7 +18,7 @@ from xmc.train.checkpoint import Checkpoint, Progress, open_store, save_checkpoi
 from xmc.train.gradient_cache import embed_with_gradient
 from xmc.train.label_scope import all_labels, sampled_labels
 from xmc.train.options import TrainOptions
-from xmc.train.schedule import batch_rows, learning_rate_at, step_generator, steps_per_epoch
+from xmc.train.schedule import Pool, batch_rows, learning_rate_at, step_generator, steps_per_epoch
 from xmc.train.scorer import rows_in_memory, score_batch
 from xmc.train.signals import StopRequest, stop_on_signals
 from xmc.train.validation import precision_at_1
@@ -46,9 +46,13 @@ class SilentReporter:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Prepared texts: training queries with their positives, the labels, and validation queries (None without any)."""
+    """Prepared texts: training queries with their positives, the labels, and validation queries (None without any).
+
+    `pool` says which rows of `queries` an epoch has.
+    """
 
     queries: Features
+    pool: Pool
     positives: Positives
     labels: Features
     validation: tuple[Features, Positives] | None
@@ -79,10 +83,11 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.encoder.module.parameters(),
             lr=self.options.learning_rate,
+            betas=(0.9, self.options.second_moment_decay),
             weight_decay=self.options.weight_decay,
             fused=fused,
         )
-        self.steps_per_epoch = steps_per_epoch(len(self.data.queries), self.options.batch_size)
+        self.steps_per_epoch = steps_per_epoch(self.data.pool.queries_per_epoch, self.options.batch_size)
         self.total_steps = self.options.epochs * self.steps_per_epoch
         self._store: VersionedFolder = open_store(self.run_folder)
 
@@ -129,7 +134,7 @@ class Trainer:
 
     def _step(self) -> tuple[float, int]:
         step, options = self.progress.step, self.options
-        rows = batch_rows(step, len(self.data.queries), options)
+        rows = batch_rows(step, self.data.pool, options)
         positives = self.data.positives.take(rows)
         label_count = len(self.data.labels)
         if options.label_scope == "all":

@@ -13,8 +13,9 @@ class TrainOptions:
     `label_scope`: `all` scores every query against every label, exactly; `sampled` against the positives of the batch
     plus `sampled_labels` labels drawn at random (recorded in the report as sampled).
     `score_memory_mb` bounds the memory of the scores: the batch is walked in chunks of query rows that fit.
-    `label_text_queries`: each label's own text is a training query for it; `auto` does so when the labels share their
-    table with the queries and more than half of them have no training query.
+    `label_text_share`: so many label texts for each training query join an epoch, drawn anew each time, as queries for
+    their own label (`auto`: 0.25 when labels share their weights with queries and more than half of them have no
+    training query, else none).
     `validation_share`: share of train held out (by hash of the query id) when the data set has no dev split.
     `patience`: stop after so many epochs without a better validation P@1 (0 = never).
     """
@@ -23,12 +24,13 @@ class TrainOptions:
     batch_size: int = 512
     learning_rate: float = 0.01
     weight_decay: float = 0.0
+    second_moment_decay: float = 0.99
     warmup_share: float = 0.1
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     label_scope: Literal["all", "sampled"] = "all"
     sampled_labels: int = 4096
     label_chunk: int = 256
-    label_text_queries: Literal["auto", "always", "never"] = "auto"
+    label_text_share: float | Literal["auto"] = "auto"
     score_memory_mb: int = 512
     clip_norm: float = 0.0
     validation_share: float = 0.05
@@ -43,9 +45,11 @@ class TrainOptions:
         for name in ("epochs", "batch_size", "sampled_labels", "label_chunk", "score_memory_mb", "validation_queries"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.label_text_share != "auto" and not self.label_text_share >= 0:
+            raise ValueError(f"label_text_share must be 'auto' or >= 0, got {self.label_text_share}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
-        for name in ("warmup_share", "validation_share"):
+        for name in ("warmup_share", "validation_share", "second_moment_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         for name in ("weight_decay", "clip_norm", "patience", "checkpoint_s", "seed"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -34,16 +35,32 @@ def steps_per_epoch(queries: int, batch_size: int) -> int:
     return -(-queries // batch_size)
 
 
-def batch_rows(step: int, queries: int, options: TrainOptions) -> np.ndarray[Any, Any]:
-    """The query rows of a step: each epoch visits every query once, in an order drawn from (seed, epoch)."""
-    epoch, position = divmod(step, steps_per_epoch(queries, options.batch_size))
-    order = _epoch_order(options.seed, epoch, queries)
+@dataclass(frozen=True)
+class Pool:
+    """The rows an epoch draws from: `always` queries that come every time, then `sometimes` of which `drawn` come."""
+
+    always: int
+    sometimes: int = 0
+    drawn: int = 0
+
+    @property
+    def queries_per_epoch(self) -> int:
+        """How many queries an epoch has."""
+        return self.always + self.drawn
+
+
+def batch_rows(step: int, pool: Pool, options: TrainOptions) -> np.ndarray[Any, Any]:
+    """The query rows of a step; which rows an epoch has, and their order, come from (seed, epoch)."""
+    epoch, position = divmod(step, steps_per_epoch(pool.queries_per_epoch, options.batch_size))
+    order = _epoch_order(options.seed, epoch, pool)
     return order[position * options.batch_size : (position + 1) * options.batch_size]
 
 
 @lru_cache(maxsize=2)
-def _epoch_order(seed: int, epoch: int, queries: int) -> np.ndarray[Any, Any]:
-    return np.random.default_rng([seed, 0, epoch]).permutation(queries)
+def _epoch_order(seed: int, epoch: int, pool: Pool) -> np.ndarray[Any, Any]:
+    generator = np.random.default_rng([seed, 0, epoch])
+    extra = pool.always + generator.choice(pool.sometimes, pool.drawn, replace=False)
+    return generator.permutation(np.concatenate((np.arange(pool.always), extra)))
 
 
 def step_generator(step: int, options: TrainOptions) -> np.random.Generator:

@@ -1,0 +1,203 @@
+"""What every index of xmc must keep to; a plugin's whole test may be `check_index(MyBackend())`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmc.api import Index, IndexBackend
+from xmc.errors import ConfigError, DataError, NonFiniteError, XmcError
+from xmc.testing.conformance import expect
+from xmc.testing.index_cases import LABELS, QUERIES, K, label_chunks, label_vectors, oracle, query_vectors, recall
+from xmc.values import Hits
+
+SIMILARITIES = ("dot", "cosine")
+THREADS = 8
+
+
+@dataclass(frozen=True)
+class _Case:
+    """The backend under test and what its IndexSpec says."""
+
+    backend: IndexBackend
+    exact: bool
+    least_recall: float
+
+    def built(self, vectors_LD: Tensor | None = None, similarity: str = "dot") -> Index:
+        chunks = label_chunks() if vectors_LD is None else [vectors_LD]
+        return self.backend.build(chunks, similarity=similarity, device="cpu")
+
+    def expect(self, condition: object, promise: str, **numbers: Any) -> None:
+        expect(condition, self.backend, promise, **numbers)
+
+
+def check_index(backend: IndexBackend, *, exact: bool = False, least_recall: float = 0.9) -> None:
+    """Check the contract of an index backend on the CPU, against a brute-force search in float64.
+
+    `exact` is that of its IndexSpec: an exact backend must return the very labels of the brute-force search, ties
+    settled by label row; any other must find the share `least_recall` of them with its default options.
+
+    Raises: ConformanceError naming the backend, the promise and the numbers.
+
+    >>> from xmc_index_exact.exact import Exact
+    >>> check_index(Exact(), exact=True)
+    """
+    case = _Case(backend, exact, least_recall)
+    for check in CHECKS:
+        check(case)
+
+
+def _finds_the_best(case: _Case) -> None:
+    for similarity in SIMILARITIES:
+        index, queries_QD = case.built(similarity=similarity), query_vectors()
+        hits, expected = index.search(queries_QD, K), oracle(label_vectors(), queries_QD, K, similarity=similarity)
+        _is_well_formed(case, hits, K)
+        _scores_are_true(case, hits, similarity)
+        if case.exact:
+            case.expect(np.array_equal(hits.label_rows, expected.label_rows), f"{similarity}: the true top {K}")
+        found = recall(hits, expected)
+        case.expect(found >= case.least_recall, f"{similarity}: recall of {case.least_recall}", recall=found)
+        case.expect((hits.scores < 0).any() or K < LABELS // 2, "negative scores are kept")
+
+
+def _is_well_formed(case: _Case, hits: Hits, most: int) -> None:
+    """Ragged lists of at most `most` distinct labels, no -1, finite float32 scores, in the order of xmc."""
+    for label_rows, scores in hits:
+        case.expect(0 < len(label_rows) <= most, f"between 1 and {most} hits", hits=len(label_rows))
+        case.expect((label_rows >= 0).all() and (label_rows < LABELS).all(), "label rows exist", rows=label_rows)
+        case.expect(len(set(label_rows.tolist())) == len(label_rows), "no label twice", rows=label_rows)
+        case.expect(np.isfinite(scores).all() and scores.dtype == np.float32, "finite float32 scores", scores=scores)
+        order = np.lexsort((label_rows, -scores))
+        case.expect(np.array_equal(order, np.arange(len(order))), "score descending, then label row", rows=label_rows)
+
+
+def _scores_are_true(case: _Case, hits: Hits, similarity: str) -> None:
+    everything = oracle(label_vectors(), query_vectors(), LABELS, similarity=similarity)
+    for (label_rows, scores), (all_rows, all_scores) in zip(hits, everything, strict=True):
+        true = dict(zip(all_rows.tolist(), all_scores.tolist(), strict=True))
+        errors = [abs(score - true[row]) for row, score in zip(label_rows.tolist(), scores.tolist(), strict=True)]
+        case.expect(max(errors) < (1e-4 if case.exact else 0.1), f"{similarity} scores are true", error=max(errors))
+
+
+def _short_lists(case: _Case) -> None:
+    hits = case.built().search(query_vectors(), LABELS + 7)
+    _is_well_formed(case, hits, LABELS)
+    if case.exact:
+        case.expect(len(hits.label_rows) == LABELS * QUERIES, "k above the number of labels returns them all")
+    one = case.built(label_vectors()[:1]).search(query_vectors(), 3)
+    case.expect(one.label_rows.tolist() == [0] * QUERIES, "an index of one label answers it", rows=one.label_rows)
+    none = case.built().search(query_vectors()[:0], 3)
+    case.expect(len(none) == 0 and len(none.scores) == 0, "no query, no answer")
+
+
+def _ties_go_to_the_lower_row(case: _Case) -> None:
+    if not case.exact:
+        return
+    vectors_LD = label_vectors()[:1].repeat(LABELS, 1)
+    hits = case.built(vectors_LD).search(query_vectors(), K)
+    case.expect(hits.label_rows.tolist() == list(range(K)) * QUERIES, "equal labels: lowest rows", rows=hits.label_rows)
+
+
+def _batch_does_not_matter(case: _Case) -> None:
+    index, queries_QD = case.built(), query_vectors()
+    for row, (label_rows, scores) in enumerate(index.search(queries_QD, K)):
+        alone = index.search(queries_QD[row : row + 1], K)
+        same = np.array_equal(alone.label_rows, label_rows) and np.array_equal(alone.scores, scores)
+        close = np.allclose(alone.scores, scores, rtol=1e-5, atol=1e-5)
+        case.expect(same if case.exact else close, "a query alone gets the answer it gets in a batch", query=row)
+
+
+def _zero_query(case: _Case) -> None:
+    for similarity in SIMILARITIES:
+        hits = case.built(similarity=similarity).search(torch.zeros_like(query_vectors()), K)
+        case.expect((hits.scores == 0).all(), f"{similarity}: a zero query scores 0", scores=hits.scores)
+        if case.exact:
+            case.expect(hits.label_rows.tolist() == list(range(K)) * QUERIES, "a zero query ties everywhere")
+
+
+def _refusals(case: _Case) -> None:
+    index, queries_QD = case.built(), query_vectors()
+    _refuses(case, ConfigError, "k = 0", lambda: index.search(queries_QD, 0))
+    _refuses(case, DataError, "queries of another width", lambda: index.search(queries_QD[:, 1:], K))
+    _refuses(case, DataError, "no labels", lambda: case.backend.build([], similarity="dot", device="cpu"))
+    _refuses(case, ConfigError, "an unknown similarity", lambda: case.built(similarity="euclidean"))
+    _refuses(
+        case, ConfigError, "an unknown device", lambda: case.backend.build([queries_QD], similarity="dot", device="x")
+    )
+    for bad in (float("nan"), float("inf"), 1e19):
+        broken_QD = queries_QD.clone()
+        broken_QD[1, 0] = bad
+        _refuses(case, NonFiniteError, f"{bad} in a query", lambda broken=broken_QD: index.search(broken, K), names="1")
+        chunks = [label_vectors(), broken_QD]
+        _refuses(case, NonFiniteError, f"{bad} in a label", lambda: _build(case, chunks), names=str(LABELS + 1))  # noqa: B023
+
+
+def _build(case: _Case, chunks: Iterable[Tensor]) -> Index:
+    return case.backend.build(chunks, similarity="dot", device="cpu")
+
+
+def _refuses(case: _Case, error: type[XmcError], what: str, action: Callable[[], object], names: str = "") -> None:
+    try:
+        action()
+    except error as raised:
+        case.expect(names in str(raised), f"the refusal of {what} names row {names}", message=str(raised))
+    else:
+        case.expect(False, f"{what} is refused with {error.__name__}")
+
+
+def _inputs_stay_as_they_are(case: _Case) -> None:
+    for similarity in SIMILARITIES:
+        vectors_LD, queries_QD = label_vectors(), query_vectors()
+        index = case.built(vectors_LD, similarity)
+        before = index.search(queries_QD, K)
+        unchanged = torch.equal(vectors_LD, label_vectors()) and torch.equal(queries_QD, query_vectors())
+        case.expect(unchanged, "vectors are not written into")
+        vectors_LD.zero_()
+        _are_equal(case, before, index.search(queries_QD, K), "the index keeps its own copy of the labels")
+
+
+def _save_and_load(case: _Case) -> None:
+    for similarity in SIMILARITIES:
+        index = case.built(similarity=similarity)
+        with tempfile.TemporaryDirectory() as folder:
+            index.save(Path(folder))
+            loaded = case.backend.load(Path(folder), device="cpu")
+            before, after = (one.search(query_vectors(), K) for one in (index, loaded))
+        _are_equal(case, before, after, f"{similarity}: a loaded index answers as the saved one")
+        facts = [(one.report.labels, one.report.dimension, one.report.similarity) for one in (index, loaded)]
+        case.expect(facts[0] == facts[1], "the report survives", reports=facts)
+        case.expect(facts[0] == (LABELS, query_vectors().shape[1], similarity), "the report is true", report=facts[0])
+
+
+def _threads(case: _Case) -> None:
+    index, queries_QD = case.built(), query_vectors()
+    expected = index.search(queries_QD, K)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for hits in pool.map(lambda _: index.search(queries_QD, K), range(4 * THREADS)):
+            _are_equal(case, expected, hits, f"{THREADS} threads get the same answers")
+
+
+def _are_equal(case: _Case, one: Hits, other: Hits, promise: str) -> None:
+    pairs = ((one.offsets, other.offsets), (one.label_rows, other.label_rows), (one.scores, other.scores))
+    case.expect(all(np.array_equal(left, right) for left, right in pairs), promise)
+
+
+CHECKS: tuple[Callable[[_Case], None], ...] = (
+    _finds_the_best,
+    _short_lists,
+    _ties_go_to_the_lower_row,
+    _batch_does_not_matter,
+    _zero_query,
+    _refusals,
+    _inputs_stay_as_they_are,
+    _save_and_load,
+    _threads,
+)
