@@ -27,7 +27,7 @@ def label_chunks() -> list[Tensor]:
 
 
 def query_vectors() -> Tensor:
-    """Nine queries: most near labels, one opposite to all it knows (negative scores only where they are)."""
+    """Nine queries near labels."""
     generator = torch.Generator().manual_seed(2)
     return label_vectors()[:QUERIES] * 0.7 + 0.3 * torch.randn(QUERIES, DIMENSION, generator=generator)
 

@@ -1,0 +1,96 @@
+"""Write benchmark rows with their circumstances: every figure names machine, versions, threads, commit and date.
+
+Neither host names nor paths are recorded.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+COLUMNS = (
+    "question", "subject", "baseline", "x", "median", "p20", "p80", "unit", "ratio", "threads",
+    "machine", "python", "torch", "faiss", "xmc", "commit", "date", "config",
+)  # fmt: skip
+
+
+def record(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Replace `path` by a CSV of `rows`, each completed with machine, versions, commit and date.
+
+    A row gives question, subject, baseline, x, median, p20, p80, unit, ratio (baseline median / own median), threads
+    and config; a key that is no column is an error.
+    """
+    shared = circumstances()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({**shared, **row})
+
+
+def circumstances() -> dict[str, str]:
+    """What holds for every row of this run."""
+    return {
+        "machine": f"{_processor()}, {_cores()} cores",
+        "python": platform.python_version(),
+        "torch": _version("torch"),
+        "faiss": _version("faiss-cpu"),
+        "xmc": _version("xmc-engine"),
+        "commit": _commit(),
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+    }
+
+
+def alternate(
+    subjects: Mapping[str, Callable[[], object]], *, repeats: int, warmups: int = 2
+) -> dict[str, list[float]]:
+    """Seconds of each subject, `repeats` each, run in turn so that a slow moment of the machine hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    for turn in range(-warmups, repeats):
+        for name, run in subjects.items():
+            started = time.perf_counter()
+            run()
+            if turn >= 0:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def spread(values: list[float]) -> tuple[float, float, float]:
+    """Median, 20th and 80th percentile."""
+    cuts = statistics.quantiles(values, n=5, method="inclusive")
+    return statistics.median(values), cuts[0], cuts[-1]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

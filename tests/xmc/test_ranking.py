@@ -1,0 +1,29 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmc.ranking import rank_hits
+
+candidates = st.dictionaries(
+    st.tuples(st.integers(0, 3), st.integers(0, 12)), st.sampled_from([-2.0, -0.0, 0.0, 0.5, 7.0]), max_size=40
+)
+
+
+@given(candidates, st.integers(1, 6))
+def test_ranking_is_the_sorted_list_of_each_query(scores, k):
+    pairs = list(scores)
+    rows = np.array([query for query, _ in pairs], dtype=np.int64)
+    labels = np.array([label for _, label in pairs], dtype=np.int64)
+    hits = rank_hits(rows, labels, np.array(list(scores.values()), dtype=np.float64), queries=4, k=k)
+    assert len(hits) == 4
+    assert hits.scores.dtype == np.float32
+    for query, (label_rows, values) in enumerate(hits):
+        own = [(-score, label) for (row, label), score in scores.items() if row == query]
+        expected = sorted(own)[:k]
+        assert label_rows.tolist() == [label for _, label in expected]
+        assert values.tolist() == [-negative for negative, _ in expected]
+
+
+def test_scores_that_differ_only_beyond_float32_tie():
+    hits = rank_hits(np.zeros(2, int), np.array([5, 3]), np.array([1.0 + 1e-12, 1.0]), queries=1, k=1)
+    assert hits.label_rows.tolist() == [3]

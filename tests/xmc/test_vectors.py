@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+
+from xmc.errors import ConfigError, DataError, NonFiniteError
+from xmc.vectors import validate_k, validate_similarity, validate_vectors
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_any_floating_dtype_becomes_float32(dtype):
+    checked = validate_vectors(torch.ones(3, 2, dtype=dtype), what="query")
+    assert checked.dtype == torch.float32
+    assert checked.tolist() == [[1.0, 1.0]] * 3
+
+
+def test_no_rows_are_allowed():
+    assert validate_vectors(torch.zeros(0, 4), what="query", dimension=4).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (np.ones((2, 2), dtype=np.float32), "ndarray"),
+        (torch.ones(3), r"\(3,\)"),
+        (torch.ones(2, 2, 2), r"\(2, 2, 2\)"),
+        (torch.ones(2, 2, dtype=torch.int64), "int64"),
+        (torch.ones(2, 0), "dimension 0"),
+        (torch.ones(2, 3), "dimension 3, expected 4"),
+    ],
+)
+def test_other_shapes_and_types_are_refused(vectors, said):
+    with pytest.raises(DataError, match=said):
+        validate_vectors(vectors, what="query", dimension=4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e19, -3e38])
+def test_rows_that_are_not_finite_are_named(bad):
+    vectors_ND = torch.ones(20, 3)
+    vectors_ND[[2, 4, 6, 8, 10, 12, 14], 1] = bad
+    with pytest.raises(NonFiniteError, match="row 102, 104, 106, 108, 110 and 2 more"):
+        validate_vectors(vectors_ND, what="label", first_row=100)
+
+
+def test_a_float64_that_overflows_float32_is_refused():
+    with pytest.raises(NonFiniteError):
+        validate_vectors(torch.tensor([[1e300]], dtype=torch.float64), what="query")
+
+
+def test_the_largest_norm_is_allowed():
+    validate_vectors(torch.tensor([[0.99e18, 0.0]]), what="query")
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, "3", True, None])
+def test_k_must_be_a_positive_whole_number(k):
+    with pytest.raises(ConfigError, match="k must be"):
+        validate_k(k)
+
+
+def test_similarity_is_one_of_two():
+    validate_similarity("dot")
+    validate_similarity("cosine")
+    with pytest.raises(ConfigError, match="euclidean"):
+        validate_similarity("euclidean")
