@@ -1,0 +1,45 @@
+"""What every test shares: one thread, no deadlines, and one finished run on the shipped data set `tiny`."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for every process that a test starts
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import fcntl
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("xmc", deadline=None)
+settings.load_profile("xmc")
+
+TINY_SETTINGS = ("encoder.dimension=32", "train.epochs=4", "train.batch_size=64", "train.learning_rate=0.02")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """A finished run (encoder, checkpoint, exact index) on `tiny`; shared by all tests, so it must not be changed."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    run = shared / "tiny-run"
+    with (shared / "tiny-run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker makes it, the others wait
+        if not run.exists():
+            import xmc
+
+            unfinished = shared / "tiny-run-unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            xmc.train_run("tiny", unfinished, settings=TINY_SETTINGS)
+            unfinished.rename(run)
+    return run
+
+
+@pytest.fixture
+def tiny_run_copy(tiny_run, tmp_path) -> Path:
+    """A copy of `tiny_run` that a test may damage."""
+    copy = tmp_path / "run"
+    shutil.copytree(tiny_run, copy)
+    return copy
