@@ -7,10 +7,15 @@ from xmc.api import EncoderSpec, hookimpl
 
 @hookimpl
 def xmc_encoders() -> list[EncoderSpec]:
-    """The two embedded encoders."""
+    """The embedded encoders."""
     return [
         EncoderSpec(
             "static", "xmc.encode.static:StaticOptions", summary="mean of trained token vectors; CPU, no download"
+        ),
+        EncoderSpec(
+            "tfidf",
+            "xmc.encode.tfidf:TfidfOptions",
+            summary="TF-IDF weighted sums of word vectors; for long texts, CPU",
         ),
         EncoderSpec(
             "sentence-transformers",

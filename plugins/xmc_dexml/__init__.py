@@ -22,7 +22,8 @@ def xmc_losses() -> list[LossSpec]:
 
 @hookimpl
 def xmc_recipes() -> list[RecipeSpec]:
-    """`--plugin dexml`: train over all labels with the decoupled softmax."""
+    """`--plugin dexml` for short texts, `--plugin dexml.documents` for long ones."""
     return [
-        RecipeSpec("dexml", "xmc_dexml:recipe.toml", summary="decoupled softmax over all labels", reference=REFERENCE)
+        RecipeSpec("dexml", "xmc_dexml:recipe.toml", summary="short texts, all labels", reference=REFERENCE),
+        RecipeSpec("documents", "xmc_dexml:documents.toml", summary="long texts, all labels", reference=REFERENCE),
     ]

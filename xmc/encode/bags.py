@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,6 +37,20 @@ class Bags:
         source = np.repeat(self.offsets[rows] - offsets[:-1], counts) + np.arange(offsets[-1])
         return Bags(offsets, self.ids[source], self.weights[source])
 
+    def transpose(self, span: int) -> tuple[IntArray, Bags]:
+        """The ids that occur, ascending, and for each of them the bag of (text row, weight); ids lie below `span`.
+
+        >>> rows, transposed = Bags(np.array([0, 1, 3]), np.array([7, 2, 7]), np.ones(3)).transpose(8)
+        >>> rows.tolist(), transposed.offsets.tolist(), transposed.ids.tolist()
+        ([2, 7], [0, 1, 3], [1, 0, 1])
+        """
+        counts = np.bincount(self.ids, minlength=span)
+        rows = np.flatnonzero(counts)
+        order = np.argsort(self.ids, kind="stable")
+        text_rows = np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
+        offsets = np.concatenate(([0], np.cumsum(counts[rows]))).astype(np.int64)
+        return rows, Bags(offsets, text_rows[order], self.weights[order])
+
 
 def tokenise(texts: Sequence[str], encode: Callable[[list[str]], list[IntArray]]) -> Bags:
     """Bags of relative frequency: a token that makes up 2 of a text's 10 tokens weighs 0.2. An empty text is empty.
@@ -56,26 +70,50 @@ def concatenate(parts: Sequence[Bags]) -> Bags:
     return Bags(offsets, np.concatenate([p.ids for p in parts]), np.concatenate([p.weights for p in parts]))
 
 
-def bag_embeddings(bags: Bags, table_TD: Tensor, *, dropout: float = 0.0) -> Tensor:
+def bag_embeddings(bags: Bags, table_TD: Tensor, *, dropout: float = 0.0, row_gradient: bool = False) -> Tensor:
     """Sum of weight x table row over each bag, (N, D).
 
-    `dropout` leaves out that share of each bag's entries, drawn anew at every call.
+    `dropout` leaves out that share of each bag's entries, drawn anew at every call. `row_gradient` makes the gradient
+    of the table a sparse tensor of the rows that occur, for an optimiser whose step costs only those.
 
     >>> bags = Bags(np.array([0, 2, 2]), np.array([0, 1]), np.array([0.5, 0.25], np.float32))
     >>> bag_embeddings(bags, torch.tensor([[2.0], [4.0]])).tolist()
     [[2.0], [0.0]]
     """
-    weights = torch.from_numpy(bags.weights)
     if dropout > 0:
-        weights = weights * (torch.rand(len(weights)) >= dropout)
+        kept = (torch.rand(len(bags.weights)) >= dropout).numpy()
+        bags = Bags(bags.offsets, bags.ids, bags.weights * kept)
+    if row_gradient and table_TD.requires_grad and torch.is_grad_enabled():
+        return cast("Tensor", _RowGradientBag.apply(table_TD, bags))
+    return _bag_sum(bags, table_TD)
+
+
+def _bag_sum(bags: Bags, table_TD: Tensor) -> Tensor:
     return functional.embedding_bag(
         torch.from_numpy(bags.ids.astype(np.int64)).to(table_TD.device),
         table_TD,
         torch.from_numpy(bags.offsets).to(table_TD.device),
         mode="sum",
-        per_sample_weights=weights.to(table_TD),
+        per_sample_weights=torch.from_numpy(bags.weights).to(table_TD),
         include_last_offset=True,
     )
+
+
+class _RowGradientBag(torch.autograd.Function):
+    """`_bag_sum` whose backward pass is a bag sum too: over the transposed bags, giving each row that occurs once."""
+
+    @staticmethod
+    def forward(ctx: Any, table_TD: Tensor, bags: Bags) -> Tensor:
+        ctx.bags, ctx.shape = bags, table_TD.shape
+        return _bag_sum(bags, table_TD)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient_ND,) = gradients
+        rows, transposed = ctx.bags.transpose(ctx.shape[0])
+        values_RD = _bag_sum(transposed, gradient_ND)
+        indices = torch.from_numpy(rows)[None].to(gradient_ND.device)
+        return torch.sparse_coo_tensor(indices, values_RD, ctx.shape, is_coalesced=True, check_invariants=False), None
 
 
 def _count(ids_of_texts: list[IntArray]) -> Bags:

@@ -34,7 +34,8 @@ class Encoder(Protocol):
     """A trainable text encoder, shared by queries and labels or with a tower for each.
 
     `whole_label_graph` says that embedding all labels with gradient in one go is cheap (bags of token vectors);
-    otherwise the trainer re-encodes the labels in chunks with cached gradients.
+    otherwise the trainer re-encodes the labels in chunks with cached gradients. `row_gradients`, which the trainer sets,
+    asks for sparse gradients of token tables, for an optimiser that updates the rows that occur; others ignore it.
     """
 
     name: str
@@ -42,6 +43,10 @@ class Encoder(Protocol):
     similarity: Similarity
     module: nn.Module
     whole_label_graph: bool
+    row_gradients: bool
+
+    def label_parameters(self) -> list[nn.Parameter]:
+        """The parameters that only labels use; they may learn at a rate of their own."""
 
     def prepare(self, texts: Sequence[str], role: Role) -> Features:
         """Tokenise texts."""

@@ -83,6 +83,7 @@ class SentenceTransformerEncoder:
 
     name = "sentence-transformers"
     whole_label_graph = False
+    row_gradients = False
 
     def __init__(self, model: Any, options: SentenceTransformerOptions) -> None:
         self.model = model
@@ -90,6 +91,10 @@ class SentenceTransformerEncoder:
         self.similarity = cast("Similarity", options.similarity or _own_similarity(model))
         self.dimension = int(model.get_embedding_dimension())
         self._prompts = {"query": options.query_prompt, "label": options.label_prompt}
+
+    def label_parameters(self) -> list[nn.Parameter]:
+        """None: queries and labels share the model."""
+        return []
 
     def prepare(self, texts: Sequence[str], role: Role) -> PromptedTexts:
         """Keep the texts; they are tokenised batch by batch, since padded tokens of a corpus would not fit."""

@@ -125,16 +125,16 @@ class Tower(nn.Module):
         self.expansion = expansion
         self.table_FD = nn.Parameter(table_FD.float())
 
-    def forward(self, bags: Bags, *, dropout: float = 0.0) -> Tensor:
+    def forward(self, bags: Bags, *, dropout: float = 0.0, row_gradient: bool = False) -> Tensor:
         """Sum of weight x token vector over each bag, (N, D)."""
         if self.expansion is None:
-            return bag_embeddings(bags, self.table_FD, dropout=dropout)
+            return bag_embeddings(bags, self.table_FD, dropout=dropout, row_gradient=row_gradient)
         # every token that occurs is made once, however many texts it occurs in
         used_V = np.zeros(len(self.expansion), dtype=bool)
         used_V[bags.ids] = True
         tokens = np.flatnonzero(used_V)
         row_of_token_V = np.cumsum(used_V, dtype=np.int32) - 1
-        vectors_UD = bag_embeddings(self.expansion.take(tokens), self.table_FD)
+        vectors_UD = bag_embeddings(self.expansion.take(tokens), self.table_FD, row_gradient=row_gradient)
         return bag_embeddings(Bags(bags.offsets, row_of_token_V[bags.ids], bags.weights), vectors_UD, dropout=dropout)
 
     def save(self, folder: Path) -> None:
@@ -173,6 +173,7 @@ class StaticEncoder:
 
     name = "static"
     whole_label_graph = True
+    row_gradients = False
 
     def __init__(self, towers: dict[str, Tower], *, similarity: Similarity, dropout: float) -> None:
         self.towers = towers
@@ -183,13 +184,18 @@ class StaticEncoder:
             [towers["query"]] if towers["query"] is towers["label"] else [towers["query"], towers["label"]]
         )
 
+    def label_parameters(self) -> list[nn.Parameter]:
+        """The label tower's own table, if it has one."""
+        return [] if self.towers["query"] is self.towers["label"] else [self.towers["label"].table_FD]
+
     def prepare(self, texts: Sequence[str], role: Role) -> Bags:
         """Tokenise texts into bags."""
         return tokenise(texts, token_encoder(self.towers[role].tokenizer))
 
     def embed(self, features: Bags, role: Role) -> Tensor:
         """Embeddings (N, D); the empty text has the zero vector."""
-        embeddings_ND = self.towers[role](features, dropout=self.dropout if self.module.training else 0.0)
+        dropout = self.dropout if self.module.training else 0.0
+        embeddings_ND = self.towers[role](features, dropout=dropout, row_gradient=self.row_gradients)
         return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
 
     def save(self, folder: Path) -> None:

@@ -31,7 +31,9 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
     pieces = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
     pieces.normalizer, pieces.pre_tokenizer = normalizer, splitter
     trainer = trainers.WordPieceTrainer(
-        vocab_size=max(1000, vocabulary_size // PIECE_SHARE), special_tokens=[UNKNOWN], show_progress=False
+        vocab_size=max(1000, vocabulary_size // PIECE_SHARE),
+        special_tokens=[UNKNOWN, *_letters(counts)],
+        show_progress=False,
     )
     # a word's frequency hardly matters for pieces that serve rare words: each word once
     pieces.train_from_iterator(sorted(counts), trainer)
@@ -54,6 +56,17 @@ def _word_counts(texts: Iterable[str], normalizer: Any, splitter: Any) -> dict[s
     for text in texts:
         counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     return counts
+
+
+def _letters(words: Iterable[str]) -> list[str]:
+    """The pieces of one letter, sorted. The trainer would number them in an order that changes from run to run, and it
+    settles ties between merges by number; letters given beforehand have theirs.
+    """
+    first, later = set[str](), set[str]()
+    for word in words:
+        first.update(word)
+        later.update(word[1:])
+    return [*sorted(first), *sorted(CONTINUATION + letter for letter in later)]
 
 
 def token_encoder(tokenizer: Any) -> Callable[[list[str]], list[IntArray]]:

@@ -17,8 +17,9 @@ from xmc.store import VersionedFolder
 from xmc.train.checkpoint import Checkpoint, Progress, open_store, save_checkpoint
 from xmc.train.gradient_cache import embed_with_gradient
 from xmc.train.label_scope import all_labels, sampled_labels
+from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
-from xmc.train.schedule import Pool, batch_rows, learning_rate_at, step_generator, steps_per_epoch
+from xmc.train.schedule import Pool, batch_rows, learning_rate_share, step_generator, steps_per_epoch
 from xmc.train.scorer import rows_in_memory, score_batch
 from xmc.train.signals import StopRequest, stop_on_signals
 from xmc.train.validation import precision_at_1
@@ -79,14 +80,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Set up the optimiser."""
-        fused = all(p.dtype == torch.float32 for p in self.encoder.module.parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.encoder.module.parameters(),
-            lr=self.options.learning_rate,
-            betas=(0.9, self.options.second_moment_decay),
-            weight_decay=self.options.weight_decay,
-            fused=fused,
-        )
+        self.optimizer = make_optimizer(self.encoder, self.options)
         self.steps_per_epoch = steps_per_epoch(self.data.pool.queries_per_epoch, self.options.batch_size)
         self.total_steps = self.options.epochs * self.steps_per_epoch
         self._store: VersionedFolder = open_store(self.run_folder)
@@ -163,15 +157,10 @@ class Trainer:
         return float(scored.losses_Q.mean()), len(rows)
 
     def _update(self, step: int) -> None:
-        rate = learning_rate_at(step, self.total_steps, self.options)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        parameters = [p for p in self.encoder.module.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not bool(torch.isfinite(norm)):
+            group["lr"] = group["peak_lr"] * learning_rate_share(step, self.total_steps, self.options)
+        if not clip_gradients(self.encoder.module.parameters(), self.options.clip_norm):
             raise NonFiniteError(f"step {step}: the gradient is not finite.", hint=_NON_FINITE_HINT)
-        if self.options.clip_norm:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.options.clip_norm, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -191,7 +180,7 @@ class Trainer:
             "step": progress.step,
             "loss": progress.epoch_loss_sum / progress.epoch_loss_steps,
             "validation_p1": validation,
-            "learning_rate": learning_rate_at(progress.step - 1, self.total_steps, self.options),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
             "seconds": round(progress.seconds, 3),
         }
         progress.curve.append(row)

@@ -10,6 +10,8 @@ from typing import Literal
 class TrainOptions:
     """How to train. Sizes are in queries, megabytes are 2^20 bytes.
 
+    `optimizer`: `adamw`, or `row-adagrad`, whose step costs only the table rows that the batch touches.
+    `label_learning_rate`: for parameters that only labels use (0 = as the others).
     `label_scope`: `all` scores every query against every label, exactly; `sampled` against the positives of the batch
     plus `sampled_labels` labels drawn at random (recorded in the report as sampled).
     `score_memory_mb` bounds the memory of the scores: the batch is walked in chunks of query rows that fit.
@@ -22,7 +24,9 @@ class TrainOptions:
 
     epochs: int = 5
     batch_size: int = 512
+    optimizer: Literal["adamw", "row-adagrad"] = "adamw"
     learning_rate: float = 0.01
+    label_learning_rate: float = 0.0
     weight_decay: float = 0.0
     second_moment_decay: float = 0.99
     warmup_share: float = 0.1
@@ -52,6 +56,6 @@ class TrainOptions:
         for name in ("warmup_share", "validation_share", "second_moment_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        for name in ("weight_decay", "clip_norm", "patience", "checkpoint_s", "seed"):
+        for name in ("weight_decay", "label_learning_rate", "clip_norm", "patience", "checkpoint_s", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")

@@ -12,22 +12,20 @@ import numpy as np
 from xmc.train.options import TrainOptions
 
 
-def learning_rate_at(step: int, total_steps: int, options: TrainOptions) -> float:
-    """Learning rate of a step (from 0): linear warm-up, then linear or cosine decay to 0, or constant.
+def learning_rate_share(step: int, total_steps: int, options: TrainOptions) -> float:
+    """Share of the peak learning rate at a step (from 0): linear warm-up, then linear or cosine decay to 0, or 1.
 
-    >>> options = TrainOptions(learning_rate=1.0, warmup_share=0.5)
-    >>> [round(learning_rate_at(step, 4, options), 2) for step in range(4)]
+    >>> options = TrainOptions(warmup_share=0.5)
+    >>> [round(learning_rate_share(step, 4, options), 2) for step in range(4)]
     [0.5, 1.0, 1.0, 0.5]
     """
     warmup = round(options.warmup_share * total_steps)
     if step < warmup:
-        return options.learning_rate * (step + 1) / warmup
+        return (step + 1) / warmup
     progress = (step - warmup) / max(1, total_steps - warmup)
     if options.schedule == "constant":
-        return options.learning_rate
-    if options.schedule == "cosine":
-        return options.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-    return options.learning_rate * (1 - progress)
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * progress)) if options.schedule == "cosine" else 1 - progress
 
 
 def steps_per_epoch(queries: int, batch_size: int) -> int:

@@ -1,0 +1,155 @@
+"""The `tfidf` encoder: TF-IDF weighted sums of trained word vectors, for texts of many words.
+
+A query is the sum of weight x row over its words, its opening words and the pairs of those; a label the same over the
+words and word pairs of its text, from a table of its own. Un-normalised: the length of a query says how sure it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xmc.encode.bags import Bags, bag_embeddings
+from xmc.encode.encoder import Role, Similarity
+from xmc.encode.word_bags import BlockOptions, WordBags
+from xmc.errors import ArtifactError
+
+FILE_NAME = "xmc_encoder.json"
+TABLE_NAME = "model.safetensors"
+BAGS_NAME = "word_bags.json"
+ROLES: tuple[Role, Role] = ("query", "label")
+
+
+@dataclass(frozen=True)
+class TfidfOptions:
+    """Options of the tfidf encoder.
+
+    `minimum_count`: a word or pair of the queries counts when at least so many queries have it.
+    `opening`: the first so many words of a query have rows of their own, and so have their pairs (0 = none).
+    `label_pairs`: pairs of neighbouring words of a label's text have rows too. `dropout`: share of features left out
+    while training. `label_scale`: standard deviation of the label table at the start (the query table starts at 0).
+    """
+
+    dimension: int = 384
+    similarity: Similarity = "dot"
+    minimum_count: int = 3
+    opening: int = 40
+    label_pairs: bool = True
+    dropout: float = 0.0
+    label_scale: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.dimension < 1 or self.minimum_count < 1 or self.opening < 0:
+            raise ValueError(
+                f"dimension and minimum_count must be >= 1 and opening >= 0, got {self.dimension}, "
+                f"{self.minimum_count} and {self.opening}"
+            )
+        if not 0 <= self.dropout < 1 or not self.label_scale > 0:
+            raise ValueError(
+                f"dropout must lie in [0, 1) and label_scale above 0, got {self.dropout} and {self.label_scale}"
+            )
+
+    def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> TfidfEncoder:
+        """A fresh encoder whose vocabularies and weights come from the corpus."""
+        generator = torch.Generator().manual_seed(seed)
+        blocks = BlockOptions(opening=self.opening, minimum_count=self.minimum_count, constant=True)
+        queries = WordBags.learn(query_texts, blocks)
+        labels = WordBags.learn(label_texts, BlockOptions(pairs=self.label_pairs))
+        tables: dict[Role, Tensor] = {
+            "query": torch.zeros(queries.feature_count, self.dimension),
+            "label": torch.randn(labels.feature_count, self.dimension, generator=generator) * self.label_scale,
+        }
+        return TfidfEncoder({"query": queries, "label": labels}, tables, self)
+
+    def load(self, folder: Path) -> TfidfEncoder:
+        """The encoder that `TfidfEncoder.save` wrote.
+
+        Raises: ArtifactError when the folder holds another kind of encoder.
+        """
+        description = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        if description.get("encoder") != "tfidf":
+            raise ArtifactError(f"{folder} holds the encoder '{description.get('encoder')}', expected 'tfidf'.")
+        return self._open({role: folder / path for role, path in description["towers"].items()})
+
+    def load_training(self, folder: Path) -> TfidfEncoder:
+        """The encoder that `TfidfEncoder.save_training` wrote."""
+        return self._open({role: folder / role for role in ROLES})
+
+    def _open(self, folders: dict[Role, Path]) -> TfidfEncoder:
+        from safetensors.torch import load_file
+
+        bags = {role: WordBags.load(folders[role] / BAGS_NAME) for role in ROLES}
+        tables = {role: load_file(folders[role] / TABLE_NAME)["table"] for role in ROLES}
+        return TfidfEncoder(bags, tables, self)
+
+
+class TfidfEncoder:
+    """TF-IDF weighted sums of word vectors; see the module's docstring. Safe to use from several threads once trained."""
+
+    name = "tfidf"
+    whole_label_graph = True
+    row_gradients = False
+
+    def __init__(self, bags: dict[Role, WordBags], tables: dict[Role, Tensor], options: TfidfOptions) -> None:
+        self.bags = bags
+        self.similarity: Similarity = options.similarity
+        self.dimension = tables["query"].shape[1]
+        self._dropout = options.dropout
+        self.module: nn.Module = nn.ParameterDict({role: nn.Parameter(tables[role].float()) for role in ROLES})
+
+    def label_parameters(self) -> list[nn.Parameter]:
+        """The label table."""
+        return [self._table("label")]
+
+    def prepare(self, texts: Sequence[str], role: Role) -> Bags:
+        """Count and weigh words."""
+        return self.bags[role].transform(texts)
+
+    def embed(self, features: Bags, role: Role) -> Tensor:
+        """Embeddings (N, D)."""
+        dropout = self._dropout if self.module.training and role == "query" else 0.0
+        embeddings_ND = bag_embeddings(features, self._table(role), dropout=dropout, row_gradient=self.row_gradients)
+        return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
+
+    def save(self, folder: Path) -> None:
+        """Write a sentence-transformers folder; its module is xmc's own, so opening it elsewhere needs xmc installed.
+
+        `SentenceTransformer(folder, trust_remote_code=True)` is how sentence-transformers allows a module that is not
+        one of its own.
+        """
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Normalize, Router
+
+        from xmc.encode.tfidf_module import TfidfModule
+
+        parts = {role: [TfidfModule(self.bags[role], self._table(role).detach())] for role in ROLES}
+        router = Router.for_query_document(parts["query"], parts["label"])
+        modules = [router, Normalize()] if self.similarity == "cosine" else [router]
+        model = SentenceTransformer(modules=modules, similarity_fn_name=self.similarity, device="cpu")
+        model.save_pretrained(str(folder), create_model_card=False)
+        paths = {"query": "query_0_TfidfModule", "label": "document_0_TfidfModule"}
+        (folder / FILE_NAME).write_text(json.dumps({"encoder": self.name, "towers": paths}, indent=1), encoding="utf-8")
+
+    def save_training(self, folder: Path) -> None:
+        """Write each tower."""
+        for role in ROLES:
+            (folder / role).mkdir()
+            save_tower(folder / role, self.bags[role], self._table(role))
+
+    def _table(self, role: Role) -> nn.Parameter:
+        return self.module[role]  # type: ignore[index]
+
+
+def save_tower(folder: Path, bags: WordBags, table_FD: Tensor) -> None:
+    """Write the table and the vocabularies of one side into a folder."""
+    from safetensors.torch import save_file
+
+    save_file({"table": table_FD.detach().contiguous()}, folder / TABLE_NAME)
+    bags.save(folder / BAGS_NAME)

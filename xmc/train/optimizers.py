@@ -1,0 +1,48 @@
+"""The optimiser of a run, and the check that its gradients are finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from xmc.encode.encoder import Encoder
+from xmc.train.options import TrainOptions
+from xmc.train.row_adagrad import RowAdagrad
+
+
+def make_optimizer(encoder: Encoder, options: TrainOptions) -> torch.optim.Optimizer:
+    """The optimiser of `[train] optimizer`, labels' own parameters in a group of their own; `peak_lr` is the rate that
+    the schedule scales."""
+    own = encoder.label_parameters()
+    own_ids = {id(parameter) for parameter in own}
+    others = [parameter for parameter in encoder.module.parameters() if id(parameter) not in own_ids]
+    rates = (options.learning_rate, options.label_learning_rate or options.learning_rate)
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "lr": rate, "peak_lr": rate}
+        for parameters, rate in zip((others, own), rates, strict=True)
+        if parameters
+    ]
+    if options.optimizer == "row-adagrad":
+        encoder.row_gradients = True
+        return RowAdagrad(groups, lr=options.learning_rate)
+    fused = all(parameter.dtype == torch.float32 for parameter in encoder.module.parameters())
+    betas = (0.9, options.second_moment_decay)
+    return torch.optim.AdamW(groups, betas=betas, weight_decay=options.weight_decay, fused=fused)
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> bool:
+    """Scale the gradients so that their total norm is at most `limit` (0 = leave them); whether that norm is finite."""
+    values = [_values(parameter.grad) for parameter in parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(values)
+    if limit and norm > limit:
+        for value in values:
+            value.mul_(limit / norm)
+    return bool(torch.isfinite(norm))
+
+
+def _values(gradient: torch.Tensor) -> torch.Tensor:
+    """The numbers of a dense or sparse gradient, as a view that can be scaled in place."""
+    return gradient._values() if gradient.is_sparse else gradient
