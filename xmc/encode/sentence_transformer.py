@@ -68,9 +68,10 @@ class SentenceTransformerOptions:
             loaded = SentenceTransformer(
                 str(path) if looks_local else model, device="cpu", local_files_only=looks_local
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever reads the folder's many files may raise anything
+            reason = (str(error).splitlines() or [""])[0]
             raise ConfigError(
-                f"[encoder] model: cannot open '{model}': {str(error).splitlines()[0]}",
+                f"[encoder] model: cannot open '{model}': {type(error).__name__}: {reason}",
                 hint="Give a local folder, or a hub name that this machine can reach.",
             ) from error
         if self.max_tokens:
@@ -116,6 +117,9 @@ class SentenceTransformerEncoder:
         if self.similarity == "cosine" and not any(isinstance(module, Normalize) for module in self.model):
             self.model.append(Normalize())
         self.model.similarity_fn_name = self.similarity
+        # for `encode_query` and `encode_document`; xmc itself puts its prompts before the texts
+        self.model.prompts = {"query": self._prompts["query"], "document": self._prompts["label"]}
+        self.model.default_prompt_name = None
         self.save_training(folder)
 
     def save_training(self, folder: Path) -> None:

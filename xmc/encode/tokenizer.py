@@ -115,7 +115,10 @@ def package_vectors(package: str) -> tuple[Any, np.ndarray[Any, Any]]:
 
     from xmc.errors import ConfigError
 
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # a dotted name whose parent is missing, an empty part
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
             f"[encoder] pretrained: package '{package}' is not installed.", hint=f"Try: pip install {package}"

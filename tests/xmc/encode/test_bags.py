@@ -1,0 +1,96 @@
+"""Invariants: a bag is the relative frequency of each token; the sum over a bag is the mean of its token vectors."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmc.encode import bags as module
+from xmc.encode.bags import Bags, bag_embeddings, concatenate, tokenise
+
+WORDS = {"a": 0, "b": 3, "c": 7, "d": 70_000}
+texts = st.lists(st.text("abcd", max_size=6), max_size=8)
+
+
+def encode_letters(batch):
+    return [np.array([WORDS[letter] for letter in text], dtype=np.int64) for text in batch]
+
+
+def as_dicts(bags):
+    return [
+        dict(zip(bags.ids[start:stop].tolist(), bags.weights[start:stop].tolist(), strict=True))
+        for start, stop in zip(bags.offsets[:-1], bags.offsets[1:], strict=True)
+    ]
+
+
+def oracle(batch):
+    """Share of each token, text by text."""
+    return [{WORDS[letter]: n / len(text) for letter, n in sorted(Counter(text).items())} for text in batch]
+
+
+@given(texts)
+def test_a_bag_holds_each_token_once_ascending_with_its_share(batch):
+    bags = tokenise(batch, encode_letters)
+    assert len(bags) == len(batch)
+    assert (bags.offsets.dtype, bags.ids.dtype, bags.weights.dtype) == (np.int64, np.int32, np.float32)
+    for got, expected in zip(as_dicts(bags), oracle(batch), strict=True):
+        assert list(got) == list(expected)
+        assert list(got.values()) == pytest.approx(list(expected.values()), rel=1e-6)
+
+
+@given(texts, st.data())
+def test_take_gives_the_bags_of_those_rows_in_that_order(batch, data):
+    rows = data.draw(st.lists(st.integers(0, len(batch) - 1), max_size=6)) if batch else []
+    taken = tokenise(batch, encode_letters).take(np.array(rows, dtype=np.int64))
+    assert as_dicts(taken) == as_dicts(tokenise([batch[row] for row in rows], encode_letters))
+
+
+@given(texts, texts)
+def test_concatenate_is_the_bags_of_both(first, second):
+    joined = concatenate([tokenise(first, encode_letters), tokenise(second, encode_letters)])
+    assert as_dicts(joined) == as_dicts(tokenise([*first, *second], encode_letters))
+
+
+def test_texts_are_tokenised_in_slices_without_a_seam(monkeypatch):
+    batch = ["aab", "", "cd", "d", "abca"]
+    whole = tokenise(batch, encode_letters)
+    sizes = []
+    monkeypatch.setattr(module, "TEXTS_AT_ONCE", 2)
+    sliced = tokenise(batch, lambda part: (sizes.append(len(part)), encode_letters(part))[1])
+    assert sizes == [2, 2, 1]
+    assert as_dicts(sliced) == as_dicts(whole)
+
+
+@settings(max_examples=30, deadline=None)
+@given(texts, st.integers(1, 5))
+def test_embeddings_are_the_mean_of_token_vectors(batch, dimension):
+    few = {"a": 0, "b": 1, "c": 2, "d": 3}
+    bags = tokenise(batch, lambda part: [np.array([few[x] for x in text], dtype=np.int64) for text in part])
+    table_TD = torch.arange(4.0 * dimension).reshape(4, dimension).cos()
+    got_ND = bag_embeddings(bags, table_TD)
+    assert got_ND.shape == (len(batch), dimension)
+    for row, text in enumerate(batch):
+        vectors = [table_TD[few[letter]] for letter in text]
+        expected_D = sum(vectors) / len(vectors) if vectors else torch.zeros(dimension)
+        torch.testing.assert_close(got_ND[row], expected_D, rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_of_a_table_row_is_its_weight_in_all_bags():
+    bags = tokenise(["aab", "b"], lambda part: [np.array([ord(x) - 97 for x in text]) for text in part])
+    table_TD = torch.zeros(3, 2, requires_grad=True)
+    bag_embeddings(bags, table_TD).sum().backward()
+    torch.testing.assert_close(table_TD.grad, torch.tensor([[2 / 3, 2 / 3], [4 / 3, 4 / 3], [0, 0]]))
+
+
+def test_dropout_leaves_out_about_that_share_of_entries_and_changes_no_weight_that_stays():
+    bags = Bags(np.arange(10_001), np.zeros(10_000, np.int32), np.full(10_000, 0.25, np.float32))
+    torch.manual_seed(0)
+    values = bag_embeddings(bags, torch.ones(1, 1), dropout=0.3).flatten()
+    assert set(values.tolist()) == {0.0, 0.25}
+    assert (values == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    again = bag_embeddings(bags, torch.ones(1, 1), dropout=0.3).flatten()
+    assert not torch.equal(values, again)
+    assert (bags.weights == 0.25).all()
