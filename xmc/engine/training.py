@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -21,8 +20,8 @@ from xmc.engine.run_config import FILE_NAME, RunConfig
 from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import encoder_store
-from xmc.store import locked, write_json
-from xmc.train.checkpoint import load_checkpoint, open_store
+from xmc.store import locked, remove_temporaries, write_json
+from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
 from xmc.train.curve import write_curve_picture, write_curve_table
 from xmc.train.loop import Reporter, SilentReporter, Trainer, TrainingSet
 from xmc.train.plan import Plan, make_plan
@@ -30,6 +29,8 @@ from xmc.train.schedule import Pool
 from xmc.values import Positives, RunInfo
 
 AUTO_LABEL_TEXT_SHARE = 0.25
+WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json")
+FREE_TO_CHANGE = ("train.checkpoint_s", "train.patience", "train.device")
 
 
 def run_training(
@@ -49,12 +50,17 @@ def run_training(
     """
     data = load_for_training(config)
     with locked(run):
-        _prepare_folder(run, config, resume=resume, overwrite=overwrite)
+        _prepare_folder(run, resume=resume, overwrite=overwrite)
+        store = open_store(run)
+        checkpoint = None
+        if resume and store.exists():
+            checkpoint = load_checkpoint(store, fingerprint=_fingerprint(config, data))
+        config.write(run)  # only now: a refused resume leaves the run's own configuration in place
         info = RunInfo(str(run), config.to_dict(), len(data.train), len(data.labels))
         plugins.run_started(info)
         error: BaseException | None = None
         try:
-            return _train(config, run, data, plugins, info, resume, reporter or SilentReporter(), on_plan)
+            return _train(config, run, data, plugins, info, checkpoint, reporter or SilentReporter(), on_plan)
         except BaseException as raised:
             error = raised
             raise
@@ -72,7 +78,10 @@ def load_for_training(config: RunConfig) -> Dataset:
     return data
 
 
-def _prepare_folder(run: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+def _prepare_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with a run and --overwrite deletes it: give only one of them.")
+    remove_temporaries(run, WRITTEN_FILES)
     present = [path for path in run.iterdir() if path.name != ".lock"]
     if present and not (resume or overwrite):
         raise ConfigError(
@@ -81,9 +90,11 @@ def _prepare_folder(run: Path, config: RunConfig, *, resume: bool, overwrite: bo
     if overwrite and present:
         if not (run / FILE_NAME).is_file():
             raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}): it is not overwritten.")
-        for path in present:
+        for path in sorted(present, key=lambda path: path.name == FILE_NAME):
+            # the configuration goes last: a kill half-way leaves what is still known to be a run
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    config.write(run)
+    open_store(run).remove_orphans()
+    encoder_store(run).remove_orphans()
 
 
 def _train(
@@ -92,15 +103,12 @@ def _train(
     data: Dataset,
     plugins: Plugins,
     info: RunInfo,
-    resume: bool,
+    checkpoint: Checkpoint | None,
     reporter: Reporter,
     on_plan: Callable[[Plan, Dataset], None] | None,
 ) -> dict[str, Any]:
     options = config.train
     device = choose_device(options.device)
-    store = open_store(run)
-    fingerprint = _fingerprint(config, data)
-    checkpoint = load_checkpoint(store, fingerprint=fingerprint) if resume and store.exists() else None
     encoder = (
         checkpoint.encoder(config.encoder.options)
         if checkpoint
@@ -126,7 +134,7 @@ def _train(
         _training_set(encoder, data, config, pool),
         options,
         run,
-        fingerprint,
+        _fingerprint(config, data),
         on_best=lambda best: _save_encoder(run, config, best),
         reporter=_Observed(reporter, plugins, info),
     )
@@ -151,17 +159,23 @@ def _train(
 
 
 def _fingerprint(config: RunConfig, data: Dataset) -> dict[str, Any]:
-    """What must be the same for a checkpoint to be continued bit for bit."""
-    settings = {"encoder": config.encoder.to_dict(), "loss": config.loss.to_dict(), "train": asdict(config.train)}
-    for free in ("checkpoint_s", "patience"):
-        settings["train"].pop(free)
-    text = json.dumps(settings, sort_keys=True, default=list)
-    return {
+    """What must be the same for a checkpoint to be continued bit for bit; a setting is named `section.key`."""
+    sections = {"encoder": config.encoder.to_dict(), "loss": config.loss.to_dict(), "train": asdict(config.train)}
+    settings = {
+        f"{section}.{key}": value
+        for section, values in sections.items()
+        for key, value in values.items()
+        if f"{section}.{key}" not in FREE_TO_CHANGE
+    }
+    fingerprint = {
+        **settings,
         "data": data.fingerprint,
-        "settings": hashlib.sha256(text.encode()).hexdigest(),
+        "device": choose_device(config.train.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__.partition("+")[0],
     }
+    as_read_back: dict[str, Any] = json.loads(json.dumps(fingerprint, default=list))
+    return as_read_back
 
 
 def _pool(config: RunConfig, data: Dataset) -> Pool:

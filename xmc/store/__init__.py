@@ -1,6 +1,14 @@
 """The one writer: nothing else in xmc opens a final path for writing, and nothing is parsed before it is verified."""
 
-from xmc.store.atomic import atomic_path, atomic_writer, sha256_of, write_bytes, write_json, write_text
+from xmc.store.atomic import (
+    atomic_path,
+    atomic_writer,
+    remove_temporaries,
+    sha256_of,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from xmc.store.lock import locked
 from xmc.store.manifest import Manifest, build_manifest, verify_folder
 from xmc.store.versions import VersionedFolder
@@ -12,6 +20,7 @@ __all__ = [
     "atomic_writer",
     "build_manifest",
     "locked",
+    "remove_temporaries",
     "sha256_of",
     "verify_folder",
     "write_bytes",

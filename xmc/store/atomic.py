@@ -9,12 +9,15 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 TEMPORARY_PREFIX = ".tmp-"
+COULD_NOT_WRITE = "could not write: "
 
 
 def temporary_name(name: str) -> str:
@@ -30,28 +33,62 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(temporary_name(path.name))
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            written = file.tell()
-            os.fsync(file.fileno())
-        _publish(temporary, path, written)
-    except OSError as error:
-        raise OSError(error.errno, f"could not write: {error.strerror or error}", str(path)) from error
+        with disk_errors_name(path):
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                written = file.tell()
+                os.fsync(file.fileno())
+            _publish(temporary, path, written)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """The same for a library that insists on a path: yields the temporary path, publishes it afterwards."""
+    """The same for a library that insists on a path: yields the temporary path, publishes it afterwards.
+
+    Raises: OSError (disk full, permission), naming the final path.
+    """
     temporary = path.with_name(temporary_name(path.name))
     try:
-        yield temporary
-        fsync_file(temporary)
-        _publish(temporary, path, temporary.stat().st_size)
+        with disk_errors_name(path):
+            yield temporary
+            fsync_file(temporary)
+            _publish(temporary, path, temporary.stat().st_size)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors_name(path: Path) -> Iterator[None]:
+    """Turn what a failing disk makes the block raise into an OSError that names `path`, the thing being written.
+
+    Writers in Rust (safetensors, tokenizers) raise their own errors and tell the number in the text only.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and TEMPORARY_PREFIX not in str(error.filename):
+            raise  # it names a file of its own already
+        reason = str(error.strerror or error).removeprefix(COULD_NOT_WRITE)
+        raise OSError(error.errno, COULD_NOT_WRITE + reason, str(path)) from error
+    except Exception as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, COULD_NOT_WRITE + os.strerror(number), str(path)) from error
+
+
+def remove_temporaries(folder: Path, names: Iterable[str] = ("*",)) -> None:
+    """Remove what killed writers of the files `names` left in `folder`; only for who alone may write them."""
+    for name in names:
+        for path in folder.glob(f"{TEMPORARY_PREFIX}*-{name}"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _publish(temporary: Path, path: Path, expected_size: int) -> None:

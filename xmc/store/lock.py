@@ -30,8 +30,10 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder} is being written by another process (pid {holder}).",
                 hint="Wait for it, stop it, or choose another folder.",
             ) from None
-        file.seek(0)
-        file.truncate()
+        file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)  # else the next holder could be refused in the name of this one

@@ -85,7 +85,7 @@ def _parse(path: Path, data: bytes) -> Manifest:
             )
         files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in body["files"].items()}
         return Manifest(str(body["kind"]), files, dict(body["facts"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from xmc.errors import ArtifactError
-from xmc.store.atomic import TEMPORARY_PREFIX, fsync_file, fsync_folder, temporary_name, write_json
+from xmc.store.atomic import (
+    disk_errors_name,
+    fsync_file,
+    fsync_folder,
+    remove_temporaries,
+    temporary_name,
+    write_json,
+)
 from xmc.store.lock import locked
 from xmc.store.manifest import Manifest, build_manifest, damaged, verify_folder
 
 CURRENT_NAME = "CURRENT"
+VERSION_PATTERN = re.compile(r"v[0-9]{6,}")
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,8 @@ class VersionedFolder:
         self.kind = kind
 
     def exists(self) -> bool:
-        """Whether a version was ever committed here."""
-        return (self.root / CURRENT_NAME).is_file()
+        """Whether a version was ever committed here (even if it is damaged now)."""
+        return os.path.lexists(self.root / CURRENT_NAME) or max(self._numbers(), default=0) > 1
 
     @contextlib.contextmanager
     def new_version(self, *, facts: dict[str, Any] | None = None, keep: int = 2) -> Iterator[Path]:
@@ -58,21 +68,42 @@ class VersionedFolder:
         Raises: LockedError when another process is writing here, OSError when the disk refuses.
         """
         with locked(self.root):
-            self._collect_orphans()
+            self._remove_orphans()
             temporary = self.root / temporary_name("version")
-            temporary.mkdir()
             try:
-                yield temporary
-                self._commit(temporary, facts or {}, keep)
+                with disk_errors_name(self.root):
+                    temporary.mkdir()
+                    yield temporary
+                    self._commit(temporary, facts or {}, keep)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+
+    def remove_orphans(self) -> None:
+        """Remove what a killed writer left; every new version does it too.
+
+        Raises: LockedError when another process is writing here.
+        """
+        if self.root.is_dir():
+            with locked(self.root):
+                self._remove_orphans()
 
     def current(self) -> Version:
         """The current version, every byte of it verified.
 
         Raises: ArtifactError when there is none, or when anything is damaged.
         """
-        name, sha256 = self._read_current()
+        while True:
+            name, sha256 = self._read_current()
+            try:
+                return self._verified(name, sha256)
+            except (ArtifactError, FileNotFoundError) as error:
+                if self._read_current() != (name, sha256):
+                    continue  # a writer replaced it meanwhile and removed the old one
+                if isinstance(error, FileNotFoundError):
+                    raise damaged(Path(error.filename), "it is missing") from error
+                raise
+
+    def _verified(self, name: str, sha256: str) -> Version:
         folder = self.root / name
         if not folder.is_dir() or folder.is_symlink():
             raise damaged(folder, "it is missing")
@@ -82,15 +113,17 @@ class VersionedFolder:
         path = self.root / CURRENT_NAME
         if not path.is_file():
             raise ArtifactError(
-                f"{self.root} holds no committed {self.kind}.",
+                f"{self.root} holds no committed {self.kind} (it has no {CURRENT_NAME}).",
                 hint="Is this the right folder, and did the command that makes it finish?",
             )
+        if path.is_symlink():
+            raise damaged(path, "it is a link")
         try:
             body = json.loads(path.read_bytes())
             name, sha256 = str(body["version"]), str(body["manifest_sha256"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
-        if not (name.startswith("v") and name[1:].isdigit()):
+        if not VERSION_PATTERN.fullmatch(name):
             raise damaged(path, f"it names a version '{name[:40]}'")
         return name, sha256
 
@@ -100,22 +133,45 @@ class VersionedFolder:
             fsync_file(path)
         fsync_folder(temporary)
         numbers = self._numbers()
-        name = f"v{max(numbers, default=0) + 1:06d}"
-        temporary.rename(self.root / name)
-        fsync_folder(self.root)
-        write_json(self.root / CURRENT_NAME, {"version": name, "manifest_sha256": sha256})
-        for number in sorted(numbers)[: max(0, len(numbers) + 1 - keep)]:
-            shutil.rmtree(self.root / f"v{number:06d}", ignore_errors=True)
+        number = max(numbers, default=0) + 1
+        temporary.rename(self._folder(number))
+        try:
+            fsync_folder(self.root)
+            write_json(self.root / CURRENT_NAME, {"version": self._folder(number).name, "manifest_sha256": sha256})
+        except BaseException:
+            if self._current_number() != number:
+                shutil.rmtree(self._folder(number), ignore_errors=True)
+            raise
+        for old in sorted(numbers)[: max(0, len(numbers) + 1 - keep)]:
+            self._remove(old)
+
+    def _folder(self, number: int) -> Path:
+        return self.root / f"v{number:06d}"
 
     def _numbers(self) -> list[int]:
-        return [
-            int(path.name[1:]) for path in self.root.iterdir() if path.name.startswith("v") and path.name[1:].isdigit()
-        ]
+        if not self.root.is_dir():
+            return []
+        return [int(path.name[1:]) for path in self.root.iterdir() if VERSION_PATTERN.fullmatch(path.name)]
 
-    def _collect_orphans(self) -> None:
-        """Remove what a killed writer left; only called under the lock, so nobody is still writing it."""
-        for path in self.root.glob(f"{TEMPORARY_PREFIX}*"):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    def _current_number(self) -> int:
+        """The number that `CURRENT` names, 0 when it names none."""
+        try:
+            return int(self._read_current()[0][1:])
+        except ArtifactError:
+            return 0
+
+    def _remove(self, number: int) -> None:
+        """Remove a version; by way of another name, so that a kill half-way leaves nothing that looks like one."""
+        leaving = self.root / temporary_name("version")
+        with contextlib.suppress(OSError):
+            self._folder(number).rename(leaving)
+        shutil.rmtree(leaving, ignore_errors=True)
+
+    def _remove_orphans(self) -> None:
+        """Remove temporary files, and versions that were renamed but never committed; only under the lock."""
+        remove_temporaries(self.root)
+        current, numbers = self._current_number(), self._numbers()
+        if current or not self.exists():  # else CURRENT was lost or damaged, and a version may be all there is
+            for number in numbers:
+                if number > current:
+                    self._remove(number)

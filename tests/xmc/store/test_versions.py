@@ -1,0 +1,269 @@
+"""Invariants: `current()` is the last committed version, whole and verified; a failed write changes nothing."""
+
+import json
+import os
+import shutil
+import threading
+
+import pytest
+
+from xmc.errors import ArtifactError, LockedError
+from xmc.store import VersionedFolder
+from xmc.store.atomic import TEMPORARY_PREFIX, temporary_name
+from xmc.store.versions import CURRENT_NAME
+
+
+def commit(store: VersionedFolder, text: str, *, keep: int = 2) -> None:
+    with store.new_version(facts={"text": text}, keep=keep) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a.txt").write_text(text)
+        (folder / "b.txt").write_text(text * 2)
+
+
+def read(store: VersionedFolder) -> str:
+    version = store.current()
+    text = (version.folder / "sub" / "a.txt").read_text()
+    assert (version.folder / "b.txt").read_text() == text * 2
+    assert version.manifest.facts == {"text": text}
+    return text
+
+
+def entries(store: VersionedFolder) -> list[str]:
+    return sorted(os.listdir(store.root))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return VersionedFolder(tmp_path / "thing", kind="thing")
+
+
+def test_nothing_committed(store):
+    assert not store.exists()
+    with pytest.raises(ArtifactError, match=r"holds no committed thing.*did the command that makes it finish"):
+        store.current()
+
+
+def test_versions_follow_each_other_and_old_ones_go(store):
+    for number, text in enumerate("abcd", start=1):
+        commit(store, text)
+        assert store.exists()
+        assert read(store) == text
+        kept = [f"v{n:06d}" for n in range(max(1, number - 1), number + 1)]
+        assert entries(store) == [".lock", CURRENT_NAME, *kept]
+    commit(store, "e", keep=1)
+    assert entries(store) == [".lock", CURRENT_NAME, "v000005"]
+
+
+def test_an_older_version_is_not_touched_by_a_newer_one(store):
+    commit(store, "a")
+    first = store.current().folder
+    before = {p: (p.stat().st_ino, p.stat().st_mtime_ns, p.read_bytes()) for p in first.rglob("*") if p.is_file()}
+    commit(store, "b")
+    assert {p: (p.stat().st_ino, p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), OSError(28, "full"), KeyboardInterrupt()])
+def test_an_error_in_the_block_changes_nothing(store, error):
+    commit(store, "a")
+    before = entries(store)
+    with pytest.raises(type(error)), store.new_version() as folder:
+        (folder / "a.txt").write_text("half")
+        raise error
+    assert read(store) == "a"
+    assert entries(store) == before
+
+
+@pytest.mark.parametrize("step", ["fsync_folder", "write_json"])
+def test_an_error_after_the_rename_leaves_no_uncommitted_version(store, monkeypatch, step):
+    commit(store, "a")
+    before = entries(store)
+
+    def fail(path, *rest):
+        if path in (store.root, store.root / CURRENT_NAME):
+            raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(f"xmc.store.versions.{step}", fail)
+    with pytest.raises(OSError, match="No space left"):
+        commit(store, "b")
+    monkeypatch.undo()
+    assert read(store) == "a"
+    assert entries(store) == before
+
+
+def test_an_error_after_the_commit_keeps_the_new_version(store, monkeypatch):
+    commit(store, "a")
+
+    def fail(path):
+        if (store.root / "v000002").exists() and "v000002" in (store.root / CURRENT_NAME).read_text():
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("xmc.store.atomic.fsync_folder", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        commit(store, "b")
+    monkeypatch.undo()
+    assert read(store) == "b"
+
+
+def test_orphans_of_a_killed_writer_are_removed_by_the_next(store):
+    commit(store, "a")
+    (store.root / temporary_name("version")).mkdir()
+    (store.root / temporary_name(CURRENT_NAME)).write_text("half")
+    shutil.copytree(store.root / "v000001", store.root / "v000002")  # renamed, but never named by CURRENT
+    commit(store, "b")
+    assert read(store) == "b"
+    assert entries(store) == [".lock", CURRENT_NAME, "v000001", "v000002"]
+
+
+def test_an_uncommitted_version_does_not_push_out_the_committed_one(store):
+    commit(store, "a")
+    shutil.copytree(store.root / "v000001", store.root / "v000002")
+    store.remove_orphans()
+    assert entries(store) == [".lock", CURRENT_NAME, "v000001"]
+    assert read(store) == "a"
+
+
+def test_the_orphan_of_a_first_version_does_not_count_as_committed(store):
+    commit(store, "a")
+    (store.root / CURRENT_NAME).unlink()
+    assert not store.exists()
+    commit(store, "b")
+    assert read(store) == "b"
+    assert entries(store) == [".lock", CURRENT_NAME, "v000001"]
+
+
+def test_versions_without_current_are_damage_and_are_kept(store):
+    for text in "ab":
+        commit(store, text, keep=1)
+    (store.root / CURRENT_NAME).unlink()
+    assert store.exists()
+    store.remove_orphans()
+    assert "v000002" in entries(store)
+    with pytest.raises(ArtifactError, match="no CURRENT"):
+        store.current()
+    commit(store, "c")
+    assert read(store) == "c"
+
+
+def test_remove_orphans_of_a_folder_that_is_not_there_makes_none(store):
+    store.remove_orphans()
+    assert not store.root.exists()
+
+
+def test_a_second_writer_is_refused(store):
+    with store.new_version() as folder:
+        (folder / "a").write_text("x")
+        with pytest.raises(LockedError):
+            commit(store, "b")
+        with pytest.raises(LockedError):
+            store.remove_orphans()
+    assert (store.current().folder / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"3",
+        b"{}",
+        b"\xff",
+        b"[" * 100_000,
+        json.dumps({"version": "v000001"}).encode(),
+        json.dumps({"version": "../thing", "manifest_sha256": "0"}).encode(),
+        json.dumps({"version": "/etc", "manifest_sha256": "0"}).encode(),
+        json.dumps({"version": "v٣", "manifest_sha256": "0"}).encode(),
+        json.dumps({"version": "v000001/sub", "manifest_sha256": "0"}).encode(),
+        json.dumps({"version": "v000001\n", "manifest_sha256": "0"}).encode(),
+        json.dumps({"version": "v000009", "manifest_sha256": "0"}).encode(),
+        json.dumps({"version": "v000001", "manifest_sha256": "0"}).encode(),
+        json.dumps({"version": "v000001", "manifest_sha256": None}).encode(),
+    ],
+)
+def test_a_damaged_current_is_refused(store, data):
+    commit(store, "a")
+    (store.root / CURRENT_NAME).write_bytes(data)
+    with pytest.raises(ArtifactError, match="thing/"):
+        store.current()
+    store.remove_orphans()
+    assert "v000001" in entries(store)
+
+
+@pytest.mark.parametrize("replace", ["link", "folder", "pipe"])
+def test_a_current_that_is_no_plain_file_is_refused(store, replace):
+    commit(store, "a")
+    path = store.root / CURRENT_NAME
+    path.rename(store.root / "elsewhere")
+    if replace == "link":
+        path.symlink_to(store.root / "elsewhere")
+    elif replace == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    with pytest.raises(ArtifactError, match="CURRENT"):
+        store.current()
+
+
+def test_a_version_that_is_a_link_is_refused(store):
+    commit(store, "a")
+    (store.root / "v000001").rename(store.root / "elsewhere")
+    (store.root / "v000001").symlink_to(store.root / "elsewhere")
+    with pytest.raises(ArtifactError, match="v000001"):
+        store.current()
+
+
+def test_files_and_manifests_swapped_between_two_versions_are_refused(store):
+    commit(store, "a")
+    commit(store, "b")
+    first, second = store.root / "v000001", store.root / "v000002"
+    for name in ("sub/a.txt", "b.txt", "manifest.json", "."):
+        _swap(first / name, second / name)
+        with pytest.raises(ArtifactError, match="v000002"):
+            store.current()
+        _swap(first / name, second / name)
+    assert read(store) == "b"
+
+
+def _swap(one, other):
+    aside = one.resolve().with_name("aside")
+    one.resolve().rename(aside)
+    other.resolve().rename(one.resolve())
+    aside.rename(other.resolve())
+
+
+def test_a_reader_beside_a_writer_always_reads_a_whole_version(store):
+    commit(store, "start", keep=1)
+    done = threading.Event()
+    errors, seen = [], []
+
+    def keep_reading():
+        while not done.is_set():
+            try:
+                seen.append(store.current().manifest.facts["text"])
+            except Exception as error:
+                errors.append(error)
+
+    reader = threading.Thread(target=keep_reading)
+    reader.start()
+    for number in range(40):
+        commit(store, f"n{number:02d}", keep=1)
+    done.set()
+    reader.join()
+    assert not errors
+    assert seen
+    assert seen == sorted(seen, key=lambda text: (text != "start", text))  # never back to an older one
+
+
+def test_names_that_only_look_like_versions_are_left_alone(store):
+    for name in ("v1", "v00001²", "version", "vv000001"):
+        (store.root / name).mkdir(parents=True)
+    commit(store, "a")
+    commit(store, "b", keep=1)
+    assert read(store) == "b"
+    assert {"v1", "v00001²", "version", "vv000001"} < set(entries(store))
+
+
+def test_no_temporary_file_is_left(store):
+    for text in "abc":
+        commit(store, text)
+    assert not [path for path in store.root.rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
