@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmc.errors import LockedError
+from xmc.store.atomic import disk_errors_name
 
 LOCK_NAME = ".lock"
 
@@ -17,22 +18,23 @@ LOCK_NAME = ".lock"
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's writer lock for the block; the folder is made if it is missing.
 
-    Raises: LockedError at once when another process holds it, naming that process.
+    Raises: LockedError at once when another process holds it, naming that process; OSError when the disk refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_NAME).open("a+") as file:
+    path = folder / LOCK_NAME
+    with path.open("ab+", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
+            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
             raise LockedError(
                 f"{folder} is being written by another process (pid {holder}).",
                 hint="Wait for it, stop it, or choose another folder.",
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with disk_errors_name(path):
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Invariants: a reader sees the whole old or the whole new content; an error leaves no temporary file and names path."""
+"""Invariants: a reader sees all of the old or all of the new content; an error names the path and leaves nothing."""
 
 import errno
 import json
@@ -19,7 +19,7 @@ def test_write_bytes_replaces_the_whole_content(tmp_path_factory, old, new):
     for content in (old, new):
         write_bytes(path, content)
         assert path.read_bytes() == content
-    assert os.listdir(path.parent) == ["a.bin"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.bin"]
 
 
 def test_write_text_is_utf8(tmp_path):
@@ -40,7 +40,7 @@ def test_write_json_refuses_numbers_that_json_has_not(tmp_path, bad):
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"loss": bad})
     assert json.loads((tmp_path / "a.json").read_text()) == {"loss": 1.0}
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
 @pytest.mark.parametrize("writer", [atomic_writer, atomic_path])
@@ -55,7 +55,7 @@ def test_an_error_in_the_block_leaves_the_old_content_and_no_temporary_file(tmp_
             target.write_bytes(b"new")
         raise error
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
 
 
 def test_a_reader_sees_the_old_content_until_the_block_ends(tmp_path):
@@ -75,7 +75,7 @@ def test_atomic_path_publishes_what_a_library_wrote(tmp_path):
         assert temporary.name.startswith(TEMPORARY_PREFIX)
         temporary.write_bytes(b"new")
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
 
 
 def test_an_error_names_the_final_path(tmp_path):
@@ -90,7 +90,7 @@ def test_a_folder_in_place_of_the_file_is_an_error_that_names_it(tmp_path):
     with pytest.raises(OSError, match="could not write") as caught:
         write_bytes(tmp_path / "a.bin", b"x")
     assert caught.value.filename == str(tmp_path / "a.bin")
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
 
 
 def test_fewer_bytes_on_disk_than_written_are_an_error(tmp_path, monkeypatch):
@@ -105,7 +105,7 @@ def test_fewer_bytes_on_disk_than_written_are_an_error(tmp_path, monkeypatch):
         write_bytes(path, b"0123456789")
     assert caught.value.errno == errno.ENOSPC
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
 
 
 def test_the_disk_error_of_a_rust_library_becomes_an_os_error(tmp_path):
@@ -128,9 +128,9 @@ def test_remove_temporaries_takes_what_killed_writers_left_and_nothing_else(tmp_
         (tmp_path / name).write_text("x")
     (tmp_path / temporary_name("a.json")).mkdir()
     remove_temporaries(tmp_path, ["a.json"])
-    assert sorted(name[-6:] for name in os.listdir(tmp_path)) == [".tmp", "a.json", "a.json", "b.json"]
+    assert sorted(path.name[-6:] for path in tmp_path.iterdir()) == [".tmp", "a.json", "a.json", "b.json"]
     remove_temporaries(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == [".tmp", "a.json", "x.tmp-1-a.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp", "a.json", "x.tmp-1-a.json"]
 
 
 def test_sha256_of(tmp_path):

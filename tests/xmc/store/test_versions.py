@@ -29,7 +29,7 @@ def read(store: VersionedFolder) -> str:
 
 
 def entries(store: VersionedFolder) -> list[str]:
-    return sorted(os.listdir(store.root))
+    return sorted(path.name for path in store.root.iterdir())
 
 
 @pytest.fixture
