@@ -19,6 +19,7 @@ COLUMNS = (
     "question", "subject", "baseline", "x", "median", "p20", "p80", "unit", "ratio", "threads",
     "machine", "python", "torch", "faiss", "xmc", "commit", "date", "config",
 )  # fmt: skip
+PAUSE_S = 0.05  # idle OpenMP threads of one library go on spinning for a while and would slow the next one
 
 
 def record(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
@@ -55,6 +56,7 @@ def alternate(
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for turn in range(-warmups, repeats):
         for name, run in subjects.items():
+            time.sleep(PAUSE_S)
             started = time.perf_counter()
             run()
             if turn >= 0:

@@ -19,8 +19,8 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cpu":
         return torch.device("cpu")
-    name, _, number = device.partition(":")
-    if name != "cuda" or (number and not number.isdigit()):
+    name, colon, number = device.partition(":")
+    if name != "cuda" or (colon and not number.isdecimal()):
         raise ConfigError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
     if not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count():
         raise DeviceError(

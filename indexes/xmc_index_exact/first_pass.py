@@ -13,6 +13,7 @@ from torch import Tensor
 _UNIT = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}  # largest relative error of rounding to the nearest
 _TINY = 2.0**-126  # what flushing a float32 product or operand to zero may lose
 _SLACK = 1.05  # room for the rounding of the bound itself
+_ROWS_AT_A_TIME = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,26 +36,31 @@ class FirstPass:
 
     def margins(self, queries_QD: Tensor) -> Tensor:
         """Twice the bound on |score of the pass - true score rounded to float32|, float32, (Q,)."""
-        norms_Q = torch.linalg.vector_norm(queries_QD, dim=1)
+        norms_Q = _norms(queries_QD)
         dtype = self.labels_LD.dtype
-        residuals_Q = torch.linalg.vector_norm(queries_QD - queries_QD.to(dtype).float(), dim=1)
+        residuals_Q = _norms(queries_QD - queries_QD.to(dtype).float())
         operands_Q = norms_Q * self.largest_residual + residuals_Q * (self.largest_norm + self.largest_residual)
         unit = _UNIT[torch.bfloat16] if _float32_is_reduced() else _UNIT[torch.float32]
         summation = (queries_QD.shape[1] + 8) * _UNIT[torch.float32] + 2.02 * (unit - _UNIT[torch.float32])
         result = _UNIT[dtype] * 1.01
         products_Q = (norms_Q + residuals_Q) * (self.largest_norm + self.largest_residual)
         underflow_Q = queries_QD.shape[1] * _TINY * (1 + norms_Q + self.largest_norm)
-        return 2 * _SLACK * (operands_Q + (summation + result) * products_Q + underflow_Q)
+        return (2 * _SLACK * (operands_Q + (summation + result) * products_Q + underflow_Q)).float()
+
+
+def _norms(vectors_ND: Tensor) -> Tensor:
+    """Float64: in float32 the squares of numbers below 1e-19 vanish, and the bound with them."""
+    return torch.linalg.vector_norm(vectors_ND, dim=1, dtype=torch.float64)
 
 
 def _largest_norm(vectors_ND: Tensor) -> float:
-    return float(torch.linalg.vector_norm(vectors_ND, dim=1).max())
+    return max(float(_norms(part_ND).max()) for part_ND in vectors_ND.split(_ROWS_AT_A_TIME))
 
 
 def _largest_residual(labels_LD: Tensor, rounded_LD: Tensor) -> float:
     if rounded_LD.dtype == labels_LD.dtype:
         return 0.0
-    pairs = zip(labels_LD.split(8192), rounded_LD.split(8192), strict=True)
+    pairs = zip(labels_LD.split(_ROWS_AT_A_TIME), rounded_LD.split(_ROWS_AT_A_TIME), strict=True)
     return max(_largest_norm(true_ND - rounded_ND.float()) for true_ND, rounded_ND in pairs)
 
 

@@ -21,7 +21,7 @@ def brute_force(labels_LD, queries_QD, k):
     labels, answers = labels_LD.double().numpy(), []
     for query_D in queries_QD.double().numpy():
         scores_L = (labels @ query_D).astype(np.float32)
-        answers.append(sorted(range(len(labels)), key=lambda row: (-scores_L[row], row))[:k])
+        answers.append(np.lexsort((np.arange(len(labels)), -scores_L))[:k].tolist())  # last key first
     return answers
 
 

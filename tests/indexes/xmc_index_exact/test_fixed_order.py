@@ -1,0 +1,28 @@
+import math
+
+import pytest
+import torch
+
+from xmc_index_exact.fixed_order import dot_pairs, normalise_rows
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3, 5, 8, 13, 384, 1000])
+def test_dot_is_the_exact_sum_but_for_float64_rounding(dimension):
+    generator = torch.Generator().manual_seed(dimension)
+    left, right = torch.randn(7, dimension, generator=generator), torch.randn(7, dimension, generator=generator)
+    for got, a, b in zip(dot_pairs(left, right).tolist(), left.tolist(), right.tolist(), strict=True):
+        terms = [x * y for x, y in zip(a, b, strict=True)]
+        assert abs(got - math.fsum(terms)) <= 11 * 2**-53 * math.fsum(map(abs, terms))
+
+
+def test_a_pair_has_the_same_bits_in_any_company():
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(500, 77, generator=generator), torch.randn(500, 77, generator=generator)
+    together = dot_pairs(left, right)
+    alone = torch.cat([dot_pairs(left[i : i + 1], right[i : i + 1]) for i in range(500)])
+    assert torch.equal(together, alone)
+
+
+def test_normalised_rows_have_norm_one_whatever_their_size():
+    vectors_ND = torch.tensor([[3e-30, 4e-30], [3e17, 4e17], [0.0, 0.0]])
+    assert torch.allclose(normalise_rows(vectors_ND), torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]))
