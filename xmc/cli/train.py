@@ -29,6 +29,7 @@ def train_command(
 
     Example: xmc train --plugin dexml --data icd10cm --out runs/icd
     """
+    from xmc.cli.allocator import keep_freed_memory
     from xmc.cli.output import print_json
     from xmc.cli.progress import TrainingDisplay
     from xmc.engine.indexing import run_indexing
@@ -47,6 +48,7 @@ def train_command(
     if plan_only:
         typer.echo(template(resolved, plugins))
         return
+    keep_freed_memory()
     with TrainingDisplay(quiet=as_json) as display:
         report = run_training(
             resolved,

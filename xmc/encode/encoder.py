@@ -34,8 +34,8 @@ class Encoder(Protocol):
     """A trainable text encoder, shared by queries and labels or with a tower for each.
 
     `whole_label_graph` says that embedding all labels with gradient in one go is cheap (bags of token vectors);
-    otherwise the trainer re-encodes the labels in chunks with cached gradients. `row_gradients`, which the trainer sets,
-    asks for sparse gradients of token tables, for an optimiser that updates the rows that occur; others ignore it.
+    otherwise the trainer re-encodes the labels in chunks with cached gradients. The trainer sets `row_gradients` to ask
+    for sparse gradients of token tables, for an optimiser that updates the rows that occur; others ignore it.
     """
 
     name: str

@@ -129,7 +129,10 @@ class Tower(nn.Module):
         """Sum of weight x token vector over each bag, (N, D)."""
         if self.expansion is None:
             return bag_embeddings(bags, self.table_FD, dropout=dropout, row_gradient=row_gradient)
-        # every token that occurs is made once, however many texts it occurs in
+        if len(bags.ids) > len(self.expansion):
+            vectors_VD = bag_embeddings(self.expansion, self.table_FD, row_gradient=row_gradient)
+            return bag_embeddings(bags, vectors_VD, dropout=dropout)
+        # few texts: only the tokens that occur are made, each once
         used_V = np.zeros(len(self.expansion), dtype=bool)
         used_V[bags.ids] = True
         tokens = np.flatnonzero(used_V)

@@ -91,7 +91,7 @@ class TfidfOptions:
 
 
 class TfidfEncoder:
-    """TF-IDF weighted sums of word vectors; see the module's docstring. Safe to use from several threads once trained."""
+    """TF-IDF weighted sums of word vectors; see the module's docstring. Safe for several threads once trained."""
 
     name = "tfidf"
     whole_label_graph = True

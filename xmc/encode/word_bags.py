@@ -1,4 +1,4 @@
-"""Texts as TF-IDF weighted bags of words, of opening words and of word pairs, over vocabularies learned from a corpus."""
+"""Texts as TF-IDF weighted bags of words, opening words and word pairs, over vocabularies learned from a corpus."""
 
 from __future__ import annotations
 

@@ -116,6 +116,7 @@ def _train(
     )
     encoder.module.to(device)
     pool = _pool(config, data)
+    loss_pool = plugins.find("loss", config.loss.name).spec.pool  # type: ignore[attr-defined]
     plan = make_plan(
         encoder,
         options,
@@ -124,13 +125,14 @@ def _train(
         validation=len(_validation(data, config) or ()),
         labels=len(data.labels),
         device=device,
+        pool=loss_pool,
     )
     if on_plan:
         on_plan(plan, data)
     trainer = Trainer(
         encoder,
         config.loss.options,
-        plugins.find("loss", config.loss.name).spec.pool,  # type: ignore[attr-defined]
+        loss_pool,
         _training_set(encoder, data, config, pool),
         options,
         run,

@@ -21,10 +21,10 @@ class CachedEmbeddings:
     def __init__(self, encoder: Encoder, features: Features, role: Role, *, chunk_size: int) -> None:
         self._encoder, self._features, self._role = encoder, features, role
         self._chunks = list(chunks(len(features), chunk_size))
-        self._random_states: list[Tensor] = []
+        self._random_states: list[_RandomState] = []
         parts = []
         for rows in self._chunks:
-            self._random_states.append(torch.get_rng_state())
+            self._random_states.append(_random_state_now())
             with torch.no_grad():
                 parts.append(encoder.embed(features.take(rows), role))
         self.embeddings_ND = torch.cat(parts)
@@ -37,15 +37,29 @@ class CachedEmbeddings:
             embeddings.backward(gradient_ND[rows[0] : rows[-1] + 1])
 
 
+_RandomState = tuple[Tensor, list[Tensor]]  # of the processor, and of each GPU
+
+
+def _random_state_now() -> _RandomState:
+    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _set_random_state(state: _RandomState) -> None:
+    processor, gpus = state
+    torch.set_rng_state(processor)
+    if gpus:
+        torch.cuda.set_rng_state_all(gpus)
+
+
 @contextmanager
-def _random_state(state: Tensor) -> Iterator[None]:
+def _random_state(state: _RandomState) -> Iterator[None]:
     """Replay random numbers from `state` in the block, then go on as if nothing had happened."""
-    after = torch.get_rng_state()
-    torch.set_rng_state(state)
+    after = _random_state_now()
+    _set_random_state(state)
     try:
         yield
     finally:
-        torch.set_rng_state(after)
+        _set_random_state(after)
 
 
 class WholeGraphEmbeddings:

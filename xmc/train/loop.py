@@ -147,7 +147,7 @@ class Trainer:
                 scope.pairs.to(queries.embeddings_ND.device),
                 self.loss,
                 pool=self.pool,
-                rows_at_once=rows_in_memory(len(label_features), options.score_memory_mb),
+                rows_at_once=rows_in_memory(len(label_features), options.score_memory_mb, pool=self.pool),
             )
         except NonFiniteError as error:
             raise NonFiniteError(f"step {step}: {error.message}", hint=_NON_FINITE_HINT) from None

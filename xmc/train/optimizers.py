@@ -35,7 +35,7 @@ def make_optimizer(encoder: Encoder, options: TrainOptions) -> torch.optim.Optim
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> bool:
     """Scale the gradients so that their total norm is at most `limit` (0 = leave them); whether that norm is finite."""
-    values = [_values(parameter.grad) for parameter in parameters if parameter.grad is not None]
+    values = [_values(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(values)
     if limit and norm > limit:
         for value in values:
@@ -43,6 +43,10 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> bool:
     return bool(torch.isfinite(norm))
 
 
-def _values(gradient: torch.Tensor) -> torch.Tensor:
+def _values(parameter: nn.Parameter, gradient: torch.Tensor) -> torch.Tensor:
     """The numbers of a dense or sparse gradient, as a view that can be scaled in place."""
-    return gradient._values() if gradient.is_sparse else gradient
+    if not gradient.is_sparse:
+        return gradient
+    # queries and labels of one table give entries for the same row, whose norm is that of their sum
+    parameter.grad = gradient = gradient.coalesce()
+    return gradient._values()

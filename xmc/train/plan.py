@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from xmc.encode.encoder import Encoder
 from xmc.train.options import TrainOptions
@@ -37,14 +37,22 @@ class Plan:
 
 
 def make_plan(
-    encoder: Encoder, options: TrainOptions, *, train: int, label_text: int, validation: int, labels: int, device: str
+    encoder: Encoder,
+    options: TrainOptions,
+    *,
+    train: int,
+    label_text: int,
+    validation: int,
+    labels: int,
+    device: str,
+    pool: Literal["row", "batch"] = "row",
 ) -> Plan:
     """Estimate a run: parameters x 4 (weights, gradient, two moments) + labels x D x 3 + scores."""
     import torch
 
     parameter_bytes = sum(p.numel() * p.element_size() for p in encoder.module.parameters())
     scored = labels if options.label_scope == "all" else min(labels, options.sampled_labels + 5 * options.batch_size)
-    rows = min(options.batch_size, rows_in_memory(scored, options.score_memory_mb))
+    rows = min(options.batch_size, rows_in_memory(scored, options.score_memory_mb, pool=pool))
     label_bytes = scored * encoder.dimension * 4
     score_bytes = rows * scored * 4 * SCORE_COPIES
     return Plan(

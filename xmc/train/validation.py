@@ -8,6 +8,7 @@ from torch import Tensor
 
 from xmc.api import Positives
 from xmc.encode.encoder import Encoder, Features, embed_chunks
+from xmc.train.scorer import score_rows
 
 
 def precision_at_1(
@@ -25,4 +26,8 @@ def precision_at_1(
 
 
 def _best_label(queries_QD: Tensor, labels_LD: Tensor, rows_at_once: int) -> Tensor:
-    return torch.cat([(chunk_RD @ labels_LD.T).argmax(dim=1) for chunk_RD in queries_QD.split(rows_at_once)]).cpu()
+    scores_RL = queries_QD.new_empty(min(rows_at_once, len(queries_QD)), len(labels_LD))
+    chunks = queries_QD.split(rows_at_once)
+    return torch.cat(
+        [score_rows(chunk, labels_LD, out=scores_RL[: len(chunk)]).argmax(dim=1) for chunk in chunks]
+    ).cpu()
