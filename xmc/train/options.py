@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,13 +50,15 @@ class TrainOptions:
         for name in ("epochs", "batch_size", "sampled_labels", "label_chunk", "score_memory_mb", "validation_queries"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        if self.label_text_share != "auto" and not self.label_text_share >= 0:
+        if self.label_text_share != "auto" and not 0 <= self.label_text_share < math.inf:
             raise ValueError(f"label_text_share must be 'auto' or >= 0, got {self.label_text_share}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
         for name in ("warmup_share", "validation_share", "second_moment_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         for name in ("weight_decay", "label_learning_rate", "clip_norm", "patience", "checkpoint_s", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a finite number >= 0, got {getattr(self, name)}")
+        if self.optimizer == "row-adagrad" and self.weight_decay:
+            raise ValueError(f"weight_decay is for the optimizer adamw, row-adagrad has none, got {self.weight_decay}")

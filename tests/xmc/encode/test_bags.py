@@ -94,3 +94,36 @@ def test_dropout_leaves_out_about_that_share_of_entries_and_changes_no_weight_th
     again = bag_embeddings(bags, torch.ones(1, 1), dropout=0.3).flatten()
     assert not torch.equal(values, again)
     assert (bags.weights == 0.25).all()
+
+
+@settings(max_examples=30)
+@given(st.lists(st.text("abcd", max_size=5), max_size=5))
+def test_transposed_bags_list_for_each_row_the_texts_that_hold_it(batch):
+    few = {"a": 0, "b": 1, "c": 4, "d": 9}
+    bags = tokenise(batch, lambda part: [np.array([few[x] for x in text], dtype=np.int64) for text in part])
+    rows, transposed = bags.transpose(10)
+    entries = {(row, text): weight for text, bag in enumerate(as_dicts(bags)) for row, weight in bag.items()}
+    assert rows.tolist() == sorted({row for row, _ in entries})
+    got = {
+        (row, text): weight
+        for row, bag in zip(rows.tolist(), as_dicts(transposed), strict=True)
+        for text, weight in bag.items()
+    }
+    assert got == entries
+
+
+@settings(max_examples=30)
+@given(st.lists(st.text("abcd", max_size=5), max_size=5), st.integers(0, 1000))
+def test_the_row_gradient_is_the_dense_one_and_holds_only_rows_that_occur(batch, seed):
+    few = {"a": 0, "b": 1, "c": 4, "d": 9}
+    bags = tokenise(batch, lambda part: [np.array([few[x] for x in text], dtype=np.int64) for text in part])
+    torch.manual_seed(seed)
+    table_TD, upstream_ND = torch.randn(10, 3, requires_grad=True), torch.randn(len(batch), 3)
+    gradients = []
+    for row_gradient in (False, True):
+        embeddings_ND = bag_embeddings(bags, table_TD, row_gradient=row_gradient)
+        gradients += torch.autograd.grad(embeddings_ND, table_TD, upstream_ND)
+    dense, sparse = gradients
+    assert sparse.is_sparse and not dense.is_sparse
+    torch.testing.assert_close(sparse.to_dense(), dense)
+    assert sparse.coalesce().indices()[0].tolist() == sorted(set(bags.ids.tolist()))

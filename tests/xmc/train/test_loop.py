@@ -1,0 +1,221 @@
+"""Invariants: a run is the naive loop over batches with autograd; chunks, row gradients and memory limits change
+nothing but speed; a bad step is named; the best encoder is the one that is kept."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from train_cases import LetterEncoder, random_texts
+
+from xmc.api import LossInputs, Positives
+from xmc.encode.static import StaticOptions
+from xmc.errors import NonFiniteError
+from xmc.plugin_manager import load_plugins
+from xmc.train.loop import Trainer, TrainingSet
+from xmc.train.options import TrainOptions
+from xmc.train.schedule import Pool, batch_rows, learning_rate_share, step_generator
+
+QUERIES, LABELS = 20, 9
+OPTIONS = TrainOptions(epochs=3, batch_size=8, learning_rate=0.05, weight_decay=0.01, clip_norm=0.5, seed=4)
+DEXML = load_plugins().find("loss", "dexml.decoupled-softmax").spec.load()(temperature=0.5)
+
+
+def make_positives(queries=QUERIES, seed=0):
+    generator = np.random.default_rng(seed)
+    rows = [np.sort(generator.choice(LABELS, size=generator.integers(0, 4), replace=False)) for _ in range(queries)]
+    offsets = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
+    flat = np.concatenate(rows).astype(np.int32)
+    return Positives(offsets, flat, (1 + generator.random(len(flat))).astype(np.float32))
+
+
+def make_data(encoder, *, validation=False):
+    held_out = (encoder.prepare(random_texts(6, 7), "query"), make_positives(6, seed=7)) if validation else None
+    queries, labels = (
+        encoder.prepare(random_texts(QUERIES, 1), "query"),
+        encoder.prepare(random_texts(LABELS, 2), "label"),
+    )
+    return TrainingSet(queries, Pool(QUERIES), make_positives(), labels, held_out)
+
+
+def make_trainer(encoder, folder, options=OPTIONS, *, loss=DEXML, pool="row", validation=False, on_best=None, **more):
+    data = make_data(encoder, validation=validation)
+    return Trainer(encoder, loss, pool, data, options, folder, {}, on_best=on_best or (lambda _: None), **more)
+
+
+def weights(encoder):
+    return {name: tensor.clone() for name, tensor in encoder.module.state_dict().items()}
+
+
+def naive_training(encoder, options, loss=DEXML):
+    """Whole score matrix, dense relevance, autograd, plain AdamW."""
+    data = make_data(encoder)
+    groups = [{"params": list(encoder.module.parameters())}]
+    optimizer = torch.optim.AdamW(
+        groups, betas=(0.9, options.second_moment_decay), weight_decay=options.weight_decay, fused=False, foreach=False
+    )
+    steps = math.ceil(QUERIES / options.batch_size)
+    losses = []
+    for step in range(options.epochs * steps):
+        rows = batch_rows(step, data.pool, options)
+        relevance_QL = torch.zeros(len(rows), LABELS, dtype=torch.float64)
+        for position, row in enumerate(rows):
+            for entry in range(data.positives.offsets[row], data.positives.offsets[row + 1]):
+                relevance_QL[position, data.positives.label_rows[entry]] = float(data.positives.weights[entry])
+        columns = list(range(LABELS))
+        if options.label_scope == "sampled":
+            drawn = step_generator(step, options).integers(0, LABELS, size=min(options.sampled_labels, LABELS))
+            columns = sorted({*drawn.tolist(), *relevance_QL.sum(dim=0).nonzero().flatten().tolist()})
+        scores_QC = encoder.embed(data.queries.take(rows), "query") @ encoder.embed(data.labels, "label")[columns].T
+        losses_Q = loss(LossInputs.from_dense(scores_QC, relevance_QL[:, columns]))
+        optimizer.zero_grad()
+        losses_Q.mean().backward()
+        if options.clip_norm:
+            torch.nn.utils.clip_grad_norm_(encoder.module.parameters(), options.clip_norm)
+        optimizer.param_groups[0]["lr"] = options.learning_rate * learning_rate_share(
+            step, options.epochs * steps, options
+        )
+        optimizer.step()
+        losses.append(losses_Q.mean().item())
+    per_epoch = [sum(losses[i : i + steps]) / steps for i in range(0, len(losses), steps)]
+    return weights(encoder), per_epoch
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        OPTIONS,
+        replace(OPTIONS, label_chunk=2),
+        replace(OPTIONS, clip_norm=0.0, schedule="cosine", warmup_share=0.5, batch_size=100),
+        replace(OPTIONS, label_scope="sampled", sampled_labels=3),
+        replace(OPTIONS, label_scope="sampled", sampled_labels=3, label_chunk=2),
+    ],
+    ids=["all", "chunks", "one batch", "sampled", "sampled in chunks"],
+)
+def test_a_run_is_the_naive_loop(tmp_path, options):
+    encoder = LetterEncoder()
+    progress = make_trainer(encoder, tmp_path, options).run()
+    expected, losses = naive_training(LetterEncoder(), options)
+    for name, tensor in weights(encoder).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-8, atol=1e-10)
+    assert [row["loss"] for row in progress.curve] == pytest.approx(losses)
+    assert [row["epoch"] for row in progress.curve] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "row-adagrad"])
+def test_label_chunks_and_memory_limits_change_nothing(tmp_path, optimizer):
+    results = []
+    for number, changes in enumerate(({}, {"label_chunk": 3, "score_memory_mb": 1})):
+        encoder = LetterEncoder()
+        make_trainer(
+            encoder, tmp_path / str(number), replace(OPTIONS, weight_decay=0.0, optimizer=optimizer, **changes)
+        ).run()
+        results.append(weights(encoder))
+    for name in results[0]:
+        torch.testing.assert_close(results[0][name], results[1][name], rtol=1e-6, atol=1e-6)
+
+
+def test_row_gradients_learn_what_dense_ones_do(tmp_path):
+    """The static encoder with shared tables: both towers send sparse gradients into one."""
+    texts, labels = random_texts(QUERIES, 1), random_texts(LABELS, 2)
+    options = replace(OPTIONS, weight_decay=0.0, optimizer="row-adagrad")
+    results = []
+    for dense in (False, True):
+        encoder = StaticOptions(dimension=4, vocabulary_size=200).build(texts, labels, seed=0)
+        trainer = make_trainer(encoder, tmp_path / str(dense), options)
+        assert encoder.row_gradients
+        encoder.row_gradients = not dense
+        trainer.run()
+        results.append(weights(encoder))
+    for name in results[0]:
+        torch.testing.assert_close(results[0][name], results[1][name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(tmp_path):
+    results = []
+    for number, seed in enumerate((4, 4, 5)):
+        encoder = LetterEncoder(dropout=0.3)
+        torch.rand(number)  # what happened before does not matter
+        make_trainer(encoder, tmp_path / str(number), replace(OPTIONS, seed=seed)).run()
+        results.append(weights(encoder))
+    first, same, other = results
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_without_validation_every_epoch_is_kept_and_the_curve_says_so(tmp_path):
+    kept = []
+    progress = make_trainer(LetterEncoder(), tmp_path, on_best=kept.append).run()
+    assert len(kept) == 3 and progress.best_epoch == 3
+    assert [row["validation_p1"] for row in progress.curve] == [-1.0] * 3
+
+
+def test_with_validation_the_best_epoch_is_kept_and_patience_stops(tmp_path):
+    kept, reported = [], []
+
+    class Reporter:
+        def step_finished(self, step, total_steps, loss, queries):
+            reported.append((step, total_steps, queries))
+
+        def epoch_finished(self, row):
+            reported.append(row["validation_p1"])
+
+    options = replace(OPTIONS, epochs=50, learning_rate=1e-12, patience=2)  # learns nothing: the first epoch is best
+    trainer = make_trainer(
+        LetterEncoder(), tmp_path, options, validation=True, on_best=kept.append, reporter=Reporter()
+    )
+    progress = trainer.run()
+    assert len(kept) == 1 and progress.best_epoch == 1 and progress.finished
+    assert len(progress.curve) == 3, "two epochs without a better figure"
+    assert [entry for entry in reported if isinstance(entry, tuple)] == [
+        (step, 150, 4 if step % 3 == 0 else 8) for step in range(1, 10)
+    ]
+
+
+def test_without_patience_it_goes_to_the_end(tmp_path):
+    options = replace(OPTIONS, epochs=6, learning_rate=1e-12, patience=0)
+    assert len(make_trainer(LetterEncoder(), tmp_path, options, validation=True).run().curve) == 6
+
+
+class Broken:
+    """Sound for the first steps, then a NaN in the value or in the gradient."""
+
+    def __init__(self, where, after):
+        self.where, self.left = where, after
+
+    def __call__(self, inputs):
+        self.left -= 1
+        losses_Q = DEXML(inputs)
+        if self.left >= 0:
+            return losses_Q
+        return losses_Q * float("nan") if self.where == "value" else losses_Q + (inputs.scores_QC.sum(dim=1) * 0).sqrt()
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (
+            "value",
+            r"step 4: the loss is not finite for batch rows \[0, 1, 2, 3, 4\] \(8 in all\)\. .*smaller learning_rate",
+        ),
+        ("gradient", "step 4: the gradient is not finite"),
+    ],
+)
+def test_a_step_that_is_not_finite_stops_the_run_naming_it(tmp_path, where, message):
+    encoder = LetterEncoder()
+    trainer = make_trainer(encoder, tmp_path, loss=Broken(where, after=4))
+    with pytest.raises(NonFiniteError, match=message):
+        trainer.run()
+    assert all(torch.isfinite(tensor).all() for tensor in weights(encoder).values())
+
+
+def test_a_batch_without_any_positive_teaches_nothing(tmp_path):
+    encoder = LetterEncoder()
+    trainer = make_trainer(encoder, tmp_path, replace(OPTIONS, weight_decay=0.0))
+    nothing = Positives(np.zeros(QUERIES + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    trainer.data = replace(trainer.data, positives=nothing)
+    before = weights(encoder)
+    progress = trainer.run()
+    assert [row["loss"] for row in progress.curve] == [0.0, 0.0, 0.0]
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights(encoder).items())

@@ -1,0 +1,103 @@
+"""Invariants: a step of row Adagrad is its formula, sparse or dense; clipping bounds the norm of the true gradient."""
+
+import math
+
+import pytest
+import torch
+from train_cases import LetterEncoder
+
+from xmc.train.optimizers import clip_gradients, make_optimizer
+from xmc.train.options import TrainOptions
+from xmc.train.row_adagrad import RowAdagrad
+
+ROWS, WIDTH = 5, 3
+
+
+def gradients(seed, steps=4):
+    """Per step the rows that have a gradient, and it."""
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        rows = torch.randperm(ROWS, generator=generator)[: step + 1]
+        yield rows, torch.randn(len(rows), WIDTH, generator=generator)
+
+
+def sparse_rows(rows, values):
+    return torch.sparse_coo_tensor(rows[None], values, (ROWS, values.shape[1]), check_invariants=True)
+
+
+def by_formula(table, steps, rate):
+    """Number by number: h_r += mean(g_r^2); row_r -= rate x g_r / sqrt(h_r)."""
+    table, sums = [list(row) for row in table.tolist()], [0.0] * ROWS
+    for rows, values in steps:
+        for row, gradient in zip(rows.tolist(), values.tolist(), strict=True):
+            sums[row] += sum(g * g for g in gradient) / WIDTH
+            for column, g in enumerate(gradient):
+                table[row][column] -= rate * g / (math.sqrt(sums[row]) + 1e-10)
+    return torch.tensor(table)
+
+
+@pytest.mark.parametrize("form", ["sparse", "in two parts", "dense"])
+def test_row_adagrad_is_its_formula(form):
+    start = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(9))
+    table = torch.nn.Parameter(start.clone())
+    optimizer = RowAdagrad([table], lr=0.3)
+    for rows, values in gradients(1):
+        if form == "dense":
+            table.grad = torch.zeros(ROWS, WIDTH).index_add(0, rows, values)
+        elif form == "sparse":
+            table.grad = sparse_rows(rows, values)
+        else:  # as after two backward passes: an entry of a row stands twice
+            table.grad = sparse_rows(torch.cat([rows, rows]), torch.cat([0.25 * values, 0.75 * values]))
+        optimizer.step()
+    torch.testing.assert_close(table.detach(), by_formula(start, gradients(1), 0.3), rtol=1e-5, atol=1e-6)
+
+
+def test_a_row_without_a_gradient_is_left_alone():
+    table = torch.nn.Parameter(torch.ones(ROWS, WIDTH))
+    table.grad = sparse_rows(torch.tensor([2]), torch.ones(1, WIDTH))
+    RowAdagrad([table], lr=0.1).step()
+    assert (table[[0, 1, 3, 4]] == 1).all() and (table[2] < 1).all()
+
+
+def test_labels_own_parameters_have_a_rate_of_their_own():
+    encoder = LetterEncoder()
+    optimizer = make_optimizer(encoder, TrainOptions(learning_rate=0.2, label_learning_rate=0.02))
+    rates = {id(p): group["peak_lr"] for group in optimizer.param_groups for p in group["params"]}
+    for role, rate in (("query", 0.2), ("label", 0.02)):
+        assert {rates[id(parameter)] for parameter in encoder.module[role].parameters()} == {rate}
+    assert len(rates) == len(list(encoder.module.parameters()))
+    assert {g["peak_lr"] for g in make_optimizer(encoder, TrainOptions(learning_rate=0.2)).param_groups} == {0.2}
+    assert isinstance(optimizer, torch.optim.AdamW) and not encoder.row_gradients
+    assert isinstance(make_optimizer(encoder, TrainOptions(optimizer="row-adagrad")), RowAdagrad)
+    assert encoder.row_gradients
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_clipping_bounds_the_norm_and_keeps_the_direction(sparse):
+    dense = torch.nn.Parameter(torch.zeros(2))
+    table = torch.nn.Parameter(torch.zeros(ROWS, 1))
+    dense.grad = torch.tensor([3.0, 0.0])
+    if sparse:  # queries and labels of one table: row 1 stands twice, 1 + 3
+        table.grad = sparse_rows(torch.tensor([1, 1]), torch.tensor([[1.0], [3.0]]))
+    else:
+        table.grad = torch.zeros(ROWS, 1).index_fill(0, torch.tensor([1]), 4.0)
+    assert clip_gradients([dense, table, torch.nn.Parameter(torch.zeros(1))], 1.0)
+    torch.testing.assert_close(dense.grad, torch.tensor([0.6, 0.0]))
+    grad = table.grad.to_dense() if sparse else table.grad
+    torch.testing.assert_close(grad.flatten(), torch.tensor([0.0, 0.8, 0.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("limit", [0.0, 5.0, 100.0])
+def test_without_a_limit_or_below_it_gradients_stay(limit):
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    assert clip_gradients([parameter], limit)
+    assert parameter.grad.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_is_said(bad):
+    fine, broken = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    fine.grad, broken.grad = torch.ones(2), torch.tensor([1.0, bad])
+    assert not clip_gradients([fine, broken], 1.0)
+    assert clip_gradients([fine], 1.0)

@@ -1,0 +1,46 @@
+"""Invariant: the plan's numbers are what the run then does and holds."""
+
+import json
+
+import pytest
+import torch
+from train_cases import LetterEncoder
+
+from xmc.train.options import TrainOptions
+from xmc.train.plan import make_plan
+
+
+def plan(options, *, labels=1000, pool="row", encoder=None):
+    encoder = encoder or LetterEncoder(dtype=torch.float32)
+    return make_plan(encoder, options, train=900, label_text=101, validation=50, labels=labels, device="cpu", pool=pool)
+
+
+def test_sizes_and_steps():
+    made = plan(TrainOptions(epochs=3, batch_size=100))
+    assert (made.train_queries, made.label_text_queries, made.validation_queries, made.labels) == (900, 101, 50, 1000)
+    assert made.steps == 3 * 11  # 1,001 queries in batches of 100
+    assert (made.dimension, made.scored_labels, made.query_rows_at_once) == (4, 1000, 100)
+    assert made.threads == torch.get_num_threads()
+    json.dumps(made.to_dict(), allow_nan=False)
+
+
+def test_bytes():
+    made = plan(TrainOptions(epochs=3, batch_size=100))
+    parameters = 2 * (8 * 6 + 6 + 6 * 4 + 4)
+    assert made.parameter_bytes == 4 * parameters
+    assert made.label_embedding_bytes == 1000 * 4 * 4
+    assert made.score_bytes == 100 * 1000 * 4 * 4
+    assert made.peak_bytes == 4 * made.parameter_bytes + 3 * made.label_embedding_bytes + made.score_bytes
+
+
+def test_sampled_labels_bound_what_is_scored():
+    options = TrainOptions(batch_size=100, label_scope="sampled", sampled_labels=200)
+    assert plan(options).scored_labels == 700
+    assert plan(options, labels=300).scored_labels == 300
+
+
+@pytest.mark.parametrize(("pool", "rows"), [("row", 32), ("batch", 67)])
+def test_memory_bounds_the_rows_scored_at_once(pool, rows):
+    made = plan(TrainOptions(batch_size=512, score_memory_mb=1024), labels=1_000_000, pool=pool)
+    assert made.query_rows_at_once == rows
+    assert made.score_bytes <= 1024 * 2**20

@@ -1,0 +1,60 @@
+"""Invariant: P@1 is that of a loop over queries and labels, ties to the lowest row, whatever is scored at once."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from xmc.api import Positives
+from xmc.train.validation import precision_at_1
+
+
+class Given:
+    """An encoder whose features are the embeddings."""
+
+    dimension = 2
+
+    def __init__(self):
+        self.module = nn.Module()
+
+    def embed(self, features, role):
+        return torch.tensor(features, dtype=torch.float32)
+
+
+class Rows(list):
+    def take(self, rows):
+        return Rows(self[row] for row in rows)
+
+
+vectors = st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), min_size=1, max_size=8).map(Rows)
+
+
+@given(vectors, vectors, st.integers(1, 4), st.data())
+def test_equals_the_loop(queries, labels, rows_at_once, data):
+    relevant = [data.draw(st.sets(st.integers(0, len(labels) - 1), max_size=3)) for _ in queries]
+    offsets = np.concatenate(([0], np.cumsum([len(each) for each in relevant]))).astype(np.int64)
+    flat = np.array([label for each in relevant for label in sorted(each)], dtype=np.int32)
+    positives = Positives(offsets, flat, np.ones(len(flat), np.float32))
+    hits = 0
+    for (a, b), wanted in zip(queries, relevant, strict=True):
+        scores = [a * c + b * d for c, d in labels]
+        hits += scores.index(max(scores)) in wanted
+    got = precision_at_1(Given(), queries, labels, positives, rows_at_once=rows_at_once)
+    assert got == pytest.approx(hits / len(queries))
+
+
+def test_the_encoder_is_in_evaluation_mode_meanwhile_and_back_in_its_own_afterwards():
+    seen = []
+
+    class Watching(Given):
+        def embed(self, features, role):
+            seen.append((role, self.module.training, torch.is_grad_enabled()))
+            return super().embed(features, role)
+
+    encoder = Watching()
+    encoder.module.train()
+    positives = Positives(np.array([0, 1]), np.array([0], np.int32), np.ones(1, np.float32))
+    precision_at_1(encoder, Rows([(1, 0)]), Rows([(1, 0)]), positives, rows_at_once=1)
+    assert seen == [("label", False, False), ("query", False, False)] and encoder.module.training
