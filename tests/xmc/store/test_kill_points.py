@@ -1,0 +1,48 @@
+"""Invariants: killed at any point, a writer leaves the old version or the new one; the next writer needs no help.
+
+A point is just before or after a call of the writer that can touch the disk (open, write, fsync, rename, rmdir, ...).
+"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from kill_points import __file__ as program
+
+
+def run(*arguments: str) -> dict[str, int]:
+    done = subprocess.run([sys.executable, program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("writer", "least"), [("Versions", 200), ("OneFile", 20)])
+def test_a_kill_at_any_point_leaves_the_old_or_the_new(tmp_path, writer, least):
+    counts = run(writer, str(tmp_path))
+    assert counts["points"] >= least
+    assert counts["old"] + counts["new"] == counts["points"]
+    assert counts["old"] > 0
+    assert counts["new"] > 0
+    assert counts["failed_restarts"] == 0
+    assert counts["rest"] == 0
+
+
+@pytest.mark.parametrize("writer", ["VersionsInPlace", "OneFileInPlace"])
+def test_without_the_protection_kills_leave_torn_states(tmp_path, writer):
+    assert run(writer, str(tmp_path))["torn"] > 0
+
+
+def test_writers_killed_one_after_the_other(tmp_path):
+    counts = run("repeatedly", str(tmp_path), "10")
+    assert counts["kills"] >= 50
+    assert counts["wrong"] == 0
+    assert counts["rest"] == 0
+
+
+@pytest.mark.slow
+def test_many_writers_killed_one_after_the_other(tmp_path):
+    counts = run("repeatedly", str(tmp_path), "100")
+    assert counts["kills"] >= 500
+    assert counts["wrong"] == 0
+    assert counts["rest"] == 0
