@@ -3,6 +3,7 @@
 Run as a program (in a process without threads, since it forks): kill_points.py WRITER FOLDER, prints JSON.
 """
 
+import functools
 import json
 import os
 import random
@@ -138,7 +139,7 @@ def kill_everywhere(writer: type[Versions] | type[OneFile], base: Path) -> dict[
     while True:
         target = writer(Path(tempfile.mkdtemp(dir=base)))
         target.write(OLD)
-        if not killed_at(point, lambda: target.write(NEW)):
+        if not killed_at(point, functools.partial(target.write, NEW)):
             return {"points": point, **seen, "rest": rest, "failed_restarts": failed_restarts}
         seen[target.read()] += 1
         if seen[TORN] == 0:
@@ -157,7 +158,7 @@ def kill_repeatedly(base: Path, *, chains: int, seed: int) -> dict[str, Any]:
         target.write("0")
         last = "0"
         for number in range(1, 11):
-            kills += killed_at(generator.randrange(POINTS), lambda text=str(number): target.write(text))
+            kills += killed_at(generator.randrange(POINTS), functools.partial(target.write, str(number)))
             seen = target.read()
             wrong += seen not in (last, str(number))
             last = seen
