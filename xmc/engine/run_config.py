@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xmc.config import Options, build_options, merge, parse_assignments, read_toml, write_toml
-from xmc.errors import ConfigError, did_you_mean
+from xmc.errors import ConfigError, XmcError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
 from xmc.store import write_text
 from xmc.train.options import TrainOptions
 
 FILE_NAME = "config.toml"
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "encoder": {"name": "static"},
     "loss": {"name": "dexml.decoupled-softmax"},
     "index": {"name": "exact"},
 }
+Layer = tuple[str, Mapping[str, Any]]  # where settings come from, and the settings
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,39 @@ def resolve(
 
     Raises: ConfigError for an unknown section or key or a wrong value; PluginError for an unknown name.
     """
-    tree: dict[str, Any] = dict(DEFAULTS)
-    source = "configuration"
+    layers: list[Layer] = [("configuration", DEFAULTS)]
     if plugin:
-        tree = merge(tree, plugins.recipe(plugin))
-        source = f"recipe '{plugin}'"
+        layers.append((f"recipe '{plugin}'", plugins.recipe(plugin)))
     if config_file is not None:
-        tree = merge(tree, read_toml(config_file))
-        source = str(config_file)
-    tree = merge(merge(tree, parse_assignments(settings)), flags or {})
-    return from_tree(plugins, tree, source=source)
+        layers.append((str(config_file), read_toml(config_file)))
+    return _from_layers(plugins, [*layers, ("--set", parse_assignments(settings)), ("command line", flags or {})])
+
+
+def _from_layers(plugins: Plugins, layers: Sequence[Layer]) -> RunConfig:
+    """The configuration of all layers, later ones winning; an error names the first layer that brings it in."""
+    try:
+        return from_tree(plugins, _merged(plugins, layers), source=layers[-1][0])
+    except XmcError:
+        for count in range(1, len(layers) + 1):
+            from_tree(plugins, _merged(plugins, layers[:count]), source=layers[count - 1][0])
+        raise
+
+
+def _merged(plugins: Plugins, layers: Sequence[Layer]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for _, values in layers:
+        tree = merge(tree, _with_full_names(plugins, values))
+    return tree
+
+
+def _with_full_names(plugins: Plugins, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Components by their full names, so that a short name of the same thing does not count as another one."""
+    named = dict(values)
+    for kind in DEFAULTS:
+        section = values.get(kind)
+        if isinstance(section, Mapping) and isinstance(section.get("name"), str):
+            named[kind] = {**section, "name": plugins.find(kind, section["name"]).full_name}
+    return named
 
 
 def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunConfig:
@@ -128,7 +152,7 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Iterable[str] = ()
         raise ConfigError(
             f"{run} is not a run folder (it has no {FILE_NAME}).", hint=f"Make one with: xmc train --out {run}"
         )
-    return from_tree(plugins, merge(read_toml(path), parse_assignments(settings)), source=str(path))
+    return _from_layers(plugins, [(str(path), read_toml(path)), ("--set", parse_assignments(settings))])
 
 
 def template(config: RunConfig, plugins: Plugins) -> str:

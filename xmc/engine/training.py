@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +15,13 @@ from xmc.data.dataset import Dataset, QueryTable, load_dataset, split_off_dev
 from xmc.encode.encoder import Encoder
 from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
-from xmc.engine.run_config import FILE_NAME, RunConfig
+from xmc.engine.run_config import RunConfig
+from xmc.engine.run_folder import check_folder, prepare_folder
 from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import encoder_store
-from xmc.store import locked, remove_temporaries, write_json
+from xmc.store import locked, write_json
+from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
 from xmc.train.curve import write_curve_picture, write_curve_table
 from xmc.train.loop import Reporter, SilentReporter, Trainer, TrainingSet
@@ -29,7 +30,6 @@ from xmc.train.schedule import Pool
 from xmc.values import Positives, RunInfo
 
 AUTO_LABEL_TEXT_SHARE = 0.25
-WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json")
 FREE_TO_CHANGE = ("train.checkpoint_s", "train.patience", "train.device")
 
 
@@ -48,9 +48,11 @@ def run_training(
     Raises: ConfigError when `run` holds something and neither `resume` nor `overwrite` is set; what data, encoder and
     loop raise.
     """
+    if not (run / LOCK_NAME).exists():  # no run was ever here, so not even a lock is left in it
+        check_folder(run, resume=resume, overwrite=overwrite)
     data = load_for_training(config)
     with locked(run):
-        _prepare_folder(run, resume=resume, overwrite=overwrite)
+        prepare_folder(run, resume=resume, overwrite=overwrite)
         store = open_store(run)
         checkpoint = None
         if resume and store.exists():
@@ -76,25 +78,6 @@ def load_for_training(config: RunConfig) -> Dataset:
     if data.dev is None and config.train.validation_share > 0:
         data = split_off_dev(data, fraction=config.train.validation_share, seed=config.train.seed)
     return data
-
-
-def _prepare_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
-    if resume and overwrite:
-        raise ConfigError("--resume goes on with a run and --overwrite deletes it: give only one of them.")
-    remove_temporaries(run, WRITTEN_FILES)
-    present = [path for path in run.iterdir() if path.name != ".lock"]
-    if present and not (resume or overwrite):
-        raise ConfigError(
-            f"{run} is not empty.", hint="Use --resume to go on, --overwrite to start anew, or another --out."
-        )
-    if overwrite and present:
-        if not (run / FILE_NAME).is_file():
-            raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}): it is not overwritten.")
-        for path in sorted(present, key=lambda path: path.name == FILE_NAME):
-            # the configuration goes last: a kill half-way leaves what is still known to be a run
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    open_store(run).remove_orphans()
-    encoder_store(run).remove_orphans()
 
 
 def _train(

@@ -1,0 +1,160 @@
+"""Invariants: defaults < recipe < file < --set < flags; what is written resolves to the same; an error names the layer
+that brought it in."""
+
+import tomllib
+
+import pytest
+
+from xmc.config import write_toml
+from xmc.engine.run_config import FILE_NAME, RunConfig, from_tree, read_run_config, resolve, template
+from xmc.errors import ConfigError, PluginError
+from xmc.plugin_manager import load_plugins
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    return load_plugins()
+
+
+@pytest.fixture
+def toml(tmp_path):
+    def write(tree):
+        (tmp_path / "my.toml").write_text(write_toml(tree))
+        return tmp_path / "my.toml"
+
+    return write
+
+
+def test_later_layers_win_one_by_one(plugins, toml):
+    def epochs(**layers):
+        return resolve(plugins, **layers).train.epochs
+
+    recipe = plugins.recipe("dexml")["train"]["epochs"]
+    default = resolve(plugins).train.epochs
+    assert epochs(plugin="dexml") == recipe != default
+    layers = {"plugin": "dexml", "config_file": toml({"train": {"epochs": 11}})}
+    assert epochs(**layers) == 11
+    assert epochs(**layers, settings=["train.epochs=12"]) == 12
+    assert epochs(**layers, settings=["train.epochs=12"], flags={"train": {"epochs": 13}}) == 13
+    assert epochs(**layers, flags={"train": {}}) == 11
+
+
+def test_each_layer_changes_only_what_it_names(plugins, toml):
+    base = resolve(plugins, plugin="dexml")
+    changed = resolve(plugins, plugin="dexml", config_file=toml({"train": {"seed": 9}}), settings=["index.name=exact"])
+    assert changed.train.seed == 9
+    for section in ("data", "encoder", "loss", "index", "evaluate"):
+        assert getattr(changed, section) == getattr(base, section)
+
+
+def test_another_component_has_its_own_defaults_and_a_short_name_is_the_same_component(plugins):
+    base = resolve(plugins, plugin="dexml")
+    assert base.loss.options.temperature == 0.07
+    short = resolve(plugins, plugin="dexml", settings=["loss.name=decoupled-softmax"])
+    assert short == base
+    other = resolve(plugins, plugin="dexml", settings=["loss.name=baselines.info-nce"])
+    assert other.loss.name == "baselines.info-nce"
+    assert other.loss.options == plugins.find("loss", "info-nce").spec.load()()
+
+
+RECIPES = [offer.full_name for offer in load_plugins().offers["recipe"]]
+
+
+@pytest.mark.parametrize("recipe", ["", *RECIPES])
+def test_the_written_configuration_is_the_same_configuration(plugins, tmp_path, recipe):
+    config = resolve(plugins, plugin=recipe, settings=["data.name=tiny", "evaluate.ks=[1, 7]", "train.seed=5"])
+    config.write(tmp_path)
+    assert read_run_config(plugins, tmp_path) == config
+    assert resolve(plugins, config_file=tmp_path / FILE_NAME) == config
+    assert from_tree(plugins, config.to_dict(), source="x") == config
+
+
+@pytest.mark.parametrize("recipe", ["", *RECIPES])
+def test_the_template_is_toml_that_resolves_to_the_same(plugins, tmp_path, recipe):
+    config = resolve(plugins, plugin=recipe)
+    text = template(config, plugins)
+    (tmp_path / "my.toml").write_text(text)
+    assert resolve(plugins, config_file=tmp_path / "my.toml") == config
+    assert set(tomllib.loads(text)) == {"data", "encoder", "loss", "train", "index", "evaluate"}
+    for kind in ("encoder", "loss", "index"):
+        for offer in plugins.offers[kind]:
+            assert offer.full_name in text, "a template names what else is installed"
+
+
+def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
+    resolve(plugins, plugin="dexml").write(tmp_path)
+    changed = read_run_config(plugins, tmp_path, settings=["index.name=faiss.flat", "evaluate.ks=[2]"])
+    assert changed.index.name == "faiss.flat" and changed.evaluate.ks == (2,)
+    assert isinstance(changed, RunConfig) and changed.train == read_run_config(plugins, tmp_path).train
+
+
+@pytest.mark.parametrize(
+    ("layers", "error", "message"),
+    [
+        (
+            {"settings": ["trian.epochs=3"]},
+            ConfigError,
+            "--set: there is no section [trian] (there are: data, encoder, loss, train, index, evaluate). "
+            "Did you mean 'train'?",
+        ),
+        (
+            {"file": {"epochs": 3}},
+            ConfigError,
+            "{file}: there is no section [epochs] (there are: data, encoder, loss, train, index, evaluate).",
+        ),
+        ({"file": {"train": 3}}, ConfigError, "{file}: 'train' must be a section [train], got 3."),
+        ({"settings": ["train.epoch=3"]}, ConfigError, "--set: [train] has no key 'epoch' (it has: epochs, batch_size"),
+        ({"file": {"train": {"epoch": 3}}, "settings": ["train.seed=1"]}, ConfigError, "{file}: [train] has no key"),
+        ({"flags": {"train": {"epochs": -1}}}, ConfigError, "command line: [train]: epochs must be >= 1, got -1."),
+        (
+            {"settings": ["loss.temprature=1"]},
+            ConfigError,
+            "--set (dexml.decoupled-softmax): [loss] has no key 'temprature' (it has: temperature). "
+            "Did you mean 'temperature'?",
+        ),
+        (
+            {"settings": ["loss.temperature=0"]},
+            ConfigError,
+            "--set (dexml.decoupled-softmax): [loss]: temperature must be a finite number > 0, got 0.0.",
+        ),
+        (
+            {"settings": ["loss.name=dexml.decoupled"]},
+            PluginError,
+            "unknown loss 'dexml.decoupled'. Did you mean 'dexml.decoupled-softmax'? Installed: baselines.binary",
+        ),
+        ({"settings": ["index.name=exat"]}, PluginError, "unknown index 'exat'. Did you mean 'exact'? Installed: "),
+        ({"settings": ["encoder.name=3"]}, ConfigError, "--set: [encoder] needs a name. See: xmc plugins --kind enc"),
+        ({"plugin": "dexmll"}, PluginError, "unknown recipe 'dexmll'. Did you mean 'dexml'? Installed: "),
+        ({"settings": ["evaluate.ks=[0]"]}, ConfigError, "evaluate.ks must be one or more ranks from 1 up, got (0,)"),
+    ],
+)
+def test_what_is_wrong_is_said_with_layer_key_value_and_suggestion(plugins, toml, layers, error, message):
+    layers = {"plugin": "dexml", **layers}
+    if "file" in layers:
+        layers["config_file"] = toml(layers.pop("file"))
+    with pytest.raises(error) as raised:
+        resolve(plugins, **layers)
+    assert str(raised.value).startswith(message.format(file=layers.get("config_file")))
+
+
+def test_an_error_that_a_later_layer_mends_is_none(plugins, toml):
+    file = toml({"train": {"epochs": 0}})
+    assert resolve(plugins, config_file=file, settings=["train.epochs=2"]).train.epochs == 2
+
+
+def test_a_folder_that_is_not_a_run_is_said(plugins, tmp_path):
+    with pytest.raises(ConfigError, match=r"is not a run folder \(it has no config\.toml\)\. Make one with: xmc train"):
+        read_run_config(plugins, tmp_path)
+
+
+def test_a_component_that_cannot_be_imported_is_a_configuration_error(tmp_path):
+    plugin = tmp_path / "lame.py"
+    plugin.write_text(
+        "from xmc.api import LossSpec, hookimpl\n"
+        "@hookimpl\n"
+        "def xmc_losses(): return [LossSpec('leg', 'a_module_that_nobody_installed:Leg')]\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"loss 'lame\.leg' cannot be imported from a_module.*No module named.*Install"
+    ):
+        resolve(load_plugins(plugin_file=plugin), settings=["loss.name=lame.leg"])
