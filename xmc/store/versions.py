@@ -23,7 +23,7 @@ from xmc.store.atomic import (
     fsync_folder,
     remove_temporaries,
     temporary_name,
-    write_json,
+    write_bytes,
 )
 from xmc.store.lock import locked
 from xmc.store.manifest import Manifest, build_manifest, damaged, verify_folder
@@ -118,13 +118,16 @@ class VersionedFolder:
             )
         if path.is_symlink():
             raise damaged(path, "it is a link")
+        data = path.read_bytes()
         try:
-            body = json.loads(path.read_bytes())
+            body = json.loads(data)
             name, sha256 = str(body["version"]), str(body["manifest_sha256"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
         if not VERSION_PATTERN.fullmatch(name):
             raise damaged(path, f"it names a version '{name[:40]}'")
+        if data != _pointer(name, sha256):
+            raise damaged(path, "it is not as it was written")
         return name, sha256
 
     def _commit(self, temporary: Path, facts: dict[str, Any], keep: int) -> None:
@@ -137,7 +140,7 @@ class VersionedFolder:
         temporary.rename(self._folder(number))
         try:
             fsync_folder(self.root)
-            write_json(self.root / CURRENT_NAME, {"version": self._folder(number).name, "manifest_sha256": sha256})
+            write_bytes(self.root / CURRENT_NAME, _pointer(self._folder(number).name, sha256))
         except BaseException:
             if self._current_number() != number:
                 shutil.rmtree(self._folder(number), ignore_errors=True)
@@ -175,3 +178,8 @@ class VersionedFolder:
             for number in numbers:
                 if number > current:
                     self._remove(number)
+
+
+def _pointer(name: str, manifest_sha256: str) -> bytes:
+    """The content of `CURRENT`."""
+    return (json.dumps({"version": name, "manifest_sha256": manifest_sha256}, indent=2) + "\n").encode()

@@ -73,7 +73,7 @@ def test_an_error_in_the_block_changes_nothing(store, error):
     assert entries(store) == before
 
 
-@pytest.mark.parametrize("step", ["fsync_folder", "write_json"])
+@pytest.mark.parametrize("step", ["fsync_folder", "write_bytes"])
 def test_an_error_after_the_rename_leaves_no_uncommitted_version(store, monkeypatch, step):
     commit(store, "a")
     before = entries(store)
@@ -159,6 +159,9 @@ def test_a_second_writer_is_refused(store):
     assert (store.current().folder / "a").read_text() == "x"
 
 
+REPEATED = object()  # the content as it was, with a space at its end
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -178,11 +181,13 @@ def test_a_second_writer_is_refused(store):
         json.dumps({"version": "v000009", "manifest_sha256": "0"}).encode(),
         json.dumps({"version": "v000001", "manifest_sha256": "0"}).encode(),
         json.dumps({"version": "v000001", "manifest_sha256": None}).encode(),
+        REPEATED,
     ],
 )
 def test_a_damaged_current_is_refused(store, data):
     commit(store, "a")
-    (store.root / CURRENT_NAME).write_bytes(data)
+    path = store.root / CURRENT_NAME
+    path.write_bytes(path.read_bytes() + b" " if data is REPEATED else data)
     with pytest.raises(ArtifactError, match="thing/"):
         store.current()
     store.remove_orphans()
