@@ -1,0 +1,60 @@
+"""Invariants: the report is that of the hits that were written; labels are matched by id; the data must fit."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import xmc
+from xmc.data.dataset import load_dataset
+from xmc.errors import DataError
+
+
+def test_the_report_is_that_of_the_written_hits(tiny_run_copy):
+    report = xmc.evaluate_run(tiny_run_copy, split="test", settings=["evaluate.ks=[1, 3]"])
+    hits = pq.read_table(tiny_run_copy / "hits" / "test.parquet").to_pylist()
+    data = load_dataset("tiny")
+    assert [row["query_id"] for row in hits] == data.test.ids
+    found = {1: 0.0, 3: 0.0}
+    for row, hit in enumerate(hits):
+        start, stop = data.test.positives.offsets[row : row + 2]
+        wanted = {data.labels.ids[label] for label in data.test.positives.label_rows[start:stop]}
+        assert hit["scores"] == sorted(hit["scores"], reverse=True) and len(hit["label_ids"]) == 3
+        for k in found:
+            found[k] += len(wanted & set(hit["label_ids"][:k])) / k
+    for k, total in found.items():
+        assert report.overall.figures[f"P@{k}"].value == pytest.approx(total / len(hits))
+    written = json.loads((tiny_run_copy / "report.json").read_text())
+    assert written["evaluation"]["overall"]["figures"]["P@1"]["value"] == report.overall.figures["P@1"].value
+    assert written["data"]["split"] == "test" and written["search"]["exact"] is True
+
+
+def test_another_order_of_the_labels_changes_no_figure(tiny_run_copy, tmp_path):
+    folder, data = tmp_path / "data", load_dataset("tiny")
+    folder.mkdir()
+    order = np.random.default_rng(0).permutation(len(data.labels))
+    labels = {"label_id": [data.labels.ids[row] for row in order], "text": [data.labels.texts[row] for row in order]}
+    pq.write_table(pa.table(labels), folder / "labels.parquet")
+    for split, queries in data.splits.items():
+        rows = [queries.positives.take(np.array([row])).label_rows for row in range(len(queries))]
+        positives = [[data.labels.ids[label] for label in each] for each in rows]
+        columns = {"query_id": queries.ids, "text": queries.texts, "positives": positives}
+        pq.write_table(pa.table(columns), folder / f"{split}.parquet")
+    settings = ["evaluate.bootstrap_samples=0"]
+    before = xmc.evaluate_run(tiny_run_copy, settings=settings)
+    after = xmc.evaluate_run(tiny_run_copy, settings=[*settings, f"data.name={folder}"])
+    assert after.to_dict() == before.to_dict()
+
+
+def test_a_split_that_is_not_there_is_an_error(tiny_run):
+    with pytest.raises(DataError, match=r"data set 'tiny' has no split 'tset' \(it has: train, dev, test\)"):
+        xmc.evaluate_run(tiny_run, split="tset")
+
+
+def test_labels_that_the_index_lacks_are_an_error(tiny_run):
+    with pytest.raises(
+        DataError, match=r"the index lacks \d+ labels of data set 'icd10cm', such as .* xmc index again"
+    ):
+        xmc.evaluate_run(tiny_run, settings=["data.name=icd10cm"])

