@@ -1,0 +1,26 @@
+"""Label-distributionally robust losses (Zhu, Ying, Yang, ICML 2023), as a plugin of xmc."""
+
+from __future__ import annotations
+
+from xmc.api import LossSpec, RecipeSpec, hookimpl
+
+REFERENCE = "Zhu, Ying, Yang: Label Distributionally Robust Losses for Multi-class Classification, ICML 2023"
+
+
+@hookimpl
+def xmc_losses() -> list[LossSpec]:
+    """The LDR-KL loss."""
+    return [
+        LossSpec(
+            "ldr-kl",
+            "xmc_ldr.ldr_kl:LdrKl",
+            summary="softmax with a margin, from the hardest negative (lambda_ -> 0) to the mean (lambda_ -> infinity)",
+            reference=REFERENCE,
+        )
+    ]
+
+
+@hookimpl
+def xmc_recipes() -> list[RecipeSpec]:
+    """`--plugin ldr`: a margin between positives and negatives."""
+    return [RecipeSpec("ldr", "xmc_ldr:recipe.toml", summary="short texts, all labels, margin", reference=REFERENCE)]

@@ -1,0 +1,27 @@
+"""Mann-Whitney loss: one score scale for all queries (Sheikholeslami et al., 2025), as a plugin of xmc."""
+
+from __future__ import annotations
+
+from xmc.api import LossSpec, RecipeSpec, hookimpl
+
+REFERENCE = "Sheikholeslami et al., arXiv 2510.00137, 2025 (Mann-Whitney loss for dense retrieval)"
+
+
+@hookimpl
+def xmc_losses() -> list[LossSpec]:
+    """The Mann-Whitney loss."""
+    return [
+        LossSpec(
+            "mann-whitney",
+            "xmc_mw.mann_whitney:MannWhitney",
+            summary="every positive of the batch against every negative of the batch, across queries",
+            reference=REFERENCE,
+            pool="batch",
+        )
+    ]
+
+
+@hookimpl
+def xmc_recipes() -> list[RecipeSpec]:
+    """`--plugin mw`: scores that one cut-off can be set on."""
+    return [RecipeSpec("mw", "xmc_mw:recipe.toml", summary="short texts, one cut-off for all", reference=REFERENCE)]
