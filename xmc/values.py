@@ -23,8 +23,11 @@ class LossInputs:
     Relevance is held as P pairs, because Q x C is the size that must not be multiplied; a loss that prefers the dense
     form reads `relevance_QC`, which is built on first use (0 = negative, > 0 = weight of a positive).
 
+    When the scored labels are a random sample of all, `log_inclusion_C` is the log of the probability with which each
+    came in: 0 for a label that had to (a positive of the batch), below 0 for one that was drawn.
+
     Shapes: `scores_QC` (Q, C); `positive_rows_P` and `positive_columns_P` (P,) int64 sorted by row, then column, each
-    pair once; `positive_weights_P` (P,) > 0.
+    pair once; `positive_weights_P` (P,) > 0; `log_inclusion_C` (C,) <= 0, or None when every label is scored.
 
     >>> import torch
     >>> inputs = LossInputs.from_dense(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.5]]))
@@ -36,6 +39,7 @@ class LossInputs:
     positive_rows_P: Tensor
     positive_columns_P: Tensor
     positive_weights_P: Tensor
+    log_inclusion_C: Tensor | None = None
 
     @classmethod
     def from_dense(cls, scores_QC: Tensor, relevance_QC: Tensor) -> LossInputs:
@@ -63,16 +67,24 @@ class LossInputs:
         zero_Q = self.scores_QC.new_zeros(self.scores_QC.shape[0])
         return zero_Q.index_add(0, self.positive_rows_P, self.positive_weights_P.to(zero_Q.dtype))
 
-    def log_sum_exp(self, over: Literal["negatives", "all"], *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    def log_sum_exp(
+        self, over: Literal["negatives", "all"], *, temperature: float = 1.0, correct_sampling: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """The positives' logits (P,) and the log of the sum of exp(logit) over the negatives or all labels (Q,).
 
         Same as `(scores_QC / temperature).masked_fill(relevance_QC > 0, -inf).logsumexp(dim=1)`, but fast over a row
         of all labels: nothing of size (Q, C) is kept but the scores. -inf for a query without negatives.
+
+        `correct_sampling` divides each exp(logit) by the probability with which its label came into the sample, so that
+        the sum (not its log) is on average that over all labels; where every label is scored it changes nothing.
         """
         from xmc.row_reduction import RowReduction, reduce_rows
 
+        scores_QC = self.scores_QC
+        if correct_sampling and self.log_inclusion_C is not None:
+            scores_QC = scores_QC - (temperature * self.log_inclusion_C).to(scores_QC.dtype)
         reduction = RowReduction("log-sum-exp", skip_positives=over == "negatives", temperature=temperature)
-        return reduce_rows(self.scores_QC, self.positive_rows_P, self.positive_columns_P, reduction)
+        return reduce_rows(scores_QC, self.positive_rows_P, self.positive_columns_P, reduction)
 
     def softplus_sum(self, *, temperature: float = 1.0, bias: float = 0.0) -> tuple[Tensor, Tensor]:
         """The positives' logits (P,) and the sum of log(1 + exp(logit)) over the negatives (Q,)."""

@@ -20,6 +20,9 @@ class DecoupledSoftmax:
     entropy; its gradient on a positive is never above 0; its least value is 0, also with many positives. A query
     without positives, or without negatives, gives 0. Differentiable once.
 
+    Over sampled labels `correct_sampling` divides exp(s_n) of a drawn negative by the probability of drawing it, so
+    that the sum over the negatives is on average that over all labels; over all labels it changes nothing.
+
     Shapes: scores (Q, C) -> loss (Q,), float32 for half-precision scores.
     Raises: ValueError when the temperature is not a finite number above 0.
     Reference: Gupta et al., Dual-Encoders for Extreme Multi-label Classification, ICLR 2024.
@@ -31,6 +34,7 @@ class DecoupledSoftmax:
     """
 
     temperature: float = 1.0
+    correct_sampling: bool = False
 
     claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete"})
 
@@ -40,6 +44,8 @@ class DecoupledSoftmax:
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""
-        logits_P, log_negatives_Q = inputs.log_sum_exp("negatives", temperature=self.temperature)
+        logits_P, log_negatives_Q = inputs.log_sum_exp(
+            "negatives", temperature=self.temperature, correct_sampling=self.correct_sampling
+        )
         loss_P = -logsigmoid(logits_P - log_negatives_Q[inputs.positive_rows_P])
         return inputs.sum_over_positives(loss_P, mean=True)

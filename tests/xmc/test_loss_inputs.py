@@ -1,5 +1,7 @@
 """Invariants of LossInputs: pairs and matrix agree; the reductions equal their naive lines."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -51,3 +53,18 @@ def test_sum_over_positives_is_weighted_and_0_without_any(inputs):
     values_P = torch.arange(1.0, 7.0)
     assert inputs.sum_over_positives(values_P).tolist() == [2 * 1 + 2, 0, 3 + 4 + 5 + 6]
     assert inputs.sum_over_positives(values_P, mean=True).tolist() == pytest.approx([4 / 3, 0, 4.5])
+
+
+@pytest.mark.parametrize("over", ["negatives", "all"])
+def test_log_sum_exp_over_a_sample_divides_by_the_inclusion_probability_where_asked(inputs, over):
+    log_inclusion_C = torch.tensor([-2.0, 0.0, -0.5, 0.0])
+    sampled = dataclasses.replace(inputs, log_inclusion_C=log_inclusion_C)
+    shifted = dataclasses.replace(inputs, scores_QC=inputs.scores_QC - 0.5 * log_inclusion_C)
+    for mine, truth in zip(
+        sampled.log_sum_exp(over, temperature=0.5, correct_sampling=True),
+        shifted.log_sum_exp(over, temperature=0.5),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, truth)
+    for unasked in (sampled.log_sum_exp(over), inputs.log_sum_exp(over, correct_sampling=True)):
+        assert all(map(torch.equal, unasked, inputs.log_sum_exp(over)))

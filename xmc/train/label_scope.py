@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,19 @@ from xmc.train.scorer import Pairs
 
 @dataclass(frozen=True)
 class Scope:
-    """The scored labels (`label_rows` is None for all of them) and the batch's positive pairs in their columns."""
+    """The scored labels (`label_rows` is None for all of them) and the batch's positive pairs in their columns.
+
+    `log_inclusion_C` is the log of the probability with which each scored label came in, None for all of them.
+    """
 
     label_rows: np.ndarray[Any, Any] | None
     pairs: Pairs
+    log_inclusion_C: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Scope:
+        """The same scope with its tensors on another device."""
+        log_inclusion_C = None if self.log_inclusion_C is None else self.log_inclusion_C.to(device)
+        return Scope(self.label_rows, self.pairs.to(device), log_inclusion_C)
 
 
 def all_labels(positives: Positives) -> Scope:
@@ -29,10 +39,15 @@ def sampled_labels(positives: Positives, *, labels: int, sample: int, generator:
     """The positives of the batch and `sample` labels drawn uniformly, each once, ascending.
 
     Every known positive of a query is marked as one wherever it was drawn from, so none becomes a false negative.
+    Given the batch, a positive is in for certain, and any other label with probability 1 − (1 − 1 / labels)^draws.
     """
-    drawn = generator.integers(0, labels, size=min(sample, labels))
+    draws = min(sample, labels)
+    drawn = generator.integers(0, labels, size=draws)
     label_rows = np.union1d(positives.label_rows, drawn)
-    return Scope(label_rows, _pairs(positives, np.searchsorted(label_rows, positives.label_rows)))
+    log_inclusion_C = torch.full((len(label_rows),), math.log1p(-((1 - 1 / labels) ** draws)))
+    columns = np.searchsorted(label_rows, positives.label_rows)
+    log_inclusion_C[columns] = 0.0
+    return Scope(label_rows, _pairs(positives, columns), log_inclusion_C)
 
 
 def _pairs(positives: Positives, columns: np.ndarray[Any, Any]) -> Pairs:

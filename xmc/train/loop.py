@@ -140,14 +140,16 @@ class Trainer:
         size = options.label_chunk
         queries = embed_with_gradient(self.encoder, self.data.queries.take(rows), "query", chunk_size=size)
         labels = embed_with_gradient(self.encoder, label_features, "label", chunk_size=size)
+        scope = scope.to(queries.embeddings_ND.device)
         try:
             scored = score_batch(
                 queries.embeddings_ND,
                 labels.embeddings_ND,
-                scope.pairs.to(queries.embeddings_ND.device),
+                scope.pairs,
                 self.loss,
                 pool=self.pool,
                 rows_at_once=rows_in_memory(len(label_features), options.score_memory_mb, pool=self.pool),
+                log_inclusion_C=scope.log_inclusion_C,
             )
         except NonFiniteError as error:
             raise NonFiniteError(f"step {step}: {error.message}", hint=_NON_FINITE_HINT) from None

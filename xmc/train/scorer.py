@@ -76,10 +76,11 @@ def score_batch(
     *,
     pool: Literal["row", "batch"],
     rows_at_once: int,
+    log_inclusion_C: Tensor | None = None,
 ) -> ScoredBatch:
     """Loss and gradients; equals autograd through `loss(queries_QD @ labels_CD.T).mean()`.
 
-    Embeddings come detached; the caller sends the gradients on through the encoder.
+    Embeddings come detached; the caller sends the gradients on through the encoder. `log_inclusion_C` goes to the loss.
     Raises: NonFiniteError naming the batch rows with a non-finite loss; ConfigError when a `batch` loss needs more
     memory than allowed.
     """
@@ -100,7 +101,9 @@ def score_batch(
         stop = min(start + rows_at_once, queries)
         chunk_RD = queries_QD[start:stop]
         chunk_scores_RC = score_rows(chunk_RD, labels_CD, out=scores_RC[: stop - start])
-        chunk_losses_R, gradient_RC = _loss_and_gradient(chunk_scores_RC, pairs.between(start, stop), loss)
+        chunk_losses_R, gradient_RC = _loss_and_gradient(
+            chunk_scores_RC, pairs.between(start, stop), loss, log_inclusion_C
+        )
         _require_finite(chunk_losses_R, start)
         losses_Q[start:stop] = chunk_losses_R
         torch.mm(gradient_RC, labels_CD, out=queries_gradient_QD[start:stop])
@@ -120,10 +123,12 @@ def score_rows(queries_RD: Tensor, labels_CD: Tensor, *, out: Tensor) -> Tensor:
     return out
 
 
-def _loss_and_gradient(scores_RC: Tensor, pairs: Pairs, loss: Loss) -> tuple[Tensor, Tensor]:
+def _loss_and_gradient(
+    scores_RC: Tensor, pairs: Pairs, loss: Loss, log_inclusion_C: Tensor | None
+) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
         scores_RC = scores_RC.detach().requires_grad_()
-        losses_R = loss(LossInputs(scores_RC, pairs.rows_P, pairs.columns_P, pairs.weights_P))
+        losses_R = loss(LossInputs(scores_RC, pairs.rows_P, pairs.columns_P, pairs.weights_P, log_inclusion_C))
         (gradient_RC,) = torch.autograd.grad(losses_R.sum(), scores_RC)
     return losses_R.detach(), gradient_RC
 

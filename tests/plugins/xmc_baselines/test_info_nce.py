@@ -49,3 +49,14 @@ def test_perfect_separation_of_three_positives_gives_log_3():
 def test_a_senseless_temperature_is_refused(temperature):
     with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
         InfoNce(temperature=temperature)
+
+
+def test_over_sampled_labels_the_correction_counts_a_drawn_one_for_those_left_out():
+    """One of 4 equal negatives was drawn: with probability 1/4 it stands for four."""
+    one = torch.zeros(1, dtype=torch.int64)
+    sampled = LossInputs(torch.tensor([[2.0, 0.0]]), one, one, torch.ones(1), torch.tensor([0.0, math.log(1 / 4)]))
+    full = LossInputs(torch.tensor([[2.0, 0.0, 0.0, 0.0, 0.0]]), one, one, torch.ones(1))
+    truth = InfoNce()(full).item()
+    assert InfoNce(correct_sampling=True)(sampled).item() == pytest.approx(truth)
+    assert InfoNce()(sampled).item() < truth - 0.2
+    check_loss(InfoNce(correct_sampling=True))
