@@ -1,0 +1,87 @@
+"""Invariants: a checkpoint is not continued with other data, settings or threads, the error says which, and a refusal
+changes nothing."""
+
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+from resume_cases import BASE, final_bits, stop_after, train
+
+import xmc
+from xmc.data.shards import read_table, write_table
+from xmc.errors import ArtifactError, ConfigError
+from xmc.train.checkpoint import open_store
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The final bits of an uninterrupted run."""
+    run = tmp_path_factory.mktemp("uninterrupted")
+    train(run)
+    return final_bits(run)
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A run that was stopped half-way."""
+    stop_after(tmp_path / "run", 6, ())
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.learning_rate=0.5", r"train\.learning_rate was 0\.004, is 0\.5"),
+        ("train.epochs=4", r"train\.epochs was 3, is 4"),
+        ("train.seed=1", r"train\.seed was 0, is 1"),
+        ("encoder.dropout=0.3", r"encoder\.dropout was 0\.2, is 0\.3"),
+        ("loss.temperature=0.5", r"loss\.temperature was 0\.07, is 0\.5"),
+        ("loss.name=baselines.info-nce", r"loss\.name was 'dexml\.decoupled-softmax', is 'baselines\.info-nce'"),
+    ],
+)
+def test_other_settings_are_refused_by_name(stopped, expected, setting, message):
+    configuration = (stopped / "config.toml").read_bytes()
+    with pytest.raises(ConfigError, match=message) as caught:
+        train(stopped, (setting,), resume=True)
+    assert "start anew in another --out folder" in str(caught.value)
+    assert (stopped / "config.toml").read_bytes() == configuration
+    train(stopped, resume=True)
+    assert final_bits(stopped) == expected
+
+
+def test_settings_that_do_not_touch_the_bits_may_change(stopped, expected):
+    train(stopped, ("train.checkpoint_s=0", "train.patience=50", "train.device=cpu", "evaluate.ks=[1]"), resume=True)
+    assert final_bits(stopped) == expected
+
+
+def test_other_data_is_refused(stopped, tmp_path):
+    shutil.copytree(Path(str(resources.files("xmc.datasets") / "tiny")), tmp_path / "other")
+    table = read_table(tmp_path / "other" / "train.parquet")
+    write_table(tmp_path / "other" / "train.parquet", table.slice(1))
+    with pytest.raises(ConfigError, match=r"data was '[0-9a-f]{64}', is '[0-9a-f]{64}'"):
+        train(stopped, data=tmp_path / "other", resume=True)
+
+
+def test_another_number_of_threads_is_refused(stopped):
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ConfigError, match="threads was 1, is 2"):
+            train(stopped, resume=True)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_resume_and_overwrite_exclude_each_other(stopped):
+    before = final_bits(stopped)
+    with pytest.raises(ConfigError, match="only one of them"):
+        xmc.train_run("tiny", stopped, settings=BASE, resume=True, overwrite=True)
+    assert final_bits(stopped) == before
+
+
+def test_a_damaged_checkpoint_is_not_resumed(stopped):
+    file = open_store(stopped).current().folder / "optimiser.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    with pytest.raises(ArtifactError, match=r"optimiser\.safetensors is damaged"):
+        train(stopped, resume=True)
