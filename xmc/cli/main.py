@@ -65,7 +65,7 @@ def main() -> None:
     """Run the command line: 0 done, 1 ran but a check failed, 2 wrong usage, configuration or data."""
     debug = "--debug" in sys.argv[1:2]
     try:
-        app()
+        app(prog_name="xmc")
     except XmcError as error:
         if debug:
             raise
@@ -76,7 +76,14 @@ def main() -> None:
     except (OSError, MemoryError) as error:
         if debug:
             raise
-        typer.secho(f"error: {type(error).__name__}: {error}", err=True, fg="red")
+        typer.secho(f"error: {_sentence(error)}", err=True, fg="red")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _sentence(error: OSError | MemoryError) -> str:
+    """What the system refused, and for which file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return f"{type(error).__name__}: {error}." if str(error) else "there is not enough memory."

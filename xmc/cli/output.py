@@ -20,7 +20,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], *, title: str = "", right: Se
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left")
+    table = Table(title=Text(title) if title else None, title_justify="left")  # a title may hold a query: no markup
     for column in rows[0] if rows else ():
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:

@@ -50,7 +50,7 @@ class TrainingDisplay:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._console.print(line, highlight=False)
+        self._console.print(line, highlight=False, markup=False)
 
     def show_plan(self, plan: Plan, data: Dataset) -> None:
         """Print what is about to happen."""

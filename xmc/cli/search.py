@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,11 +34,13 @@ def search_command(
         raise ConfigError("give either a text or --queries.", hint='Example: xmc search "heart attack" --run runs/icd')
     if queries and out is None:
         raise ConfigError("--queries needs --out, the folder for the hits.")
+    if text is not None and out is not None:
+        raise ConfigError("--out is for the hits of --queries; those of a text are printed.")
     retriever = Retriever.load(run, device=device)
     if text is not None:
         _search_one(retriever, text, k, as_json)
     elif out is not None:
-        _search_shards(retriever, queries, out, k)
+        _search_shards(retriever, queries, out, k, as_json)
 
 
 def _search_one(retriever: Retriever, text: str, k: int, as_json: bool) -> None:
@@ -51,15 +54,52 @@ def _search_one(retriever: Retriever, text: str, k: int, as_json: bool) -> None:
         print_table(rows, title=text, right=("rank", "score"))
 
 
-def _search_shards(retriever: Retriever, pattern: str, out: Path, k: int) -> None:
-    from xmc.data.shards import find_shards, read_table
+def _search_shards(retriever: Retriever, pattern: str, out: Path, k: int, as_json: bool) -> None:
+    from xmc.cli.output import print_json
+    from xmc.data.shards import find_shards
     from xmc.retrieve.batch import search_texts, write_hits
 
-    for shard in find_shards(pattern):
-        table = read_table(shard)
-        if missing := {"query_id", "text"} - set(table.column_names):
-            raise DataError(f"{shard}: column '{min(missing)}' is missing.", hint="--queries needs query_id and text.")
-        texts, ids = table.column("text").to_pylist(), table.column("query_id").to_pylist()
-        path = out / f"{shard.stem}.parquet"
-        write_hits(path, ids, search_texts(retriever, texts, k=k), retriever.labels)
-        typer.echo(f"{shard} -> {path}: {len(texts):,} queries")
+    done = []
+    for shard, path in _pair_with_outputs(find_shards(pattern), out):
+        ids, texts = _read_queries(shard)
+        try:
+            hits = search_texts(retriever, texts, k=k)
+        except DataError as error:
+            raise DataError(f"{shard}: {error.message}", hint=error.hint) from None
+        write_hits(path, ids, hits, retriever.labels)
+        done.append({"queries": str(shard), "hits": str(path), "count": len(texts)})
+        if not as_json:
+            typer.echo(f"{shard} -> {path}: {len(texts):,} queries")
+    if as_json:
+        print_json({"k": k, "shards": done})
+
+
+def _pair_with_outputs(shards: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
+    """Each file of queries with the file of its hits, which must be its own and nobody's input."""
+    pairs = [(shard, out / f"{shard.stem}.parquet") for shard in shards]
+    inputs = {shard.resolve() for shard in shards}
+    taken: dict[Path, Path] = {}
+    for shard, path in pairs:
+        if path.resolve() in inputs:
+            raise ConfigError(f"the hits of {shard} would overwrite queries in {out}.", hint="Give another --out.")
+        if path in taken:
+            raise ConfigError(
+                f"{taken[path]} and {shard} would both write {path}.",
+                hint="Search them one by one, with an --out each.",
+            )
+        taken[path] = shard
+    return pairs
+
+
+def _read_queries(shard: Path) -> tuple[list[str], list[str]]:
+    """Ids (numbers as text) and texts of a table."""
+    from xmc.data.shards import read_table
+
+    table = read_table(shard)
+    if missing := {"query_id", "text"} - set(table.column_names):
+        raise DataError(f"{shard}: column '{min(missing)}' is missing.", hint="--queries needs query_id and text.")
+    ids = table.column("query_id").to_pylist()
+    for row, query_id in enumerate(ids):
+        if not isinstance(query_id, (str, int)) or query_id == "":
+            raise DataError(f"{shard}: query_id is {query_id!r} in row {row}; it must be a text or a whole number.")
+    return [str(query_id) for query_id in ids], table.column("text").to_pylist()

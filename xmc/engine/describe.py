@@ -9,6 +9,7 @@ from typing import Any
 from xmc.config import read_toml
 from xmc.errors import ConfigError
 from xmc.retrieve.layout import encoder_store, index_store
+from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
 
 
@@ -21,17 +22,16 @@ def describe_run(run: Path) -> dict[str, Any]:
         raise ConfigError(f"{run} is not a run folder (it has no config.toml).")
     config = read_toml(run / "config.toml")
     facts: dict[str, Any] = {
-        "data": config["data"]["name"],
-        "encoder": config["encoder"]["name"],
-        "loss": config["loss"]["name"],
-        "index": config["index"]["name"],
+        section: config.get(section, {}).get("name", "none") for section in ("data", "encoder", "loss", "index")
     }
+    if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
+        facts["index"] = index_store(run).current().manifest.facts["name"]
     for name, store in (("checkpoint", open_store(run)), ("encoder", encoder_store(run)), ("index", index_store(run))):
         facts[f"{name} folder"] = _verified(store) if store.exists() else "none"
     for name in ("train", "report"):
         path = run / f"{name}.json"
         if path.is_file():
-            facts |= _figures(name, json.loads(path.read_text(encoding="utf-8")))
+            facts |= _read_figures(name, path)
     return facts
 
 
@@ -39,6 +39,13 @@ def _verified(store: Any) -> str:
     version = store.current()
     size = sum(size for size, _ in version.manifest.files.values())
     return f"{version.folder} ({len(version.manifest.files)} files, {size:,} bytes, verified)"
+
+
+def _read_figures(name: str, path: Path) -> dict[str, Any]:
+    try:
+        return _figures(name, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
 
 
 def _figures(name: str, report: dict[str, Any]) -> dict[str, Any]:

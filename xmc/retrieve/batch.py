@@ -11,7 +11,7 @@ import numpy as np
 from xmc.data.schemas import schema_of
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable
-from xmc.retrieve.retriever import Retriever
+from xmc.retrieve.retriever import Retriever, check_texts
 from xmc.values import Hits
 
 CHUNK = 1024
@@ -20,7 +20,11 @@ CHUNK = 1024
 def search_texts(
     retriever: Retriever, texts: Sequence[str], *, k: int, on_chunk: Callable[[int], None] | None = None
 ) -> Hits:
-    """Hits of many texts, encoded and searched 1,024 at a time; `on_chunk` hears how many were done."""
+    """Hits of many texts, encoded and searched 1,024 at a time; `on_chunk` hears how many were done.
+
+    Raises: DataError naming the first text that is none, before any is searched.
+    """
+    check_texts(texts)
     parts = []
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]

@@ -78,7 +78,7 @@ class Retriever:
         """
         from xmc.encode.encoder import embed_texts
 
-        _check_texts(texts)
+        check_texts(texts)
         return embed_texts(self.encoder, texts, "query")
 
     def search_embeddings(self, queries_QD: Tensor, *, k: int = 10) -> Hits:
@@ -116,7 +116,11 @@ def load_encoder(run: Path, *, plugins: Plugins) -> tuple[Encoder, Path, str]:
     return encoder, version.folder, version.sha256
 
 
-def _check_texts(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse queries that no encoder can read.
+
+    Raises: DataError naming the first text that is not a non-blank string of valid Unicode, or is too long.
+    """
     if isinstance(texts, str):
         raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
     for row, text in enumerate(texts):

@@ -1,0 +1,61 @@
+"""The flags of every verb, written down: a new one is a decision, not an accident. Settings belong to `--set`."""
+
+import pytest
+import typer
+
+from xmc.cli.main import VERBS, app
+
+FLAGS = {
+    "train": "--config --data --device --dry-run --epochs --json --out --overwrite --plugin --resume --seed --set",
+    "index": "--device --json --run --set",
+    "search": "--device --json --out --queries --run -k text",
+    "evaluate": "--json --run --set --split",
+    "info": "--json run",
+    "config": "--config --plugin --set",
+    "import": "--format --json --on-bad-row --out --overwrite source",
+    "plugins": "--failed --json --kind --requirements words",
+    "doctor": "--json",
+}
+
+
+def command(verb):
+    return typer.main.get_command(app).commands[verb]
+
+
+def test_every_verb_is_listed():
+    assert list(typer.main.get_command(app).commands) == list(VERBS) == list(FLAGS)
+
+
+@pytest.mark.parametrize("verb", FLAGS)
+def test_a_verb_has_these_flags_and_no_other(verb):
+    found = sorted(flag for parameter in command(verb).params for flag in parameter.opts if flag != "--help")
+    assert found == sorted(FLAGS[verb].split())
+
+
+@pytest.mark.parametrize("verb", FLAGS)
+def test_every_flag_has_one_meaning_and_a_help_text(verb):
+    for parameter in command(verb).params:
+        assert not getattr(parameter, "secondary_opts", None), parameter.name
+        if parameter.param_type_name == "option":
+            assert parameter.help, parameter.name
+
+
+def test_the_flags_before_the_verb():
+    found = {flag for parameter in typer.main.get_command(app).params for flag in parameter.opts}
+    assert found == {"--debug", "--version", "--install-completion", "--show-completion"}
+
+
+@pytest.mark.parametrize("verb", ["", *FLAGS])
+def test_help_of_every_verb(xmc_command, verb):
+    code, out, err = xmc_command(*verb.split(), "--help")
+    assert code == 0 and not err
+    for flag in FLAGS.get(verb, "--debug --version").split():
+        assert flag in ("words",) or flag in out
+    if verb:
+        assert VERBS[verb].__doc__.splitlines()[0][:60] in " ".join(out.split())
+
+
+def test_version(xmc_command):
+    from importlib import metadata
+
+    assert xmc_command("--version") == (0, f"xmc-engine {metadata.version('xmc-engine')}\n", "")

@@ -1,0 +1,205 @@
+"""Invariants: with --json standard output is one JSON document and nothing else; tables show the same figures."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from xmc.data.dataset import load_dataset
+from xmc.data.schemas import schema_of
+from xmc.retrieve.retriever import Retriever
+
+XMC = Path(sys.executable).parent / "xmc"
+QUICK = ["encoder.dimension=8", "train.batch_size=200", "train.learning_rate=0.02"]
+SET = [word for setting in QUICK for word in ("--set", setting)]
+
+
+def test_train_in_a_process_of_its_own_prints_json_alone(tmp_path):
+    command = [
+        XMC,
+        "train",
+        "--data",
+        "tiny",
+        "--out",
+        tmp_path / "run",
+        "--epochs",
+        "1",
+        "--seed",
+        "3",
+        *SET,
+        "--json",
+    ]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["run"] == str(tmp_path / "run") and report["epochs_run"] == 1 and report["index"]["labels"] == 60
+    assert done.stderr == "", "progress is off"
+    config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert config["train"]["seed"] == 3 and config["train"]["epochs"] == 1 and config["encoder"]["dimension"] == 8
+    search = subprocess.run([XMC, "search", "tender tram", "--run", tmp_path / "run"], capture_output=True, text=True)
+    assert search.returncode == 0 and "tender tram vehicle" in search.stdout and not search.stderr
+
+
+def test_train_for_people_shows_plan_epochs_and_what_to_do_next(xmc_command, tmp_path):
+    run = tmp_path / "run"
+    code, out, err = xmc_command("train", "--data", "tiny", "--out", run, "--epochs", 2, *SET)
+    assert code == 0
+    assert "data 'tiny': 400 training queries, 100 for validation, 60 labels" in err
+    assert "plan: 2 epochs, 4 steps, each query against 60 labels" in err and "memory: parameters" in err
+    assert "epoch 1: loss" in err and "epoch 2: loss" in err
+    assert "next: xmc evaluate --run" in out and "validation P@1" in out
+    assert (run / "curve.png").is_file() and (run / "curve.csv").is_file()
+
+
+def test_train_dry_run_prints_the_configuration_and_writes_nothing(xmc_command, tmp_path):
+    code, out, _ = xmc_command("train", "--data", "tiny", "--out", tmp_path / "run", "--dry-run", "--seed", 7)
+    assert code == 0 and tomllib.loads(out)["train"]["seed"] == 7
+    assert not (tmp_path / "run").exists()
+
+
+def test_config_is_a_file_that_train_takes(xmc_command, tmp_path):
+    code, out, _ = xmc_command("config", "--plugin", "dexml", "--set", "train.epochs=9", "--set", "data.name=tiny")
+    assert code == 0
+    (tmp_path / "my.toml").write_text(out)
+    _, again, _ = xmc_command("train", "--out", tmp_path / "run", "--config", tmp_path / "my.toml", "--dry-run")
+    assert again == out
+    _, again, _ = xmc_command("config", "--config", tmp_path / "my.toml")
+    assert again == out and tomllib.loads(out)["train"]["epochs"] == 9
+
+
+def test_search_for_machines_and_for_people(xmc_command, tiny_run):
+    code, out, err = xmc_command("search", "tender tram", "--run", tiny_run, "-k", 3, "--json")
+    assert code == 0 and not err
+    answer = json.loads(out)
+    expected = Retriever.load(tiny_run).search(["tender tram"], k=3)[0]
+    assert answer == {"query": "tender tram", "k": 3, "hits": [hit._asdict() for hit in expected]}
+    assert list(answer["hits"][0]) == ["rank", "label_id", "text", "score"]
+    code, table, err = xmc_command("search", "tender tram", "--run", tiny_run, "-k", 3)
+    assert code == 0 and not err
+    for hit in expected:
+        assert hit.label_id in table and hit.text in table and f"{hit.score:.4f}" in table
+
+
+def test_search_prints_markup_of_a_text_as_it_is(xmc_command, tiny_run):
+    for text in ("[red]tram[/red]", "tram [/wrong]", ":smile: tram"):
+        code, out, _ = xmc_command("search", text, "--run", tiny_run, "-k", 1)
+        assert code == 0 and text in out
+
+
+@pytest.fixture
+def queries(tmp_path):
+    folder = tmp_path / "queries"
+    folder.mkdir()
+    for number, (ids, texts) in enumerate([(["a", "b"], ["tender tram", "lemon"]), ([7], ["zebra"])]):
+        pq.write_table(pa.table({"query_id": ids, "text": texts}), folder / f"part-{number}.parquet")
+    return folder
+
+
+def test_search_of_tables_writes_tables_of_hits(xmc_command, tiny_run, queries, tmp_path):
+    arguments = (
+        "search",
+        "--run",
+        tiny_run,
+        "--queries",
+        queries / "part-*.parquet",
+        "--out",
+        tmp_path / "hits",
+        "-k",
+        2,
+    )
+    code, out, err = xmc_command(*arguments)
+    assert code == 0 and not err
+    assert out.splitlines() == [
+        f"{queries}/part-{n}.parquet -> {tmp_path}/hits/part-{n}.parquet: {count} queries"
+        for n, count in ((0, 2), (1, 1))
+    ]
+    table = pq.read_table(tmp_path / "hits" / "part-0.parquet")
+    assert table.schema.remove_metadata().equals(schema_of("hits", without=["probabilities"]).remove_metadata())
+    rows = table.to_pylist() + pq.read_table(tmp_path / "hits" / "part-1.parquet").to_pylist()
+    assert [row["query_id"] for row in rows] == ["a", "b", "7"]
+    expected = Retriever.load(tiny_run).search(["tender tram", "lemon", "zebra"], k=2)
+    for row, hits in zip(rows, expected, strict=True):
+        assert row["label_ids"] == [hit.label_id for hit in hits]
+        np.testing.assert_allclose(row["scores"], [hit.score for hit in hits], atol=1e-6)
+    code, out, _ = xmc_command(*arguments, "--json")
+    assert code == 0 and [shard["count"] for shard in json.loads(out)["shards"]] == [2, 1]
+
+
+def test_index_with_another_backend_changes_the_answerer_not_the_answer(xmc_command, tiny_run_copy):
+    before = Retriever.load(tiny_run_copy).search(["tender tram"], k=5)[0]
+    code, out, _ = xmc_command("index", "--run", tiny_run_copy, "--set", "index.name=faiss.flat")
+    assert code == 0 and out.startswith("indexed 60 labels x 32 with 'faiss.flat' on cpu in ")
+    after = Retriever.load(tiny_run_copy)
+    assert after.report.backend == "faiss.flat"
+    assert [hit.label_id for hit in after.search(["tender tram"], k=5)[0]] == [hit.label_id for hit in before]
+    _, out, _ = xmc_command("info", tiny_run_copy, "--json")
+    assert json.loads(out)["index"] == "faiss.flat"
+    code, out, err = xmc_command("index", "--run", tiny_run_copy, "--json")
+    assert code == 0 and json.loads(out)["backend"] == "exact" and not err
+
+
+def test_evaluate_for_machines_and_for_people(xmc_command, tiny_run_copy):
+    settings = ["--set", "evaluate.ks=[1, 3]", "--set", "evaluate.bootstrap_samples=50"]
+    code, out, err = xmc_command("evaluate", "--run", tiny_run_copy, "--split", "dev", *settings, "--json")
+    assert code == 0 and not err
+    report = json.loads(out)
+    assert report["split"] == "dev" and report["run"] == str(tiny_run_copy) and report["queries"] == 100
+    value = report["overall"]["figures"]["P@1"]["value"]
+    code, out, err = xmc_command("evaluate", "--run", tiny_run_copy, "--split", "dev", *settings)
+    assert code == 0 and not err
+    line = next(line for line in out.splitlines() if "P@1" in line and "PSP" not in line)
+    assert f"{100 * value:.2f}" in line
+    assert (
+        "dev: 100 queries" in out and "bootstrap" in out and str(tiny_run_copy / "report.json") in out.replace("\n", "")
+    )
+    assert (tiny_run_copy / "hits" / "dev.parquet").is_file()
+    _, out, _ = xmc_command("info", tiny_run_copy, "--json")
+    assert json.loads(out)["dev P@1"] == round(value, 4)
+
+
+def test_info_for_machines_and_for_people(xmc_command, tiny_run):
+    code, out, err = xmc_command("info", tiny_run, "--json")
+    assert code == 0 and not err
+    facts = json.loads(out)
+    assert (facts["data"], facts["encoder"], facts["loss"], facts["index"]) == (
+        "tiny",
+        "static",
+        "dexml.decoupled-softmax",
+        "exact",
+    )
+    assert all("verified" in facts[f"{name} folder"] for name in ("checkpoint", "encoder", "index"))
+    code, table, _ = xmc_command("info", tiny_run)
+    assert code == 0 and all(key in table for key in facts if key != "versions")
+
+
+def test_every_json_verb_prints_json_alone(xmc_command, tiny_run):
+    for arguments in (["plugins"], ["plugins", "show", "dexml"], ["info", tiny_run], ["plugins", "--kind", "loss"]):
+        code, out, err = xmc_command(*arguments, "--json")
+        assert code == 0 and not err and json.loads(out)
+
+
+def test_a_run_whose_checkpoint_is_gone_still_serves(xmc_command, tiny_run_copy):
+    shutil.rmtree(tiny_run_copy / "checkpoint")
+    code, out, _ = xmc_command("info", tiny_run_copy, "--json")
+    assert code == 0 and json.loads(out)["checkpoint folder"] == "none"
+    assert xmc_command("search", "tram", "--run", tiny_run_copy)[0] == 0
+
+
+def test_debug_shows_the_traceback(xmc_command, tmp_path):
+    from xmc.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="is not a run folder"):
+        xmc_command("--debug", "info", tmp_path)
+
+
+def test_the_texts_of_the_data_are_found(xmc_command, tiny_run):
+    label_id, text = load_dataset("tiny").labels.ids[5], load_dataset("tiny").labels.texts[5]
+    _, out, _ = xmc_command("search", text, "--run", tiny_run, "-k", 1, "--json")
+    assert json.loads(out)["hits"][0]["label_id"] == label_id
