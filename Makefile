@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 XMC     = $(BIN)/xmc
 RUN    ?= runs/quickstart
 
-.PHONY: help install install-dev quickstart test test-fast lint format bench golden clean
+.PHONY: help install install-dev quickstart test test-fast lint format docs bench golden clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -26,9 +26,9 @@ install-dev: $(VENV)/.installed-dev  ## the same with the test tools
 quickstart: install  ## train, evaluate and search on the shipped ICD-10-CM data
 	$(XMC) train --plugin dexml --data icd10cm --out $(RUN) --overwrite
 	$(XMC) evaluate --run $(RUN)
-	$(XMC) search "heart attack" --run $(RUN) -k 3
-	$(XMC) search "broken left wrist" --run $(RUN) -k 3
-	$(XMC) search "sugar diabetes with kidney disease" --run $(RUN) -k 3
+	$(XMC) search "type 2 diabetes with kidney damage" --run $(RUN) -k 3
+	$(XMC) search "allergy to peanuts" --run $(RUN) -k 3
+	$(XMC) search "swimmers ear" --run $(RUN) -k 3
 
 test: install-dev  ## the whole test suite with coverage
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered -q
@@ -45,6 +45,10 @@ lint: install-dev  ## ruff, mypy, import contracts
 format: install-dev  ## let ruff rewrite
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install-dev  ## write the generated pages and the README's table of figures
+	$(BIN)/python docs/make_pages.py
+	$(BIN)/python benchmarks/readme_table.py
 
 clean:  ## forget the virtual environment and the runs
 	rm -rf $(VENV) runs build dist

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 COLUMNS = (
-    "question", "subject", "baseline", "x", "median", "p20", "p80", "unit", "ratio", "threads",
+    "question", "subject", "baseline", "x", "median", "p20", "p80", "low95", "high95", "unit", "ratio", "threads",
     "machine", "python", "torch", "faiss", "xmc", "commit", "date", "config",
 )  # fmt: skip
 PAUSE_S = 0.05  # idle OpenMP threads of one library go on spinning for a while and would slow the next one
@@ -25,8 +25,9 @@ PAUSE_S = 0.05  # idle OpenMP threads of one library go on spinning for a while 
 def record(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Replace `path` by a CSV of `rows`, each completed with machine, versions, commit and date.
 
-    A row gives question, subject, baseline, x, median, p20, p80, unit, ratio (baseline median / own median), threads
-    and config; a key that is no column is an error.
+    A row gives question, subject, baseline, x, median, unit, threads and config; timings also p20, p80 and ratio
+    (baseline median / own median); figures of quality the ends of their bootstrap interval. A key that is no column is
+    an error.
     """
     shared = circumstances()
     with path.open("w", encoding="utf-8", newline="") as file:
