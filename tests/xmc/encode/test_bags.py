@@ -101,7 +101,7 @@ def test_dropout_leaves_out_about_that_share_of_entries_and_changes_no_weight_th
 def test_transposed_bags_list_for_each_row_the_texts_that_hold_it(batch):
     few = {"a": 0, "b": 1, "c": 4, "d": 9}
     bags = tokenise(batch, lambda part: [np.array([few[x] for x in text], dtype=np.int64) for text in part])
-    rows, transposed = bags.transpose(10)
+    rows, transposed = bags.transposed
     entries = {(row, text): weight for text, bag in enumerate(as_dicts(bags)) for row, weight in bag.items()}
     assert rows.tolist() == sorted({row for row, _ in entries})
     got = {

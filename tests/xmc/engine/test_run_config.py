@@ -109,8 +109,7 @@ def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
         (
             {"settings": ["loss.temprature=1"]},
             ConfigError,
-            "--set (dexml.decoupled-softmax): [loss] has no key 'temprature' (it has: temperature). "
-            "Did you mean 'temperature'?",
+            "--set (dexml.decoupled-softmax): [loss] has no key 'temprature' (it has: temperature",
         ),
         (
             {"settings": ["loss.temperature=0"]},
