@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xmc.encode.bags import Bags, bag_embeddings, tokenise
+from xmc.encode.bags import Bags, tokenise
 from xmc.encode.encoder import Role, Similarity
 from xmc.encode.tokenizer import character_ngrams, package_vectors, token_encoder, train_tokenizer
+from xmc.encode.tower import Tower
 from xmc.errors import ArtifactError, ConfigError
 
 FILE_NAME = "xmc_encoder.json"
@@ -77,7 +78,7 @@ class StaticOptions:
         description = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         if description.get("encoder") != "static":
             raise ArtifactError(f"{folder} holds the encoder '{description.get('encoder')}', expected 'static'.")
-        opened = {path: _load_tower(folder / path) for path in set(description["towers"].values())}
+        opened = {path: Tower.load_folded(folder / path) for path in set(description["towers"].values())}
         towers = {role: opened[path] for role, path in description["towers"].items()}
         return StaticEncoder(towers, similarity=description["similarity"], dropout=self.dropout)
 
@@ -111,64 +112,6 @@ class StaticOptions:
         )
         weighted = replace(expansion, weights=_idf(frequency_F, len(texts))[expansion.ids])
         return Tower(tokenizer, weighted, _random_directions(features, self.dimension, generator))
-
-
-class Tower(nn.Module):
-    """A tokenizer with its table: token vector = weighted sum of the feature rows that `expansion` lists for it.
-
-    Without an expansion a token's vector is its own row. Shapes: `table_FD` (features, D).
-    """
-
-    def __init__(self, tokenizer: Any, expansion: Bags | None, table_FD: Tensor) -> None:
-        super().__init__()
-        self.tokenizer = tokenizer
-        self.expansion = expansion
-        self.table_FD = nn.Parameter(table_FD.float())
-
-    def forward(self, bags: Bags, *, dropout: float = 0.0, row_gradient: bool = False) -> Tensor:
-        """Sum of weight x token vector over each bag, (N, D)."""
-        if self.expansion is None:
-            return bag_embeddings(bags, self.table_FD, dropout=dropout, row_gradient=row_gradient)
-        if len(bags.ids) > len(self.expansion):
-            vectors_VD = bag_embeddings(self.expansion, self.table_FD, row_gradient=row_gradient)
-            return bag_embeddings(bags, vectors_VD, dropout=dropout)
-        # few texts: only the tokens that occur are made, each once
-        used_V = np.zeros(len(self.expansion), dtype=bool)
-        used_V[bags.ids] = True
-        tokens = np.flatnonzero(used_V)
-        row_of_token_V = np.cumsum(used_V, dtype=np.int32) - 1
-        vectors_UD = bag_embeddings(self.expansion.take(tokens), self.table_FD, row_gradient=row_gradient)
-        return bag_embeddings(Bags(bags.offsets, row_of_token_V[bags.ids], bags.weights), vectors_UD, dropout=dropout)
-
-    def save(self, folder: Path) -> None:
-        """Write tokenizer, table and expansion."""
-        from safetensors.torch import save_file
-
-        folder.mkdir()
-        self.tokenizer.save(str(folder / "tokenizer.json"))
-        tensors = {"table": self.table_FD.detach()}
-        if self.expansion is not None:
-            for field in fields(self.expansion):
-                tensors[f"expansion.{field.name}"] = torch.from_numpy(getattr(self.expansion, field.name))
-        save_file(tensors, folder / "tower.safetensors")
-
-    @classmethod
-    def load(cls, folder: Path) -> Tower:
-        """The tower that `save` wrote."""
-        from safetensors.torch import load_file
-        from tokenizers import Tokenizer
-
-        tensors = load_file(folder / "tower.safetensors")
-        arrays = {key.partition(".")[2]: value.numpy() for key, value in tensors.items() if key != "table"}
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        return cls(tokenizer, Bags(**arrays) if arrays else None, tensors["table"])
-
-    def token_vectors(self) -> Tensor:
-        """The vector of every token, (V, D), expansion folded in: all that is needed after training."""
-        with torch.no_grad():
-            if self.expansion is None:
-                return self.table_FD.detach().clone()
-            return bag_embeddings(self.expansion, self.table_FD)
 
 
 class StaticEncoder:
@@ -226,14 +169,6 @@ class StaticEncoder:
         """Write each tower with its feature table, not folded."""
         for role in ("query", "label") if len(self.module) > 1 else ("query",):
             self.towers[role].save(folder / role)
-
-
-def _load_tower(folder: Path) -> Tower:
-    from safetensors.torch import load_file
-    from tokenizers import Tokenizer
-
-    weights = load_file(folder / "model.safetensors")
-    return Tower(Tokenizer.from_file(str(folder / "tokenizer.json")), None, weights["embedding.weight"])
 
 
 def _document_frequency(texts: Sequence[str], tokenizer: Any) -> np.ndarray[Any, Any]:

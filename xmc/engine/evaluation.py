@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 from xmc.data.dataset import Dataset
 from xmc.engine.environment import versions
 from xmc.engine.run_config import RunConfig
-from xmc.engine.training import load_for_training
+from xmc.engine.separation import measure_separation, search_depth
+from xmc.engine.training_set import load_for_training
 from xmc.errors import DataError
 from xmc.evaluate.report import EvaluationReport, evaluate_hits
 from xmc.plugin_manager import Plugins
+from xmc.ranking import first_hits
 from xmc.retrieve.batch import search_texts, write_hits
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
@@ -33,6 +36,7 @@ def run_evaluation(
 ) -> EvaluationReport:
     """Search every query of the split, judge the hits, write `run/hits/<split>.parquet` and `run/report.json`.
 
+    With `evaluate.auc_negatives` the report has the pooled AUC as well, and its curve is in `run/roc.csv` and `.png`.
     Frequencies (bands, propensities) are those of the queries the run was trained on.
     Raises: DataError when the data set has no such split or does not fit the index.
     """
@@ -42,20 +46,27 @@ def run_evaluation(
     queries = data.splits[split]
     retriever = Retriever.load(run, device=device, plugins=plugins)
     started = time.monotonic()
-    hits = search_texts(retriever, queries.texts, k=max(config.evaluate.ks), on_chunk=on_chunk)
+    depth = search_depth(config.evaluate, queries.positives)
+    deep_hits = search_texts(retriever, queries.texts, k=depth, on_chunk=on_chunk)
     search_s = time.monotonic() - started
+    hits = first_hits(deep_hits, max(config.evaluate.ks))
     index_rows_L = index_rows(data, retriever)
     counts_L = np.zeros(len(retriever.labels), np.int64)
     counts_L[index_rows_L] = data.train_counts()
-    positives = queries.positives
+    truth = queries.positives
+    positives = Positives(truth.offsets, index_rows_L[truth.label_rows], truth.weights)
     report = evaluate_hits(
         hits,
-        Positives(positives.offsets, index_rows_L[positives.label_rows], positives.weights),
+        positives,
         train_counts_L=counts_L,
         train_queries=len(data.train),
         options=config.evaluate,
         extra_metrics={offer.full_name: offer.spec.load() for offer in plugins.offers["metric"]},
     )
+    if config.evaluate.auc_negatives:
+        top = config.evaluate.auc_negatives
+        auc = measure_separation(retriever, queries.texts, deep_hits, positives, top_negatives=top, run=run)
+        report = replace(report, auc=auc)
     write_hits(run / "hits" / f"{split}.parquet", queries.ids, hits, retriever.labels)
     write_json(run / "report.json", _to_dict(report, data, split, search_s, retriever))
     return report

@@ -8,28 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from xmc.data.dataset import Dataset, QueryTable, load_dataset, split_off_dev
+from xmc.data.dataset import Dataset
 from xmc.encode.encoder import Encoder
 from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
 from xmc.engine.run_config import RunConfig
 from xmc.engine.run_folder import check_folder, prepare_folder
-from xmc.errors import ConfigError
+from xmc.engine.training_set import epoch_pool, load_for_training, training_set, validation_queries
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import encoder_store
 from xmc.store import locked, write_json
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
 from xmc.train.curve import write_curve_picture, write_curve_table
-from xmc.train.loop import Reporter, SilentReporter, Trainer, TrainingSet
+from xmc.train.loop import Reporter, SilentReporter, Trainer
 from xmc.train.plan import Plan, make_plan
-from xmc.train.schedule import Pool
-from xmc.values import Positives, RunInfo
+from xmc.values import RunInfo
 
-AUTO_LABEL_TEXT_SHARE = 0.25
 FREE_TO_CHANGE = ("train.checkpoint_s", "train.patience", "train.device")
 
 
@@ -70,16 +67,6 @@ def run_training(
             plugins.run_finished(info, error)
 
 
-def load_for_training(config: RunConfig) -> Dataset:
-    """The data set of a configuration, with a dev split carved out of train when it has none."""
-    if not config.data.name:
-        raise ConfigError("no data set is named.", hint="Give --data NAME_OR_FOLDER (shipped: icd10cm, tiny).")
-    data = load_dataset(config.data.name)
-    if data.dev is None and config.train.validation_share > 0:
-        data = split_off_dev(data, fraction=config.train.validation_share, seed=config.train.seed)
-    return data
-
-
 def _train(
     config: RunConfig,
     run: Path,
@@ -98,14 +85,14 @@ def _train(
         else config.encoder.options.build(data.train.texts, data.labels.texts, seed=options.seed)
     )
     encoder.module.to(device)
-    pool = _pool(config, data)
+    pool = epoch_pool(config, data)
     loss_pool = plugins.find("loss", config.loss.name).spec.pool  # type: ignore[attr-defined]
     plan = make_plan(
         encoder,
         options,
         train=len(data.train),
         label_text=pool.drawn,
-        validation=len(_validation(data, config) or ()),
+        validation=len(validation_queries(data, config) or ()),
         labels=len(data.labels),
         device=device,
         pool=loss_pool,
@@ -116,7 +103,7 @@ def _train(
         encoder,
         config.loss.options,
         loss_pool,
-        _training_set(encoder, data, config, pool),
+        training_set(encoder, data, config, pool),
         options,
         run,
         _fingerprint(config, data),
@@ -126,8 +113,6 @@ def _train(
     if checkpoint:
         trainer.resume(checkpoint)
     progress = trainer.run()
-    write_curve_table(run / "curve.csv", progress.curve)
-    write_curve_picture(run / "curve.png", progress.curve)
     report = {
         "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
         "plan": plan.to_dict(),
@@ -139,6 +124,8 @@ def _train(
         "train_s": round(progress.seconds, 3),
         "versions": versions(),
     }
+    write_curve_table(run / "curve.csv", progress.curve)
+    write_curve_picture(run / "curve.png", progress.curve)
     write_json(run / "train.json", report)
     return report
 
@@ -161,50 +148,6 @@ def _fingerprint(config: RunConfig, data: Dataset) -> dict[str, Any]:
     }
     as_read_back: dict[str, Any] = json.loads(json.dumps(fingerprint, default=list))
     return as_read_back
-
-
-def _pool(config: RunConfig, data: Dataset) -> Pool:
-    """The training queries, and the share of label texts that joins them in each epoch."""
-    share = config.train.label_text_share
-    if share == "auto":
-        unseen = bool(np.mean(data.train_counts() == 0) > 0.5)
-        share = AUTO_LABEL_TEXT_SHARE if unseen and getattr(config.encoder.options, "shared", True) else 0.0
-    if share == 0:
-        return Pool(len(data.train))
-    return Pool(len(data.train), len(data.labels), min(len(data.labels), round(share * len(data.train))))
-
-
-def _validation(data: Dataset, config: RunConfig) -> QueryTable | None:
-    dev = data.dev
-    if dev is None or len(dev) <= config.train.validation_queries:
-        return dev
-    rows = np.random.default_rng(config.train.seed).choice(len(dev), config.train.validation_queries, replace=False)
-    return dev.take(np.sort(rows))
-
-
-def _training_set(encoder: Encoder, data: Dataset, config: RunConfig, pool: Pool) -> TrainingSet:
-    validation = _validation(data, config)
-    texts, positives = data.train.texts, data.train.positives
-    if pool.sometimes:
-        texts = [*texts, *data.labels.texts]
-        positives = _append_own_labels(positives, len(data.labels))
-    return TrainingSet(
-        queries=encoder.prepare(texts, "query"),
-        pool=pool,
-        positives=positives,
-        labels=encoder.prepare(data.labels.texts, "label"),
-        validation=(encoder.prepare(validation.texts, "query"), validation.positives) if validation else None,
-    )
-
-
-def _append_own_labels(positives: Positives, labels: int) -> Positives:
-    """The positives, then one query for each label whose only positive is that label."""
-    last = positives.offsets[-1]
-    return Positives(
-        np.concatenate((positives.offsets, last + np.arange(1, labels + 1))),
-        np.concatenate((positives.label_rows, np.arange(labels, dtype=positives.label_rows.dtype))),
-        np.concatenate((positives.weights, np.ones(labels, dtype=positives.weights.dtype))),
-    )
 
 
 def _save_encoder(run: Path, config: RunConfig, encoder: Encoder) -> None:

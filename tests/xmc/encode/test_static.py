@@ -15,7 +15,8 @@ from xmc.config import build_options
 from xmc.data.dataset import load_dataset
 from xmc.encode.bags import Bags
 from xmc.encode.encoder import Encoder, EncoderOptions, embed_chunks, embed_texts
-from xmc.encode.static import StaticEncoder, StaticOptions, Tower
+from xmc.encode.static import StaticEncoder, StaticOptions
+from xmc.encode.tower import Tower
 from xmc.errors import ArtifactError, ConfigError
 
 OPTIONS = StaticOptions(dimension=8, vocabulary_size=1000)

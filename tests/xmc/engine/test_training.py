@@ -15,7 +15,8 @@ from xmc.data.dataset import load_dataset
 from xmc.data.named import named_folder
 from xmc.engine.indexing import run_indexing, sort_labels
 from xmc.engine.run_config import resolve
-from xmc.engine.training import load_for_training, run_training
+from xmc.engine.training import run_training
+from xmc.engine.training_set import load_for_training
 from xmc.errors import ConfigError, DataError, NonFiniteError
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.retriever import Retriever
@@ -144,14 +145,14 @@ def test_without_a_dev_split_one_is_carved_out_or_none_is_used(tiny_folder):
 
 
 def test_a_dev_split_too_large_is_sampled_the_same_each_time(tmp_path):
-    from xmc.engine.training import _validation
+    from xmc.engine.training_set import validation_queries
 
     plugins = load_plugins()
     config = quick(plugins, "train.validation_queries=30")
     data = load_for_training(config)
-    first, again = _validation(data, config), _validation(data, config)
+    first, again = validation_queries(data, config), validation_queries(data, config)
     assert first.ids == again.ids and len(set(first.ids)) == 30 and set(first.ids) <= set(data.dev.ids)
-    other = _validation(data, quick(plugins, "train.validation_queries=30", "train.seed=1"))
+    other = validation_queries(data, quick(plugins, "train.validation_queries=30", "train.seed=1"))
     assert other.ids != first.ids
 
 
@@ -167,7 +168,7 @@ def test_a_dev_split_too_large_is_sampled_the_same_each_time(tmp_path):
     ],
 )
 def test_label_texts_join_when_most_labels_have_no_query(tiny_folder, settings, few, drawn):
-    from xmc.engine.training import _pool
+    from xmc.engine.training_set import epoch_pool
 
     if few:
         train = pq.read_table(tiny_folder / "train.parquet").slice(0, 12)
@@ -175,14 +176,14 @@ def test_label_texts_join_when_most_labels_have_no_query(tiny_folder, settings, 
     config = quick(load_plugins(), *settings, data=tiny_folder)
     data = load_for_training(config)
     assert (np.mean(data.train_counts() == 0) > 0.5) == few
-    assert _pool(config, data).drawn == drawn
+    assert epoch_pool(config, data).drawn == drawn
 
 
 def test_a_label_text_is_a_query_whose_only_positive_is_its_label():
-    from xmc.engine.training import _append_own_labels
+    from xmc.engine.training_set import append_own_labels
 
     positives = load_dataset("tiny").dev.positives
-    longer = _append_own_labels(positives, 60)
+    longer = append_own_labels(positives, 60)
     assert len(longer) == len(positives) + 60
     for row in range(60):
         start, stop = longer.offsets[len(positives) + row], longer.offsets[len(positives) + row + 1]

@@ -1,0 +1,71 @@
+"""What a run trains on: the data set with a dev split, the queries of an epoch, prepared texts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xmc.data.dataset import Dataset, QueryTable, load_dataset, split_off_dev
+from xmc.encode.encoder import Encoder
+from xmc.engine.run_config import RunConfig
+from xmc.errors import ConfigError
+from xmc.train.loop import TrainingSet
+from xmc.train.schedule import Pool
+from xmc.values import Positives
+
+AUTO_LABEL_TEXT_SHARE = 0.25
+
+
+def load_for_training(config: RunConfig) -> Dataset:
+    """The data set of a configuration, with a dev split carved out of train when it has none."""
+    if not config.data.name:
+        raise ConfigError("no data set is named.", hint="Give --data NAME_OR_FOLDER (shipped: icd10cm, tiny).")
+    data = load_dataset(config.data.name)
+    if data.dev is None and config.train.validation_share > 0:
+        data = split_off_dev(data, fraction=config.train.validation_share, seed=config.train.seed)
+    return data
+
+
+def epoch_pool(config: RunConfig, data: Dataset) -> Pool:
+    """The training queries, and the share of label texts that joins them in each epoch."""
+    share = config.train.label_text_share
+    if share == "auto":
+        unseen = bool(np.mean(data.train_counts() == 0) > 0.5)
+        share = AUTO_LABEL_TEXT_SHARE if unseen and getattr(config.encoder.options, "shared", True) else 0.0
+    if share == 0:
+        return Pool(len(data.train))
+    return Pool(len(data.train), len(data.labels), min(len(data.labels), round(share * len(data.train))))
+
+
+def validation_queries(data: Dataset, config: RunConfig) -> QueryTable | None:
+    """The dev queries, or a random `[train] validation_queries` of them; None without a dev split."""
+    dev = data.dev
+    if dev is None or len(dev) <= config.train.validation_queries:
+        return dev
+    rows = np.random.default_rng(config.train.seed).choice(len(dev), config.train.validation_queries, replace=False)
+    return dev.take(np.sort(rows))
+
+
+def training_set(encoder: Encoder, data: Dataset, config: RunConfig, pool: Pool) -> TrainingSet:
+    """Everything prepared for the encoder; with label texts in the pool they follow the training queries."""
+    validation = validation_queries(data, config)
+    texts, positives = data.train.texts, data.train.positives
+    if pool.sometimes:
+        texts = [*texts, *data.labels.texts]
+        positives = append_own_labels(positives, len(data.labels))
+    return TrainingSet(
+        queries=encoder.prepare(texts, "query"),
+        pool=pool,
+        positives=positives,
+        labels=encoder.prepare(data.labels.texts, "label"),
+        validation=(encoder.prepare(validation.texts, "query"), validation.positives) if validation else None,
+    )
+
+
+def append_own_labels(positives: Positives, labels: int) -> Positives:
+    """The positives, then one query for each label whose only positive is that label."""
+    last = positives.offsets[-1]
+    return Positives(
+        np.concatenate((positives.offsets, last + np.arange(1, labels + 1))),
+        np.concatenate((positives.label_rows, np.arange(labels, dtype=positives.label_rows.dtype))),
+        np.concatenate((positives.weights, np.ones(labels, dtype=positives.weights.dtype))),
+    )
