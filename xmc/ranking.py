@@ -10,6 +10,21 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+def first_hits(hits: Hits, k: int) -> Hits:
+    """The best k hits of each query.
+
+    >>> import numpy as np
+    >>> first_hits(Hits(np.array([0, 3, 4]), np.array([7, 2, 5, 1]), np.array([3.0, 2.0, 1.0, 0.0])), 2).label_rows
+    array([7, 2, 1])
+    """
+    import numpy as np
+
+    counts_Q = np.diff(hits.offsets)
+    kept_H = np.arange(len(hits.label_rows)) - np.repeat(hits.offsets[:-1], counts_Q) < k
+    offsets = np.concatenate(([0], np.cumsum(np.minimum(counts_Q, k)))).astype(np.int64)
+    return Hits(offsets, hits.label_rows[kept_H], hits.scores[kept_H])
+
+
 def rank_hits(
     query_rows_N: np.ndarray[Any, Any],
     label_rows_N: np.ndarray[Any, Any],

@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmc.ranking import rank_hits
+from xmc.ranking import first_hits, rank_hits
+from xmc.values import Hits
 
 candidates = st.dictionaries(
     st.tuples(st.integers(0, 3), st.integers(0, 12)), st.sampled_from([-2.0, -0.0, 0.0, 0.5, 7.0]), max_size=40
@@ -27,3 +28,12 @@ def test_ranking_is_the_sorted_list_of_each_query(scores, k):
 def test_scores_that_differ_only_beyond_float32_tie():
     hits = rank_hits(np.zeros(2, int), np.array([5, 3]), np.array([1.0 + 1e-12, 1.0]), queries=1, k=1)
     assert hits.label_rows.tolist() == [3]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(1, 6))
+def test_the_first_hits_are_the_first_of_each_list(counts, k):
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    label_rows = np.arange(offsets[-1])[::-1].copy()
+    hits = Hits(offsets, label_rows, label_rows.astype(np.float32))
+    cut = [(rows.tolist(), scores.tolist()) for rows, scores in first_hits(hits, k)]
+    assert cut == [(rows.tolist()[:k], scores.tolist()[:k]) for rows, scores in hits]

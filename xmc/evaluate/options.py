@@ -13,6 +13,8 @@ class EvaluateOptions:
     """Cut-offs, propensity constants, band thresholds and the bootstrap of one evaluation; all go into its report.
 
     `bootstrap_samples` 0 switches the intervals off. `graded_ndcg` adds nDCG with the weights of the positives as gain.
+    `auc_negatives` asks for the AUC over the pooled scores of all queries, with so many negatives of each (0 = off,
+    500 is usual); the search then goes that deep.
 
     Raises: ConfigError when a value is not allowed.
 
@@ -29,6 +31,7 @@ class EvaluateOptions:
     bootstrap_samples: int = 1000
     bootstrap_seed: int = 0
     graded_ndcg: bool = False
+    auc_negatives: int = 0
 
     def __post_init__(self) -> None:
         _require(bool(self.ks) and min(self.ks) >= 1, "ks", "one or more ranks from 1 up", self.ks)
@@ -38,6 +41,7 @@ class EvaluateOptions:
         _require(self.head_min >= self.torso_min, "head_min", f"at least torso_min ({self.torso_min})", self.head_min)
         _require(self.bootstrap_samples >= 0, "bootstrap_samples", "0 (off) or more", self.bootstrap_samples)
         _require(self.bootstrap_seed >= 0, "bootstrap_seed", "0 or more", self.bootstrap_seed)
+        _require(0 <= self.auc_negatives <= 10_000, "auc_negatives", "0 (off) to 10,000", self.auc_negatives)
 
 
 def _require(holds: bool, key: str, allowed: str, got: object) -> None:

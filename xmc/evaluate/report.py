@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmc.errors import DataError
+from xmc.evaluate.auc import PooledAuc
 from xmc.evaluate.bands import BANDS, label_bands, restrict_to_labels
 from xmc.evaluate.bootstrap import LEVEL
 from xmc.evaluate.figures import Figure, GroupReport, figures_of
@@ -27,7 +28,8 @@ class EvaluationReport:
     """What an evaluation found. `overall` covers all labels; `bands` runs from head to zero-shot.
 
     `queries` were asked; those without positives are counted and left out of every figure, those without hits count
-    as all wrong, and those with fewer hits than the largest k are counted, since their late ranks are empty.
+    as all wrong, and those with fewer hits than the largest k are counted, since their late ranks are empty. `auc` is
+    that over the pooled scores of all queries, None unless it was asked for.
     """
 
     queries: int
@@ -40,6 +42,7 @@ class EvaluationReport:
     overall: GroupReport
     bands: tuple[GroupReport, ...]
     notes: tuple[str, ...]
+    auc: PooledAuc | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values that JSON can hold: options, constants, counts, figures and intervals."""
@@ -62,6 +65,10 @@ class EvaluationReport:
         for name, figure in self.overall.figures.items():
             row = {"figure": name, "all": figure.value, "low": figure.low, "high": figure.high}
             rows.append(row | {band.name: band.value(name) for band in self.bands})
+        if self.auc is not None:
+            name = f"AUC (top {self.auc.top_negatives:,} negatives)"
+            row = {"figure": name, "all": self.auc.value, "low": None, "high": None}
+            rows.append(row | {band.name: None for band in self.bands})
         return rows
 
 

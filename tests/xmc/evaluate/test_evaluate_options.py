@@ -19,6 +19,8 @@ from xmc.evaluate.options import EvaluateOptions
         ("head_min", 9, r"at least torso_min \(10\)"),
         ("bootstrap_samples", -1, "0 \\(off\\) or more"),
         ("bootstrap_seed", -1, "0 or more"),
+        ("auc_negatives", -1, "0 \\(off\\) to 10,000"),
+        ("auc_negatives", 10_001, "0 \\(off\\) to 10,000"),
     ],
 )
 def test_what_is_not_allowed_is_refused(key, value, allowed):

@@ -126,6 +126,7 @@ def test_all_constants_are_in_the_report():
         "bootstrap_samples": 0,
         "bootstrap_seed": 0,
         "graded_ndcg": True,
+        "auc_negatives": 0,
     }
     assert report["interval"] == {"level": 0.95, "method": "percentile bootstrap over queries"}
 
