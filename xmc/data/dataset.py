@@ -124,7 +124,7 @@ def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> 
     if in_dev.all() or not in_dev.any():
         raise DataError(
             f"a dev split of {fraction:g} of {len(in_dev)} train queries leaves one side empty.",
-            hint="Give a dev split of your own, or another fraction.",
+            hint="Give a dev split of your own, or another fraction (train.validation_share; 0 for none).",
         )
     train, dev = (dataset.train.take(np.flatnonzero(chosen)) for chosen in (~in_dev, in_dev))
     splits = {"train": train, "dev": dev, **{name: dataset.splits[name] for name in dataset.splits if name != "train"}}

@@ -1,0 +1,132 @@
+"""The README's table of figures, made from results/*.csv: python benchmarks/readme_table.py (or: make docs).
+
+The table stands between two marks; what is outside them is left alone. A test compares it with the results.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parents[1] / "README.md"
+START, END = "<!-- figures:start -->", "<!-- figures:end -->"
+HEADER = ("| what | xmc | beside it | repeat with |", "|---|---|---|---|")
+NOTE = "Quality in per cent with 95 % bootstrap interval; repeated times as median (20th–80th percentile)."
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One line of the table: a file, the value of its column `x`, and the subjects on either side.
+
+    A subject of xmc must be in the file; of the others those that are not are left out.
+    """
+
+    file: str
+    x: str
+    what: str
+    ours: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+ICD = ("dexml",)
+LEXICAL = ("character 3-5-gram TF-IDF", "word TF-IDF")
+EURLEX = ("decoupled softmax",)
+LOSSES = ("InfoNCE", "binary cross-entropy", "binary cross-entropy summed")
+EXACT = ("xmc exact bfloat16", "xmc exact float32")
+FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
+SEARCH = "exact search, 200,000 × 384, k = 10, batch of"
+PICKS = (
+    Pick("icd10cm", "P@1", "ICD-10-CM test, P@1", ICD, LEXICAL),
+    Pick("icd10cm", "R@10", "ICD-10-CM test, R@10", ICD, LEXICAL),
+    Pick("icd10cm", "R@100", "ICD-10-CM test, R@100", ICD, LEXICAL),
+    Pick("icd10cm", "R@10 zero-shot", "ICD-10-CM test, codes without a training query, R@10", ICD),
+    Pick("icd10cm", "train wall", "ICD-10-CM, `xmc train`, wall", ICD),
+    Pick("icd10cm", "train peak memory", "ICD-10-CM, `xmc train`, peak memory", ICD),
+    Pick("eurlex57k", "P@1", "EURLEX57K test, P@1", EURLEX, LOSSES),
+    Pick("eurlex57k", "P@5", "EURLEX57K test, P@5", EURLEX, LOSSES),
+    Pick("eurlex57k", "PSP@5", "EURLEX57K test, PSP@5", EURLEX, LOSSES),
+    Pick("wordnet", "P@1", "WordNet test, P@1", ("all labels", "sampled labels")),
+    Pick("wordnet", "R@100", "WordNet test, R@100", ("all labels", "sampled labels")),
+    *(Pick("exact_search", batch, f"{SEARCH} {batch}", EXACT, FAISS) for batch in ("1", "8", "64", "256", "1024")),
+)
+
+
+def table(picks: Sequence[Pick] = PICKS, results: Path = RESULTS) -> str:
+    """The lines of the table, and under it the circumstances of each file; files that are not there are left out."""
+    files = {name: _read(path) for name in _names(picks) if (path := results / f"{name}.csv").is_file()}
+    lines = [_line(pick, files[pick.file]) for pick in picks if pick.file in files]
+    return "\n".join([*HEADER, *lines, "", NOTE, "", *(_circumstances(name, files[name]) for name in files)])
+
+
+def filled(text: str, content: str) -> str:
+    """`text` with `content` between the two marks.
+
+    Raises: ValueError when the marks are not there once each, in order.
+    """
+    before, start, rest = text.partition(START)
+    old, end, after = rest.partition(END)
+    if not (start and end) or START in old + after or END in after:
+        raise ValueError(f"the text must hold {START} and {END} once each, in this order")
+    return f"{before}{START}\n{content}\n{END}{after}"
+
+
+def _names(picks: Sequence[Pick]) -> list[str]:
+    return list(dict.fromkeys(pick.file for pick in picks))
+
+
+def _read(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _line(pick: Pick, rows: list[Row]) -> str:
+    found = {row["subject"]: row for row in rows if row["x"] == pick.x}
+    missing = [name for name in pick.ours if name not in found]
+    if missing:
+        raise ValueError(f"results/{pick.file}.csv has no row of '{missing[0]}' with x = '{pick.x}'")
+    ours = [_figure(name if len(pick.ours) > 1 else "", found[name]) for name in pick.ours]
+    others = [_figure(name, found[name]) for name in pick.others if name in found]
+    command = f"`python benchmarks/bench_{pick.file}.py`"
+    return f"| {pick.what} | {'<br>'.join(ours)} | {'<br>'.join(others) or '–'} | {command} |"
+
+
+def _figure(name: str, row: Row) -> str:
+    """`name 33.9 ms (27.9–66.0)`, `49.2 [47.3, 51.1]`, or the bare number where there is no spread."""
+    unit = "" if row["unit"] == "%" else " " + row["unit"].removesuffix(" per batch")
+    spread = ""
+    if row.get("low95"):
+        spread = f" [{_number(row['low95'])}, {_number(row['high95'])}]"
+    elif row.get("p20"):
+        spread = f" ({_number(row['p20'])}–{_number(row['p80'])})"
+    return f"{name.removeprefix('xmc ')} {_number(row['median'])}{unit}{spread}".strip()
+
+
+def _number(text: str) -> str:
+    number = float(text)
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.1f}"
+
+
+def _circumstances(name: str, rows: list[Row]) -> str:
+    """Where and when a file was measured, as one item of a list."""
+
+    def said(column: str) -> str:
+        return ", ".join(dict.fromkeys(row[column] for row in rows if row[column]))
+
+    return (
+        f"- `{name}.csv`: {said('machine')}, {said('threads') or 'unrecorded'} threads, torch {said('torch')}, "
+        f"faiss {said('faiss')}, {said('date')}."
+    )
+
+
+def main() -> None:
+    """Fill the README's table."""
+    text = README.read_text(encoding="utf-8")
+    README.write_text(filled(text, table()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
