@@ -73,8 +73,8 @@ def main() -> None:
         if error.hint:
             typer.echo(f"hint: {error.hint}", err=True)
         sys.exit(error.exit_code if isinstance(error, InterruptedRunError) else 2)
-    except (OSError, MemoryError) as error:
-        if debug:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if debug or not _is_refusal(error):
             raise
         typer.secho(f"error: {_sentence(error)}", err=True, fg="red")
         sys.exit(2)
@@ -82,8 +82,19 @@ def main() -> None:
         sys.exit(130)
 
 
-def _sentence(error: OSError | MemoryError) -> str:
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "size calculation overflowed")
+
+
+def _is_refusal(error: OSError | MemoryError | RuntimeError) -> bool:
+    """Whether the system said no, which is nobody's bug; torch says so for memory with a RuntimeError."""
+    return not isinstance(error, RuntimeError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY)
+
+
+def _sentence(error: OSError | MemoryError | RuntimeError) -> str:
     """What the system refused, and for which file."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
-    return f"{type(error).__name__}: {error}." if str(error) else "there is not enough memory."
+    if isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}."
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"there is not enough memory: {reason}." if reason else "there is not enough memory."

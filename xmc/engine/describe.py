@@ -21,9 +21,7 @@ def describe_run(run: Path) -> dict[str, Any]:
     if not (run / "config.toml").is_file():
         raise ConfigError(f"{run} is not a run folder (it has no config.toml).")
     config = read_toml(run / "config.toml")
-    facts: dict[str, Any] = {
-        section: config.get(section, {}).get("name", "none") for section in ("data", "encoder", "loss", "index")
-    }
+    facts: dict[str, Any] = {section: _name(config.get(section)) for section in ("data", "encoder", "loss", "index")}
     if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
         facts["index"] = index_store(run).current().manifest.facts["name"]
     for name, store in (("checkpoint", open_store(run)), ("encoder", encoder_store(run)), ("index", index_store(run))):
@@ -33,6 +31,10 @@ def describe_run(run: Path) -> dict[str, Any]:
         if path.is_file():
             facts |= _read_figures(name, path)
     return facts
+
+
+def _name(section: Any) -> str:
+    return str(section.get("name", "none")) if isinstance(section, dict) else "none"
 
 
 def _verified(store: Any) -> str:

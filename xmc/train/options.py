@@ -54,11 +54,16 @@ class TrainOptions:
             raise ValueError(f"label_text_share must be 'auto' or >= 0, got {self.label_text_share}")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
+        self._check_shares_and_rates()
+        if self.seed >= 2**63:
+            raise ValueError(f"seed must be below 2^63, got {self.seed}")
+        if self.optimizer == "row-adagrad" and self.weight_decay:
+            raise ValueError(f"weight_decay is for the optimizer adamw, row-adagrad has none, got {self.weight_decay}")
+
+    def _check_shares_and_rates(self) -> None:
         for name in ("warmup_share", "validation_share", "second_moment_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         for name in ("weight_decay", "label_learning_rate", "clip_norm", "patience", "checkpoint_s", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a finite number >= 0, got {getattr(self, name)}")
-        if self.optimizer == "row-adagrad" and self.weight_decay:
-            raise ValueError(f"weight_decay is for the optimizer adamw, row-adagrad has none, got {self.weight_decay}")

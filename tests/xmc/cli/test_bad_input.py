@@ -77,6 +77,8 @@ def data_folder(folder, **tables):
         (["--set", "encoder.pretrained=wordllama", "--set", "encoder.dimension=8"], "hint: Set encoder.dimension=256"),
         (["--set", "encoder.vocabulary_size=5"], "vocabulary_size >= 100 are needed, got 256 and 5"),
         (["--resume", "--overwrite"], "give only one of them"),
+        (["--set", "encoder.dimension=100000000000"], "there is not enough memory"),
+        (["--set", "train.seed=99999999999999999999"], "--set: [train]: seed must be below 2^63"),
     ],
 )
 def test_a_configuration_that_cannot_be(refused, tmp_path, arguments, message):
@@ -243,6 +245,7 @@ def test_an_artefact_that_is_cut_short(refused, tiny_run_copy, verb):
     ("file", "content", "message"),
     [
         ("config.toml", b"[train", "config.toml is not valid TOML"),
+        ("config.toml", b"\xff", "config.toml is not valid TOML"),
         ("train.json", b"{", "train.json is damaged: it cannot be read"),
         ("train.json", b"[]", "train.json is damaged: it cannot be read"),
         ("train.json", b"\xff", "train.json is damaged: it cannot be read"),

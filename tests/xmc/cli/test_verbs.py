@@ -203,3 +203,41 @@ def test_the_texts_of_the_data_are_found(xmc_command, tiny_run):
     label_id, text = load_dataset("tiny").labels.ids[5], load_dataset("tiny").labels.texts[5]
     _, out, _ = xmc_command("search", text, "--run", tiny_run, "-k", 1, "--json")
     assert json.loads(out)["hits"][0]["label_id"] == label_id
+
+
+def test_resuming_a_finished_run_takes_its_own_configuration_and_changes_nothing(xmc_command, tiny_run_copy):
+    before = Retriever.load(tiny_run_copy)
+    config = (tiny_run_copy / "config.toml").read_text()
+    code, out, _ = xmc_command("train", "--out", tiny_run_copy, "--resume", "--json")
+    assert code == 0
+    report, epochs = json.loads(out), tomllib.loads(config)["train"]["epochs"]
+    assert report["epochs_run"] == epochs and report["run"] == str(tiny_run_copy)
+    assert (tiny_run_copy / "config.toml").read_text() == config
+    after = Retriever.load(tiny_run_copy)
+    assert after.search(["tender tram"]) == before.search(["tender tram"])
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            OSError(28, "could not write: No space left on device", "/a/b"),
+            "/a/b: could not write: No space left on device.",
+        ),
+        (PermissionError(13, "Permission denied"), "Permission denied."),
+        (OSError("odd"), "OSError: odd."),
+        (MemoryError(), "there is not enough memory."),
+        (MemoryError("Unable to allocate 8 TiB"), "there is not enough memory: Unable to allocate 8 TiB."),
+        (RuntimeError("CUDA out of memory.\n more"), "there is not enough memory: CUDA out of memory."),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(error, sentence):
+    from xmc.cli.main import _is_refusal, _sentence
+
+    assert _is_refusal(error) and _sentence(error) == sentence
+
+
+def test_a_mistake_of_xmc_itself_keeps_its_traceback():
+    from xmc.cli.main import _is_refusal
+
+    assert not _is_refusal(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
