@@ -67,7 +67,7 @@ def test_failed_says_so_when_nothing_failed():
 
 def test_show_prints_signature_options_defaults_and_reference():
     text = run("show", "decoupled-softmax")
-    assert "DecoupledSoftmax(temperature: float = 1.0)" in text
+    assert "DecoupledSoftmax(temperature: float = 1.0, correct_sampling: bool = False)" in text
     assert "Gupta et al." in text and "pool:       row" in text
     facts = json.loads(run("show", "baselines.binary-cross-entropy", "--json"))
     assert facts["options"][-1] == {"option": "reduction", "type": "Literal['mean', 'sum']", "default": "'mean'"}
