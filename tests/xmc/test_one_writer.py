@@ -22,21 +22,16 @@ ALLOWED = {
     ("xmc/engine/training.py", "save"): UNCOMMITTED,
     ("xmc/train/checkpoint.py", "save_file"): UNCOMMITTED,
     ("xmc/train/checkpoint.py", "write_text"): UNCOMMITTED,
-    ("xmc/encode/static.py", "save"): UNCOMMITTED,
-    ("xmc/encode/static.py", "save_file"): UNCOMMITTED,
-    ("xmc/encode/static.py", "save_pretrained"): UNCOMMITTED,
-    ("xmc/encode/static.py", "write_text"): UNCOMMITTED,
-    ("xmc/encode/sentence_transformer.py", "save_pretrained"): UNCOMMITTED,
-    ("xmc/encode/tfidf.py", "save"): UNCOMMITTED,
-    ("xmc/encode/tfidf.py", "save_file"): UNCOMMITTED,
-    ("xmc/encode/tfidf.py", "save_pretrained"): UNCOMMITTED,
-    ("xmc/encode/tfidf.py", "write_text"): UNCOMMITTED,
-    ("xmc/encode/word_bags.py", "write_text"): UNCOMMITTED,
+    ("xmc/encode/", "save"): UNCOMMITTED,
+    ("xmc/encode/", "save_file"): UNCOMMITTED,
+    ("xmc/encode/", "save_pretrained"): UNCOMMITTED,
+    ("xmc/encode/", "write_text"): UNCOMMITTED,
     ("indexes/xmc_index_exact/index.py", "save_file"): UNCOMMITTED,
     ("indexes/xmc_index_exact/index.py", "write_text"): UNCOMMITTED,
     ("indexes/xmc_index_faiss/_import.py", "open"): UNCOMMITTED,
     ("indexes/xmc_index_faiss/index.py", "write_text"): UNCOMMITTED,
     ("xmc/train/curve.py", "print_png"): STREAM,
+    ("xmc/evaluate/roc.py", "print_png"): STREAM,
     ("xmc/data/shards.py", "write_table"): STREAM,
     ("xmc/data/shards.py", "new_file"): STREAM,
     ("xmc/data/importers/front.py", "rename"): "puts a finished data set, written aside, in the place of the old one",
@@ -128,11 +123,13 @@ def forbidden(tree: ast.AST) -> Iterator[str]:
 
 
 def found() -> set[tuple[str, str]]:
-    return {
-        (path.relative_to(ROOT).as_posix(), name)
-        for path in SOURCES
-        for name in writes(ast.parse(path.read_text(encoding="utf-8")))
-    }
+    """Every place that writes, by the name it has in the list: its file, or its folder where that is listed."""
+    places = set()
+    for path in SOURCES:
+        file, folder = path.relative_to(ROOT).as_posix(), path.relative_to(ROOT).parent.as_posix() + "/"
+        for name in writes(ast.parse(path.read_text(encoding="utf-8"))):
+            places.add((folder if (folder, name) in ALLOWED else file, name))
+    return places
 
 
 def test_only_listed_places_write():
