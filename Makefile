@@ -50,5 +50,8 @@ docs: install-dev  ## write the generated pages and the README's table of figure
 	$(BIN)/python docs/make_pages.py
 	$(BIN)/python benchmarks/readme_table.py
 
+golden: install-dev  ## write the loss curves of tests/golden anew
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/make_golden.py
+
 clean:  ## forget the virtual environment and the runs
 	rm -rf $(VENV) runs build dist

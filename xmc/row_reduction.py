@@ -31,7 +31,7 @@ class RowReduction:
 
     def logits(self, scores: Tensor) -> Tensor:
         """The logits of some scores, a new tensor of at least single precision."""
-        logits = scores.to(_working_dtype(scores)) * (1.0 / self.temperature)
+        logits = scores.to(working_dtype(scores)) * (1.0 / self.temperature)
         return logits.add_(self.bias) if self.bias else logits
 
     def reduce(self, logits_RC: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class _ReduceRows(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         positive_logits_P = reduction.logits(scores_QC[rows_P, columns_P])
         reduced_Q = positive_logits_P.new_empty(scores_QC.shape[0])
-        for rows, pairs in _blocks(scores_QC, rows_P):
+        for rows, pairs in row_blocks(scores_QC, rows_P):
             logits_RC = reduction.logits(scores_QC[rows])
             if reduction.skip_positives:
                 logits_RC[rows_P[pairs] - rows.start, columns_P[pairs]] = -torch.inf
@@ -90,7 +90,7 @@ class _ReduceRows(torch.autograd.Function):
         reduction = ctx.reduction
         slope = 1.0 / reduction.temperature
         gradient_QC = torch.empty_like(scores_QC)
-        for rows, pairs in _blocks(scores_QC, rows_P):
+        for rows, pairs in row_blocks(scores_QC, rows_P):
             block_RC = reduction.derivative(reduction.logits(scores_QC[rows]), reduced_Q[rows])
             block_RC.mul_((gradient_Q[rows] * slope).unsqueeze(1))
             block_RC.index_put_(
@@ -102,11 +102,12 @@ class _ReduceRows(torch.autograd.Function):
         return gradient_QC, None, None, None
 
 
-def _working_dtype(scores: Tensor) -> torch.dtype:
+def working_dtype(scores: Tensor) -> torch.dtype:
+    """In what precision scores are worked on: their own, but at least single."""
     return torch.float64 if scores.dtype == torch.float64 else torch.float32
 
 
-def _blocks(scores_QC: Tensor, rows_P: Tensor) -> Iterator[tuple[slice, slice]]:
+def row_blocks(scores_QC: Tensor, rows_P: Tensor) -> Iterator[tuple[slice, slice]]:
     """Slices of query rows, small enough for the cache, each with the slice of its (sorted) pairs."""
     queries, columns = scores_QC.shape
     elements = BLOCK_ELEMENTS_CPU if scores_QC.device.type == "cpu" else BLOCK_ELEMENTS_GPU

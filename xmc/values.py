@@ -93,6 +93,21 @@ class LossInputs:
         reduction = RowReduction("softplus-sum", skip_positives=True, temperature=temperature, bias=bias)
         return reduce_rows(self.scores_QC, self.positive_rows_P, self.positive_columns_P, reduction)
 
+    def top_k_logits(self, k_Q: Tensor, *, slope: float) -> Tensor:
+        """Each positive's logit z = slope · score + t, with the t that makes Σ over labels of σ(z) equal to k, (P,).
+
+        +inf where k is not below the number of labels. See `xmc.soft_threshold`.
+        """
+        from xmc.soft_threshold import top_k_logits
+
+        return top_k_logits(self.scores_QC, self.positive_rows_P, self.positive_columns_P, k_Q, slope=slope)
+
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The positives' scores (P,), and mean and population variance of each query's scores (Q,), all in float64."""
+        from xmc.row_moments import row_moments
+
+        return row_moments(self.scores_QC, self.positive_rows_P, self.positive_columns_P)
+
     def sum_over_positives(self, values_P: Tensor, *, mean: bool = False) -> Tensor:
         """Weighted sum (or weighted mean) of one value per pair over the positives of each query, (Q,); 0 without any.
 

@@ -9,21 +9,28 @@ REFERENCE = "Gupta et al.: Dual-Encoders for Extreme Multi-label Classification,
 
 @hookimpl
 def xmc_losses() -> list[LossSpec]:
-    """The decoupled softmax."""
+    """The decoupled softmax and the soft top k."""
     return [
         LossSpec(
             "decoupled-softmax",
             "xmc_dexml.decoupled_softmax:DecoupledSoftmax",
             summary="softmax in which the positives of a query do not compete with each other",
             reference=REFERENCE,
-        )
+        ),
+        LossSpec(
+            "soft-top-k",
+            "xmc_dexml.soft_top_k:SoftTopK",
+            summary="every positive among the k best labels, and no more than that",
+            reference=REFERENCE,
+        ),
     ]
 
 
 @hookimpl
 def xmc_recipes() -> list[RecipeSpec]:
-    """`--plugin dexml` for short texts, `--plugin dexml.documents` for long ones."""
+    """`--plugin dexml` for short texts, `dexml.documents` for long ones, `dexml.soft-top-k` for a place among five."""
     return [
         RecipeSpec("dexml", "xmc_dexml:recipe.toml", summary="short texts, all labels", reference=REFERENCE),
+        RecipeSpec("soft-top-k", "xmc_dexml:soft_top_k.toml", summary="short texts, best five", reference=REFERENCE),
         RecipeSpec("documents", "xmc_dexml:documents.toml", summary="long texts, all labels", reference=REFERENCE),
     ]

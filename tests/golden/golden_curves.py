@@ -1,0 +1,83 @@
+"""The first 50 losses of a small training run, for every shipped loss: compared here, written by make_golden.
+
+The setting has no randomness that depends on the machine: no dropout, float32 on one CPU thread, `tiny` in memory.
+"""
+
+import csv
+from pathlib import Path
+
+import torch
+
+from xmc.config import build_options
+from xmc.data.dataset import load_dataset
+from xmc.encode.static import StaticOptions
+from xmc.plugin_manager import load_plugins
+from xmc.train.loop import Trainer, TrainingSet
+from xmc.train.options import TrainOptions
+from xmc.train.schedule import Pool
+
+FOLDER = Path(__file__).parent
+STEPS = 50
+COSINE_TEMPERATURE = {"temperature": 0.07}
+SETTINGS = {
+    "baselines.binary-cross-entropy": {**COSINE_TEMPERATURE, "bias": -4.0, "reduction": "sum"},
+    "baselines.info-nce": COSINE_TEMPERATURE,
+    "dexml.decoupled-softmax": COSINE_TEMPERATURE,
+    "dexml.soft-top-k": COSINE_TEMPERATURE,
+    "zloss.taylor-softmax": COSINE_TEMPERATURE,
+    "zloss.z-loss": {"sharpness": 0.3, "location": 5.0},
+}
+
+
+class Losses:
+    """A reporter that keeps the loss of every step."""
+
+    def __init__(self):
+        self.curve = []
+
+    def step_finished(self, step, total_steps, loss, queries):
+        self.curve.append(loss)
+
+    def epoch_finished(self, row):
+        pass
+
+
+def shipped_losses():
+    """The offers of every loss in the wheel of xmc-engine, under their full names."""
+    plugins = load_plugins()
+    own = {each.name for each in plugins.loaded if each.distribution == "xmc-engine"}
+    return {offer.full_name: offer for offer in plugins.offers["loss"] if offer.plugin in own}
+
+
+def loss_curve(name, scratch_folder):
+    """Train 50 steps (5 epochs of 10) and return their losses."""
+    offer, data = shipped_losses()[name], load_dataset("tiny")
+    loss = build_options(offer.spec.load(), SETTINGS.get(name, {}), section="loss")
+    options = TrainOptions(epochs=5, batch_size=40, learning_rate=0.02, checkpoint_s=3600.0, device="cpu", patience=0)
+    encoder_options = StaticOptions(dimension=32, ngrams_shortest=0, ngrams_longest=0)
+    losses, threads = Losses(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        encoder = encoder_options.build(data.train.texts, data.labels.texts, seed=0)
+        queries, labels = encoder.prepare(data.train.texts, "query"), encoder.prepare(data.labels.texts, "label")
+        training_set = TrainingSet(queries, Pool(len(data.train)), data.train.positives, labels, None)
+        Trainer(
+            encoder, loss, offer.spec.pool, training_set, options, scratch_folder, {}, lambda best: None, losses
+        ).run()
+    finally:
+        torch.set_num_threads(threads)
+    assert len(losses.curve) == STEPS
+    return losses.curve
+
+
+def golden_file(name):
+    return FOLDER / f"{name}.csv"
+
+
+def read_curve(path):
+    with path.open(newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def curve_as_text(curve):
+    return "step,loss\n" + "".join(f"{step},{loss:.9g}\n" for step, loss in enumerate(curve, start=1))
