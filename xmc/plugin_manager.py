@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -14,7 +15,7 @@ from typing import Any, cast
 import pluggy
 
 from xmc import hookspecs
-from xmc.errors import PluginError, did_you_mean
+from xmc.errors import PluginError, XmcWarning, did_you_mean
 from xmc.specs import Spec
 from xmc.values import IndexReport, RunInfo
 
@@ -116,19 +117,28 @@ class Plugins:
 
     def run_started(self, run: RunInfo) -> None:
         """Tell observers that a run begins."""
-        self._manager.hook.xmc_run_started(run=run)
+        self._tell("xmc_run_started", run=run)
 
     def epoch_finished(self, run: RunInfo, epoch: int, metrics: Mapping[str, float]) -> None:
         """Tell observers that an epoch ended."""
-        self._manager.hook.xmc_epoch_finished(run=run, epoch=epoch, metrics=metrics)
+        self._tell("xmc_epoch_finished", run=run, epoch=epoch, metrics=metrics)
 
     def index_built(self, run: RunInfo, report: IndexReport) -> None:
         """Tell observers that an index was committed."""
-        self._manager.hook.xmc_index_built(run=run, report=report)
+        self._tell("xmc_index_built", run=run, report=report)
 
     def run_finished(self, run: RunInfo, error: BaseException | None) -> None:
         """Tell observers that a run ended, well or not."""
-        self._manager.hook.xmc_run_finished(run=run, error=error)
+        self._tell("xmc_run_finished", run=run, error=error)
+
+    def _tell(self, hook: str, **facts: Any) -> None:
+        """Call every observer, the newest first; one that raises is warned about and changes nothing else."""
+        for observer in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+            try:
+                observer.function(*(facts[name] for name in observer.argnames))
+            except Exception as error:  # an observer may raise anything, and a run must not depend on who watches
+                message = f"plugin '{observer.plugin_name}' failed in {hook}: {type(error).__name__}: {error}"
+                warnings.warn(message, XmcWarning, stacklevel=3)
 
 
 def load_plugins(

@@ -7,6 +7,7 @@ from pluggy import PluginManager
 
 from xmc import hookspecs
 from xmc.api import CheckSpec, EncoderSpec, IndexReport, IndexSpec, LossSpec, MetricSpec, RecipeSpec, RunInfo, hookimpl
+from xmc.errors import XmcWarning
 from xmc.plugin_manager import KINDS, load_plugins
 
 HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("xmc_")}
@@ -158,3 +159,17 @@ def test_every_hook_has_a_test_says_since_when_and_is_used():
             assert list(inspect.signature(method).parameters) == list(parameters)
         else:
             assert name in KINDS.values()
+
+
+class Clumsy:
+    @hookimpl
+    def xmc_epoch_finished(self, epoch):
+        raise RuntimeError("cannot count")
+
+
+def test_an_observer_that_raises_is_warned_about_and_the_others_still_hear():
+    recorder = Recorder()
+    plugins = load_plugins(entry_points=[EntryPoint("recorder", recorder), EntryPoint("second", Clumsy())])
+    with pytest.warns(XmcWarning, match="plugin 'second' failed in xmc_epoch_finished: RuntimeError: cannot count"):
+        plugins.epoch_finished(RUN, 1, {"loss": 0.5})
+    assert recorder.calls == [("epoch", RUN, 1, {"loss": 0.5})]

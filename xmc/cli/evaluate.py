@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xmc.cli.options import JsonOption, RunOption, SettingsOption
+from xmc.cli.options import DeviceOption, JsonOption, RunOption, SettingsOption
 
 if TYPE_CHECKING:
     from xmc.evaluate.report import EvaluationReport
@@ -16,6 +16,7 @@ def evaluate_command(
     run: RunOption,
     split: Annotated[str, typer.Option("--split", help="Split of the run's data set.")] = "test",
     settings: SettingsOption = None,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a run: P, R, nDCG, PSP, MRR at k, in all and for head, torso, tail and zero-shot labels.
@@ -25,7 +26,7 @@ def evaluate_command(
     from xmc.cli.output import print_json
     from xmc.engine.verbs import evaluate_run
 
-    report = evaluate_run(run, split=split, settings=settings or ())
+    report = evaluate_run(run, split=split, settings=settings or (), device=device)
     if as_json:
         print_json({"run": str(run), "split": split, **report.to_dict()})
     else:

@@ -56,9 +56,9 @@ def run_training(
             checkpoint = load_checkpoint(store, fingerprint=_fingerprint(config, data))
         config.write(run)  # only now: a refused resume leaves the run's own configuration in place
         info = RunInfo(str(run), config.to_dict(), len(data.train), len(data.labels))
-        plugins.run_started(info)
         error: BaseException | None = None
         try:
+            plugins.run_started(info)
             return _train(config, run, data, plugins, info, checkpoint, reporter or SilentReporter(), on_plan)
         except BaseException as raised:
             error = raised
@@ -153,7 +153,7 @@ def _fingerprint(config: RunConfig, data: Dataset) -> dict[str, Any]:
 def _save_encoder(run: Path, config: RunConfig, encoder: Encoder) -> None:
     section = config.encoder.to_dict()
     facts = {"name": section.pop("name"), "options": section}
-    with encoder_store(run).new_version(facts=facts, keep=1) as folder:
+    with encoder_store(run).new_version(facts=facts) as folder:
         encoder.save(folder)
 
 

@@ -43,8 +43,10 @@ def index_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "a
     return run_indexing(config, Path(run), plugins=plugins, device=device)
 
 
-def evaluate_run(run: str | Path, *, split: str = "test", settings: Iterable[str] = ()) -> EvaluationReport:
+def evaluate_run(
+    run: str | Path, *, split: str = "test", settings: Iterable[str] = (), device: str = "auto"
+) -> EvaluationReport:
     """Evaluate a run on a split of its data set, with `evaluate.key=value` settings over those of the run."""
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
-    return run_evaluation(config, Path(run), plugins=plugins, split=split)
+    return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device)

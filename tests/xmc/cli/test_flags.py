@@ -9,7 +9,7 @@ FLAGS = {
     "train": "--config --data --device --dry-run --epochs --json --out --overwrite --plugin --resume --seed --set",
     "index": "--device --json --run --set",
     "search": "--device --json --out --queries --run -k text",
-    "evaluate": "--json --run --set --split",
+    "evaluate": "--device --json --run --set --split",
     "info": "--json run",
     "config": "--config --plugin --set",
     "import": "--format --json --on-bad-row --out --overwrite source",
