@@ -23,5 +23,7 @@ def xmc_losses() -> list[LossSpec]:
 
 @hookimpl
 def xmc_recipes() -> list[RecipeSpec]:
-    """`--plugin mw`: scores that one cut-off can be set on."""
-    return [RecipeSpec("mw", "xmc_mw:recipe.toml", summary="short texts, one cut-off for all", reference=REFERENCE)]
+    """`--plugin mw`: compares scores across queries as well as within them."""
+    return [
+        RecipeSpec("mw", "xmc_mw:recipe.toml", summary="short texts, all labels, across queries", reference=REFERENCE)
+    ]

@@ -68,7 +68,7 @@ def run_evaluation(
         auc = measure_separation(retriever, queries.texts, deep_hits, positives, top_negatives=top, run=run)
         report = replace(report, auc=auc)
     write_hits(run / "hits" / f"{split}.parquet", queries.ids, hits, retriever.labels)
-    write_json(run / "report.json", _to_dict(report, data, split, search_s, retriever))
+    write_json(run / "report.json", _to_dict(report, data, split, depth, search_s, retriever))
     return report
 
 
@@ -88,12 +88,13 @@ def index_rows(data: Dataset, retriever: Retriever) -> np.ndarray[Any, Any]:
 
 
 def _to_dict(
-    report: EvaluationReport, data: Dataset, split: str, search_s: float, retriever: Retriever
+    report: EvaluationReport, data: Dataset, split: str, depth: int, search_s: float, retriever: Retriever
 ) -> dict[str, Any]:
     return {
         "data": {"name": data.name, "split": split, "fingerprint": data.fingerprint, "notes": list(data.notes)},
         "evaluation": report.to_dict(),
         "search": {
+            "k": depth,
             "seconds": round(search_s, 3),
             "queries_per_s": round(report.queries / max(search_s, 1e-9), 1),
             "index": retriever.report.backend,

@@ -7,6 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy, one_hot
 
 from xmc.api import LossInputs
+from xmc.engine.run_config import resolve
+from xmc.plugin_manager import load_plugins
 from xmc.testing import check_loss
 from xmc_dexml.decoupled_softmax import DecoupledSoftmax
 from xmc_ldr.ldr_kl import LdrKl
@@ -143,3 +145,7 @@ def test_a_query_without_negatives_gives_0_and_no_gradient():
 def test_a_senseless_option_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         LdrKl(**options)
+
+
+def test_the_recipe_is_a_valid_configuration_of_this_loss():
+    assert resolve(load_plugins(), plugin="ldr").loss.options == LdrKl(lambda_=0.07, margin=0.1)

@@ -7,6 +7,8 @@ import torch
 from torch.nn.functional import softplus
 
 from xmc.api import LossInputs
+from xmc.engine.run_config import resolve
+from xmc.plugin_manager import load_plugins
 from xmc.testing import check_loss
 from xmc_dexml.decoupled_softmax import DecoupledSoftmax
 from xmc_mw.mann_whitney import MannWhitney
@@ -185,3 +187,8 @@ def test_a_second_derivative_is_refused():
 def test_a_senseless_option_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MannWhitney(**options)
+
+
+def test_the_recipe_is_a_valid_configuration_of_this_loss():
+    config = resolve(load_plugins(), plugin="mw")
+    assert config.loss.options == MannWhitney(temperature=0.05, mix=0.7) and config.train.label_scope == "all"
