@@ -50,6 +50,12 @@ docs: install-dev  ## write the generated pages and the README's table of figure
 	$(BIN)/python docs/make_pages.py
 	$(BIN)/python benchmarks/readme_table.py
 
+bench: install-dev  ## run the benchmarks; those of data sets that do not ship want XMC_BENCHMARK_DATA
+	$(BIN)/python benchmarks/bench_icd10cm.py
+	$(BIN)/python benchmarks/bench_exact_search.py
+	$(BIN)/python benchmarks/bench_eurlex57k.py
+	$(BIN)/python benchmarks/bench_wordnet.py
+
 golden: install-dev  ## write the loss curves of tests/golden anew
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/make_golden.py
 
