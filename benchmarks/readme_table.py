@@ -35,7 +35,7 @@ class Pick:
 ICD = ("dexml",)
 LEXICAL = ("character 3-5-gram TF-IDF", "word TF-IDF")
 EURLEX = ("decoupled softmax",)
-LOSSES = ("InfoNCE", "binary cross-entropy", "binary cross-entropy summed")
+LOSSES = ("InfoNCE", "binary cross-entropy")
 EXACT = ("xmc exact bfloat16", "xmc exact float32")
 FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
 SEARCH = "exact search, 200,000 × 384, k = 10, batch of"
