@@ -38,6 +38,7 @@ EURLEX = ("decoupled softmax",)
 LOSSES = ("InfoNCE", "binary cross-entropy")
 EXACT = ("xmc exact bfloat16", "xmc exact float32")
 FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
+WORDNET = ("all labels", "sampled labels")
 SEARCH = "exact search, 200,000 × 384, k = 10, batch of"
 PICKS = (
     Pick("icd10cm", "P@1", "ICD-10-CM test, P@1", ICD, LEXICAL),
@@ -49,8 +50,10 @@ PICKS = (
     Pick("eurlex57k", "P@1", "EURLEX57K test, P@1", EURLEX, LOSSES),
     Pick("eurlex57k", "P@5", "EURLEX57K test, P@5", EURLEX, LOSSES),
     Pick("eurlex57k", "PSP@5", "EURLEX57K test, PSP@5", EURLEX, LOSSES),
-    Pick("wordnet", "P@1", "WordNet test, P@1", ("all labels", "sampled labels")),
-    Pick("wordnet", "R@100", "WordNet test, R@100", ("all labels", "sampled labels")),
+    Pick("wordnet", "P@1", "WordNet test, P@1", WORDNET),
+    Pick("wordnet", "R@100", "WordNet test, R@100", WORDNET),
+    Pick("wordnet", "R@100 tail", "WordNet test, lemmas with 1 to 9 training glosses, R@100", WORDNET),
+    Pick("wordnet", "R@100 zero-shot", "WordNet test, lemmas never trained on, R@100", WORDNET),
     *(Pick("exact_search", batch, f"{SEARCH} {batch}", EXACT, FAISS) for batch in ("1", "8", "64", "256", "1024")),
 )
 
