@@ -18,3 +18,13 @@ def encoder_store(run: Path) -> VersionedFolder:
 def index_store(run: Path) -> VersionedFolder:
     """The index of a run."""
     return VersionedFolder(run / "index", kind=INDEX_KIND)
+
+
+def checks_folder(run: Path) -> Path:
+    """The reports of `xmc check`, and below it a folder for each check."""
+    return run / "checks"
+
+
+def fitted_store(run: Path, check: str, kind: str) -> VersionedFolder:
+    """Something that a check has fitted to a run."""
+    return VersionedFolder(checks_folder(run) / check / kind, kind=kind)
