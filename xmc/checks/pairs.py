@@ -1,0 +1,53 @@
+"""The retrieved (query, label) pairs that probabilities are made of and judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xmc.evaluate.relevance import judge_hits
+from xmc.values import Hits, Positives
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """H retrieved pairs of `queries` queries that have `positives` positives in all, found or not.
+
+    Shapes: all arrays (H,); ranks count from 1; `relevant_H` is bool.
+    """
+
+    queries: int
+    positives: int
+    query_rows_H: Array
+    label_rows_H: Array
+    ranks_H: Array
+    scores_H: Array
+    relevant_H: Array
+
+    def chosen(self, kept_H: Array) -> Pairs:
+        """The marked pairs; the queries stay, also those that keep none."""
+        columns = (self.query_rows_H, self.label_rows_H, self.ranks_H, self.scores_H, self.relevant_H)
+        return Pairs(self.queries, self.positives, *(column[kept_H] for column in columns))
+
+    def __len__(self) -> int:
+        return len(self.scores_H)
+
+
+def retrieved_pairs(hits: Hits, positives: Positives, *, labels: int) -> Pairs:
+    """Each hit with its rank and whether it is a positive of its query.
+
+    >>> hits = Hits(np.array([0, 2]), np.array([4, 1]), np.array([0.9, 0.2]))
+    >>> pairs = retrieved_pairs(hits, Positives(np.array([0, 1]), np.array([1]), np.ones(1)), labels=5)
+    >>> pairs.ranks_H.tolist(), pairs.relevant_H.tolist()
+    ([1, 2], [False, True])
+    """
+    counts_Q = np.diff(hits.offsets)
+    query_rows_H = np.repeat(np.arange(len(hits)), counts_Q)
+    ranks_H = np.arange(len(hits.scores)) - hits.offsets[query_rows_H] + 1
+    relevant_H = judge_hits(hits, positives, labels=labels).relevance_H > 0
+    scores_H = hits.scores.astype(np.float64)
+    return Pairs(len(hits), len(positives.label_rows), query_rows_H, hits.label_rows, ranks_H, scores_H, relevant_H)
