@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,21 @@ def xmc(*arguments: str) -> Cost:
 
     Raises: SystemExit when it fails.
     """
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", "from xmc.cli.main import main; main()", *arguments])
-    _, status, usage = os.wait4(process.pid, 0)
+    return measured([sys.executable, "-c", "from xmc.cli.main import main; main()", *arguments], f"xmc {arguments[0]}")
+
+
+def measured(command: Sequence[str], what: str, *, log: Path | None = None) -> Cost:
+    """Run a command to its end and measure it; what it prints goes to `log` if given.
+
+    Raises: SystemExit when it fails.
+    """
+    with log.open("wb") if log else nullcontext() as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"xmc {' '.join(arguments)} failed with status {status}")
+        said = f"; see {log}" if log else ""
+        raise SystemExit(f"{what} failed with status {os.waitstatus_to_exitcode(status)}{said}")
     return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
