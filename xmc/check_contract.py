@@ -108,7 +108,8 @@ class CheckContext:
 
     `queries` are judged; `fit_queries` are others, held out as well, to fit something with; neither was trained on.
     `train_counts_L` says of how many of the `train_queries` each label row is a positive. `search` searches queries a
-    chunk at a time. `new_version(kind)` is the only way to keep a fitted thing; pictures and tables go into the result.
+    chunk at a time. `new_version(kind)` is the only way to keep a fitted thing, and `model`, the SHA-256 of encoder and
+    index, belongs into its facts; pictures and tables go into the result.
     """
 
     run: Path
@@ -119,6 +120,7 @@ class CheckContext:
     train_queries: int
     search: SearchQueries
     new_version: NewVersion
+    model: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     seed: int = 0
     progress: Callable[[int, int], None] = no_progress

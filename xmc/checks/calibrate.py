@@ -1,0 +1,165 @@
+"""`xmc check calibrate`: fit probabilities on held-out queries, judge them on others, keep the calibrator in the run.
+
+Shapes: H pairs, Q queries, B bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xmc.check_contract import Better, CheckContext, CheckFigure, CheckResult
+from xmc.checks.calibration_error import (
+    Bins,
+    brier_scores,
+    equal_mass_bins,
+    error_by_chance,
+    expected_calibration_error,
+    log_losses,
+)
+from xmc.checks.calibrators import Method, fit_calibration, uncalibrated
+from xmc.checks.cut_offs import cut_offs_of
+from xmc.checks.intervals import ece_figures, mean_figures
+from xmc.checks.pairs import Pairs, retrieved_pairs
+from xmc.checks.reliability import draw_reliability, reliability_table
+from xmc.errors import ConfigError
+from xmc.evaluate.propensity import MIN_TRAIN_QUERIES, inverse_propensities
+from xmc.retrieve.calibration import Calibration
+from xmc.retrieve.fitted import CALIBRATION_FILE, CALIBRATION_KIND, MODEL
+from xmc.store import write_json
+
+Array = np.ndarray[Any, Any]
+EACH_K: Mapping[str, Better] = {
+    "ece": "lower",
+    "ece_before": "neither",
+    "ece_by_chance": "neither",
+    "ece_propensity": "lower",
+    "brier": "lower",
+    "log_loss": "lower",
+}
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Make P(relevant | score, band of ranks) of the `top` hits and measure how true it is at each of `ks`.
+
+    `method` is `isotonic`, `platt` or `temperature`; `first_ranks` says where the bands of ranks start, each with a
+    curve of its own (`temperature` has one for all). ECE has `bins` equal-mass bins, and an interval of
+    `bootstrap_samples` draws of the queries (0 = none). `propensity_a` and `propensity_b` are those of `[evaluate]`.
+    """
+
+    method: Method = "isotonic"
+    top: int = 10
+    first_ranks: tuple[int, ...] = (1, 2, 3, 6)
+    ks: tuple[int, ...] = (1, 5, 10)
+    bins: int = 15
+    bootstrap_samples: int = 1000
+    propensity_a: float = 0.55
+    propensity_b: float = 1.5
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.top <= 10_000, "top", "1 to 10,000", self.top)
+        _require(bool(self.ks) and min(self.ks) >= 1, "ks", "one or more ranks from 1 up", self.ks)
+        _require(max(self.ks) <= self.top, "ks", f"at most check.calibrate.top ({self.top})", self.ks)
+        _require(bool(self.first_ranks) and min(self.first_ranks) >= 1, "first_ranks", "from 1 up", self.first_ranks)
+        _require(2 <= self.bins <= 1000, "bins", "2 to 1,000", self.bins)
+        _require(self.bootstrap_samples >= 0, "bootstrap_samples", "0 (off) or more", self.bootstrap_samples)
+
+    def figures(self) -> Mapping[str, Better]:
+        """Each figure at each k."""
+        return {f"{name}_at_{k}": better for name, better in EACH_K.items() for k in self.ks}
+
+    def run(self, context: CheckContext) -> CheckResult:
+        """Fit, judge, keep.
+
+        Raises: DataError when there are too few relevant pairs to fit to.
+        """
+        fit_pairs, pairs = (self._pairs(context, part) for part in ("fit_queries", "queries"))
+        calibration = fit_calibration(fit_pairs, method=self.method, first_ranks=self.first_ranks)
+        probabilities_H = calibration.at_ranks(pairs.scores_H, pairs.ranks_H)
+        calibration = replace(calibration, cut_offs=cut_offs_of(pairs, probabilities_H))
+        self._keep(context, calibration)
+        stages = {
+            "before": uncalibrated(pairs.scores_H, context.retriever.report.similarity),
+            "after": probabilities_H,
+        }
+        binned = {}
+        for k in self.ks:
+            inside_H = pairs.ranks_H <= k
+            for stage, values_H in stages.items():
+                binned[k, stage] = equal_mass_bins(values_H[inside_H], pairs.relevant_H[inside_H], bins=self.bins)
+        return CheckResult(
+            figures=self._figures(context, pairs, stages, binned),
+            tables={"reliability": reliability_table(binned), "cut_offs": calibration.cut_offs.to_dict()},
+            pictures={"reliability": draw_reliability(binned)},
+            notes=self._notes(context, calibration, len(fit_pairs)),
+        )
+
+    def _pairs(self, context: CheckContext, part: str) -> Pairs:
+        queries = getattr(context, part)
+        hits = context.search(queries, k=self.top)
+        return retrieved_pairs(hits, queries.positives, labels=len(context.retriever.labels))
+
+    def _keep(self, context: CheckContext, calibration: Calibration) -> None:
+        with context.new_version(CALIBRATION_KIND, facts={MODEL: dict(context.model)}) as folder:
+            write_json(folder / CALIBRATION_FILE, calibration.to_dict())
+
+    def _figures(
+        self, context: CheckContext, pairs: Pairs, stages: Mapping[str, Array], binned: Mapping[tuple[int, str], Bins]
+    ) -> dict[str, CheckFigure]:
+        figures: dict[str, CheckFigure] = {}
+        weights_L = self._inverse_propensities(context)
+        for k in self.ks:
+            inside_H = pairs.ranks_H <= k
+            part, after_H = pairs.chosen(inside_H), stages["after"][inside_H]
+            sampling = {"samples": self.bootstrap_samples, "seed": context.seed}
+            both = [binned[k, "after"], binned[k, "before"]]
+            gaps = [_gaps(part, stages[stage][inside_H], binned[k, stage]) for stage in ("after", "before")]
+            counts_Q = np.bincount(part.query_rows_H, minlength=part.queries)
+            values = [expected_calibration_error(bins) for bins in both]
+            after, before = ece_figures(values, gaps, counts_Q, **sampling)
+            figures |= {f"ece_at_{k}": after, f"ece_before_at_{k}": before}
+            figures[f"ece_by_chance_at_{k}"] = CheckFigure(error_by_chance(after_H, both[0]))
+            if weights_L is not None:
+                weighted = equal_mass_bins(after_H, part.relevant_H * weights_L[part.label_rows_H], bins=self.bins)
+                figures[f"ece_propensity_at_{k}"] = CheckFigure(expected_calibration_error(weighted))
+            terms = (brier_scores(after_H, part.relevant_H), log_losses(after_H, part.relevant_H))
+            sums_QM = np.stack([np.bincount(part.query_rows_H, term_H, part.queries) for term_H in terms], axis=1)
+            answered_Q = counts_Q > 0
+            means_QM = sums_QM[answered_Q] / counts_Q[answered_Q, None]
+            figures[f"brier_at_{k}"], figures[f"log_loss_at_{k}"] = mean_figures(means_QM, **sampling)
+        return figures
+
+    def _inverse_propensities(self, context: CheckContext) -> Array | None:
+        if context.train_queries < MIN_TRAIN_QUERIES:
+            return None
+        return inverse_propensities(
+            context.train_counts_L, context.train_queries, a=self.propensity_a, b=self.propensity_b
+        )
+
+    def _notes(self, context: CheckContext, calibration: Calibration, fit_pairs: int) -> tuple[str, ...]:
+        reading = "cut to 0..1" if context.retriever.report.similarity == "cosine" else "through the logistic function"
+        bands = ", ".join(map(str, calibration.first_ranks))
+        return (
+            f"{calibration.method}, fitted to {fit_pairs:,} retrieved pairs of {len(context.fit_queries):,} queries; "
+            f"bands of ranks start at {bands}.",
+            f"`before` reads the score as a probability ({reading}).",
+            "`ece_by_chance` is what true probabilities would show on so many pairs; `ece_propensity` counts a hit by "
+            "its inverse propensity, as if the missing labels were known.",
+        )
+
+
+def _gaps(pairs: Pairs, probabilities_H: Array, bins: Bins) -> Array:
+    """Sums of probability - hit by query and bin, (Q, B)."""
+    width = len(bins.counts_B)
+    cells_H = pairs.query_rows_H * width + bins.bin_H
+    sums = np.bincount(cells_H, probabilities_H - pairs.relevant_H, pairs.queries * width)
+    return np.asarray(sums.reshape(pairs.queries, width))
+
+
+def _require(holds: bool, key: str, allowed: str, got: object) -> None:
+    if not holds:
+        raise ConfigError(f"check.calibrate.{key} must be {allowed}, got {got}.")
