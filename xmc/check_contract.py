@@ -63,6 +63,10 @@ class CheckRetriever(Protocol):
         """The trained encoder."""
 
     @property
+    def model(self) -> Any:
+        """Encoder and head; `model.label_vectors(labels)` answers what the index is built of, and its query map."""
+
+    @property
     def index(self) -> Any:
         """The index over the labels."""
 

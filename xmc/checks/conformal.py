@@ -65,11 +65,12 @@ class Conformal:
         Raises: DataError when there are too few queries for alpha, or the sets would have to be longer.
         """
         found = find_positives(context, context.fit_queries, k=self.most_labels, scored_by=self.scored_by)
-        curves: dict[Risk, RiskCurve] = dict(zip(RISKS, (risk_curve(found), risk_curve(found.best())), strict=True))
+        curves: dict[str, RiskCurve] = dict(zip(RISKS, (risk_curve(found), risk_curve(found.best())), strict=True))
         for risk in RISKS:
             curves[risk].cut_off(self.alpha)  # refuses before the other queries are searched
         alphas = self._alphas_that_can_be_kept(curves)
-        columns = {key: [] for key in ("risk", "alpha", "cut_off", "measured", "set_size", "median_set_size")}
+        names = ("risk", "alpha", "cut_off", "measured", "set_size", "median_set_size")
+        columns: dict[str, list[Any]] = {name: [] for name in names}
         figures: dict[str, CheckFigure] = {}
         cut_offs = {(risk, alpha): curves[risk].cut_off(alpha) for risk, alpha in alphas}
         for (risk, alpha), values_Q2 in self._measured(context, cut_offs).items():
@@ -79,10 +80,10 @@ class Conformal:
                 column.append(value)
             if alpha == self.alpha:
                 figures |= _named(risk, loss, size)
-        self._keep(context, LabelSets(self.scored_by, self.most_labels, dict(curves)))
+        self._keep(context, LabelSets(self.scored_by, self.most_labels, curves))
         return CheckResult(figures, {"sets": columns}, {"sets": draw_sets(columns)}, self._notes(context, curves))
 
-    def _alphas_that_can_be_kept(self, curves: Mapping[Risk, RiskCurve]) -> list[tuple[Risk, float]]:
+    def _alphas_that_can_be_kept(self, curves: Mapping[str, RiskCurve]) -> list[tuple[Risk, float]]:
         kept: list[tuple[Risk, float]] = []
         for risk in RISKS:
             for alpha in sorted({self.alpha, *self.also}):
@@ -126,7 +127,7 @@ class Conformal:
                 table = pa.table({"cut_off": curve.cut_offs_S, "risk": curve.risks_S})
                 write_table(folder / f"{risk}.parquet", table)
 
-    def _notes(self, context: CheckContext, curves: Mapping[Risk, RiskCurve]) -> tuple[str, ...]:
+    def _notes(self, context: CheckContext, curves: Mapping[str, RiskCurve]) -> tuple[str, ...]:
         missing = curves["false-negatives"].missing
         return (
             f"alpha = {self.alpha:g}; calibrated on {len(context.fit_queries):,} queries, measured on "

@@ -1,0 +1,73 @@
+"""The true top k by scoring every label in float64, as the measure of what an index answered.
+
+Shapes: Q queries, N labels of a chunk, E width of an index vector, H hits, K ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmc.check_contract import CheckRetriever
+from xmc.values import Hits
+
+TOLERANCE = 1e-5  # of a score, relative above 1: labels so near to the k-th best count as equal to it
+
+
+@dataclass(frozen=True)
+class IndexSpace:
+    """Queries and labels as the index sees them: `queries_QE`, and chunks of label vectors in the order of its rows."""
+
+    queries_QE: Tensor
+    label_chunks: Iterable[Tensor]
+    similarity: str
+
+
+def index_space(retriever: CheckRetriever, texts: Sequence[str]) -> IndexSpace:
+    """Embed the texts, map them to index queries where the head wants it, and make the label vectors anew."""
+    queries_QD = retriever.encode(texts)
+    chunks, query_map = retriever.model.label_vectors(retriever.labels)
+    queries_QE = query_map.queries(queries_QD) if query_map else queries_QD
+    return IndexSpace(queries_QE, chunks, retriever.report.similarity)
+
+
+def found_shares(space: IndexSpace, found: Sequence[tuple[Hits, int]]) -> list[np.ndarray[Any, Any]]:
+    """For each (hits, k): the share of each query's true top k among its hits, (Q,); the labels are walked once.
+
+    A hit counts when its true score reaches that of the k-th best label, within the tolerance; 1 is an exact answer.
+    """
+    queries_QE = _unit_rows(space.queries_QE.double(), space.similarity)
+    best_QK = queries_QE.new_zeros(len(queries_QE), 0)
+    deepest = max(k for _, k in found)
+    true_scores = [np.full(len(hits.scores), -np.inf) for hits, _ in found]
+    start = 0
+    for labels_NE in space.label_chunks:
+        scores_QN = queries_QE @ _unit_rows(labels_NE.detach().double(), space.similarity).T
+        for (hits, _), scores_H in zip(found, true_scores, strict=True):
+            inside_H = (hits.label_rows >= start) & (hits.label_rows < start + len(labels_NE))
+            query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
+            columns = torch.from_numpy(hits.label_rows[inside_H] - start)
+            scores_H[inside_H] = scores_QN[torch.from_numpy(query_rows_H[inside_H]), columns].cpu().numpy()
+        best_QK = torch.cat((best_QK, scores_QN), dim=1)
+        best_QK = best_QK.topk(min(deepest, best_QK.shape[1]), dim=1).values
+        start += len(labels_NE)
+    return [
+        _share(hits, scores_H, best_QK.cpu().numpy(), k) for (hits, k), scores_H in zip(found, true_scores, strict=True)
+    ]
+
+
+def _share(hits: Hits, scores_H: np.ndarray[Any, Any], best_QK: np.ndarray[Any, Any], k: int) -> np.ndarray[Any, Any]:
+    wanted = min(k, best_QK.shape[1])
+    last_Q = best_QK[:, wanted - 1]
+    query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
+    reached_H = scores_H >= (last_Q - TOLERANCE * np.maximum(1.0, np.abs(last_Q)))[query_rows_H]
+    return np.asarray(np.bincount(query_rows_H, reached_H, len(hits)) / wanted)
+
+
+def _unit_rows(vectors: Tensor, similarity: str) -> Tensor:
+    return torch.nn.functional.normalize(vectors, dim=1) if similarity == "cosine" else vectors
