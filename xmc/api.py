@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pluggy
 
+from xmc.check_contract import Check, CheckContext, CheckFigure, CheckResult
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
+from xmc.heads import Head, HeadBatch, HeadContext, HeadOptions, Learned, QueryMap
 from xmc.ranking import rank_hits
-from xmc.specs import CheckSpec, EncoderSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec
+from xmc.specs import CheckSpec, EncoderSpec, HeadSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec
 from xmc.values import Hits, IndexReport, LossInputs, Positives, RunInfo
 from xmc.vectors import validate_k, validate_similarity, validate_vectors
 
@@ -63,16 +65,26 @@ class IndexBackend(Protocol):
 __all__ = [
     "API_VERSION",
     "ArtifactError",
+    "Check",
+    "CheckContext",
+    "CheckFigure",
+    "CheckResult",
     "CheckSpec",
     "ConfigError",
     "DataError",
     "DeviceError",
     "EncoderSpec",
+    "Head",
+    "HeadBatch",
+    "HeadContext",
+    "HeadOptions",
+    "HeadSpec",
     "Hits",
     "Index",
     "IndexBackend",
     "IndexReport",
     "IndexSpec",
+    "Learned",
     "Loss",
     "LossInputs",
     "LossSpec",
@@ -80,6 +92,7 @@ __all__ = [
     "NonFiniteError",
     "PluginError",
     "Positives",
+    "QueryMap",
     "RecipeSpec",
     "RunInfo",
     "XmcError",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import pluggy
 
-from xmc.specs import CheckSpec, EncoderSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec
+from xmc.specs import CheckSpec, EncoderSpec, HeadSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec
 from xmc.values import IndexReport, RunInfo
 
 hookspec = pluggy.HookspecMarker("xmc")
@@ -28,6 +28,11 @@ def xmc_indexes() -> Iterable[IndexSpec]:  # type: ignore[empty-body]
 @hookspec
 def xmc_encoders() -> Iterable[EncoderSpec]:  # type: ignore[empty-body]
     """Declare text encoders. Called once per load of the plugins. Since API version 1."""
+
+
+@hookspec
+def xmc_heads() -> Iterable[HeadSpec]:  # type: ignore[empty-body]
+    """Declare heads: what the labels are and how they learn. Called once per load. Since API version 1."""
 
 
 @hookspec

@@ -25,6 +25,7 @@ KINDS = {
     "loss": "xmc_losses",
     "index": "xmc_indexes",
     "encoder": "xmc_encoders",
+    "head": "xmc_heads",
     "metric": "xmc_metrics",
     "check": "xmc_checks",
     "recipe": "xmc_recipes",

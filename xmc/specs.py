@@ -60,6 +60,13 @@ class EncoderSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True)
+class HeadSpec(Spec):
+    """What the labels are: embedded texts, rows of a trained matrix, ... The target builds a `Head`."""
+
+    kind: ClassVar[str] = "head"
+
+
+@dataclass(frozen=True, slots=True)
 class MetricSpec(Spec):
     """A ranking metric: target is a function (relevance of the ranked hits, truth) -> one value per query."""
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
+from xmc.api import HeadContext
 from xmc.config import build_options
 from xmc.data.dataset import load_dataset
 from xmc.encode.static import StaticOptions
 from xmc.plugin_manager import load_plugins
+from xmc.train.dual_encoder import DualEncoderOptions
 from xmc.train.loop import Trainer, TrainingSet
 from xmc.train.options import TrainOptions
 from xmc.train.schedule import Pool
@@ -60,10 +62,20 @@ def loss_curve(name, scratch_folder):
     try:
         encoder = encoder_options.build(data.train.texts, data.labels.texts, seed=0)
         queries, labels = encoder.prepare(data.train.texts, "query"), encoder.prepare(data.labels.texts, "label")
-        training_set = TrainingSet(queries, Pool(len(data.train)), data.train.positives, labels, None)
-        Trainer(
-            encoder, loss, offer.spec.pool, training_set, options, scratch_folder, {}, lambda best: None, losses
-        ).run()
+        head = DualEncoderOptions().build(
+            HeadContext(
+                labels=len(data.labels),
+                dimension=encoder.dimension,
+                similarity=encoder.similarity,
+                loss=loss,
+                pool=offer.spec.pool,
+                encoder=encoder,
+                label_features=labels,
+                train=options,
+            )
+        )
+        training_set = TrainingSet(queries, Pool(len(data.train)), data.train.positives, len(data.labels), None)
+        Trainer(encoder, head, training_set, options, scratch_folder, {}, lambda best: None, losses).run()
     finally:
         torch.set_num_threads(threads)
     assert len(losses.curve) == STEPS

@@ -31,6 +31,10 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: np.ndarray[Any, Any]) -> LabelTable:
+        """The given labels, in the given order."""
+        return LabelTable([self.ids[row] for row in rows], [self.texts[row] for row in rows])
+
 
 @dataclass(frozen=True)
 class QueryTable:

@@ -1,18 +1,20 @@
-"""Build the index of a run: encode every label, hand the vectors to the backend, commit the result."""
+"""Build the index of a run: make every label's vector, hand them to the backend, commit the result."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow
-from xmc.encode.encoder import embed_chunks
 from xmc.engine.run_config import RunConfig
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import index_store
-from xmc.retrieve.retriever import load_encoder
+from xmc.retrieve.query_map import save_query_map
+from xmc.retrieve.trained_model import load_model
 from xmc.store import write_json
 from xmc.values import IndexReport, RunInfo
 
@@ -22,24 +24,25 @@ def run_indexing(config: RunConfig, run: Path, *, plugins: Plugins, device: str 
 
     Labels are put in the order of their ids first, so that a backend's tie rule (lower row first) is the promised one
     (lower label id first). The earlier index stays current until the new one is whole.
-    Raises: ArtifactError when the run has no trained encoder.
+    Raises: ArtifactError when the run has no trained encoder; DataError for a label that its head does not know.
     """
-    encoder, _, encoder_sha256 = load_encoder(run, plugins=plugins)
+    model = load_model(run, plugins=plugins)
     labels = sort_labels(load_dataset(config.data.name).labels)
-    chunks = embed_chunks(encoder, encoder.prepare(labels.texts, "label"), "label")
-    index = config.index.options.build(chunks, similarity=encoder.similarity, device=device)
+    chunks, query_map = model.label_vectors(labels)
+    index = config.index.options.build(chunks, similarity=model.encoder.similarity, device=device)
     report: IndexReport = index.report
     with index_store(run).new_version(facts={"name": config.index.name}, keep=2) as folder:
         (folder / "backend").mkdir()
         index.save(folder / "backend")
         write_table(folder / "labels.parquet", label_table_to_arrow(labels))
+        save_query_map(folder, query_map)
         section = config.index.to_dict()
         write_json(
             folder / "index.json",
             {
                 "name": section.pop("name"),
                 "options": section,
-                "encoder_sha256": encoder_sha256,
+                "encoder_sha256": model.sha256,
                 "report": asdict(report),
             },
         )
@@ -50,4 +53,4 @@ def run_indexing(config: RunConfig, run: Path, *, plugins: Plugins, device: str 
 def sort_labels(labels: LabelTable) -> LabelTable:
     """The label table in the order of the label ids (by code point)."""
     order = sorted(range(len(labels)), key=labels.ids.__getitem__)
-    return LabelTable([labels.ids[row] for row in order], [labels.texts[row] for row in order])
+    return labels.take(np.array(order, dtype=np.int64))

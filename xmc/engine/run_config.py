@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.config import Options, build_options, merge, parse_assignments, read_toml, write_toml
+from xmc.engine.check_settings import CheckSettings, check_settings
 from xmc.errors import ConfigError, XmcError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
@@ -18,6 +19,7 @@ from xmc.train.options import TrainOptions
 FILE_NAME = "config.toml"
 DEFAULTS: dict[str, dict[str, Any]] = {
     "encoder": {"name": "static"},
+    "head": {"name": "dual-encoder"},
     "loss": {"name": "dexml.decoupled-softmax"},
     "index": {"name": "exact"},
 }
@@ -49,18 +51,21 @@ class RunConfig:
 
     data: DataOptions
     encoder: Component
+    head: Component
     loss: Component
     train: TrainOptions
     index: Component
     evaluate: EvaluateOptions
+    check: CheckSettings = dataclasses.field(default_factory=CheckSettings)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values; `resolve` reads them back to an equal configuration."""
-        return {
-            field.name: value.to_dict() if isinstance(value, Component) else dataclasses.asdict(value)
+        sections = {
+            field.name: value.to_dict() if hasattr(value, "to_dict") else dataclasses.asdict(value)
             for field in dataclasses.fields(self)
             for value in [getattr(self, field.name)]
         }
+        return {name: values for name, values in sections.items() if values}  # [check] holds only what was set
 
     def write(self, run: Path) -> None:
         """Write `run/config.toml`, from which the run can be repeated."""
@@ -135,10 +140,12 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
     return RunConfig(
         data=options("data", DataOptions),
         encoder=component("encoder"),
+        head=component("head"),
         loss=component("loss"),
         train=options("train", TrainOptions),
         index=component("index"),
         evaluate=options("evaluate", EvaluateOptions),
+        check=check_settings(plugins, tree.get("check", {}), source=source),
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from xmc.encode.encoder import embed_texts
 from xmc.evaluate.auc import PooledAuc, pooled_auc
 from xmc.evaluate.options import EvaluateOptions
 from xmc.evaluate.roc import roc_curve, write_roc_picture, write_roc_table
@@ -68,12 +67,15 @@ def _scores_of_pairs(
     if len(queries) == 0:
         return np.zeros(0, np.float32)
     queries_QD = retriever.encode([texts[row] for row in queries.tolist()])
-    labels_LD = embed_texts(retriever.encoder, [retriever.labels.texts[row] for row in labels.tolist()], "label")
+    chunks, query_map = retriever.model.label_vectors(retriever.labels.take(labels))
+    labels_LD = torch.cat(list(chunks))
+    offsets_Q = query_map.offsets(queries_QD) if query_map else queries_QD.new_zeros(len(queries_QD))
+    queries_QD = query_map.queries(queries_QD) if query_map else queries_QD
     parts = []
     for start in range(0, len(query_M), PAIRS_AT_ONCE):
         pairs = slice(start, start + PAIRS_AT_ONCE)
         left_RD, right_RD = queries_QD[query_M[pairs]].double(), labels_LD[label_M[pairs]].double()
         if retriever.report.similarity == "cosine":
             left_RD, right_RD = (torch.nn.functional.normalize(each_RD, dim=1) for each_RD in (left_RD, right_RD))
-        parts.append((left_RD * right_RD).sum(dim=1).float())
+        parts.append(((left_RD * right_RD).sum(dim=1) + offsets_Q[query_M[pairs]]).float())
     return torch.cat(parts).cpu().numpy()

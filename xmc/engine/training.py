@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
+from xmc.api import HeadContext
 from xmc.data.dataset import Dataset
-from xmc.encode.encoder import Encoder
 from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
 from xmc.engine.run_config import RunConfig
 from xmc.engine.run_folder import check_folder, prepare_folder
 from xmc.engine.training_set import epoch_pool, load_for_training, training_set, validation_queries
 from xmc.plugin_manager import Plugins
-from xmc.retrieve.layout import encoder_store
+from xmc.retrieve.trained_model import save_model
 from xmc.store import locked, write_json
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
@@ -85,10 +85,26 @@ def _train(
         else config.encoder.options.build(data.train.texts, data.labels.texts, seed=options.seed)
     )
     encoder.module.to(device)
-    pool = epoch_pool(config, data)
+    labels = encoder.prepare(data.labels.texts, "label")
     loss_pool = plugins.find("loss", config.loss.name).spec.pool  # type: ignore[attr-defined]
+    head = config.head.options.build(
+        HeadContext(
+            labels=len(data.labels),
+            dimension=encoder.dimension,
+            similarity=encoder.similarity,
+            device=device,
+            seed=options.seed,
+            loss=config.loss.options,
+            pool=loss_pool,
+            encoder=encoder,
+            label_features=labels,
+            train=options,
+        )
+    )
+    pool = epoch_pool(config, data)
     plan = make_plan(
         encoder,
+        head,
         options,
         train=len(data.train),
         label_text=pool.drawn,
@@ -101,13 +117,19 @@ def _train(
         on_plan(plan, data)
     trainer = Trainer(
         encoder,
-        config.loss.options,
-        loss_pool,
+        head,
         training_set(encoder, data, config, pool),
         options,
         run,
         _fingerprint(config, data),
-        on_best=lambda best: _save_encoder(run, config, best),
+        on_best=lambda best: save_model(
+            run,
+            best,
+            head,
+            data.labels,
+            encoder_section=config.encoder.to_dict(),
+            head_section=config.head.to_dict(),
+        ),
         reporter=_Observed(reporter, plugins, info),
     )
     if checkpoint:
@@ -132,7 +154,8 @@ def _train(
 
 def _fingerprint(config: RunConfig, data: Dataset) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued bit for bit; a setting is named `section.key`."""
-    sections = {"encoder": config.encoder.to_dict(), "loss": config.loss.to_dict(), "train": asdict(config.train)}
+    sections = {kind: getattr(config, kind).to_dict() for kind in ("encoder", "head", "loss")}
+    sections["train"] = asdict(config.train)
     settings = {
         f"{section}.{key}": value
         for section, values in sections.items()
@@ -148,13 +171,6 @@ def _fingerprint(config: RunConfig, data: Dataset) -> dict[str, Any]:
     }
     as_read_back: dict[str, Any] = json.loads(json.dumps(fingerprint, default=list))
     return as_read_back
-
-
-def _save_encoder(run: Path, config: RunConfig, encoder: Encoder) -> None:
-    section = config.encoder.to_dict()
-    facts = {"name": section.pop("name"), "options": section}
-    with encoder_store(run).new_version(facts=facts) as folder:
-        encoder.save(folder)
 
 
 class _Observed:

@@ -56,7 +56,7 @@ def training_set(encoder: Encoder, data: Dataset, config: RunConfig, pool: Pool)
         queries=encoder.prepare(texts, "query"),
         pool=pool,
         positives=positives,
-        labels=encoder.prepare(data.labels.texts, "label"),
+        labels=len(data.labels),
         validation=(encoder.prepare(validation.texts, "query"), validation.positives) if validation else None,
     )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import ConfigError, DataError, Hits, IndexReport
+from xmc.api import ConfigError, DataError, Hits, IndexReport, QueryMap
 from xmc.errors import ArtifactError
-from xmc.retrieve.layout import encoder_store, index_store
+from xmc.retrieve.layout import index_store
+from xmc.retrieve.query_map import load_query_map
+from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.values import Hit
 
 if TYPE_CHECKING:
@@ -32,10 +34,15 @@ class Retriever:
     `labels` are sorted by label id, which is what makes equal scores come in the order of their ids.
     """
 
-    encoder: Encoder
+    model: TrainedModel
     index: Index
     labels: LabelTable
-    encoder_folder: Path
+    query_map: QueryMap | None = None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The text encoder."""
+        return self.model.encoder
 
     @classmethod
     def load(cls, run: str | Path, *, device: str = "auto", plugins: Plugins | None = None) -> Retriever:
@@ -51,17 +58,18 @@ class Retriever:
         if not run.is_dir():
             raise ArtifactError(f"there is no run folder {run}.", hint="Make one with: xmc train --out " + str(run))
         plugins = plugins or load_plugins()
-        encoder, encoder_folder, encoder_sha256 = load_encoder(run, plugins=plugins)
+        model = load_model(run, plugins=plugins)
         version = index_store(run).current()
         description = json.loads((version.folder / "index.json").read_text(encoding="utf-8"))
-        if description["encoder_sha256"] != encoder_sha256:
+        if description["encoder_sha256"] != model.sha256:
             raise ArtifactError(
                 f"the index of {run} was built with another encoder than the one that is there now.",
                 hint=f"Build it again: xmc index --run {run}",
             )
         backend = plugins.find("index", description["name"]).spec.load()(**description["options"])
         index = backend.load(version.folder / "backend", device=device)
-        return cls(encoder, index, read_labels([version.folder / "labels.parquet"]), encoder_folder)
+        labels = read_labels([version.folder / "labels.parquet"])
+        return cls(model, index, labels, load_query_map(version.folder))
 
     def search(self, texts: Sequence[str], *, k: int = 10) -> list[list[Hit]]:
         """The best k labels of each text, best first; fewer when there are fewer labels.
@@ -83,9 +91,16 @@ class Retriever:
 
     def search_embeddings(self, queries_QD: Tensor, *, k: int = 10) -> Hits:
         """The best k label rows of each query embedding (rows of `labels`)."""
+        import numpy as np
+        import torch
+
         if not 1 <= k <= MAX_K:
             raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
-        return self.index.search(queries_QD, k)
+        if self.query_map is None:
+            return self.index.search(queries_QD, k)
+        hits = self.index.search(self.query_map.queries(queries_QD), k)
+        offsets_H = self.query_map.offsets(queries_QD).repeat_interleave(torch.from_numpy(np.diff(hits.offsets)))
+        return replace(hits, scores=hits.scores + offsets_H.float().numpy())
 
     @property
     def report(self) -> IndexReport:
@@ -97,23 +112,6 @@ class Retriever:
             Hit(rank, self.labels.ids[row], self.labels.texts[row], score)
             for rank, (row, score) in enumerate(zip(label_rows.tolist(), scores.tolist(), strict=True), start=1)
         ]
-
-
-def load_encoder(run: Path, *, plugins: Plugins) -> tuple[Encoder, Path, str]:
-    """The trained encoder of a run, its folder and the SHA-256 that identifies it.
-
-    Raises: ArtifactError when there is none or it is damaged or holds non-finite weights.
-    """
-    import torch
-
-    version = encoder_store(run).current()
-    facts = version.manifest.facts
-    options = plugins.find("encoder", facts["name"]).spec.load()(**facts["options"])
-    encoder: Encoder = options.load(version.folder)
-    encoder.module.eval()
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in encoder.module.parameters()):
-        raise ArtifactError(f"the encoder in {version.folder} has weights that are not finite.", hint="Train it again.")
-    return encoder, version.folder, version.sha256
 
 
 def check_texts(texts: Sequence[str]) -> None:

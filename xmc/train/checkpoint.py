@@ -1,4 +1,4 @@
-"""Everything a training run needs to go on as if it had never stopped: weights, optimiser, random state, position."""
+"""All that training needs to go on as if it had never stopped: encoder, head, optimiser, random state, position."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from xmc.api import Head
 from xmc.encode.encoder import Encoder, EncoderOptions
 from xmc.errors import ArtifactError, ConfigError
 from xmc.store import VersionedFolder
@@ -41,6 +42,7 @@ def open_store(run: Path) -> VersionedFolder:
 def save_checkpoint(
     store: VersionedFolder,
     encoder: Encoder,
+    head: Head,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     *,
@@ -50,6 +52,7 @@ def save_checkpoint(
     with store.new_version(facts={"fingerprint": fingerprint, "step": progress.step}, keep=1) as folder:
         (folder / "encoder").mkdir()
         encoder.save_training(folder / "encoder")
+        save_file({name: value.contiguous() for name, value in head.state().items()}, folder / "head.safetensors")
         tensors, scalars = _flatten(optimizer.state_dict())
         save_file({**tensors, "random_state": torch.get_rng_state()}, folder / "optimiser.safetensors")
         state = {"progress": dataclasses.asdict(progress), "optimiser": scalars}
@@ -68,8 +71,9 @@ class Checkpoint:
         """The encoder as it was."""
         return options.load_training(self.folder / "encoder")
 
-    def restore(self, optimizer: torch.optim.Optimizer) -> None:
-        """Put the optimiser and torch's random numbers back where they were."""
+    def restore(self, optimizer: torch.optim.Optimizer, head: Head) -> None:
+        """Put the head, the optimiser and torch's random numbers back where they were."""
+        head.load_state(load_file(self.folder / "head.safetensors"))
         tensors = load_file(self.folder / "optimiser.safetensors")
         torch.set_rng_state(tensors.pop("random_state"))
         optimizer.load_state_dict(_unflatten(tensors, self._optimiser))

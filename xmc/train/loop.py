@@ -6,21 +6,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
-from xmc.api import Loss, NonFiniteError, Positives
+from xmc.api import Head, HeadBatch, NonFiniteError, Positives
 from xmc.encode.encoder import Encoder, Features
 from xmc.errors import InterruptedRunError
 from xmc.store import VersionedFolder
 from xmc.train.checkpoint import Checkpoint, Progress, open_store, save_checkpoint
 from xmc.train.gradient_cache import embed_with_gradient
-from xmc.train.label_scope import all_labels, sampled_labels
 from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
-from xmc.train.schedule import Pool, batch_rows, learning_rate_share, step_generator, steps_per_epoch
-from xmc.train.scorer import rows_in_memory, score_batch
+from xmc.train.schedule import Pool, batch_rows, learning_rate_share, steps_per_epoch
+from xmc.train.scorer import rows_in_memory
 from xmc.train.signals import StopRequest, stop_on_signals
 from xmc.train.validation import precision_at_1
 
@@ -47,29 +47,28 @@ class SilentReporter:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Prepared texts: training queries with their positives, the labels, and validation queries (None without any).
+    """Prepared training queries with their positives, and validation queries (None without any).
 
-    `pool` says which rows of `queries` an epoch has.
+    `pool` says which rows of `queries` an epoch has, `labels` how many there are.
     """
 
     queries: Features
     pool: Pool
     positives: Positives
-    labels: Features
+    labels: int
     validation: tuple[Features, Positives] | None
 
 
 @dataclass
 class Trainer:
-    """Trains an encoder; make it, then `run()` once.
+    """Trains an encoder and a head; make it, then `run()` once.
 
     `fingerprint` names what a checkpoint depends on; `on_best` is called when validation P@1 is the best so far, and
     once at the end when there is no validation set.
     """
 
     encoder: Encoder
-    loss: Loss
-    pool: Literal["row", "batch"]
+    head: Head
     data: TrainingSet
     options: TrainOptions
     run_folder: Path
@@ -87,7 +86,7 @@ class Trainer:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint (whose encoder this trainer was made with)."""
-        checkpoint.restore(self.optimizer)
+        checkpoint.restore(self.optimizer, self.head)
         self.progress = checkpoint.progress
 
     def run(self) -> Progress:
@@ -129,41 +128,25 @@ class Trainer:
     def _step(self) -> tuple[float, int]:
         step, options = self.progress.step, self.options
         rows = batch_rows(step, self.data.pool, options)
-        positives = self.data.positives.take(rows)
-        label_count = len(self.data.labels)
-        if options.label_scope == "all":
-            scope = all_labels(positives)
-        else:
-            generator = step_generator(step, options)
-            scope = sampled_labels(positives, labels=label_count, sample=options.sampled_labels, generator=generator)
-        label_features = self.data.labels if scope.label_rows is None else self.data.labels.take(scope.label_rows)
-        size = options.label_chunk
-        queries = embed_with_gradient(self.encoder, self.data.queries.take(rows), "query", chunk_size=size)
-        labels = embed_with_gradient(self.encoder, label_features, "label", chunk_size=size)
-        scope = scope.to(queries.embeddings_ND.device)
+        batch = HeadBatch(step, rows, self.data.positives.take(rows))
+        features = self.data.queries.take(rows)
+        queries = embed_with_gradient(self.encoder, features, "query", chunk_size=options.label_chunk)
         try:
-            scored = score_batch(
-                queries.embeddings_ND,
-                labels.embeddings_ND,
-                scope.pairs,
-                self.loss,
-                pool=self.pool,
-                rows_at_once=rows_in_memory(len(label_features), options.score_memory_mb, pool=self.pool),
-                log_inclusion_C=scope.log_inclusion_C,
-            )
+            learned = self.head.learn(queries.embeddings_ND, batch)
         except NonFiniteError as error:
             raise NonFiniteError(f"step {step}: {error.message}", hint=_NON_FINITE_HINT) from None
-        queries.backward(scored.queries_gradient_QD)
-        labels.backward(scored.labels_gradient_CD)
+        queries.backward(learned.queries_gradient_QD)
         self._update(step)
-        return float(scored.losses_Q.mean()), len(rows)
+        return float(learned.losses_Q.mean()), len(rows)
 
     def _update(self, step: int) -> None:
+        share = learning_rate_share(step, self.total_steps, self.options)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * learning_rate_share(step, self.total_steps, self.options)
-        if not clip_gradients(self.encoder.module.parameters(), self.options.clip_norm):
+            group["lr"] = group["peak_lr"] * share
+        if not clip_gradients([*self.encoder.module.parameters(), *self.head.parameters()], self.options.clip_norm):
             raise NonFiniteError(f"step {step}: the gradient is not finite.", hint=_NON_FINITE_HINT)
         self.optimizer.step()
+        self.head.update(share)
         self.optimizer.zero_grad(set_to_none=True)
 
     def _finish_epoch(self) -> None:
@@ -193,11 +176,16 @@ class Trainer:
         if self.data.validation is None:
             return -1.0
         features, positives = self.data.validation
-        rows = rows_in_memory(len(self.data.labels), self.options.score_memory_mb)
-        return precision_at_1(self.encoder, features, self.data.labels, positives, rows_at_once=rows)
+        rows = rows_in_memory(self.data.labels, self.options.score_memory_mb)
+        labels_LD = torch.cat(list(self.head.label_vectors(np.arange(self.data.labels))))
+        return precision_at_1(
+            self.encoder, features, labels_LD, positives, query_map=self.head.query_map(), rows_at_once=rows
+        )
 
     def _commit(self) -> None:
-        save_checkpoint(self._store, self.encoder, self.optimizer, self.progress, fingerprint=self.fingerprint)
+        save_checkpoint(
+            self._store, self.encoder, self.head, self.optimizer, self.progress, fingerprint=self.fingerprint
+        )
 
 
 _NON_FINITE_HINT = "The last checkpoint is intact; try a smaller learning_rate, or clip_norm = 1."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from xmc.api import Head
 from xmc.encode.encoder import Encoder
 from xmc.train.options import TrainOptions
 from xmc.train.schedule import steps_per_epoch
@@ -25,6 +26,7 @@ class Plan:
     steps: int
     query_rows_at_once: int
     parameter_bytes: int
+    head_bytes: int
     label_embedding_bytes: int
     score_bytes: int
     peak_bytes: int
@@ -38,6 +40,7 @@ class Plan:
 
 def make_plan(
     encoder: Encoder,
+    head: Head,
     options: TrainOptions,
     *,
     train: int,
@@ -47,10 +50,11 @@ def make_plan(
     device: str,
     pool: Literal["row", "batch"] = "row",
 ) -> Plan:
-    """Estimate a run: parameters x 4 (weights, gradient, two moments) + labels x D x 3 + scores."""
+    """Estimate a run: parameters x 4 (weights, gradient, two moments) + head x 2 + labels x D x 3 + scores."""
     import torch
 
     parameter_bytes = sum(p.numel() * p.element_size() for p in encoder.module.parameters())
+    head_bytes = sum(value.nbytes for value in head.state().values())
     scored = labels if options.label_scope == "all" else min(labels, options.sampled_labels + 5 * options.batch_size)
     rows = min(options.batch_size, rows_in_memory(scored, options.score_memory_mb, pool=pool))
     label_bytes = scored * encoder.dimension * 4
@@ -66,9 +70,10 @@ def make_plan(
         steps=options.epochs * steps_per_epoch(train + label_text, options.batch_size),
         query_rows_at_once=rows,
         parameter_bytes=parameter_bytes,
+        head_bytes=head_bytes,
         label_embedding_bytes=label_bytes,
         score_bytes=score_bytes,
-        peak_bytes=4 * parameter_bytes + 3 * label_bytes + score_bytes,
+        peak_bytes=4 * parameter_bytes + 2 * head_bytes + 3 * label_bytes + score_bytes,
         device=device,
         threads=torch.get_num_threads(),
     )

@@ -6,18 +6,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.api import Positives
+from xmc.api import Positives, QueryMap
 from xmc.encode.encoder import Encoder, Features, embed_chunks
 from xmc.train.scorer import score_rows
 
 
 def precision_at_1(
-    encoder: Encoder, query_features: Features, label_features: Features, positives: Positives, *, rows_at_once: int
+    encoder: Encoder,
+    query_features: Features,
+    labels_LD: Tensor,
+    positives: Positives,
+    *,
+    query_map: QueryMap | None = None,
+    rows_at_once: int,
 ) -> float:
     """Share of queries whose best-scored label is relevant; a tie goes to the lowest label row."""
-    labels_LD = torch.cat(list(embed_chunks(encoder, label_features, "label")))
     best = [
-        _best_label(queries_QD, labels_LD, rows_at_once)
+        _best_label(query_map.queries(queries_QD) if query_map else queries_QD, labels_LD, rows_at_once)
         for queries_QD in embed_chunks(encoder, query_features, "query", chunk_size=1024)
     ]
     best_Q = torch.cat(best).numpy()

@@ -242,7 +242,7 @@ def test_minilm_is_trained_and_its_folder_gives_the_same_vectors(tmp_path):
     retriever = xmc.Retriever.load(tmp_path / "run")
     texts = ["a tender tram", "lemon fruit"]
     embeddings_ND = retriever.encode(texts)
-    opened = SentenceTransformer(str(retriever.encoder_folder), device="cpu")
+    opened = SentenceTransformer(str(retriever.model.folder), device="cpu")
     np.testing.assert_allclose(opened.encode(texts), embeddings_ND, rtol=1e-4, atol=1e-5)
     untrained = SentenceTransformer(str(model), device="cpu").encode(texts)
     assert np.abs(untrained - embeddings_ND.numpy()).max() > 1e-4

@@ -17,11 +17,13 @@ import pytest
 import torch
 
 import xmc
+from xmc.api import HeadContext
 from xmc.data.shards import write_table
+from xmc.data.tables import LabelTable
 from xmc.engine.run_config import read_run_config
-from xmc.engine.training import _save_encoder  # the only writer of an encoder folder
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.layout import encoder_store, index_store
+from xmc.retrieve.trained_model import save_model
 from xmc.store import VersionedFolder, atomic_path, write_bytes, write_json
 from xmc.train.checkpoint import Progress, open_store, save_checkpoint
 from xmc.train.curve import write_curve_table
@@ -105,13 +107,16 @@ def _save_checkpoint(run: Path) -> None:
     optimizer = torch.optim.AdamW(encoder.module.parameters())
     encoder.embed(encoder.prepare(["fog"], "query"), "query").sum().backward()
     optimizer.step()
-    save_checkpoint(open_store(run), encoder, optimizer, Progress(step=1), fingerprint={})
+    head = config.head.options.build(HeadContext(labels=1, dimension=1, similarity="cosine"))
+    save_checkpoint(open_store(run), encoder, head, optimizer, Progress(step=1), fingerprint={})
 
 
 def _save_encoder_again(run: Path) -> None:
     config = read_run_config(load_plugins(), run)
     encoder = config.encoder.options.load_training(open_store(run).current().folder / "encoder")
-    _save_encoder(run, config, encoder)
+    head = config.head.options.build(HeadContext(labels=1, dimension=1, similarity="cosine"))
+    sections = {"encoder_section": config.encoder.to_dict(), "head_section": config.head.to_dict()}
+    save_model(run, encoder, head, LabelTable(["a"], ["fog"]), **sections)
 
 
 FOLDER_WRITERS = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from train_cases import LetterEncoder, random_texts
+from train_cases import LetterEncoder, dual_encoder, random_texts
 
 from xmc.api import LossInputs, Positives
 from xmc.encode.static import StaticOptions
@@ -32,16 +32,14 @@ def make_positives(queries=QUERIES, seed=0):
 
 def make_data(encoder, *, validation=False):
     held_out = (encoder.prepare(random_texts(6, 7), "query"), make_positives(6, seed=7)) if validation else None
-    queries, labels = (
-        encoder.prepare(random_texts(QUERIES, 1), "query"),
-        encoder.prepare(random_texts(LABELS, 2), "label"),
-    )
-    return TrainingSet(queries, Pool(QUERIES), make_positives(), labels, held_out)
+    queries = encoder.prepare(random_texts(QUERIES, 1), "query")
+    return TrainingSet(queries, Pool(QUERIES), make_positives(), LABELS, held_out)
 
 
 def make_trainer(encoder, folder, options=OPTIONS, *, loss=DEXML, pool="row", validation=False, on_best=None, **more):
     data = make_data(encoder, validation=validation)
-    return Trainer(encoder, loss, pool, data, options, folder, {}, on_best=on_best or (lambda _: None), **more)
+    head = dual_encoder(encoder, options, loss=loss, pool=pool, labels=random_texts(LABELS, 2))
+    return Trainer(encoder, head, data, options, folder, {}, on_best=on_best or (lambda _: None), **more)
 
 
 def weights(encoder):
@@ -50,7 +48,7 @@ def weights(encoder):
 
 def naive_training(encoder, options, loss=DEXML):
     """Whole score matrix, dense relevance, autograd, plain AdamW."""
-    data = make_data(encoder)
+    data, labels = make_data(encoder), encoder.prepare(random_texts(LABELS, 2), "label")
     groups = [{"params": list(encoder.module.parameters())}]
     optimizer = torch.optim.AdamW(
         groups, betas=(0.9, options.second_moment_decay), weight_decay=options.weight_decay, fused=False, foreach=False
@@ -67,7 +65,7 @@ def naive_training(encoder, options, loss=DEXML):
         if options.label_scope == "sampled":
             drawn = step_generator(step, options).integers(0, LABELS, size=min(options.sampled_labels, LABELS))
             columns = sorted({*drawn.tolist(), *relevance_QL.sum(dim=0).nonzero().flatten().tolist()})
-        scores_QC = encoder.embed(data.queries.take(rows), "query") @ encoder.embed(data.labels, "label")[columns].T
+        scores_QC = encoder.embed(data.queries.take(rows), "query") @ encoder.embed(labels, "label")[columns].T
         losses_Q = loss(LossInputs.from_dense(scores_QC, relevance_QL[:, columns]))
         optimizer.zero_grad()
         losses_Q.mean().backward()

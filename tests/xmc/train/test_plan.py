@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from train_cases import LetterEncoder
+from train_cases import LetterEncoder, dual_encoder
 
 from xmc.train.options import TrainOptions
 from xmc.train.plan import make_plan
@@ -12,7 +12,10 @@ from xmc.train.plan import make_plan
 
 def plan(options, *, labels=1000, pool="row", encoder=None):
     encoder = encoder or LetterEncoder(dtype=torch.float32)
-    return make_plan(encoder, options, train=900, label_text=101, validation=50, labels=labels, device="cpu", pool=pool)
+    head = dual_encoder(encoder, options, loss=None, labels=["fog"])
+    return make_plan(
+        encoder, head, options, train=900, label_text=101, validation=50, labels=labels, device="cpu", pool=pool
+    )
 
 
 def test_sizes_and_steps():

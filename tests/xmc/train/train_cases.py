@@ -7,6 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from xmc.api import HeadContext
+from xmc.train.dual_encoder import DualEncoderOptions
+
 LETTERS = "abcdefgh"
 
 
@@ -44,3 +47,22 @@ class LetterEncoder:
 def random_texts(count, seed):
     generator = np.random.default_rng(seed)
     return ["".join(generator.choice(list(LETTERS), size=6)) for _ in range(count)]
+
+
+def head_context(encoder, options, *, loss, pool="row", labels):
+    """What a head is built from when the labels are these texts."""
+    return HeadContext(
+        labels=len(labels),
+        dimension=encoder.dimension,
+        similarity=encoder.similarity,
+        loss=loss,
+        pool=pool,
+        encoder=encoder,
+        label_features=encoder.prepare(labels, "label"),
+        train=options,
+    )
+
+
+def dual_encoder(encoder, options, *, loss, pool="row", labels):
+    """The head that embeds the labels' texts."""
+    return DualEncoderOptions().build(head_context(encoder, options, loss=loss, pool=pool, labels=labels))

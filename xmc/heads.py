@@ -1,0 +1,111 @@
+"""What a head is: the part of a model that holds the labels' vectors and lets them learn.
+
+The trainer embeds the queries of a batch, the head answers with the loss of each and the gradient of their embeddings.
+Shapes: Q queries, L labels, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from xmc.values import Positives
+
+
+@dataclass(frozen=True)
+class HeadContext:
+    """What a head is built from. To read a trained head, `loss` and `train` are None and its state is loaded next.
+
+    `encoder`, `label_features` (the labels' prepared texts, in label row order) and `train` (the options of [train])
+    are what core's own heads need; they are typed in `xmc.encode` and `xmc.train`, which stand above this module.
+    """
+
+    labels: int
+    dimension: int
+    similarity: str
+    device: str = "cpu"
+    seed: int = 0
+    loss: Any = None
+    pool: Literal["row", "batch"] = "row"
+    encoder: Any = None
+    label_features: Any = None
+    train: Any = None
+
+
+@dataclass(frozen=True)
+class HeadBatch:
+    """The batch of step `step`: rows of its queries in the training data, (Q,), and their positives (label rows)."""
+
+    step: int
+    query_rows_Q: np.ndarray[Any, Any]
+    positives: Positives
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Loss of each query, (Q,), and the gradient of the batch's mean loss with respect to its embeddings, (Q, D)."""
+
+    losses_Q: Tensor
+    queries_gradient_QD: Tensor
+
+
+@dataclass(frozen=True)
+class QueryMap:
+    """A linear map from embeddings to index queries: the index is asked for `matrix_ED @ h`, scores get `offset_D · h`.
+
+    Lets a head that keeps its label matrix in factored form be searched without multiplying it out.
+    """
+
+    matrix_ED: Tensor
+    offset_D: Tensor
+
+    def queries(self, queries_QD: Tensor) -> Tensor:
+        """What the index is asked, (Q, E)."""
+        return queries_QD @ self.matrix_ED.T.to(queries_QD.dtype)
+
+    def offsets(self, queries_QD: Tensor) -> Tensor:
+        """What every score of a query gets on top, (Q,)."""
+        return queries_QD @ self.offset_D.to(queries_QD.dtype)
+
+
+@runtime_checkable
+class Head(Protocol):
+    """Labels that learn. Built by a `HeadOptions`; its state is saved with the encoder.
+
+    Tensors of the state whose names begin with `optimiser.` are needed to go on training only: a checkpoint has them,
+    the trained model does not.
+    """
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The head's own parameters whose `.grad` is clipped and checked together with the encoder's."""
+
+    def learn(self, queries_QD: Tensor, batch: HeadBatch) -> Learned:
+        """Loss and gradient of a batch of detached embeddings; the labels' own gradient is kept until `update`."""
+
+    def update(self, learning_rate_share: float) -> None:
+        """Apply the kept gradient at this share of the head's peak learning rate. Called once after each `learn`."""
+
+    def label_vectors(self, label_rows: np.ndarray[Any, Any]) -> Iterator[Tensor]:
+        """The vectors that an index is built of, in chunks, in the order of `label_rows`."""
+
+    def query_map(self) -> QueryMap | None:
+        """How an embedding becomes the query of that index; None for as it is."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything learned that is not the encoder's, with all that the next update needs; may be empty."""
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave."""
+
+
+@runtime_checkable
+class HeadOptions(Protocol):
+    """The options of a head plugin: a frozen dataclass that builds the head."""
+
+    def build(self, context: HeadContext) -> Head:
+        """A fresh head. Raises: ConfigError for a loss or an option of [train] that it cannot work with."""

@@ -1,0 +1,127 @@
+"""The trained model of a run, encoder and head committed together, and the label vectors that it makes.
+
+encoder/vNNNNNN/        the encoder, in the layout that `SentenceTransformer(folder)` opens
+encoder/vNNNNNN/head/   state.safetensors and labels.parquet, where the head learned something of its own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xmc.api import DataError, HeadContext, HeadOptions, QueryMap
+from xmc.data.shards import write_table
+from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
+from xmc.errors import ArtifactError
+from xmc.retrieve.layout import encoder_store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmc.api import Head
+    from xmc.encode.encoder import Encoder
+    from xmc.plugin_manager import Plugins
+
+HEAD_FOLDER = "head"
+STATE_NAME = "state.safetensors"
+LABELS_NAME = "labels.parquet"
+TRAINING_ONLY = "optimiser."
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """An opened, verified model; `sha256` identifies it, encoder and head."""
+
+    encoder: Encoder
+    folder: Path
+    sha256: str
+    _head: HeadOptions
+
+    def label_vectors(self, labels: LabelTable) -> tuple[Iterator[Tensor], QueryMap | None]:
+        """Vectors of these labels in chunks, in their order, and the map from embeddings to queries over them.
+
+        Raises: DataError when the head has a vector for each label it was trained with and one of these is not among
+        them.
+        """
+        head, label_rows = self._open_head(labels)
+        return head.label_vectors(label_rows), head.query_map()
+
+    def _open_head(self, labels: LabelTable) -> tuple[Head, np.ndarray[Any, Any]]:
+        from safetensors.torch import load_file
+
+        folder = self.folder / HEAD_FOLDER
+        if not folder.is_dir():
+            return self._build(labels), np.arange(len(labels))
+        known = read_labels([folder / LABELS_NAME])
+        row_of_id = {label_id: row for row, label_id in enumerate(known.ids)}
+        unknown = [label_id for label_id in labels.ids if label_id not in row_of_id]
+        if unknown:
+            raise DataError(
+                f"{len(unknown)} labels, such as '{unknown[0]}', were not there in training, and this run's head only "
+                "has vectors for those that were.",
+                hint="Train again with them, or use the head 'dual-encoder', which embeds any label's text.",
+            )
+        head = self._build(known)
+        head.load_state(load_file(folder / STATE_NAME))
+        return head, np.array([row_of_id[label_id] for label_id in labels.ids], dtype=np.int64)
+
+    def _build(self, labels: LabelTable) -> Head:
+        encoder = self.encoder
+        return self._head.build(
+            HeadContext(
+                labels=len(labels),
+                dimension=encoder.dimension,
+                similarity=encoder.similarity,
+                encoder=encoder,
+                label_features=encoder.prepare(labels.texts, "label"),
+            )
+        )
+
+
+def save_model(
+    run: Path,
+    encoder: Encoder,
+    head: Head,
+    labels: LabelTable,
+    *,
+    encoder_section: Mapping[str, Any],
+    head_section: Mapping[str, Any],
+) -> None:
+    """Commit encoder and head as the run's model; the sections are those of the configuration."""
+    from safetensors.torch import save_file
+
+    facts = {**_facts(encoder_section), "head": _facts(head_section)}
+    with encoder_store(run).new_version(facts=facts) as folder:
+        encoder.save(folder)
+        state = {name: value for name, value in head.state().items() if not name.startswith(TRAINING_ONLY)}
+        if state:
+            (folder / HEAD_FOLDER).mkdir()
+            save_file({name: value.contiguous() for name, value in state.items()}, folder / HEAD_FOLDER / STATE_NAME)
+            write_table(folder / HEAD_FOLDER / LABELS_NAME, label_table_to_arrow(labels))
+
+
+def _facts(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": section["name"], "options": {key: value for key, value in section.items() if key != "name"}}
+
+
+def load_model(run: Path, *, plugins: Plugins) -> TrainedModel:
+    """Open the trained model of a run.
+
+    Raises: ArtifactError when there is none or it is damaged or holds non-finite weights.
+    """
+    import torch
+
+    version = encoder_store(run).current()
+    facts = version.manifest.facts
+    options = plugins.find("encoder", facts["name"]).spec.load()(**facts["options"])
+    encoder: Encoder = options.load(version.folder)
+    encoder.module.eval()
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in encoder.module.parameters()):
+        raise ArtifactError(f"the encoder in {version.folder} has weights that are not finite.", hint="Train it again.")
+    head = facts["head"]
+    head_options = plugins.find("head", head["name"]).spec.load()(**head["options"])
+    return TrainedModel(encoder, version.folder, version.sha256, head_options)
