@@ -1,8 +1,8 @@
-"""The core's own offers (encoders and heads), declared through the same door as everyone's."""
+"""The core's own offers (encoders, heads and checks), declared through the same door as everyone's."""
 
 from __future__ import annotations
 
-from xmc.api import EncoderSpec, HeadSpec, hookimpl
+from xmc.api import CheckSpec, EncoderSpec, HeadSpec, hookimpl
 
 
 @hookimpl
@@ -38,5 +38,28 @@ def xmc_heads() -> list[HeadSpec]:
             "classifier",
             "xmc.train.classifier:ClassifierOptions",
             summary="a trained vector for each label, by itself or on top of its embedded text",
+        ),
+    ]
+
+
+@hookimpl
+def xmc_checks() -> list[CheckSpec]:
+    """The embedded checks."""
+    return [
+        CheckSpec(
+            "calibrate",
+            "xmc.checks.calibrate:Calibrate",
+            summary="probabilities of hits, fitted and judged on held-out queries",
+        ),
+        CheckSpec(
+            "conformal",
+            "xmc.checks.conformal:Conformal",
+            summary="label sets that miss at most a promised share of the positives",
+            reference="Angelopoulos et al. 2024, Conformal risk control",
+        ),
+        CheckSpec(
+            "exactness",
+            "xmc.checks.exactness:Exactness",
+            summary="answers that are the true top k, and those of which it is proven",
         ),
     ]

@@ -182,12 +182,16 @@ class Hits:
 
 
 class Hit(NamedTuple):
-    """One answer: `rank` counts from 1, `score` is higher for better and may be negative."""
+    """One answer: `rank` counts from 1, `score` is higher for better and may be negative.
+
+    `probability` is that of being relevant, None until `xmc check calibrate` has been run.
+    """
 
     rank: int
     label_id: str
     text: str
     score: float
+    probability: float | None = None
 
 
 @dataclass(frozen=True)

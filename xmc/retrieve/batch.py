@@ -45,22 +45,26 @@ def concatenate_hits(parts: Sequence[Hits]) -> Hits:
     )
 
 
-def hits_to_arrow(query_ids: Sequence[str], hits: Hits, labels: LabelTable) -> Any:
-    """The `hits` table: query id, label ids and scores, best first."""
+def hits_to_arrow(query_ids: Sequence[str], hits: Hits, labels: LabelTable, probabilities_H: Any = None) -> Any:
+    """The `hits` table: query id, label ids and scores, best first; with probabilities where there are such."""
     import pyarrow as pa
 
     offsets = pa.array(hits.offsets.astype(np.int32))
     label_ids = pa.array(labels.ids, pa.string()).take(pa.array(hits.label_rows))
-    schema = schema_of("hits", without=["probabilities"])
+    schema = schema_of("hits", without=["probabilities"] if probabilities_H is None else [])
     columns = {
         "query_id": pa.array(query_ids, pa.string()),
         "label_ids": pa.ListArray.from_arrays(offsets, label_ids),
         "scores": pa.ListArray.from_arrays(offsets, pa.array(hits.scores, pa.float32())),
     }
+    if probabilities_H is not None:
+        columns["probabilities"] = pa.ListArray.from_arrays(offsets, pa.array(probabilities_H, pa.float32()))
     return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 
-def write_hits(path: Path, query_ids: Sequence[str], hits: Hits, labels: LabelTable) -> None:
+def write_hits(
+    path: Path, query_ids: Sequence[str], hits: Hits, labels: LabelTable, probabilities_H: Any = None
+) -> None:
     """Write the `hits` table of some queries."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(path, hits_to_arrow(query_ids, hits, labels))
+    write_table(path, hits_to_arrow(query_ids, hits, labels, probabilities_H))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.api import ConfigError, DataError, Hits, IndexReport, QueryMap
 from xmc.errors import ArtifactError
+from xmc.retrieve.fitted import Fitted, read_fitted
 from xmc.retrieve.layout import index_store
 from xmc.retrieve.query_map import load_query_map
 from xmc.retrieve.trained_model import TrainedModel, load_model
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from xmc.data.tables import LabelTable
     from xmc.encode.encoder import Encoder
     from xmc.plugin_manager import Plugins
+    from xmc.retrieve.label_sets import Risk
 
 MAX_K = 10_000
 MAX_TEXT_CHARACTERS = 1_000_000
@@ -38,6 +41,8 @@ class Retriever:
     index: Index
     labels: LabelTable
     query_map: QueryMap | None = None
+    fitted: Fitted = field(default_factory=Fitted)
+    index_sha256: str = ""
 
     @property
     def encoder(self) -> Encoder:
@@ -69,15 +74,63 @@ class Retriever:
         backend = plugins.find("index", description["name"]).spec.load()(**description["options"])
         index = backend.load(version.folder / "backend", device=device)
         labels = read_labels([version.folder / "labels.parquet"])
-        return cls(model, index, labels, load_query_map(version.folder))
+        opened = cls(model, index, labels, load_query_map(version.folder), index_sha256=version.sha256)
+        return replace(opened, fitted=read_fitted(run, opened.identity))
 
-    def search(self, texts: Sequence[str], *, k: int = 10) -> list[list[Hit]]:
+    @property
+    def identity(self) -> dict[str, str]:
+        """What makes the scores: the SHA-256 of encoder (with head) and index."""
+        return {"encoder": self.model.sha256, "index": self.index_sha256}
+
+    def search(self, texts: Sequence[str], *, k: int = 10, min_probability: float | None = None) -> list[list[Hit]]:
         """The best k labels of each text, best first; fewer when there are fewer labels.
 
-        Raises: DataError for a text that is not a non-blank string, ConfigError for k outside 1..10,000.
+        After `xmc check calibrate` each hit has a probability; `min_probability` then leaves out hits below it, all of
+        them where nothing matches.
+        Raises: DataError for a text that is not a non-blank string; ConfigError for k outside 1..10,000 or a
+        probability outside 0..1; ArtifactError for `min_probability` without a calibration of this encoder and index.
         """
-        hits = self.search_embeddings(self.encode(texts), k=k)
-        return [self._named(label_rows, scores) for label_rows, scores in hits]
+        return self._named(self.search_embeddings(self.encode(texts), k=k), min_probability)
+
+    def search_sets(
+        self, texts: Sequence[str], *, alpha: float = 0.1, risk: Risk = "false-negatives"
+    ) -> list[list[Hit]]:
+        """For each text as many labels as it takes: on average at most a share alpha of its positives is missing.
+
+        With `risk="coverage"` at least one positive is there with probability 1 - alpha. The promise is for queries of
+        the kind that `xmc check conformal` was calibrated on.
+        Raises: ArtifactError before `xmc check conformal`; DataError when alpha is too small for what it was given.
+        """
+        label_sets = self.fitted.require_label_sets()
+        hits = self.search_embeddings(self.encode(texts), k=label_sets.most_labels)
+        return self._named(label_sets.cut(hits, alpha=alpha, risk=risk))
+
+    def threshold(
+        self, *, precision: float | None = None, recall: float | None = None, false_positive_rate: float | None = None
+    ) -> float:
+        """The `min_probability` with which held-out queries reached the one given precision, recall or rate.
+
+        Raises: ConfigError unless exactly one is given and can be reached; ArtifactError without a calibration.
+        """
+        cut_offs = self.fitted.require_calibration().cut_offs
+        return cut_offs.choose(precision=precision, recall=recall, false_positive_rate=false_positive_rate)
+
+    def judged_hits(self, hits: Hits, min_probability: float | None = None) -> tuple[Hits, Any]:
+        """Hits of at least `min_probability` and the probability of each, (H,), None without a calibration.
+
+        `hits` are whole lists, as the search answers them: a probability depends on the rank.
+        Raises: ConfigError, ArtifactError as `search`.
+        """
+        from xmc.retrieve.label_sets import keep_hits
+
+        if min_probability is None:
+            calibration = self.fitted.calibration
+            return hits, calibration.probabilities(hits) if calibration else None
+        if not 0 <= min_probability <= 1:
+            raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
+        probabilities_H = self.fitted.require_calibration().probabilities(hits)
+        kept_H = probabilities_H >= min_probability
+        return keep_hits(hits, kept_H), probabilities_H[kept_H]
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Query embeddings (Q, D) of texts.
@@ -107,10 +160,16 @@ class Retriever:
         """What the index is."""
         return self.index.report
 
-    def _named(self, label_rows: Any, scores: Any) -> list[Hit]:
+    def _named(self, hits: Hits, min_probability: float | None = None) -> list[list[Hit]]:
+        hits, probabilities_H = self.judged_hits(hits, min_probability)
+        shown = [None] * len(hits.scores) if probabilities_H is None else probabilities_H.tolist()
+        rows, scores = hits.label_rows.tolist(), hits.scores.tolist()
         return [
-            Hit(rank, self.labels.ids[row], self.labels.texts[row], score)
-            for rank, (row, score) in enumerate(zip(label_rows.tolist(), scores.tolist(), strict=True), start=1)
+            [
+                Hit(rank, self.labels.ids[rows[h]], self.labels.texts[rows[h]], scores[h], shown[h])
+                for rank, h in enumerate(range(start, stop), start=1)
+            ]
+            for start, stop in itertools.pairwise(hits.offsets.tolist())
         ]
 
 
