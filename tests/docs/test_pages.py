@@ -148,6 +148,12 @@ def test_plugins_page_runs_and_its_examples_are_plugins(folder, capsys):
     assert capsys.readouterr().out.endswith("runs/a: epoch 2, validation P@1 0.500\n")
 
 
+@pytest.mark.slow
+def test_sentence_transformers_page_runs_from_top_to_bottom(folder):
+    printed = run_page("docs/sentence-transformers.md").splitlines()
+    assert 0 < float(printed[-1]) < 10
+
+
 def test_python_blocks_of_the_other_pages_compile():
     for page in PAGES:
         for block in blocks(page):
