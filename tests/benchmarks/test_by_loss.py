@@ -1,0 +1,97 @@
+"""The tables of the benchmarks by loss: they name settings that exist, the recipe's own rates, and every loss there is.
+
+Invariants: each variant resolves; at factor 1 the learning rates are those of the recipe; tuning tries every factor and
+keeps the rows of subjects that were not run again.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from xmc.engine.run_config import resolve
+from xmc.plugin_manager import load_plugins
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import bench_eurlex57k
+import bench_wordnet
+import by_loss
+from quality import Cost, Subject
+
+TASKS = [bench_eurlex57k.TASK, bench_wordnet.TASK]
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    return load_plugins()
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.data)
+def test_every_variant_is_a_configuration(task, plugins):
+    for name, variant in task.variants.items():
+        config = resolve(plugins, plugin=task.plugin, settings=[*task.settings, *variant.settings])
+        assert config.evaluate.auc_negatives == 500, name
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.data)
+def test_the_learning_rates_are_those_of_the_recipe(task, plugins):
+    train = resolve(plugins, plugin=task.plugin).train
+    for key, rate in task.learning_rates.items():
+        assert getattr(train, key.removeprefix("train.")) == rate
+    assert task.baseline in task.variants
+    assert train.label_learning_rate in (0.0, task.learning_rates.get("train.label_learning_rate"))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.data)
+def test_every_loss_of_the_tree_is_measured(task, plugins):
+    measured = {
+        resolve(plugins, plugin=task.plugin, settings=variant.settings).loss.name for variant in task.variants.values()
+    }
+    folders = {path.name.removeprefix("xmc_") for path in (Path(__file__).parents[2] / "plugins").glob("xmc_*")}
+    losses = {offer.full_name for offer in plugins.offers["loss"]}
+    assert {name for name in losses if name.split(".")[0] in folders} <= measured
+
+
+def _subject(name, p1):
+    figure = {"value": p1, "low": p1, "high": p1}
+    overall = {"name": "all", "figures": {"P@1": figure}}
+    report = {
+        "evaluation": {"overall": overall, "bands": [], "auc": {"value": 0.9}},
+        "search": {"queries_per_s": 100.0},
+    }
+    return Subject(name, report, {"plan": {"threads": 1}}, Cost(2.0, 1.0, 3.0), Cost(1.0, 1.0, 1.0), "")
+
+
+def test_tuning_tries_every_factor_and_keeps_other_subjects(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(by_loss, "RESULTS", tmp_path)
+    variants = {"good": by_loss.Variant(()), "other": by_loss.Variant(()), "fixed": by_loss.Variant((), tuned=False)}
+    task = by_loss.Task("d", "q", "dexml", {}, ("P@1",), ("overall",), "P@1", variants, baseline="good")
+    tried = []
+
+    def run(name, *, factor):
+        tried.append((name, factor))
+        return _subject(f"{name} x{factor:.2g}", factor / 10)
+
+    by_loss.tune(task, ["other"], run)
+    by_loss.tune(task, ["good", "fixed"], run)
+    assert tried == [(name, factor) for name in ("other", "good") for factor in by_loss.FACTORS]
+    assert "good: P@1 on dev x0.33 3.33, x1 10.00, x3 30.00; best factor 3" in capsys.readouterr().out
+    rows = by_loss._kept(tmp_path / "d_tuning.csv", {"other x1", "good x3"})
+    assert [(row["subject"], row["x"], row["median"]) for row in rows if row["unit"] == "%"] == [
+        ("other x1", "P@1", "10.0"), ("other x1", "pooled AUC", "90.0"),
+        ("good x3", "P@1", "30.0"), ("good x3", "pooled AUC", "90.0"),
+    ]  # fmt: skip
+
+
+def test_a_variant_runs_at_its_factor_on_test(tmp_path, monkeypatch):
+    said = {}
+    monkeypatch.setattr(by_loss, "run_subject", lambda name, **rest: said.update(name=name, **rest))
+    task = bench_eurlex57k.TASK
+    options = SimpleNamespace(tune=False, set=["train.epochs=1"])
+    by_loss.run_variant(task, "InfoNCE", factor=3.0, data="d", work=tmp_path, options=options)
+    assert said["split"] == "test" and said["name"] == "InfoNCE"
+    assert "train.learning_rate=0.6" in said["settings"] and said["settings"][-1] == "train.epochs=1"
