@@ -5,7 +5,7 @@ Of a query's scores these losses see only the sum, the sum of squares and the sc
 
 from __future__ import annotations
 
-from xmc.api import LossSpec, RecipeSpec, hookimpl
+from xmc.api import HeadSpec, LossSpec, RecipeSpec, hookimpl
 
 Z_LOSS = "de Brébisson, Vincent: The Z-loss: a shift and scale invariant classification loss, 2016"
 SOFTMAX = "de Brébisson, Vincent: An Exploration of Softmax Alternatives Belonging to the Spherical Loss Family, 2016"
@@ -43,6 +43,19 @@ def xmc_losses() -> list[LossSpec]:
             summary="squared error to the relevance, 0 for the negatives",
             reference=SPARSE,
         ),
+    ]
+
+
+@hookimpl
+def xmc_heads() -> list[HeadSpec]:
+    """The classifier whose step does not get dearer with the number of labels."""
+    return [
+        HeadSpec(
+            "factored",
+            "xmc_zloss.factored_head:FactoredHead",
+            summary="a trained vector for each label, at a cost per step independent of their number; losses of zloss",
+            reference=SPARSE,
+        )
     ]
 
 

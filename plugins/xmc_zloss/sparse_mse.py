@@ -29,6 +29,7 @@ class SparseMse:
     1.5
     """
 
+    needs: ClassVar[frozenset[str]] = frozenset({"moments"})
     disclaims: ClassVar[frozenset[str]] = frozenset({"higher_positive_is_better"})
 
     def __call__(self, inputs: LossInputs) -> Tensor:

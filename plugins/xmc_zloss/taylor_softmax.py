@@ -34,6 +34,7 @@ class TaylorSoftmax:
 
     temperature: float = 1.0
 
+    needs: ClassVar[frozenset[str]] = frozenset({"moments"})
     disclaims: ClassVar[frozenset[str]] = frozenset({"higher_positive_is_better"})
 
     def __post_init__(self) -> None:

@@ -41,6 +41,7 @@ class ZLoss:
     sharpness: float = 1.0
     location: float = 0.0
 
+    needs: ClassVar[frozenset[str]] = frozenset({"moments"})
     claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "scale_invariant"})
 
     def __post_init__(self) -> None:

@@ -1,0 +1,97 @@
+"""A classifier over any number of labels whose training step costs the same for a thousand labels and for a million.
+
+Shapes: L labels, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from xmc.api import ConfigError, HeadContext, Loss
+from xmc_zloss.factored_labels import FactoredLabels
+from xmc_zloss.factored_matrix import FactoredMatrix
+
+MOMENTS = frozenset({"moments"})
+OWN_LOSSES = "zloss.z-loss, zloss.taylor-softmax, zloss.spherical-softmax, zloss.sparse-mse"
+
+
+@dataclass(frozen=True)
+class FactoredHead:
+    """A vector for each label, trained by exact plain SGD over all labels; the cost of a step does not depend on L.
+
+    It works because the losses of the spherical family need of a query's L scores only their mean, their variance and
+    those of the positives; a loss says so by `needs = frozenset({"moments"})`. Momentum, Adam or clipping would touch
+    every label in every step, so plain SGD (with weight decay) is all there is: `learning_rate` (0 = that of the labels
+    in [train]) times the schedule's share. [train] optimizer, weight_decay and clip_norm are for the encoder.
+    Labels start at random, with entries of standard deviation `start_scale` / √D.
+    Every `stabilise_every` steps, and when it is urgent, what float32 would lose is put right (see `stabilisation`).
+
+    Reference: Vincent, de Brébisson and Bouthillier, Efficient Exact Gradient Update for training Deep Networks with
+    Very Large Sparse Targets, NIPS 2015; de Brébisson and Vincent, The Z-loss, 2016.
+    Raises: ValueError for an option out of range, or another optimizer than sgd.
+    """
+
+    learning_rate: float = 0.0
+    weight_decay: float = 0.0
+    optimizer: str = "sgd"
+    stabilise_every: int = 100
+    start_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a finite number >= 0, got {getattr(self, name)}")
+        if not 0 < self.start_scale < math.inf:
+            raise ValueError(f"start_scale must be a finite number > 0, got {self.start_scale}")
+        if self.stabilise_every < 1:
+            raise ValueError(f"stabilise_every must be >= 1, got {self.stabilise_every}")
+        if self.optimizer != "sgd":
+            raise ValueError(
+                f"optimizer must be 'sgd': the factored head has no other, for momentum or Adam would touch every "
+                f"label in every step, got {self.optimizer!r}"
+            )
+
+    def build(self, context: HeadContext) -> FactoredLabels:
+        """A fresh head, or without `context.loss` one that waits for its state.
+
+        Raises: ConfigError for a loss that needs the scores themselves, cosine similarity, sampled labels or no rate.
+        """
+        if context.similarity != "dot":
+            raise ConfigError(
+                f"head 'zloss.factored' scores by dot product, got similarity '{context.similarity}'.",
+                hint="Set similarity = 'dot'.",
+            )
+        if context.loss is None:
+            return FactoredLabels(self, context)
+        require_moments(context.loss)
+        if getattr(context.train, "label_scope", "all") != "all":
+            raise ConfigError(
+                f"head 'zloss.factored' learns from all labels, got [train] label_scope '{context.train.label_scope}'.",
+                hint="Set label_scope = 'all': it costs nothing here.",
+            )
+        generator = torch.Generator().manual_seed(context.seed)
+        table_LD = torch.randn(context.labels, context.dimension, generator=generator)
+        table_LD *= self.start_scale / math.sqrt(context.dimension)
+        matrix = FactoredMatrix.from_dense(table_LD.to(context.device), copy=False)
+        return FactoredLabels(self, context, matrix, self._rate(context))
+
+    def _rate(self, context: HeadContext) -> float:
+        train = context.train
+        rate = self.learning_rate or getattr(train, "label_learning_rate", 0) or getattr(train, "learning_rate", 0)
+        if not rate:
+            raise ConfigError("head 'zloss.factored' has no learning rate.", hint="Set [head] learning_rate.")
+        return float(rate)
+
+
+def require_moments(loss: Loss) -> None:
+    """Raise the ConfigError of a loss that does not say that the moments of the scores are all it needs."""
+    if getattr(loss, "needs", None) != MOMENTS:
+        raise ConfigError(
+            f"head 'zloss.factored' never computes the scores of all labels, and the loss {type(loss).__name__} needs "
+            f"more than their mean and variance. It works with {OWN_LOSSES}.",
+            hint="Choose one of these, or another head. (A loss of your own that calls `inputs.moments()` only may say "
+            "so by `needs: ClassVar = frozenset({'moments'})`.)",
+        )
