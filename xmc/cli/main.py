@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from xmc.cli.check import check_command
 from xmc.cli.config import config_command
 from xmc.cli.doctor import doctor_command
 from xmc.cli.evaluate import evaluate_command
@@ -32,6 +33,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "index": index_command,
     "search": search_command,
     "evaluate": evaluate_command,
+    "check": check_command,
     "info": info_command,
     "config": config_command,
     "import": import_command,

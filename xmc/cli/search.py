@@ -13,6 +13,7 @@ from xmc.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from xmc.retrieve.retriever import Retriever
+    from xmc.values import Hit
 
 
 def search_command(
@@ -21,6 +22,9 @@ def search_command(
     k: Annotated[int, typer.Option("-k", help="How many labels.")] = 10,
     queries: Annotated[str, typer.Option("--queries", help="Instead of a text: Parquet or Arrow files (glob).")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the hits of --queries.")] = None,
+    min_probability: Annotated[
+        float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -37,24 +41,41 @@ def search_command(
     if text is not None and out is not None:
         raise ConfigError("--out is for the hits of --queries; those of a text are printed.")
     retriever = Retriever.load(run, device=device)
+    for sentence in retriever.fitted.stale():
+        typer.echo(f"note: {sentence}", err=True)
     if text is not None:
-        _search_one(retriever, text, k, as_json)
+        _search_one(retriever, text, k, min_probability, as_json)
     elif out is not None:
-        _search_shards(retriever, queries, out, k, as_json)
+        _search_shards(retriever, queries, out, k, min_probability, as_json)
 
 
-def _search_one(retriever: Retriever, text: str, k: int, as_json: bool) -> None:
-    from xmc.cli.output import print_json, print_table
+def _search_one(retriever: Retriever, text: str, k: int, min_probability: float | None, as_json: bool) -> None:
+    from xmc.cli.output import print_json
 
-    hits = retriever.search([text], k=k)[0]
+    hits = retriever.search([text], k=k, min_probability=min_probability)[0]
     if as_json:
         print_json({"query": text, "k": k, "hits": [hit._asdict() for hit in hits]})
+    elif hits:
+        _print_hits(hits, text)
     else:
-        rows = [{"rank": h.rank, "label": h.label_id, "score": f"{h.score:.4f}", "text": h.text} for h in hits]
-        print_table(rows, title=text, right=("rank", "score"))
+        typer.echo(f"no label is relevant to '{text}' with a probability of {min_probability} or more")
 
 
-def _search_shards(retriever: Retriever, pattern: str, out: Path, k: int, as_json: bool) -> None:
+def _print_hits(hits: Sequence[Hit], text: str) -> None:
+    from xmc.cli.output import print_table
+
+    rows = []
+    for hit in hits:
+        row = {"rank": hit.rank, "label": hit.label_id, "score": f"{hit.score:.4f}"}
+        if hit.probability is not None:
+            row["probability"] = f"{hit.probability:.3f}"
+        rows.append({**row, "text": hit.text})
+    print_table(rows, title=text, right=("rank", "score", "probability"))
+
+
+def _search_shards(
+    retriever: Retriever, pattern: str, out: Path, k: int, min_probability: float | None, as_json: bool
+) -> None:
     from xmc.cli.output import print_json
     from xmc.data.shards import find_shards
     from xmc.retrieve.batch import search_texts, write_hits
@@ -63,10 +84,10 @@ def _search_shards(retriever: Retriever, pattern: str, out: Path, k: int, as_jso
     for shard, path in _pair_with_outputs(find_shards(pattern), out):
         ids, texts = _read_queries(shard)
         try:
-            hits = search_texts(retriever, texts, k=k)
+            hits, probabilities_H = retriever.judged_hits(search_texts(retriever, texts, k=k), min_probability)
         except DataError as error:
             raise DataError(f"{shard}: {error.message}", hint=error.hint) from None
-        write_hits(path, ids, hits, retriever.labels)
+        write_hits(path, ids, hits, retriever.labels, probabilities_H)
         done.append({"queries": str(shard), "hits": str(path), "count": len(texts)})
         if not as_json:
             typer.echo(f"{shard} -> {path}: {len(texts):,} queries")

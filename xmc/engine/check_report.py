@@ -80,6 +80,7 @@ class ChecksReport:
     source: str
     outcomes: tuple[CheckOutcome, ...]
     versions: Mapping[str, str]
+    together: bool = False  # several were asked for, so there is a report of all
 
     @property
     def verdicts(self) -> list[Verdict]:

@@ -69,7 +69,7 @@ def run_checks(
         write_outcome(run, outcome)
         outcomes.append(outcome)
     facts = {"name": data.name, "split": split, "fingerprint": data.fingerprint}
-    report = ChecksReport(run, facts, queries.source, tuple(outcomes), versions())
+    report = ChecksReport(run, facts, queries.source, tuple(outcomes), versions(), together)
     if together:
         write_json(checks_folder(run) / "report.json", report.to_dict())
         write_text(checks_folder(run) / "report.html", checks_page(report))

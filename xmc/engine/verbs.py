@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from xmc.engine.check_report import ChecksReport
+from xmc.engine.checking import Progress, run_checks
 from xmc.engine.evaluation import run_evaluation
 from xmc.engine.indexing import run_indexing
 from xmc.engine.run_config import read_run_config, resolve
@@ -50,3 +52,32 @@ def evaluate_run(
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
     return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device)
+
+
+def check_run(
+    run: str | Path,
+    names: Sequence[str] = ("all",),
+    *,
+    split: str = "test",
+    fit_split: str = "",
+    settings: Iterable[str] = (),
+    device: str = "auto",
+    on_progress: Progress | None = None,
+) -> ChecksReport:
+    """Run checks of a run by name, or all, with `check.name.key=value` settings over those of the run.
+
+    `report.passed` says whether every limit of `[check.limits]` is kept.
+    Raises: PluginError for an unknown check; ConfigError, DataError when the only check that is asked for refuses.
+    """
+    plugins = load_plugins()
+    config = read_run_config(plugins, Path(run), settings=settings)
+    return run_checks(
+        config,
+        Path(run),
+        names,
+        plugins=plugins,
+        split=split,
+        fit_split=fit_split,
+        device=device,
+        on_progress=on_progress,
+    )

@@ -43,7 +43,7 @@ def test_each_layer_changes_only_what_it_names(plugins, toml):
     base = resolve(plugins, plugin="dexml")
     changed = resolve(plugins, plugin="dexml", config_file=toml({"train": {"seed": 9}}), settings=["index.name=exact"])
     assert changed.train.seed == 9
-    for section in ("data", "encoder", "loss", "index", "evaluate"):
+    for section in ("data", "encoder", "head", "loss", "index", "evaluate"):
         assert getattr(changed, section) == getattr(base, section)
 
 
@@ -75,8 +75,8 @@ def test_the_template_is_toml_that_resolves_to_the_same(plugins, tmp_path, recip
     text = template(config, plugins)
     (tmp_path / "my.toml").write_text(text)
     assert resolve(plugins, config_file=tmp_path / "my.toml") == config
-    assert set(tomllib.loads(text)) == {"data", "encoder", "loss", "train", "index", "evaluate"}
-    for kind in ("encoder", "loss", "index"):
+    assert set(tomllib.loads(text)) == {"data", "encoder", "head", "loss", "train", "index", "evaluate"}
+    for kind in ("encoder", "head", "loss", "index"):
         for offer in plugins.offers[kind]:
             assert offer.full_name in text, "a template names what else is installed"
 
@@ -94,13 +94,13 @@ def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
         (
             {"settings": ["trian.epochs=3"]},
             ConfigError,
-            "--set: there is no section [trian] (there are: data, encoder, loss, train, index, evaluate). "
+            "--set: there is no section [trian] (there are: data, encoder, head, loss, train, index, evaluate, check). "
             "Did you mean 'train'?",
         ),
         (
             {"file": {"epochs": 3}},
             ConfigError,
-            "{file}: there is no section [epochs] (there are: data, encoder, loss, train, index, evaluate).",
+            "{file}: there is no section [epochs] (there are: data, encoder, head, loss, train, index, evaluate, chec",
         ),
         ({"file": {"train": 3}}, ConfigError, "{file}: 'train' must be a section [train], got 3."),
         ({"settings": ["train.epoch=3"]}, ConfigError, "--set: [train] has no key 'epoch' (it has: epochs, batch_size"),
