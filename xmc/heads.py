@@ -39,11 +39,15 @@ class HeadContext:
 
 @dataclass(frozen=True)
 class HeadBatch:
-    """The batch of step `step`: rows of its queries in the training data, (Q,), and their positives (label rows)."""
+    """The batch of step `step`: rows of its queries in the training data, (Q,), and their positives (label rows).
+
+    `hard_negatives` are label rows mined for these queries, ascending, each once; None when nothing is mined.
+    """
 
     step: int
     query_rows_Q: np.ndarray[Any, Any]
     positives: Positives
+    hard_negatives: np.ndarray[Any, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from pluggy import PluginManager
 
 from xmc import hookspecs
-from xmc.api import CheckSpec, EncoderSpec, IndexReport, IndexSpec, LossSpec, MetricSpec, RecipeSpec, RunInfo, hookimpl
+from xmc.api import CheckSpec, EncoderSpec, HeadSpec, IndexReport, IndexSpec, LossSpec, MetricSpec, RecipeSpec, RunInfo, hookimpl
 from xmc.errors import XmcWarning
 from xmc.plugin_manager import KINDS, load_plugins
 
@@ -46,6 +46,10 @@ def test_hook_xmc_losses():
 
 def test_hook_xmc_indexes():
     assert declared("xmc_indexes", IndexSpec("tree", "a:B", exact=True)).exact
+
+
+def test_hook_xmc_heads():
+    assert declared("xmc_heads", HeadSpec("rows", "a:B")).target == "a:B"
 
 
 def test_hook_xmc_encoders():

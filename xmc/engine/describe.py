@@ -12,6 +12,8 @@ from xmc.retrieve.layout import encoder_store, index_store
 from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
 
+NAMED_SECTIONS = ("data", "encoder", "head", "loss", "index")
+
 
 def describe_run(run: Path) -> dict[str, Any]:
     """Facts about a run, after verifying its stored folders.
@@ -21,7 +23,7 @@ def describe_run(run: Path) -> dict[str, Any]:
     if not (run / "config.toml").is_file():
         raise ConfigError(f"{run} is not a run folder (it has no config.toml).")
     config = read_toml(run / "config.toml")
-    facts: dict[str, Any] = {section: _name(config.get(section)) for section in ("data", "encoder", "loss", "index")}
+    facts: dict[str, Any] = {section: _name(config.get(section)) for section in NAMED_SECTIONS}
     if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
         facts["index"] = index_store(run).current().manifest.facts["name"]
     for name, store in (("checkpoint", open_store(run)), ("encoder", encoder_store(run)), ("index", index_store(run))):

@@ -159,7 +159,9 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Iterable[str] = ()
         raise ConfigError(
             f"{run} is not a run folder (it has no {FILE_NAME}).", hint=f"Make one with: xmc train --out {run}"
         )
-    return _from_layers(plugins, [(str(path), read_toml(path)), ("--set", parse_assignments(settings))])
+    made_with = {"head": DEFAULTS["head"]}  # what a run from before there were heads leaves out
+    layers: list[Layer] = [("configuration", made_with), (str(path), read_toml(path))]
+    return _from_layers(plugins, [*layers, ("--set", parse_assignments(settings))])
 
 
 def template(config: RunConfig, plugins: Plugins) -> str:

@@ -12,6 +12,7 @@ from xmc.store import remove_temporaries
 from xmc.store.atomic import TEMPORARY_PREFIX
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import open_store
+from xmc.train.hard_negatives import open_negatives
 
 WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json")
 
@@ -46,6 +47,7 @@ def prepare_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     open_store(run).remove_orphans()
     encoder_store(run).remove_orphans()
+    open_negatives(run).remove_orphans()
 
 
 def _present(run: Path) -> list[Path]:

@@ -14,11 +14,12 @@ from xmc.api import HeadContext
 from xmc.data.dataset import Dataset
 from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
+from xmc.engine.mining import hard_negatives
 from xmc.engine.run_config import RunConfig
 from xmc.engine.run_folder import check_folder, prepare_folder
 from xmc.engine.training_set import epoch_pool, load_for_training, training_set, validation_queries
 from xmc.plugin_manager import Plugins
-from xmc.retrieve.trained_model import save_model
+from xmc.retrieve.trained_model import commit_model
 from xmc.store import locked, write_json
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
@@ -115,14 +116,15 @@ def _train(
     )
     if on_plan:
         on_plan(plan, data)
+    prepared = training_set(encoder, data, config, pool)
     trainer = Trainer(
         encoder,
         head,
-        training_set(encoder, data, config, pool),
+        prepared,
         options,
         run,
         _fingerprint(config, data),
-        on_best=lambda best: save_model(
+        on_best=lambda best: commit_model(
             run,
             best,
             head,
@@ -131,6 +133,14 @@ def _train(
             head_section=config.head.to_dict(),
         ),
         reporter=_Observed(reporter, plugins, info),
+        negatives=hard_negatives(
+            config,
+            run,
+            positives=prepared.positives,
+            label_texts=data.labels.texts,
+            similarity=encoder.similarity,
+            device=device,
+        ),
     )
     if checkpoint:
         trainer.resume(checkpoint)

@@ -82,7 +82,7 @@ class TrainedModel:
         )
 
 
-def save_model(
+def commit_model(
     run: Path,
     encoder: Encoder,
     head: Head,

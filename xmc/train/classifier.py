@@ -137,7 +137,7 @@ class MatrixVectors:
         if self._rows is not None:
             shape = self._matrix_LD.shape
             rows_gradient_ND = torch.sparse_coo_tensor(
-                self._rows.unsqueeze(0), rows_gradient_ND, shape, is_coalesced=False
+                self._rows.unsqueeze(0), rows_gradient_ND, shape, is_coalesced=False, check_invariants=False
             )
         self._matrix_LD.grad = rows_gradient_ND
         if self._text is not None:

@@ -1,4 +1,4 @@
-"""Which labels a batch is scored against: all of them, or the batch's positives plus a random sample."""
+"""Which labels a batch is scored against: all, or the batch's positives, mined labels and a random sample."""
 
 from __future__ import annotations
 
@@ -35,18 +35,27 @@ def all_labels(positives: Positives) -> Scope:
     return Scope(None, _pairs(positives, positives.label_rows))
 
 
-def sampled_labels(positives: Positives, *, labels: int, sample: int, generator: np.random.Generator) -> Scope:
-    """The positives of the batch and `sample` labels drawn uniformly, each once, ascending.
+def sampled_labels(
+    positives: Positives,
+    *,
+    labels: int,
+    sample: int,
+    generator: np.random.Generator,
+    hard_negatives: np.ndarray[Any, Any] | None = None,
+) -> Scope:
+    """The positives of the batch, its `hard_negatives` and `sample` labels drawn uniformly, each once, ascending.
 
     Every known positive of a query is marked as one wherever it was drawn from, so none becomes a false negative.
-    Given the batch, a positive is in for certain, and any other label with probability 1 − (1 − 1 / labels)^draws.
+    Given the batch, positives and mined labels are in for certain, and any other label with probability
+    1 − (1 − 1 / labels)^draws.
     """
+    certain = positives.label_rows if hard_negatives is None else np.union1d(positives.label_rows, hard_negatives)
     draws = min(sample, labels)
     drawn = generator.integers(0, labels, size=draws)
-    label_rows = np.union1d(positives.label_rows, drawn)
+    label_rows = np.union1d(certain, drawn)
     log_inclusion_C = torch.full((len(label_rows),), math.log1p(-((1 - 1 / labels) ** draws)))
+    log_inclusion_C[np.searchsorted(label_rows, certain)] = 0.0
     columns = np.searchsorted(label_rows, positives.label_rows)
-    log_inclusion_C[columns] = 0.0
     return Scope(label_rows, _pairs(positives, columns), log_inclusion_C)
 
 

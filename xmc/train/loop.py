@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from xmc.api import Head, HeadBatch, NonFiniteError, Positives
-from xmc.encode.encoder import Encoder, Features
+from xmc.encode.encoder import Encoder, Features, embed_chunks
 from xmc.errors import InterruptedRunError
 from xmc.store import VersionedFolder
 from xmc.train.checkpoint import Checkpoint, Progress, open_store, save_checkpoint
 from xmc.train.gradient_cache import embed_with_gradient
+from xmc.train.hard_negatives import HardNegatives
 from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
 from xmc.train.schedule import Pool, batch_rows, learning_rate_share, steps_per_epoch
@@ -64,7 +65,7 @@ class Trainer:
     """Trains an encoder and a head; make it, then `run()` once.
 
     `fingerprint` names what a checkpoint depends on; `on_best` is called when validation P@1 is the best so far, and
-    once at the end when there is no validation set.
+    once at the end when there is no validation set. `negatives` are there when `[train] label_scope` is `mined`.
     """
 
     encoder: Encoder
@@ -76,6 +77,7 @@ class Trainer:
     on_best: Callable[[Encoder], None]
     reporter: Reporter = field(default_factory=SilentReporter)
     progress: Progress = field(default_factory=Progress)
+    negatives: HardNegatives | None = None
 
     def __post_init__(self) -> None:
         """Set up the optimiser."""
@@ -114,6 +116,7 @@ class Trainer:
         self.encoder.module.train()
         while self.progress.step < self.total_steps and not self.progress.finished:
             step_started = time.monotonic()
+            self._prepare_negatives()
             loss, queries = self._step()
             self.progress.step += 1
             self.progress.epoch_loss_sum += loss
@@ -125,10 +128,22 @@ class Trainer:
             if stop.signal_number is not None or time.monotonic() - started >= self.options.checkpoint_s:
                 return
 
+    def _prepare_negatives(self) -> None:
+        epoch, position = divmod(self.progress.step, self.steps_per_epoch)
+        if self.negatives is None or not self.negatives.is_due(epoch):
+            return
+        if position == 0:
+            self._commit()  # so that a run that is killed while it trains with them never has to mine in mid-epoch
+        self.negatives.prepare(epoch, self.head, self._query_embeddings, at_start=position == 0)
+
+    def _query_embeddings(self) -> Iterator[torch.Tensor]:
+        return embed_chunks(self.encoder, self.data.queries, "query", chunk_size=1024)
+
     def _step(self) -> tuple[float, int]:
         step, options = self.progress.step, self.options
         rows = batch_rows(step, self.data.pool, options)
-        batch = HeadBatch(step, rows, self.data.positives.take(rows))
+        mined = self.negatives.draw(step, rows) if self.negatives else None
+        batch = HeadBatch(step, rows, self.data.positives.take(rows), mined)
         features = self.data.queries.take(rows)
         queries = embed_with_gradient(self.encoder, features, "query", chunk_size=options.label_chunk)
         try:

@@ -6,6 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+AT_LEAST_ONE = (
+    "epochs",
+    "batch_size",
+    "sampled_labels",
+    "hard_negatives",
+    "mining_depth",
+    "mining_epochs",
+    "label_chunk",
+    "score_memory_mb",
+    "validation_queries",
+)
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -14,7 +26,10 @@ class TrainOptions:
     `optimizer`: `adamw`, or `row-adagrad`, whose step costs only the table rows that the batch touches.
     `label_learning_rate`: for parameters that only labels use (0 = as the others).
     `label_scope`: `all` scores every query against every label, exactly; `sampled` against the positives of the batch
-    plus `sampled_labels` labels drawn at random (recorded in the report as sampled).
+    plus `sampled_labels` labels drawn at random (recorded in the report as sampled); `mined` against `hard_negatives`
+    labels of each query as well, drawn from the `mining_depth` that the run's index ranks best among those that are not
+    relevant (nor bear the text of a relevant one), after leaving out the `mining_skip` very best. They are mined at the
+    start of epoch `mining_start` (from 0) and of every `mining_epochs`-th one after it.
     `score_memory_mb` bounds the memory of the scores: the batch is walked in chunks of query rows that fit.
     `label_text_share`: so many label texts for each training query join an epoch, drawn anew each time, as queries for
     their own label (`auto`: 0.25 when labels share their weights with queries and more than half of them have no
@@ -32,8 +47,13 @@ class TrainOptions:
     second_moment_decay: float = 0.99
     warmup_share: float = 0.1
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    label_scope: Literal["all", "sampled"] = "all"
+    label_scope: Literal["all", "sampled", "mined"] = "all"
     sampled_labels: int = 4096
+    hard_negatives: int = 8
+    mining_depth: int = 50
+    mining_skip: int = 0
+    mining_start: int = 1
+    mining_epochs: int = 1
     label_chunk: int = 256
     label_text_share: float | Literal["auto"] = "auto"
     score_memory_mb: int = 512
@@ -47,9 +67,12 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in ("epochs", "batch_size", "sampled_labels", "label_chunk", "score_memory_mb", "validation_queries"):
+        for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        for name in ("mining_skip", "mining_start"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
         if self.label_text_share != "auto" and not 0 <= self.label_text_share < math.inf:
             raise ValueError(f"label_text_share must be 'auto' or >= 0, got {self.label_text_share}")
         if not 0 < self.learning_rate < math.inf:

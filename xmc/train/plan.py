@@ -11,6 +11,8 @@ from xmc.train.options import TrainOptions
 from xmc.train.schedule import steps_per_epoch
 from xmc.train.scorer import SCORE_COPIES, rows_in_memory
 
+POSITIVES_GUESSED = 5  # of a query; only for the estimate
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -55,7 +57,7 @@ def make_plan(
 
     parameter_bytes = sum(p.numel() * p.element_size() for p in encoder.module.parameters())
     head_bytes = sum(value.nbytes for value in head.state().values())
-    scored = labels if options.label_scope == "all" else min(labels, options.sampled_labels + 5 * options.batch_size)
+    scored = labels if options.label_scope == "all" else min(labels, _drawn_labels(options))
     rows = min(options.batch_size, rows_in_memory(scored, options.score_memory_mb, pool=pool))
     label_bytes = scored * encoder.dimension * 4
     score_bytes = rows * scored * 4 * SCORE_COPIES
@@ -77,3 +79,8 @@ def make_plan(
         device=device,
         threads=torch.get_num_threads(),
     )
+
+
+def _drawn_labels(options: TrainOptions) -> int:
+    mined = options.hard_negatives if options.label_scope == "mined" else 0
+    return options.sampled_labels + (POSITIVES_GUESSED + mined) * options.batch_size

@@ -61,6 +61,6 @@ def _epoch_order(seed: int, epoch: int, pool: Pool) -> np.ndarray[Any, Any]:
     return generator.permutation(np.concatenate((np.arange(pool.always), extra)))
 
 
-def step_generator(step: int, options: TrainOptions) -> np.random.Generator:
-    """Random numbers of a step (label samples), independent of every other step."""
-    return np.random.default_rng([options.seed, 1, step])
+def step_generator(step: int, options: TrainOptions, *, stream: int = 1) -> np.random.Generator:
+    """Random numbers of a step, independent of every other step and of every other stream (1: label samples)."""
+    return np.random.default_rng([options.seed, stream, step])

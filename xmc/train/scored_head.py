@@ -89,5 +89,9 @@ class ScoredHead:
             return all_labels(positives)
         generator = step_generator(batch.step, options)
         return sampled_labels(
-            positives, labels=self._context.labels, sample=options.sampled_labels, generator=generator
+            positives,
+            labels=self._context.labels,
+            sample=options.sampled_labels,
+            generator=generator,
+            hard_negatives=batch.hard_negatives,
         )

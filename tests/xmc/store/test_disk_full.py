@@ -23,7 +23,7 @@ from xmc.data.tables import LabelTable
 from xmc.engine.run_config import read_run_config
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.layout import encoder_store, index_store
-from xmc.retrieve.trained_model import save_model
+from xmc.retrieve.trained_model import commit_model
 from xmc.store import VersionedFolder, atomic_path, write_bytes, write_json
 from xmc.train.checkpoint import Progress, open_store, save_checkpoint
 from xmc.train.curve import write_curve_table
@@ -116,7 +116,7 @@ def _save_encoder_again(run: Path) -> None:
     encoder = config.encoder.options.load_training(open_store(run).current().folder / "encoder")
     head = config.head.options.build(HeadContext(labels=1, dimension=1, similarity="cosine"))
     sections = {"encoder_section": config.encoder.to_dict(), "head_section": config.head.to_dict()}
-    save_model(run, encoder, head, LabelTable(["a"], ["fog"]), **sections)
+    commit_model(run, encoder, head, LabelTable(["a"], ["fog"]), **sections)
 
 
 FOLDER_WRITERS = {

@@ -49,7 +49,7 @@ def test_the_defaults_are_allowed():
         ("label_text_share", "some", "label_text_share"),
         ("optimizer", "sgd", "'adamw' or 'row-adagrad'"),
         ("schedule", "step", "'linear', 'cosine' or 'constant'"),
-        ("label_scope", "few", "'all' or 'sampled'"),
+        ("label_scope", "few", "'all', 'sampled' or 'mined'"),
         ("epochs", 2.5, "epochs"),
         ("epochs", "many", r"epochs: .*, got 'many'"),
         ("batchsize", 5, r"has no key 'batchsize' .* Did you mean 'batch_size'\?"),

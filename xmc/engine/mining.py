@@ -1,0 +1,56 @@
+"""Mine hard negatives through the run's own index backend: what the current model ranks best and should not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from xmc.api import Head, IndexBackend, Positives
+from xmc.engine.run_config import RunConfig
+from xmc.train.hard_negatives import HardNegatives, IntArray, open_negatives, without_relevant
+
+
+def hard_negatives(
+    config: RunConfig, run: Path, *, positives: Positives, label_texts: Sequence[str], similarity: str, device: str
+) -> HardNegatives | None:
+    """The negatives of a run whose `[train] label_scope` is `mined`, else None."""
+    options = config.train
+    if options.label_scope != "mined":
+        return None
+    groups_L = same_text_groups(label_texts)
+    backend: IndexBackend = config.index.options
+
+    def mine(head: Head, queries: Iterator[Tensor]) -> IntArray:
+        all_rows = np.arange(len(groups_L))
+        index = backend.build(head.label_vectors(all_rows), similarity=similarity, device=device)
+        query_map = head.query_map()
+        wanted = options.mining_skip + options.mining_depth
+        mined: list[IntArray] = []
+        for queries_QD in queries:
+            rows = np.arange(len(mined), len(mined) + len(queries_QD))
+            part = positives.take(rows)
+            k = min(len(groups_L), wanted + int(part.counts().max(initial=0)))
+            hits = index.search(query_map.queries(queries_QD) if query_map else queries_QD, k)
+            for (label_rows, _), start, stop in zip(hits, part.offsets[:-1], part.offsets[1:], strict=True):
+                relevant = np.isin(groups_L[label_rows], groups_L[part.label_rows[start:stop]])
+                mined.append(
+                    without_relevant(
+                        label_rows, label_rows[relevant], depth=options.mining_depth, skip=options.mining_skip
+                    )
+                )
+        return np.stack(mined)
+
+    return HardNegatives(mine, options, open_negatives(run))
+
+
+def same_text_groups(texts: Sequence[str]) -> IntArray:
+    """A number for each text, equal for texts that differ in case and outer blanks only.
+
+    >>> same_text_groups(["Sea fog", "rain", "sea fog "]).tolist()
+    [0, 1, 0]
+    """
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(text.strip().casefold(), len(number)) for text in texts], dtype=np.int64)
