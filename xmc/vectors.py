@@ -13,11 +13,13 @@ MAX_NORM = 1e18  # the dot product of two such vectors, and every partial sum of
 _ROWS_NAMED = 5
 
 
-def validate_vectors(vectors_ND: Tensor, *, what: str, dimension: int | None = None, first_row: int = 0) -> Tensor:
+def validate_vectors(
+    vectors_ND: Tensor, *, what: str, dimension: int | None = None, first_row: int = 0, sparse: bool = False
+) -> Tensor:
     """The vectors as a contiguous float32 matrix: itself where it is one already, never written into.
 
     `what` names the vectors in errors ("query", "label"), `dimension` is the width they must have, `first_row` is the
-    number of the first row in the user's counting (chunks of a stream).
+    number of the first row in the user's counting (chunks of a stream). `sparse` lets a CSR tensor through as one.
     Shapes: `vectors_ND` (N, D), any floating dtype.
     Raises: DataError for another shape or dtype; NonFiniteError, naming rows, for NaN, infinity or a norm over 1e18.
 
@@ -37,6 +39,12 @@ def validate_vectors(vectors_ND: Tensor, *, what: str, dimension: int | None = N
             f"{what} vectors must be a floating-point matrix (rows, dimension), "
             f"got {vectors_ND.dtype} of shape {tuple(vectors_ND.shape)}."
         )
+    is_sparse = vectors_ND.layout != torch.strided
+    if is_sparse and not (sparse and vectors_ND.layout == torch.sparse_csr):
+        raise DataError(
+            f"{what} vectors must be a dense tensor{' or a CSR tensor' if sparse else ''}, got {vectors_ND.layout}.",
+            hint="" if sparse else "The index 'sparse' takes sparse vectors.",
+        )
     width = vectors_ND.shape[1]
     if width == 0 or (dimension is not None and width != dimension):
         wanted = "at least 1" if dimension is None else str(dimension)
@@ -44,7 +52,8 @@ def validate_vectors(vectors_ND: Tensor, *, what: str, dimension: int | None = N
             f"{what} vectors have dimension {width}, expected {wanted}.",
             hint="Queries and labels must come from the same encoder.",
         )
-    vectors_ND = vectors_ND.detach().to(torch.float32).contiguous()
+    vectors_ND = vectors_ND.detach().to(torch.float32)
+    vectors_ND = vectors_ND if is_sparse else vectors_ND.contiguous()
     _require_finite(vectors_ND, what=what, first_row=first_row)
     return vectors_ND
 
@@ -53,7 +62,8 @@ def _require_finite(vectors_ND: Tensor, *, what: str, first_row: int) -> None:
     import torch
 
     # One pass finds all three: NaN, infinity and overflow of the squares all make the comparison false.
-    norms_N = torch.linalg.vector_norm(vectors_ND, dim=1)
+    is_sparse = vectors_ND.layout != torch.strided
+    norms_N = _sparse_norms(vectors_ND) if is_sparse else torch.linalg.vector_norm(vectors_ND, dim=1)
     bad_rows = (~(norms_N <= MAX_NORM)).nonzero().flatten() + first_row
     if bad_rows.numel() == 0:
         return
@@ -63,6 +73,15 @@ def _require_finite(vectors_ND: Tensor, *, what: str, first_row: int) -> None:
         f"{what} vectors hold NaN, infinity or a norm over {MAX_NORM:g} in row {named}{more}.",
         hint="Leave these rows out or encode them again.",
     )
+
+
+def _sparse_norms(rows_ND: Tensor) -> Tensor:
+    import torch
+
+    counts_N = rows_ND.crow_indices().diff()
+    rows = torch.repeat_interleave(torch.arange(len(counts_N)), counts_N)
+    squares = rows_ND.values().double().square()
+    return torch.zeros(len(counts_N), dtype=torch.float64).index_add(0, rows, squares).sqrt()
 
 
 def validate_k(k: int) -> None:

@@ -61,3 +61,19 @@ def test_similarity_is_one_of_two():
     validate_similarity("cosine")
     with pytest.raises(ConfigError, match="euclidean"):
         validate_similarity("euclidean")
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+def test_sparse_vectors_are_for_those_who_ask_for_them():
+    vectors = torch.tensor([[0.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
+    checked = validate_vectors(vectors.to_sparse_csr(), what="query", sparse=True)
+    assert checked.layout == torch.sparse_csr
+    assert checked.dtype == torch.float32
+    assert checked.to_dense().tolist() == vectors.tolist()
+    with pytest.raises(DataError, match="index 'sparse'"):
+        validate_vectors(vectors.to_sparse_csr(), what="query")
+    with pytest.raises(DataError, match="or a CSR tensor"):
+        validate_vectors(vectors.to_sparse(), what="query", sparse=True)
+    vectors[1, 0] = float("inf")
+    with pytest.raises(NonFiniteError, match="row 1"):
+        validate_vectors(vectors.to_sparse_csr(), what="query", sparse=True)
