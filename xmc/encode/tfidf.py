@@ -7,6 +7,7 @@ words and word pairs of its text, from a table of its own. Un-normalised: the le
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ class TfidfOptions:
     `minimum_count`: a word or pair of the queries counts when at least so many queries have it.
     `opening`: the first so many words of a query have rows of their own, and so have their pairs (0 = none).
     `label_pairs`: pairs of neighbouring words of a label's text have rows too. `dropout`: share of features left out
-    while training. `label_scale`: standard deviation of the label table at the start (the query table starts at 0).
+    while training. `label_scale`: standard deviation of the label table at the start. `query_scale`: that of the query
+    table; at 0 all scores start equal, where the Z-loss and the spherical softmax have no gradient and never start.
     """
 
     dimension: int = 384
@@ -43,6 +45,7 @@ class TfidfOptions:
     label_pairs: bool = True
     dropout: float = 0.0
     label_scale: float = 0.05
+    query_scale: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -55,6 +58,8 @@ class TfidfOptions:
             raise ValueError(
                 f"dropout must lie in [0, 1) and label_scale above 0, got {self.dropout} and {self.label_scale}"
             )
+        if not 0 <= self.query_scale < math.inf:
+            raise ValueError(f"query_scale must be a finite number >= 0, got {self.query_scale}")
 
     def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> TfidfEncoder:
         """A fresh encoder whose vocabularies and weights come from the corpus."""
@@ -62,10 +67,11 @@ class TfidfOptions:
         blocks = BlockOptions(opening=self.opening, minimum_count=self.minimum_count, constant=True)
         queries = WordBags.learn(query_texts, blocks)
         labels = WordBags.learn(label_texts, BlockOptions(pairs=self.label_pairs))
-        tables: dict[Role, Tensor] = {
-            "query": torch.zeros(queries.feature_count, self.dimension),
-            "label": torch.randn(labels.feature_count, self.dimension, generator=generator) * self.label_scale,
-        }
+        labels_FD = torch.randn(labels.feature_count, self.dimension, generator=generator) * self.label_scale
+        queries_FD = torch.zeros(queries.feature_count, self.dimension)
+        if self.query_scale > 0:
+            queries_FD.normal_(std=self.query_scale, generator=generator)
+        tables: dict[Role, Tensor] = {"query": queries_FD, "label": labels_FD}
         return TfidfEncoder({"query": queries, "label": labels}, tables, self)
 
     def load(self, folder: Path) -> TfidfEncoder:

@@ -50,6 +50,15 @@ def test_queries_start_at_zero_and_labels_do_not():
     assert own is fresh.module["label"]
 
 
+def test_queries_start_apart_where_asked_and_labels_stay_as_they_were():
+    texts = [f"word{row % 40} red fish" for row in range(200)]
+    plain, spread = (
+        replace(OPTIONS, dimension=64, query_scale=scale).build(texts, LABELS, seed=0) for scale in (0.0, 0.02)
+    )
+    assert torch.equal(plain.module["label"], spread.module["label"])
+    assert spread.module["query"].std().item() == pytest.approx(0.02, rel=0.1)
+
+
 def test_saved_it_is_the_same_encoder(encoder, tmp_path):
     from sentence_transformers import SentenceTransformer
 
@@ -86,6 +95,7 @@ def test_another_kind_of_encoder_is_not_loaded(tmp_path):
         ({"opening": -1}, "opening >= 0"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
         ({"label_scale": 0.0}, "label_scale above 0"),
+        ({"query_scale": -0.1}, "query_scale must be"),
         ({"openings": 3}, "Did you mean 'opening'"),
     ],
 )
