@@ -11,10 +11,20 @@ import pluggy
 
 from xmc.check_contract import Check, CheckContext, CheckFigure, CheckResult
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
-from xmc.heads import Head, HeadBatch, HeadContext, HeadOptions, Learned, QueryMap
+from xmc.heads import (
+    FittedHead,
+    Head,
+    HeadBatch,
+    HeadContext,
+    HeadOptions,
+    Learned,
+    QueryMap,
+    WholeHeadOptions,
+)
+from xmc.loss_inputs import LossInputs
 from xmc.ranking import rank_hits
 from xmc.specs import CheckSpec, EncoderSpec, HeadSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec
-from xmc.values import Hits, IndexReport, LossInputs, Positives, RunInfo
+from xmc.values import Hits, IndexReport, Positives, RunInfo
 from xmc.vectors import validate_k, validate_similarity, validate_vectors
 
 if TYPE_CHECKING:
@@ -74,6 +84,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "EncoderSpec",
+    "FittedHead",
     "Head",
     "HeadBatch",
     "HeadContext",
@@ -95,6 +106,7 @@ __all__ = [
     "QueryMap",
     "RecipeSpec",
     "RunInfo",
+    "WholeHeadOptions",
     "XmcError",
     "hookimpl",
     "rank_hits",

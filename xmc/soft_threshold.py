@@ -1,12 +1,6 @@
-"""The soft top k of a row: the one shift t at which the logistic memberships σ(slope · score + t) add up to k.
+"""The soft top k of a row: the logistic memberships σ(slope · score + t) that add up to k, differentiable.
 
-With s the slope, t solves Σ over labels l of σ(s·x_l + t) = k. It lies between logit(k/C) − s·max x and
-logit(k/C) − s·min x, for one bound makes every membership at most k/C and the other at least k/C. Newton's method runs
-inside that bracket; it halves the bracket where a step would leave it. Steps are taken on logit(Σ/C), which is a
-straight line in t both where memberships are small and where scores are equal; the last one on Σ itself, whose error
-is known: the second derivative of σ is at most its first, so a step δ misses by at most Σ'·(e^|δ| − 1 − |δ|).
-
-Shapes: Q queries, C scored labels, P (query, positive) pairs, R rows of a block.
+Shapes: Q queries, C scored labels, P (query, positive) pairs, S skipped (query, label) pairs, R rows of a block.
 """
 
 from __future__ import annotations
@@ -15,24 +9,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
-from xmc.row_reduction import row_blocks, working_dtype
-
-MAX_PASSES = 100
-GROUP = 64
-EXACT_SUM_COLUMNS = 1_000_000
-GAP_SLOPE = 1e-2
-TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-14}
+from xmc.row_reduction import Skipped, row_blocks, working_dtype
+from xmc.threshold_solver import centred, column, solve_threshold
 
 
 def top_k_logits(
-    scores_QC: Tensor, positive_rows_P: Tensor, positive_columns_P: Tensor, k_Q: Tensor, *, slope: float
+    scores_QC: Tensor,
+    positive_rows_P: Tensor,
+    positive_columns_P: Tensor,
+    k_Q: Tensor,
+    *,
+    slope: float,
+    skipped: Skipped | None = None,
 ) -> Tensor:
     """The logit slope · score + t of each positive's membership in the top k of its row, (P,); differentiable once.
 
     k is a whole number per row. Where k >= C every label is a member: the logits are +inf, their gradient 0. The
     memberships add up to k within 1e-5 · k (float64: 1e-12 · k). float16 and bfloat16 scores are computed in float32.
+    A skipped label is no member, takes no place and has gradient 0.
 
     Reference: the operator is that of Gupta et al., Dual-Encoders for Extreme Multi-label Classification, ICLR 2024.
 
@@ -41,24 +36,34 @@ def top_k_logits(
     >>> top_k_logits(scores_QC, rows, columns, k_Q, slope=2.0).sigmoid().item()  # one place among four equal labels
     0.25
     """
-    logits_P: Tensor = _TopKLogits.apply(scores_QC, positive_rows_P, positive_columns_P, k_Q, slope)
+    logits_P: Tensor = _TopKLogits.apply(scores_QC, positive_rows_P, positive_columns_P, k_Q, slope, skipped)
     return logits_P
 
 
 class _TopKLogits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scores_QC: Tensor, rows_P: Tensor, columns_P: Tensor, k_Q: Tensor, slope: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        scores_QC: Tensor,
+        rows_P: Tensor,
+        columns_P: Tensor,
+        k_Q: Tensor,
+        slope: float,
+        skipped: Skipped | None,
+    ) -> Tensor:
         centre_Q = scores_QC.new_empty(scores_QC.shape[0], dtype=working_dtype(scores_QC))
         shift_Q = torch.empty_like(centre_Q, dtype=torch.float64)
         for rows, _ in row_blocks(scores_QC, rows_P):
-            centre_Q[rows], shift_Q[rows] = solve_threshold(scores_QC[rows], k_Q[rows], slope=slope)
+            block_RC, places_R = _block(scores_QC, rows, skipped), k_Q[rows]
+            labels_R = (block_RC > -torch.inf).sum(dim=1) if skipped else None
+            centre_Q[rows], shift_Q[rows] = solve_threshold(block_RC, places_R, slope=slope, labels_R=labels_R)
         ctx.save_for_backward(scores_QC, rows_P, columns_P, centre_Q, shift_Q)
-        ctx.slope = slope
+        ctx.slope, ctx.skipped = slope, skipped
         logits_P = (scores_QC[rows_P, columns_P].double() - centre_Q[rows_P].double()) * slope + shift_Q[rows_P]
         return logits_P.to(centre_Q.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient_P: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, gradient_P: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         if torch.is_grad_enabled():  # create_graph=True: better an error than a second derivative without these terms
             raise NotImplementedError("the soft top k of xmc can be differentiated once, not twice")
         scores_QC, rows_P, columns_P, centre_Q, shift_Q = ctx.saved_tensors
@@ -66,106 +71,16 @@ class _TopKLogits(torch.autograd.Function):
         gradient_Q = torch.zeros_like(centre_Q).index_add_(0, rows_P, gradient_P)
         gradient_QC = torch.empty_like(scores_QC)
         for rows, pairs in row_blocks(scores_QC, rows_P):
-            logits_RC = _centred(scores_QC[rows], centre_Q[rows], ctx.slope).add_(_column(shift_Q[rows], centre_Q))
+            scores_RC = _block(scores_QC, rows, ctx.skipped)
+            logits_RC = centred(scores_RC, centre_Q[rows], ctx.slope).add_(column(shift_Q[rows], centre_Q))
             block_RC = _mobility(logits_RC, shift_Q[rows]).mul_(-gradient_Q[rows].unsqueeze(1))
             own = (rows_P[pairs] - rows.start, columns_P[pairs])
             solved_P = shift_Q[rows][own[0]].isfinite()
             block_RC.index_put_(own, torch.where(solved_P, gradient_P[pairs], 0.0), accumulate=True)
+            if ctx.skipped:
+                ctx.skipped.put(0.0, block_RC, rows)
             gradient_QC[rows] = block_RC
-        return gradient_QC, None, None, None, None
-
-
-def solve_threshold(scores_RC: Tensor, k_R: Tensor, *, slope: float) -> tuple[Tensor, Tensor]:
-    """Centre and shift of each row, (R,) and (R,) float64, with Σ σ(slope · (score − centre) + shift) = k.
-
-    The shift is +inf where k >= C and -inf where k <= 0. A centre near the k-th score keeps the digits that matter.
-    """
-    columns = scores_RC.shape[1]
-    k_R = k_R.to(torch.float64)
-    solvable_R = (k_R > 0) & (k_R < columns)
-    target_R = k_R.where(solvable_R, torch.full_like(k_R, min(1.0, columns / 2)))  # any number with a solution
-    centre_R = _near_kth_largest(scores_RC, target_R)
-    centred_RC = _centred(scores_RC, centre_R, slope)
-    shift_R, gap_R = _newton(centred_RC, target_R)
-    gap_R = gap_R & solvable_R
-    if bool(gap_R.any()):
-        shift_R[gap_R] = _middle_of_gap(centred_RC[gap_R], shift_R[gap_R], target_R[gap_R])
-    endless_R = torch.full_like(k_R, torch.inf).copysign(k_R - 0.5)
-    return centre_R, torch.where(solvable_R, shift_R, endless_R)
-
-
-def _newton(centred_RC: Tensor, k_R: Tensor) -> tuple[Tensor, Tensor]:
-    """The shift of each row and whether it lies in a gap, where the sum is k already but the shift is open."""
-    columns = centred_RC.shape[1]
-    tolerance_R = k_R * TOLERANCE[centred_RC.dtype]
-    middle_R = torch.logit(k_R / columns)
-    low_R, high_R = middle_R - centred_RC.amax(dim=1).double(), middle_R - centred_RC.amin(dim=1).double()
-    shift_R = torch.zeros_like(k_R).clamp(low_R, high_R)
-    open_R, gap_R = torch.ones_like(k_R, dtype=torch.bool), torch.zeros_like(k_R, dtype=torch.bool)
-    work_RC = torch.empty_like(centred_RC)
-    for _ in range(MAX_PASSES):
-        sum_R, slope_R = _memberships(centred_RC, shift_R, work_RC)
-        excess_R = sum_R - k_R
-        low_R, high_R = torch.where(excess_R <= 0, shift_R, low_R), torch.where(excess_R >= 0, shift_R, high_R)
-        last_R = -excess_R / slope_R
-        near_R = slope_R * (last_R.abs().expm1() - last_R.abs()) <= tolerance_R
-        gap_R |= open_R & (slope_R < GAP_SLOPE) & (excess_R.abs() < 0.5)
-        logit_step_R = (middle_R - torch.logit(sum_R / columns)) * sum_R * (1 - sum_R / columns) / slope_R
-        next_R = shift_R + torch.where(near_R, last_R, logit_step_R)
-        inside_R = (next_R >= low_R) & (next_R <= high_R)  # False for NaN
-        next_R = torch.where(inside_R, next_R, (low_R + high_R) / 2)
-        shift_R = torch.where(open_R & ~gap_R, next_R, shift_R)
-        open_R &= ~(near_R | gap_R | (high_R - low_R <= tolerance_R / columns))
-        if not bool(open_R.any()):
-            break
-    return shift_R, gap_R
-
-
-def _memberships(centred_RC: Tensor, shift_R: Tensor, work_RC: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ σ(z) and its derivative Σ σ(z)(1 − σ(z)), float64: one pass over the scores."""
-    torch.add(centred_RC, _column(shift_R, centred_RC), out=work_RC).sigmoid_()
-    exact = torch.float64 if centred_RC.shape[1] > EXACT_SUM_COLUMNS else None
-    sum_R = work_RC.sum(dim=1, dtype=exact).double()
-    squares_R = torch.linalg.vector_norm(work_RC, dim=1).double().square()
-    return sum_R, (sum_R - squares_R).clamp(min=torch.finfo(torch.float64).tiny)
-
-
-def _middle_of_gap(centred_GC: Tensor, shift_G: Tensor, k_G: Tensor) -> Tensor:
-    """The shift of rows whose k best labels stand apart: members lack as much as the others have too much.
-
-    There Σ − k drowns in rounding, but log Σ_{others} σ(z) and log Σ_{members} σ(−z) do not, and they move with slopes
-    1 and −1 to within `GAP_SLOPE`.
-    """
-    start_G, tolerance = shift_G, TOLERANCE[centred_GC.dtype]
-    centred_GC = centred_GC.double()
-    for step in range(12):
-        logits_GC = centred_GC + shift_G.unsqueeze(1)
-        member_GC = logits_GC >= 0
-        if step == 0:
-            sure_G = member_GC.sum(dim=1) == k_G
-            lowest_G = logits_GC.masked_fill(~member_GC, torch.inf).amin(dim=1)
-            highest_G = logits_GC.masked_fill(member_GC, -torch.inf).amax(dim=1)
-            move_G = -(lowest_G + highest_G) / 2
-        else:
-            small_GC = logsigmoid(-logits_GC.abs())
-            lack_G = small_GC.masked_fill(~member_GC, -torch.inf).logsumexp(dim=1)
-            move_G = (lack_G - small_GC.masked_fill(member_GC, -torch.inf).logsumexp(dim=1)) / 2
-        shift_G = shift_G + move_G
-        if step and bool((move_G.abs() <= tolerance).all()):
-            break
-    return torch.where(sure_G, shift_G, start_G)
-
-
-def _near_kth_largest(scores_RC: Tensor, k_R: Tensor) -> Tensor:
-    """A score of each row near its k-th largest: the k-th of the largest of groups; the mean where k is too large."""
-    columns, largest_k, dtype = scores_RC.shape[1], max(1, int(k_R.max())), working_dtype(scores_RC)
-    if largest_k > columns // 4:
-        return scores_RC.to(dtype).mean(dim=1)
-    groups = columns // GROUP
-    if largest_k <= groups // 4:
-        scores_RC = scores_RC[:, : groups * GROUP].unflatten(1, (groups, GROUP)).amax(dim=2)
-    ranked_RK = scores_RC.topk(largest_k, dim=1).values
-    return ranked_RK.gather(1, (k_R.long() - 1).clamp(min=0).unsqueeze(1)).squeeze(1).to(dtype)
+        return gradient_QC, None, None, None, None, None
 
 
 def _mobility(logits_RC: Tensor, shift_R: Tensor) -> Tensor:
@@ -181,9 +96,10 @@ def _mobility(logits_RC: Tensor, shift_R: Tensor) -> Tensor:
     return weights_RC
 
 
-def _centred(scores_RC: Tensor, centre_R: Tensor, slope: float) -> Tensor:
-    return (scores_RC.to(centre_R.dtype) - centre_R.unsqueeze(1)).mul_(slope)
-
-
-def _column(values_R: Tensor, like: Tensor) -> Tensor:
-    return values_R.to(like.dtype).unsqueeze(1)
+def _block(scores_QC: Tensor, rows: slice, skipped: Skipped | None) -> Tensor:
+    """The scores of these rows, in a copy with -inf at the skipped labels if there are any."""
+    if skipped is None:
+        return scores_QC[rows]
+    block_RC = scores_QC[rows].clone()
+    skipped.put(-torch.inf, block_RC, rows)
+    return block_RC

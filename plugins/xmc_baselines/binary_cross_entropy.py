@@ -34,7 +34,7 @@ class BinaryCrossEntropy:
     bias: float = 0.0
     reduction: Literal["mean", "sum"] = "mean"
 
-    claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete"})
+    claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -49,4 +49,4 @@ class BinaryCrossEntropy:
         logits_P, negatives_Q = inputs.softplus_sum(temperature=self.temperature, bias=self.bias)
         has_positive_Q = inputs.positive_weight_sum_Q > 0
         loss_Q = inputs.sum_over_positives(-logsigmoid(logits_P)) + negatives_Q * has_positive_Q
-        return loss_Q / inputs.scores_QC.shape[1] if self.reduction == "mean" else loss_Q
+        return loss_Q / inputs.label_counts_Q if self.reduction == "mean" else loss_Q

@@ -34,7 +34,7 @@ class InfoNce:
     temperature: float = 1.0
     correct_sampling: bool = False
 
-    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant"})
+    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "skips_labels"})
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):

@@ -36,7 +36,7 @@ class DecoupledSoftmax:
     temperature: float = 1.0
     correct_sampling: bool = False
 
-    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete"})
+    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):

@@ -38,7 +38,7 @@ class SoftTopK:
     alpha: float = 2.0
     temperature: float = 1.0
 
-    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant"})
+    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "skips_labels"})
 
     def __post_init__(self) -> None:
         if isinstance(self.k, str):

@@ -35,7 +35,7 @@ class LdrKl:
     lambda_: float = 1.0
     margin: float = 0.0
 
-    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete"})
+    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lambda_) and self.lambda_ > 0):
@@ -45,9 +45,20 @@ class LdrKl:
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""
-        rows_P = inputs.positive_rows_P
-        logits_P, log_negatives_Q = inputs.log_sum_exp("negatives", temperature=self.lambda_)
-        log_sum_P = -logsigmoid(logits_P - log_negatives_Q[rows_P] - self.margin / self.lambda_)
-        positives_Q = rows_P.bincount(minlength=inputs.scores_QC.shape[0])
-        competitors_Q = (1 + inputs.scores_QC.shape[1] - positives_Q).to(log_sum_P.dtype)
-        return self.lambda_ * inputs.sum_over_positives(log_sum_P - competitors_Q.log()[rows_P], mean=True)
+        return ldr_kl(inputs, self.lambda_, self.margin)
+
+
+def ldr_kl(inputs: LossInputs, lambda_: float | Tensor, margin: float) -> Tensor:
+    """The formula of `LdrKl` with one λ, or one for each query, (Q,), which is taken as constant.
+
+    >>> import torch
+    >>> inputs = LossInputs.from_dense(torch.tensor([[1.0, 0.5, -1.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
+    >>> round(ldr_kl(inputs, torch.tensor([1.0]), 0.6).item(), 3)
+    -0.243
+    """
+    rows_P = inputs.positive_rows_P
+    logits_P, log_negatives_Q = inputs.log_sum_exp("negatives", temperature=lambda_)
+    asked_P = margin / (lambda_[rows_P] if isinstance(lambda_, Tensor) else lambda_)
+    log_sum_P = -logsigmoid(logits_P - log_negatives_Q[rows_P] - asked_P)
+    competitors_Q = (1 + inputs.negative_counts_Q).to(log_sum_P.dtype)
+    return lambda_ * inputs.sum_over_positives(log_sum_P - competitors_Q.log()[rows_P], mean=True)

@@ -29,8 +29,12 @@ def negatives_histogram(inputs: LossInputs, *, temperature: float, bin_width: fl
     >>> nodes_G[:3].tolist(), share_G[:3].tolist()
     ([0.0, 1.0, 2.0], [0.25, 0.625, 0.125])
     """
+    rows_P, columns_P = inputs.positive_rows_P, inputs.positive_columns_P
+    if inputs.skipped_rows_S is not None and inputs.skipped_columns_S is not None:  # left out as the positives are
+        rows_P = torch.cat((rows_P, inputs.skipped_rows_S))
+        columns_P = torch.cat((columns_P, inputs.skipped_columns_S))
     answer: tuple[Tensor, Tensor] = _CloudInCell.apply(
-        inputs.scores_QC, inputs.positive_rows_P, inputs.positive_columns_P, 1.0 / (temperature * bin_width), bin_width
+        inputs.scores_QC, rows_P, columns_P, 1.0 / (temperature * bin_width), bin_width
     )
     return answer
 

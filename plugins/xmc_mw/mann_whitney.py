@@ -49,7 +49,7 @@ class MannWhitney:
     bin_width: float = 0.1
     mix: float = 0.0
 
-    claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete"})
+    claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
         for name in ("temperature", "bin_width"):
@@ -72,11 +72,11 @@ class MannWhitney:
         scores_QC, pairs = inputs.scores_QC, (inputs.positive_rows_P, inputs.positive_columns_P)
         dtype = torch.float64 if scores_QC.dtype == torch.float64 else torch.float32
         positives_P = scores_QC[pairs].to(dtype) / self.temperature
-        negatives = scores_QC.numel() - len(positives_P)
+        negatives = int(inputs.negative_counts_Q.sum())
         if len(positives_P) == 0 or negatives == 0:
             return inputs.sum_over_positives(positives_P * 0)
         if self.form == "pairs" or (self.form == "auto" and len(positives_P) * negatives <= MAX_AUTO_PAIRS):
-            is_negative_QC = torch.ones_like(scores_QC, dtype=torch.bool)
+            is_negative_QC = inputs.counted_QC.clone()
             is_negative_QC[pairs] = False
             points = scores_QC[is_negative_QC].to(dtype) / self.temperature
             weights = points.new_full(points.shape, 1 / negatives)

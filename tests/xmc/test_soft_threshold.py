@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from xmc import row_reduction, soft_threshold
-from xmc.soft_threshold import solve_threshold, top_k_logits
+from xmc import row_reduction, threshold_solver
+from xmc.soft_threshold import top_k_logits
+from xmc.threshold_solver import solve_threshold
 
 
 def bisection(scores_QC, k, slope):
@@ -35,8 +36,8 @@ def two_levels(rows=3, many=3000, few=20):
 @pytest.fixture
 def passes(monkeypatch):
     counted = []
-    original = soft_threshold._memberships
-    monkeypatch.setattr(soft_threshold, "_memberships", lambda *a: counted.append(1) or original(*a))
+    original = threshold_solver._memberships
+    monkeypatch.setattr(threshold_solver, "_memberships", lambda *a: counted.append(1) or original(*a))
     return counted
 
 

@@ -24,8 +24,9 @@ def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
     `pool` is that of its LossSpec: the queries of a "row" loss must not influence each other. What a class claims
     beyond the contract stands in its attribute `claims`, a set of "shift_invariant" (adding a number to a query's
     scores changes nothing), "scale_invariant" (nor does multiplying them), "positives_do_not_compete" (the gradient on
-    a positive is never above 0), "skips_labels" (a skipped label counts as if it were not there). A formula that cannot keep the promise that a higher score of the only positive never
-    hurts says so in `disclaims`, a set holding "higher_positive_is_better"; it is then checked that it does not.
+    a positive is never above 0), "skips_labels" (a skipped label counts as if it were not there). A formula that cannot
+    keep the promise that a higher score of the only positive never hurts says so in `disclaims`, a set holding
+    "higher_positive_is_better"; it is then checked that it does not.
 
     Raises: ConformanceError naming the loss, the promise and the numbers.
 

@@ -43,7 +43,11 @@ def _skips_labels(loss: Loss) -> None:
     scores_QC, relevance_QC = example_scores(), example_relevance()
     for row in range(QUERIES):
         score_C, weight_C = scores_QC[row], relevance_QC[row]
-        for skipped in (weight_C > 0) & (weight_C.cumsum(0) > weight_C.sum() / 3), score_C > 2, score_C <= score_C.min():
+        for skipped in (
+            (weight_C > 0) & (weight_C.cumsum(0) > weight_C.sum() / 3),
+            score_C > 2,
+            score_C <= score_C.min(),
+        ):
             if not bool((weight_C[~skipped] > 0).any()):
                 continue
             there, columns_S = (~skipped).nonzero().flatten(), skipped.nonzero().flatten()
