@@ -91,14 +91,14 @@ class CheckRetriever(Protocol):
 class SearchQueries(Protocol):
     """Searches held-out queries a chunk at a time and shows progress."""
 
-    def __call__(self, queries: CheckQueries, *, k: int) -> Hits:
+    def __call__(self, queries: CheckQueries, /, *, k: int) -> Hits:
         """The best k label rows of each query, fewer where there are fewer."""
 
 
 class NewVersion(Protocol):
     """Opens an empty folder to fill with what a check has fitted; it is committed when the block ends well."""
 
-    def __call__(self, kind: str, *, facts: dict[str, Any] | None = None) -> AbstractContextManager[Path]:
+    def __call__(self, kind: str, /, *, facts: dict[str, Any] | None = None) -> AbstractContextManager[Path]:
         """The folder of a new version of the artefact `kind` of this check; `facts` (JSON) go into its manifest."""
 
 
