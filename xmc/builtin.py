@@ -18,6 +18,11 @@ def xmc_encoders() -> list[EncoderSpec]:
             summary="TF-IDF weighted sums of word vectors; for long texts, CPU",
         ),
         EncoderSpec(
+            "sparse-tfidf",
+            "xmc.encode.sparse_tfidf:SparseTfidfOptions",
+            summary="TF-IDF vectors themselves, sparse; for linear models over words",
+        ),
+        EncoderSpec(
             "sentence-transformers",
             "xmc.encode.sentence_transformer:SentenceTransformerOptions",
             summary="any sentence-transformers folder",

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xmc.encode.csr import concatenate_rows
+
 Role = Literal["query", "label"]
 Similarity = Literal["dot", "cosine"]
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -98,6 +100,6 @@ def embed_chunks(encoder: Encoder, features: Features, role: Role, *, chunk_size
 
 
 def embed_texts(encoder: Encoder, texts: Sequence[str], role: Role, *, chunk_size: int = 4096) -> Tensor:
-    """Embeddings of texts, (N, D) float32, without gradient."""
-    parts = list(embed_chunks(encoder, encoder.prepare(texts, role), role, chunk_size=chunk_size))
-    return torch.cat(parts) if parts else torch.empty(0, encoder.dimension)
+    """Embeddings of texts, (N, D) float32, without gradient; a CSR tensor where the encoder's are."""
+    parts = embed_chunks(encoder, encoder.prepare(texts, role), role, chunk_size=chunk_size)
+    return concatenate_rows(parts, dimension=encoder.dimension)
