@@ -47,6 +47,23 @@ class Loss(Protocol):
 
 
 @runtime_checkable
+class RowStateLoss(Loss, Protocol):
+    """A loss that keeps one number for each training query from one visit to the next, such as its own temperature.
+
+    At a visit the engine asks for `next_row_state`, with the old number in `inputs.row_state_Q` (at the first visit
+    `row_state_start`), then calls the loss with the new one there, as a constant; it is kept if the step is sound, and
+    with the checkpoint. Where nothing is kept (`row_state_Q` is None) the loss takes its start value.
+    """
+
+    @property
+    def row_state_start(self) -> float:
+        """The number of a query that was never visited."""
+
+    def next_row_state(self, inputs: LossInputs) -> Tensor:
+        """The number of each query after this visit, (Q,), without gradient."""
+
+
+@runtime_checkable
 class Index(Protocol):
     """A built index: immutable, safe to search from several threads."""
 
@@ -105,6 +122,7 @@ __all__ = [
     "Positives",
     "QueryMap",
     "RecipeSpec",
+    "RowStateLoss",
     "RunInfo",
     "WholeHeadOptions",
     "XmcError",

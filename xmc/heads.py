@@ -6,7 +6,7 @@ Shapes: Q queries, L labels, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -78,24 +78,15 @@ class QueryMap:
 
 
 @runtime_checkable
-class Head(Protocol):
-    """Labels that learn. Built by a `HeadOptions`; its state is saved with the encoder.
+class FittedHead(Protocol):
+    """Labels that have learned: what an index is built of. Its state is saved with the encoder.
 
     Tensors of the state whose names begin with `optimiser.` are needed to go on training only: a checkpoint has them,
     the trained model does not.
     """
 
-    def parameters(self) -> list[nn.Parameter]:
-        """The head's own parameters whose `.grad` is clipped and checked together with the encoder's."""
-
-    def learn(self, queries_QD: Tensor, batch: HeadBatch) -> Learned:
-        """Loss and gradient of a batch of detached embeddings; the labels' own gradient is kept until `update`."""
-
-    def update(self, learning_rate_share: float) -> None:
-        """Apply the kept gradient at this share of the head's peak learning rate. Called once after each `learn`."""
-
     def label_vectors(self, label_rows: np.ndarray[Any, Any]) -> Iterator[Tensor]:
-        """The vectors that an index is built of, in chunks, in the order of `label_rows`."""
+        """The vectors that an index is built of, in chunks, in the order of `label_rows`; dense, or sparse CSR."""
 
     def query_map(self) -> QueryMap | None:
         """How an embedding becomes the query of that index; None for as it is."""
@@ -108,8 +99,36 @@ class Head(Protocol):
 
 
 @runtime_checkable
-class HeadOptions(Protocol):
-    """The options of a head plugin: a frozen dataclass that builds the head."""
+class Head(FittedHead, Protocol):
+    """Labels that learn step by step, with the encoder. Built by a `HeadOptions`."""
 
-    def build(self, context: HeadContext) -> Head:
+    def parameters(self) -> list[nn.Parameter]:
+        """The head's own parameters whose `.grad` is clipped and checked together with the encoder's."""
+
+    def learn(self, queries_QD: Tensor, batch: HeadBatch) -> Learned:
+        """Loss and gradient of a batch of detached embeddings; the labels' own gradient is kept until `update`."""
+
+    def update(self, learning_rate_share: float) -> None:
+        """Apply the kept gradient at this share of the head's peak learning rate. Called once after each `learn`."""
+
+
+@runtime_checkable
+class HeadOptions(Protocol):
+    """The options of a head plugin: a frozen dataclass that builds the head.
+
+    A head that is fitted in one go instead of by steps has `fit` as well (see `WholeHeadOptions`), and what it builds
+    need only be a `FittedHead`.
+    """
+
+    def build(self, context: HeadContext) -> FittedHead:
         """A fresh head. Raises: ConfigError for a loss or an option of [train] that it cannot work with."""
+
+
+@runtime_checkable
+class WholeHeadOptions(HeadOptions, Protocol):
+    """The options of a head that is fitted to all queries at once; the encoder makes the features, learning nothing."""
+
+    def fit(
+        self, context: HeadContext, features: Any, positives: Positives, *, progress: Callable[[int, int], None]
+    ) -> FittedHead:
+        """The head fitted to the prepared training queries; `progress(done, all)` is called now and then."""

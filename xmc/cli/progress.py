@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -28,14 +29,14 @@ class TrainingDisplay:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:,.0f} queries/s"),
+            TextColumn("{task.fields[detail]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
             disable=quiet,
         )
-        self._task = self._progress.add_task("training", total=None, loss=float("nan"), rate=0.0, visible=False)
+        self._task = self._progress.add_task("training", total=None, detail="", visible=False)
         self._loss: float | None = None
         self._queries, self._started = 0, 0.0
 
@@ -72,19 +73,21 @@ class TrainingDisplay:
         )
 
     def step_finished(self, step: int, total_steps: int, loss: float, queries: int) -> None:
-        """Move the bar."""
+        """Move the bar; what is fitted in one go has no loss of a step (NaN)."""
         if self._loss is None:
             self._loss, self._started = loss, time.monotonic()
         else:
             self._queries += queries
         self._loss += SMOOTHING * (loss - self._loss)
         rate = self._queries / max(time.monotonic() - self._started, 1e-9)
-        self._progress.update(self._task, completed=step, total=total_steps, loss=self._loss, rate=rate, visible=True)
+        detail = "" if math.isnan(loss) else f"loss {self._loss:.4f}  {rate:,.0f} queries/s"
+        self._progress.update(self._task, completed=step, total=total_steps, detail=detail, visible=True)
 
     def epoch_finished(self, row: Mapping[str, float]) -> None:
         """Print the figures of an epoch."""
         validation = f"  validation P@1 {row['validation_p1']:.4f}" if row["validation_p1"] >= 0 else ""
-        self.say(f"epoch {row['epoch']:.0f}: loss {row['loss']:.4f}{validation}  {row['seconds']:.0f} s")
+        loss = f"loss {row['loss']:.4f}" if "loss" in row else "fitted"
+        self.say(f"epoch {row['epoch']:.0f}: {loss}{validation}  {row['seconds']:.0f} s")
 
 
 class CountDisplay:
@@ -114,5 +117,5 @@ class CountDisplay:
         self._progress.stop()
 
     def show(self, what: str, done: int, total: int) -> None:
-        """Move the bar."""
+        """Move the bar; what is fitted in one go has no loss of a step (NaN)."""
         self._progress.update(self._task, description=what, completed=done, total=total, visible=True)

@@ -22,7 +22,7 @@ from xmc.retrieve.layout import encoder_store
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xmc.api import Head
+    from xmc.api import FittedHead
     from xmc.encode.encoder import Encoder
     from xmc.plugin_manager import Plugins
 
@@ -50,7 +50,7 @@ class TrainedModel:
         head, label_rows = self._open_head(labels)
         return head.label_vectors(label_rows), head.query_map()
 
-    def _open_head(self, labels: LabelTable) -> tuple[Head, np.ndarray[Any, Any]]:
+    def _open_head(self, labels: LabelTable) -> tuple[FittedHead, np.ndarray[Any, Any]]:
         from safetensors.torch import load_file
 
         folder = self.folder / HEAD_FOLDER
@@ -69,7 +69,7 @@ class TrainedModel:
         head.load_state(load_file(folder / STATE_NAME))
         return head, np.array([row_of_id[label_id] for label_id in labels.ids], dtype=np.int64)
 
-    def _build(self, labels: LabelTable) -> Head:
+    def _build(self, labels: LabelTable) -> FittedHead:
         encoder = self.encoder
         return self._head.build(
             HeadContext(
@@ -85,7 +85,7 @@ class TrainedModel:
 def commit_model(
     run: Path,
     encoder: Encoder,
-    head: Head,
+    head: FittedHead,
     labels: LabelTable,
     *,
     encoder_section: Mapping[str, Any],

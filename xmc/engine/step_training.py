@@ -1,0 +1,67 @@
+"""Train encoder and head step by step, with checkpoints, validation and a curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xmc.engine.job import Job, fingerprint
+from xmc.engine.mining import hard_negatives
+from xmc.engine.training_set import epoch_pool, training_set, validation_queries
+from xmc.train.checkpoint import Checkpoint
+from xmc.train.curve import write_curve_picture, write_curve_table
+from xmc.train.loop import Trainer
+from xmc.train.plan import make_plan
+
+
+def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Train from the start or from a checkpoint; the training report."""
+    config, data, options = job.config, job.data, job.config.train
+    encoder = checkpoint.encoder(config.encoder.options) if checkpoint else job.new_encoder()
+    encoder.module.to(job.device)
+    context = job.head_context(encoder)
+    head = config.head.options.build(context)
+    pool = epoch_pool(config, data)
+    plan = make_plan(
+        encoder,
+        head,
+        options,
+        train=len(data.train),
+        label_text=pool.drawn,
+        validation=len(validation_queries(data, config) or ()),
+        labels=len(data.labels),
+        device=job.device,
+        pool=context.pool,
+    )
+    if job.on_plan:
+        job.on_plan(plan, data)
+    prepared = training_set(encoder, data, config, pool)
+    trainer = Trainer(
+        encoder,
+        head,
+        prepared,
+        options,
+        job.run,
+        fingerprint(config, data),
+        on_best=lambda best: job.commit(best, head),
+        reporter=job.observer(),
+        negatives=hard_negatives(
+            config,
+            job.run,
+            positives=prepared.positives,
+            label_texts=data.labels.texts,
+            similarity=encoder.similarity,
+            device=job.device,
+        ),
+    )
+    if checkpoint:
+        trainer.resume(checkpoint)
+    progress = trainer.run()
+    write_curve_table(job.run / "curve.csv", progress.curve)
+    write_curve_picture(job.run / "curve.png", progress.curve)
+    return job.write_report(
+        plan=plan.to_dict(),
+        epochs_run=len(progress.curve),
+        best_epoch=progress.best_epoch,
+        best_validation_p1=progress.best_validation,
+        train_s=round(progress.seconds, 3),
+    )

@@ -1,0 +1,51 @@
+"""Fit a head in one go: the encoder makes features, the head is solved over all of them, nothing goes by steps."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from xmc.api import FittedHead
+from xmc.encode.encoder import Encoder, embed_chunks
+from xmc.engine.job import Job
+from xmc.engine.training_set import validation_queries
+from xmc.retrieve.batch import concatenate_hits
+
+
+def fit_whole(job: Job) -> dict[str, Any]:
+    """Fit, validate, commit; the training report. A fit that is stopped starts anew with `--resume`."""
+    started = time.monotonic()
+    encoder = job.new_encoder()
+    features = encoder.prepare(job.data.train.texts, "query")
+    total = 0
+
+    def progress(done: int, parts: int) -> None:
+        nonlocal total
+        total = parts
+        job.reporter.step_finished(done, parts, float("nan"), 0)
+
+    head = job.config.head.options.fit(job.head_context(encoder), features, job.data.train.positives, progress=progress)
+    validation = _precision_at_1(job, encoder, head)
+    seconds = round(time.monotonic() - started, 3)
+    row = {"epoch": 1, "step": total, "validation_p1": validation, "seconds": seconds}
+    job.observer().epoch_finished(row)
+    job.commit(encoder, head)
+    return job.write_report(epochs_run=1, best_epoch=1, best_validation_p1=validation, train_s=seconds)
+
+
+def _precision_at_1(job: Job, encoder: Encoder, head: FittedHead) -> float:
+    """P@1 on the validation queries through the run's index backend; -1 without any."""
+    queries = validation_queries(job.data, job.config)
+    if queries is None:
+        return -1.0
+    rows = np.arange(len(job.data.labels))
+    backend, similarity = job.config.index.options, encoder.similarity
+    index = backend.build(head.label_vectors(rows), similarity=similarity, device=job.device)
+    features = encoder.prepare(queries.texts, "query")
+    chunks = embed_chunks(encoder, features, "query", chunk_size=1024)
+    hits = concatenate_hits([index.search(part, 1) for part in chunks])
+    answered = np.flatnonzero(np.diff(hits.offsets))  # a query without a known word may have no answer
+    pairs = queries.positives.query_rows() * len(rows) + queries.positives.label_rows
+    return float(np.isin(answered * len(rows) + hits.label_rows, pairs).sum() / len(queries))
