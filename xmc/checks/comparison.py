@@ -1,0 +1,113 @@
+"""Compare the leading labels of a query with all others, in pairs only where a bound does not settle it.
+
+Shapes: T radii, N values of k, K leading labels, C candidates, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xmc.checks.label_matrix import LabelMatrix
+from xmc.checks.worst_case import WorstCase
+
+FIRST = 48
+AT_ONCE = 1024
+
+
+class Comparison:
+    """What is known of the lists and of the leading labels; filled by `run`.
+
+    `lists_TN`: the first k labels stay the first k. `rivals_TK`: how many others may come before a leading label
+    (counting stops at the largest k). `weakest`: for a list that may change, the least gap and its pair of label rows.
+    """
+
+    def __init__(self, worst: WorstCase, labels: LabelMatrix, label_rows: NDArray[np.int64], ks: Sequence[int]) -> None:
+        self.worst, self.labels, self.ks = worst, labels, ks
+        self.leading = label_rows[: max(ks)]
+        radii, leading = len(worst.margins_T), len(self.leading)
+        self.lists_TN = np.ones((radii, len(ks)), dtype=bool)
+        self.rivals_TK = np.zeros((radii, leading), dtype=np.int64)
+        self.weakest: dict[tuple[int, int], tuple[float, int, int]] = {}
+        self.rank_of = {int(row): rank for rank, row in enumerate(self.leading)}
+        leading_KD = labels.take(self.leading)
+        self.zero_1D = torch.zeros_like(leading_KD[:1])  # the gap to a label without a vector is the score itself
+        self.least_TK = worst.gaps(torch.cat([leading_KD, self.zero_1D]), leading)[:, :, -1]
+
+    def run(self) -> int:
+        """Compare until nothing is open; the number of labels that were compared in pairs."""
+        scores_L = self.worst.scores(self.labels.labels_LD)
+        order = np.argsort(-scores_L, kind="stable")
+        first = np.union1d(self.leading, order[:FIRST])
+        compared = len(first)
+        self._compare(first)
+        is_left_L = np.ones(len(self.labels), dtype=bool)
+        is_left_L[first] = False
+        for label_rows, reach_TC in self._reaching(order[is_left_L[order]], scores_L):
+            # the highest first: most lists that fall, fall at once
+            for part in np.array_split(np.argsort(-reach_TC.max(axis=0)), -(-len(label_rows) // AT_ONCE)):
+                needed = part[(reach_TC[:, part] >= self._floors()[:, None]).any(axis=0)]
+                if len(needed):
+                    self._compare(label_rows[needed])
+                    compared += len(needed)
+        return compared
+
+    def _reaching(
+        self, label_rows: NDArray[np.int64], scores_L: NDArray[np.floating]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating]]]:
+        """Chunks of the labels that may come as high as a leading one may fall, with the heights they reach."""
+        norms_L, margins_T = self.labels.norms_L, self.worst.margins_T[:, None]
+        for start in range(0, len(label_rows), 4 * AT_ONCE):
+            rows = label_rows[start : start + 4 * AT_ONCE]
+            highest_TC = scores_L[rows] + self.worst.rises_T[:, None] * norms_L[rows] + margins_T
+            rows = rows[(highest_TC >= self._floors()[:, None]).any(axis=0)]
+            if len(rows):
+                with_zero = torch.cat([self.zero_1D, self.labels.take(rows)])
+                reach_TC = margins_T - self.worst.gaps(with_zero, 1)[:, 0, 1:]
+                keep = (reach_TC >= self._floors()[:, None]).any(axis=0)
+                if keep.any():
+                    yield rows[keep], reach_TC[:, keep]
+
+    def _open(self) -> NDArray[np.bool_]:
+        """Which leading labels are still worth comparing, (T, K)."""
+        open_TK = self.rivals_TK < max(self.ks)
+        for column, k in enumerate(self.ks):
+            open_TK[:, :k] |= self.lists_TN[:, column, None]
+        return open_TK
+
+    def _floors(self) -> NDArray[np.floating]:
+        """How low the open leading labels may fall, (T,): a label that cannot come so high makes no difference."""
+        floors_TK = np.where(self._open(), self.least_TK, np.inf)
+        return np.asarray(floors_TK.min(axis=1, initial=np.inf)) - self.worst.margins_T
+
+    def _compare(self, label_rows: NDArray[np.int64]) -> None:
+        places = np.flatnonzero(self._open().any(axis=0))
+        leading = self.leading[places]
+        both = self.labels.take(np.concatenate([leading, label_rows]))
+        gaps_TKC = self.worst.gaps(both, len(leading))[:, :, len(leading) :]
+        # labels of one vector tie for every query, and the lower row comes first
+        same_KC = self.labels.twins_L[leading][:, None] == self.labels.twins_L[label_rows]
+        before_KC = same_KC & (leading[:, None] <= label_rows)
+        beaten_TKC = (gaps_TKC <= self.worst.margins_T[:, None, None]) & ~same_KC | same_KC & ~before_KC
+        self.rivals_TK[:, places] += beaten_TKC.sum(axis=2)
+        ranks_C = np.array([self.rank_of.get(row, len(self.labels)) for row in label_rows.tolist()])
+        for column, k in enumerate(self.ks):
+            lost_TKC = beaten_TKC & (ranks_C >= k) & (places < k)[:, None]
+            self.lists_TN[:, column] &= ~lost_TKC.any(axis=(1, 2))
+            self._note_weakest(np.where(lost_TKC, gaps_TKC, np.inf), leading, label_rows, column)
+
+    def _note_weakest(
+        self,
+        gaps_TKC: NDArray[np.floating],
+        leading: NDArray[np.int64],
+        label_rows: NDArray[np.int64],
+        column: int,
+    ) -> None:
+        for row, gaps_KC in enumerate(gaps_TKC):
+            place, other = np.unravel_index(int(gaps_KC.argmin()), gaps_KC.shape)
+            gap = float(gaps_KC[place, other])
+            if gap < self.weakest.get((row, column), (np.inf, 0, 0))[0]:
+                self.weakest[row, column] = (gap, int(leading[place]), int(label_rows[other]))

@@ -1,0 +1,200 @@
+"""A text as a weighted sum over features, and what each allowed substitution does to that sum.
+
+Shapes: F features of the text and its substitutes, D width, B blocks, W groups of sites that change alike, M edits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xmc.checks.substitutions import Site
+from xmc.encode.bags import Bags, bag_embeddings
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One way to change a site: the substitute and how much each feature gains, give or take `spread`."""
+
+    substitute: str
+    change: Mapping[int, float]
+    spread: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sites (their positions in `TextEdits.sites`) that change alike, as repetitions of a word do."""
+
+    sites: tuple[int, ...]
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True)
+class TextEdits:
+    """e(x) = Σ over blocks of (Σ_f base_bf E_f) / length_b, and a lower model of every e(x') · u.
+
+    For each text x' within the radius and every direction u,
+    e(x') · u >= Σ_b min(n_b / shortest_b, n_b / longest_b) + Σ over changed sites of the least of its edits' values,
+    with n_b = Σ_f base_bf E_f · u and an edit's value Σ_f change_f E_f · u − spread_f |E_f · u|. Where no spread is
+    above 0 and every block has one length, this is an equation for the worst x': the certificate is exact. `lengths_B`
+    are the lengths of the unchanged text. `weight_norms` is the range of the norm of the features' weights, where
+    labels are divided by that.
+
+    `vectors_FD` are the rows E_f; `rows_F` their rows in the encoder's table. Edits are kept level by level: edit 0 of
+    every group, then edit 1 of every group that has two, ..., groups in falling order of their number of edits.
+    """
+
+    sites: tuple[Site, ...]
+    groups: tuple[Group, ...]
+    rows_F: NDArray[np.int64]
+    vectors_FD: Tensor
+    base_BF: Tensor
+    lengths_B: Floats
+    shortest_B: Floats
+    longest_B: Floats
+    changes: Bags
+    spreads: Bags | None
+    level_sizes: tuple[int, ...]
+    weight_norms: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the lower model is attained."""
+        return self.spreads is None and bool((self.shortest_B == self.longest_B).all())
+
+    def edit_of(self, row: int) -> tuple[int, Edit]:
+        """The group and the edit of row `row` of `changes`."""
+        for level, size in enumerate(self.level_sizes):
+            if row < size:
+                return row, self.groups[row].edits[level]
+            row -= size
+        raise IndexError(row)
+
+    def counts_W(self) -> NDArray[np.int64]:
+        """Number of sites of each group."""
+        return np.array([len(group.sites) for group in self.groups], dtype=np.int64)
+
+    def block_sums(self) -> Tensor:
+        """Σ_f base_bf E_f of each block, (B, D)."""
+        return self.base_BF @ self.vectors_FD
+
+    def embedding(self) -> Tensor:
+        """e(x) of the unchanged text, (D,)."""
+        return torch.from_numpy(1 / self.lengths_B) @ self.block_sums()
+
+    def size(self) -> float:
+        """Σ |weight| ‖E_f‖ over the text: what the rounding errors of a score are proportional to."""
+        lengths_F = self.vectors_FD.norm(dim=1)
+        return float(((self.base_BF.abs() @ lengths_F).numpy() / self.shortest_B).sum())
+
+
+def bounded_quotient(values_BC: Floats, shortest_B: Floats, longest_B: Floats) -> Floats:
+    """Σ over blocks of the smaller of value / shortest and value / longest, (C,)."""
+    shares = np.minimum(values_BC / shortest_B[:, None], values_BC / longest_B[:, None])
+    return np.asarray(shares.sum(axis=0))
+
+
+def bag_sums(bags: Bags, table_FC: Tensor) -> Tensor:
+    """Sum of weight x row over each bag, (M, C), in the precision of the table."""
+    return bag_embeddings(bags, table_FC)
+
+
+def arrange(
+    sites: Sequence[Site],
+    groups: Sequence[Group],
+    base: Sequence[Mapping[int, float]],
+    table_VD: Tensor,
+    *,
+    lengths: Sequence[tuple[float, float, float]] | None = None,
+    weight_norms: tuple[float, float] = (1.0, 1.0),
+) -> TextEdits:
+    """Put groups in order and number the features.
+
+    `base` has a map from table row to weight for each block, `lengths` the length of each, its shortest and its longest
+    (1 where None).
+    """
+    ordered = sorted((group for group in groups if group.edits), key=lambda group: -len(group.edits))
+    levels = len(ordered[0].edits) if ordered else 0
+    level_sizes = tuple(sum(len(group.edits) > level for group in ordered) for level in range(levels))
+    edits = [group.edits[level] for level in range(levels) for group in ordered[: level_sizes[level]]]
+    parts = [np.fromiter(one.keys(), np.int64, len(one)) for one in [*base, *(edit.change for edit in edits)]]
+    parts += [np.fromiter(edit.spread.keys(), np.int64, len(edit.spread)) for edit in edits]
+    rows_F = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+    base_BF = np.zeros((len(base), len(rows_F)))
+    for block, weights in enumerate(base):
+        base_BF[block, np.searchsorted(rows_F, parts[block])] = list(weights.values())
+    lengths_B, shortest_B, longest_B = np.array(lengths or [(1.0, 1.0, 1.0)] * len(base)).T
+    return TextEdits(
+        tuple(sites),
+        tuple(ordered),
+        rows_F,
+        table_VD[torch.from_numpy(rows_F)].double(),
+        torch.from_numpy(base_BF),
+        lengths_B,
+        shortest_B,
+        longest_B,
+        _bags([edit.change for edit in edits], rows_F),
+        _bags([edit.spread for edit in edits], rows_F) if any(edit.spread for edit in edits) else None,
+        level_sizes,
+        weight_norms,
+    )
+
+
+def _bags(maps: Sequence[Mapping[int, float]], rows_F: NDArray[np.int64]) -> Bags:
+    offsets = np.concatenate(([0], np.cumsum([len(one) for one in maps]))).astype(np.int64)
+    keys = np.fromiter((key for one in maps for key in one), np.int64, offsets[-1])
+    weights = np.fromiter((value for one in maps for value in one.values()), np.float64, offsets[-1])
+    return Bags(offsets, np.searchsorted(rows_F, keys).astype(np.int32), weights)
+
+
+def least_per_group(edit_values_MC: Floats, level_sizes: Sequence[int]) -> Floats:
+    """The least value of the edits of each group, or 0 where every edit is worse than leaving the site alone, (W, C).
+
+    >>> least_per_group(np.array([[1.0], [-1.0], [-2.0]]), (2, 1)).tolist()
+    [[-2.0], [-1.0]]
+    """
+    if not level_sizes:
+        return np.zeros((0, edit_values_MC.shape[1]))
+    least_WC = np.minimum(edit_values_MC[: level_sizes[0]], 0.0)
+    start = level_sizes[0]
+    for size in level_sizes[1:]:
+        np.minimum(least_WC[:size], edit_values_MC[start : start + size], out=least_WC[:size])
+        start += size
+    return least_WC
+
+
+def sums_of_least(least_WC: Floats, counts_W: NDArray[np.int64], radii: Sequence[int]) -> Floats:
+    """For each radius R the sum of the R least site values, every group counted as often as it has sites, (R, C).
+
+    Radius 0 stands for all sites. `least_WC` are values of at most 0.
+
+    >>> sums_of_least(np.array([[-1.0], [-3.0]]), np.array([2, 1]), [1, 2, 0]).ravel().tolist()
+    [-3.0, -4.0, -5.0]
+    """
+    sums_RC = np.zeros((len(radii), least_WC.shape[1]))
+    largest = max(radii, default=0)
+    total = int(counts_W.sum())
+    for row, radius in enumerate(radii):
+        if radius == 0 or radius >= total:
+            sums_RC[row] = counts_W.astype(np.float64) @ least_WC
+    if not largest > 0 or not len(least_WC):
+        return sums_RC
+    repeated_WC = np.repeat(least_WC, np.minimum(counts_W, largest), axis=0)
+    columns = np.arange(least_WC.shape[1])
+    so_far_C = np.zeros(least_WC.shape[1])
+    for step in range(1, min(largest, total) + 1):
+        chosen_C = repeated_WC.argmin(axis=0)
+        so_far_C = so_far_C + repeated_WC[chosen_C, columns]
+        repeated_WC[chosen_C, columns] = 0.0
+        for row, radius in enumerate(radii):
+            if radius == step:
+                sums_RC[row] = so_far_C
+    return sums_RC

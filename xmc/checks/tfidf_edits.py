@@ -1,0 +1,139 @@
+"""The tfidf encoder's text as a sum with bounds: word counts and block lengths change with every substitution.
+
+Within R substitutions a count can move by R at most, so the weight (1 + ln count) x idf that a word gains or loses lies
+in an interval, and so does the length of a block. Both go into the lower model of `TextEdits`, which is then sound but
+not complete. With radius 1, words change by exact amounts and only the lengths are bounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+
+from torch import Tensor
+
+from xmc.checks.additive import NotAdditiveError, radius_of
+from xmc.checks.block_changes import Block, Change
+from xmc.checks.substitutions import Site
+from xmc.checks.text_edits import Edit, Group, TextEdits, arrange
+from xmc.encode.encoder import Role
+from xmc.encode.tfidf import TfidfEncoder
+from xmc.encode.word_bags import WORD
+from xmc.errors import ConfigError
+
+
+class TfidfTexts:
+    """A side of the tfidf encoder; see `AdditiveTexts`."""
+
+    exact = False
+    by_radius = True
+
+    def __init__(self, encoder: TfidfEncoder, role: Role) -> None:
+        self.bags = encoder.bags[role]
+        self.table_FD: Tensor = encoder.module[role].detach()  # type: ignore[index]
+        self.length = "norm" if encoder.similarity == "cosine" else "weights"
+        self.role = role
+        if role == "label" and (len(self.bags.vocabularies) > 1 or self.bags.options.constant):
+            raise ConfigError("labels of several blocks have no certificate on the label side.")
+
+    def edits(self, text: str, sites: Sequence[Site], radius: int) -> TextEdits:
+        """See `AdditiveTexts.edits`."""
+        words = [match.group().lower() for match in WORD.finditer(text)]
+        if words != WORD.findall(text.lower()):
+            raise NotAdditiveError("its words differ in lower case")
+        place_of_start = {match.start(): place for place, match in enumerate(WORD.finditer(text))}
+        allowed = radius_of(radius, len(sites))
+        site_at = {place_of_start[site.start]: site for site in sites}
+        position_at = {place_of_start[site.start]: position for position, site in enumerate(sites)}
+        blocks = [
+            Block(vocabulary, self.bags.idf_F, words[:end], site_at, allowed, unigrams, pairs)
+            for vocabulary, end, unigrams, pairs in self._blocks(len(words))
+        ]
+        alone = len(words) if self.bags.options.pairs else self.bags.options.opening  # places that differ by more
+        ways: dict[tuple[str, int], list[tuple[str, list[Change]]]] = {}  # than by their word
+        key_of = {place: (words[place], place if place < alone else -1) for place in site_at}
+        for place, key in key_of.items():
+            if key not in ways:
+                ways[key] = _all_changes(blocks, place, site_at[place])
+        changes = {place: ways[key] for place, key in key_of.items()}
+        ranges = [_length_range(block, number, changes.values(), allowed) for number, block in enumerate(blocks)]
+        scale = math.sqrt(len(blocks))
+        lengths = [tuple(scale * value for value in one) for one in ranges]
+        if self.role == "label":
+            lengths = [(1.0, 1.0, 1.0)]
+        places: dict[tuple[str, int], list[int]] = {}
+        for place, key in key_of.items():
+            places.setdefault(key, []).append(position_at[place])
+        groups = [_group(tuple(same), ways[key], lengths) for key, same in places.items()]
+        base: list[dict[int, float]] = [block.base() for block in blocks]
+        if self.bags.options.constant:
+            base.append({self.bags.feature_count - 1: 1.0})
+            lengths.append((1.0, 1.0, 1.0))
+        triples = [(one[0], one[1], one[2]) for one in lengths]
+        return arrange(sites, groups, base, self.table_FD, lengths=triples, weight_norms=ranges[0][1:])
+
+    def weights(self, edits: TextEdits) -> Tensor:
+        """The direction of the weights of the unchanged text: the norm of any text is at least its product with it."""
+        base_F = edits.base_BF[0]
+        length = float(base_F.norm())
+        return base_F / length if length > 0 else base_F
+
+    def _blocks(self, words: int) -> Iterator[tuple[dict[str, int], int, bool, bool]]:
+        """Vocabulary, number of words, whether single words count, whether pairs count."""
+        options, vocabularies = self.bags.options, self.bags.vocabularies
+        yield vocabularies[0], words, True, options.pairs
+        if options.opening:
+            yield vocabularies[1], min(options.opening, words), True, False
+            yield vocabularies[2], min(options.opening, words), False, True
+
+
+def _group(
+    sites: tuple[int, ...], ways: Sequence[tuple[str, list[Change]]], lengths: Sequence[Sequence[float]]
+) -> Group:
+    edits = {}  # ways that come to the same once
+    for substitute, parts in ways:
+        edit = _edit(substitute, parts, lengths)
+        edits[substitute, *edit.change.items(), *edit.spread.items()] = edit
+    return Group(sites, tuple(edits.values()))
+
+
+def _all_changes(blocks: Sequence[Block], place: int, site: Site) -> list[tuple[str, list[Change]]]:
+    """Every way to change a site, as a substitute with its change of each block."""
+    return [
+        (substitute, list(parts))
+        for substitute in site.substitutes
+        for parts in product(*(block.changes(place, substitute) for block in blocks))
+    ]
+
+
+def _length_range(
+    block: Block, number: int, changes: Iterable[list[tuple[str, list[Change]]]], allowed: int
+) -> tuple[float, float, float]:
+    """Length of a block, the shortest and the longest that it can become."""
+    lows, highs = [], []
+    for ways in changes:
+        squares = [parts[number].square for _, parts in ways]
+        lows.append(min((0.0, *(low for low, _ in squares))))
+        highs.append(max((0.0, *(high for _, high in squares))))
+    square = sum(value * value for value in block.base().values())
+    shortest = math.sqrt(max(0.0, square + sum(sorted(lows)[:allowed])))
+    longest = math.sqrt(square + sum(sorted(highs, reverse=True)[:allowed]))
+    least = block.least_weight()  # a block without a feature has the sum 0, whatever it is divided by
+    shortest = max(shortest * (1 - 1e-9), min(least, math.sqrt(square) or least))
+    length = math.sqrt(square) or shortest
+    return length, min(shortest, length), max(longest * (1 + 1e-9), shortest, length)
+
+
+def _edit(substitute: str, parts: Sequence[Change], lengths: Sequence[Sequence[float]]) -> Edit:
+    """The lower model of an edit: y / length >= middle x y − half x |y| for every length of the block's range."""
+    change: dict[int, float] = {}
+    spread: dict[int, float] = {}
+    for part, (_, shortest, longest) in zip(parts, lengths, strict=True):
+        middle, half = (1 / shortest + 1 / longest) / 2, (1 / shortest - 1 / longest) / 2
+        for feature, (low, high) in part.weights.items():
+            centre, room = (low + high) / 2, (high - low) / 2
+            change[feature] = middle * centre
+            if half or room:
+                spread[feature] = middle * room + half * (abs(centre) + room)
+    return Edit(substitute, change, spread)
