@@ -9,14 +9,20 @@ REFERENCE = "Zhu, Ying, Yang: Label Distributionally Robust Losses for Multi-cla
 
 @hookimpl
 def xmc_losses() -> list[LossSpec]:
-    """The LDR-KL loss."""
+    """LDR-KL, and ALDR-KL with a λ for each training query."""
     return [
         LossSpec(
             "ldr-kl",
             "xmc_ldr.ldr_kl:LdrKl",
             summary="softmax with a margin, from the hardest negative (lambda_ -> 0) to the mean (lambda_ -> infinity)",
             reference=REFERENCE,
-        )
+        ),
+        LossSpec(
+            "aldr-kl",
+            "xmc_ldr.aldr_kl:AldrKl",
+            summary="ldr-kl that finds a lambda_ for each training query: lower where it is sure, for noisy labels",
+            reference=REFERENCE,
+        ),
     ]
 
 

@@ -58,6 +58,8 @@ def ldr_kl(inputs: LossInputs, lambda_: float | Tensor, margin: float) -> Tensor
     """
     rows_P = inputs.positive_rows_P
     logits_P, log_negatives_Q = inputs.log_sum_exp("negatives", temperature=lambda_)
+    if isinstance(lambda_, Tensor):
+        lambda_ = lambda_.to(logits_P.dtype)
     asked_P = margin / (lambda_[rows_P] if isinstance(lambda_, Tensor) else lambda_)
     log_sum_P = -logsigmoid(logits_P - log_negatives_Q[rows_P] - asked_P)
     competitors_Q = (1 + inputs.negative_counts_Q).to(log_sum_P.dtype)

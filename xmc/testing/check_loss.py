@@ -16,6 +16,7 @@ from xmc.errors import ConfigError, did_you_mean
 from xmc.testing.conformance import ConformanceError, expect
 from xmc.testing.loss_cases import LABELS, QUERIES, differ, example_relevance, example_scores, value, value_and_gradient
 from xmc.testing.loss_claims import CLAIMS
+from xmc.testing.loss_row_state import row_state_is_sound
 
 
 def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
@@ -188,5 +189,6 @@ CHECKS: tuple[Callable[[Loss], None], ...] = (
     _extreme_scores_are_finite,
     _half_precision_errs_like_its_inputs,
     _gradient_is_the_slope,
+    row_state_is_sound,
 )
 DISCLAIMABLE: dict[str, Callable[[Loss], None]] = {"higher_positive_is_better": _raising_the_only_positive_never_hurts}

@@ -30,6 +30,8 @@ class TrainOptions:
     labels of each query as well, drawn from the `mining_depth` that the run's index ranks best among those that are not
     relevant (nor bear the text of a relevant one), after leaving out the `mining_skip` very best. They are mined at the
     start of epoch `mining_start` (from 0) and of every `mining_epochs`-th one after it.
+    `sampled_positives`: train each query on so many of its positives, drawn anew at each visit with a probability
+    proportional to their relevance; the others are not among its labels for that visit (0 = on all).
     `score_memory_mb` bounds the memory of the scores: the batch is walked in chunks of query rows that fit.
     `label_text_share`: so many label texts for each training query join an epoch, drawn anew each time, as queries for
     their own label (`auto`: 0.25 when labels share their weights with queries and more than half of them have no
@@ -54,6 +56,7 @@ class TrainOptions:
     mining_skip: int = 0
     mining_start: int = 1
     mining_epochs: int = 1
+    sampled_positives: int = 0
     label_chunk: int = 256
     label_text_share: float | Literal["auto"] = "auto"
     score_memory_mb: int = 512
@@ -70,7 +73,7 @@ class TrainOptions:
         for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("mining_skip", "mining_start"):
+        for name in ("mining_skip", "mining_start", "sampled_positives"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
         if self.label_text_share != "auto" and not 0 <= self.label_text_share < math.inf:

@@ -6,13 +6,13 @@ with respect to the scores, multiply that back into the embeddings, forget it. M
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError
+from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError, RowStateLoss
 
 # scores, their gradient and a loss's own work space
 SCORE_COPIES = 4
@@ -23,30 +23,41 @@ LABEL_BLOCK = 1024
 
 @dataclass(frozen=True)
 class Pairs:
-    """The P positive pairs of a batch in column space: row of the batch, column among the scored labels, weight."""
+    """The P positive pairs of a batch in column space: row of the batch, column among the scored labels, weight.
+
+    `skipped` are the rows and columns, (S,) each, of pairs that are neither positives nor negatives, if there are any.
+    """
 
     rows_P: Tensor
     columns_P: Tensor
     weights_P: Tensor
+    skipped: tuple[Tensor, Tensor] | None = None
 
     def to(self, device: torch.device) -> Pairs:
         """The same pairs on another device."""
-        return Pairs(self.rows_P.to(device), self.columns_P.to(device), self.weights_P.to(device))
+        skipped = None if self.skipped is None else (self.skipped[0].to(device), self.skipped[1].to(device))
+        return Pairs(self.rows_P.to(device), self.columns_P.to(device), self.weights_P.to(device), skipped)
 
     def between(self, start: int, stop: int) -> Pairs:
         """The pairs of batch rows start..stop-1, rows counted from `start` (pairs are sorted by row)."""
-        bounds = torch.tensor([start, stop], device=self.rows_P.device)
-        first, last = torch.searchsorted(self.rows_P, bounds).tolist()
-        return Pairs(self.rows_P[first:last] - start, self.columns_P[first:last], self.weights_P[first:last])
+        own, skipped = _between(self.rows_P, start, stop), self.skipped
+        if skipped is not None:
+            rows_S = _between(skipped[0], start, stop)
+            skipped = skipped[0][rows_S] - start, skipped[1][rows_S]
+        return Pairs(self.rows_P[own] - start, self.columns_P[own], self.weights_P[own], skipped)
 
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """Loss of each query, (Q,), and gradients of the batch's mean loss: (Q, D) and (C, D)."""
+    """Loss of each query, (Q,), and gradients of the batch's mean loss: (Q, D) and (C, D).
+
+    `row_state_Q` is what a loss that keeps a state wants to know at the next visit of each query.
+    """
 
     losses_Q: Tensor
     queries_gradient_QD: Tensor
     labels_gradient_CD: Tensor
+    row_state_Q: Tensor | None = None
 
 
 def rows_in_memory(labels: int, score_memory_mb: int, *, pool: Literal["row", "batch"] = "row") -> int:
@@ -77,10 +88,12 @@ def score_batch(
     pool: Literal["row", "batch"],
     rows_at_once: int,
     log_inclusion_C: Tensor | None = None,
+    row_state_Q: Tensor | None = None,
 ) -> ScoredBatch:
     """Loss and gradients; equals autograd through `loss(queries_QD @ labels_CD.T).mean()`.
 
-    Embeddings come detached; the caller sends the gradients on through the encoder. `log_inclusion_C` goes to the loss.
+    Embeddings come detached; the caller sends the gradients on through the encoder. `log_inclusion_C` goes to the loss;
+    so does the next row state, which a loss that keeps one makes of `row_state_Q`.
     Raises: NonFiniteError naming the batch rows with a non-finite loss; ConfigError when a `batch` loss needs more
     memory than allowed.
     """
@@ -97,18 +110,21 @@ def score_batch(
     queries_gradient_QD = torch.empty_like(queries_QD)
     labels_gradient_CD = torch.zeros_like(labels_CD)
     scores_RC = queries_QD.new_empty(min(rows_at_once, queries), labels_CD.shape[0])
+    next_state_Q = None if row_state_Q is None else torch.empty_like(row_state_Q)
     for start in range(0, queries, rows_at_once):
         stop = min(start + rows_at_once, queries)
         chunk_RD = queries_QD[start:stop]
         chunk_scores_RC = score_rows(chunk_RD, labels_CD, out=scores_RC[: stop - start])
-        chunk_losses_R, gradient_RC = _loss_and_gradient(
-            chunk_scores_RC, pairs.between(start, stop), loss, log_inclusion_C
-        )
+        inputs = _inputs(chunk_scores_RC, pairs.between(start, stop), log_inclusion_C)
+        if next_state_Q is not None and row_state_Q is not None and isinstance(loss, RowStateLoss):
+            next_state_Q[start:stop] = loss.next_row_state(replace(inputs, row_state_Q=row_state_Q[start:stop]))
+            inputs = replace(inputs, row_state_Q=next_state_Q[start:stop])
+        chunk_losses_R, gradient_RC = _loss_and_gradient(inputs, loss)
         _require_finite(chunk_losses_R, start)
         losses_Q[start:stop] = chunk_losses_R
         torch.mm(gradient_RC, labels_CD, out=queries_gradient_QD[start:stop])
         labels_gradient_CD.addmm_(gradient_RC.T, chunk_RD)
-    return ScoredBatch(losses_Q, queries_gradient_QD.div_(queries), labels_gradient_CD.div_(queries))
+    return ScoredBatch(losses_Q, queries_gradient_QD.div_(queries), labels_gradient_CD.div_(queries), next_state_Q)
 
 
 def score_rows(queries_RD: Tensor, labels_CD: Tensor, *, out: Tensor) -> Tensor:
@@ -123,12 +139,20 @@ def score_rows(queries_RD: Tensor, labels_CD: Tensor, *, out: Tensor) -> Tensor:
     return out
 
 
-def _loss_and_gradient(
-    scores_RC: Tensor, pairs: Pairs, loss: Loss, log_inclusion_C: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _between(sorted_rows: Tensor, start: int, stop: int) -> slice:
+    first, last = torch.searchsorted(sorted_rows, torch.tensor([start, stop], device=sorted_rows.device)).tolist()
+    return slice(first, last)
+
+
+def _inputs(scores_RC: Tensor, pairs: Pairs, log_inclusion_C: Tensor | None) -> LossInputs:
+    skipped = pairs.skipped or (None, None)
+    return LossInputs(scores_RC, pairs.rows_P, pairs.columns_P, pairs.weights_P, log_inclusion_C, *skipped)
+
+
+def _loss_and_gradient(inputs: LossInputs, loss: Loss) -> tuple[Tensor, Tensor]:
     with torch.enable_grad():
-        scores_RC = scores_RC.detach().requires_grad_()
-        losses_R = loss(LossInputs(scores_RC, pairs.rows_P, pairs.columns_P, pairs.weights_P, log_inclusion_C))
+        scores_RC = inputs.scores_QC.detach().requires_grad_()
+        losses_R = loss(replace(inputs, scores_QC=scores_RC))
         (gradient_RC,) = torch.autograd.grad(losses_R.sum(), scores_RC)
     return losses_R.detach(), gradient_RC
 
