@@ -53,6 +53,8 @@ docs: install-dev  ## write the generated pages and the README's table of figure
 bench: install-dev  ## run the benchmarks; those of data sets that do not ship want XMC_BENCHMARK_DATA
 	$(BIN)/python benchmarks/bench_icd10cm.py
 	$(BIN)/python benchmarks/bench_exact_search.py
+	$(BIN)/python benchmarks/bench_step_time.py
+	$(BIN)/python benchmarks/bench_exactness.py
 	$(BIN)/python benchmarks/bench_eurlex57k.py
 	$(BIN)/python benchmarks/bench_wordnet.py
 	$(BIN)/python benchmarks/bench_best_recipe.py --peers runs/peers

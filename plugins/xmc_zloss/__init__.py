@@ -61,5 +61,13 @@ def xmc_heads() -> list[HeadSpec]:
 
 @hookimpl
 def xmc_recipes() -> list[RecipeSpec]:
-    """`--plugin zloss`: short texts."""
-    return [RecipeSpec("zloss", "xmc_zloss:recipe.toml", summary="short texts, all labels, Z-loss", reference=Z_LOSS)]
+    """`--plugin zloss`: short texts; `--plugin zloss.factored`: a classifier over very many labels."""
+    return [
+        RecipeSpec("zloss", "xmc_zloss:recipe.toml", summary="short texts, all labels, Z-loss", reference=Z_LOSS),
+        RecipeSpec(
+            "factored",
+            "xmc_zloss:factored.toml",
+            summary="a vector for each of very many labels, Z-loss, steps independent of their number",
+            reference=SPARSE,
+        ),
+    ]

@@ -24,9 +24,13 @@ class FactoredHead:
 
     It works because the losses of the spherical family need of a query's L scores only their mean, their variance and
     those of the positives; a loss says so by `needs = frozenset({"moments"})`. Momentum, Adam or clipping would touch
-    every label in every step, so plain SGD (with weight decay) is all there is: `learning_rate` (0 = that of the labels
-    in [train]) times the schedule's share. [train] optimizer, weight_decay and clip_norm are for the encoder.
-    Labels start at random, with entries of standard deviation `start_scale` / √D.
+    every label in every step, so plain SGD (with weight decay) is all there is. Its peak `learning_rate` is of another
+    order than Adam's: the gradient is that of the batch's mean, and a label is among few of its queries; about the
+    batch size / √D suits the Z-loss, below 1 the squared error. The settings of [train] are for the encoder.
+
+    A score is the dot product; an encoder of similarity `cosine` gives queries of length 1, which is good for the
+    numbers, and the labels' lengths count all the same. They start at random, with entries of standard deviation
+    `start_scale` / √D.
     Every `stabilise_every` steps, and when it is urgent, what float32 would lose is put right (see `stabilisation`).
 
     Reference: Vincent, de Brébisson and Bouthillier, Efficient Exact Gradient Update for training Deep Networks with
@@ -34,18 +38,18 @@ class FactoredHead:
     Raises: ValueError for an option out of range, or another optimizer than sgd.
     """
 
-    learning_rate: float = 0.0
+    learning_rate: float = 10.0
     weight_decay: float = 0.0
     optimizer: str = "sgd"
     stabilise_every: int = 100
     start_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number >= 0, got {getattr(self, name)}")
-        if not 0 < self.start_scale < math.inf:
-            raise ValueError(f"start_scale must be a finite number > 0, got {self.start_scale}")
+        for name in ("learning_rate", "start_scale"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be a finite number >= 0, got {self.weight_decay}")
         if self.stabilise_every < 1:
             raise ValueError(f"stabilise_every must be >= 1, got {self.stabilise_every}")
         if self.optimizer != "sgd":
@@ -57,13 +61,8 @@ class FactoredHead:
     def build(self, context: HeadContext) -> FactoredLabels:
         """A fresh head, or without `context.loss` one that waits for its state.
 
-        Raises: ConfigError for a loss that needs the scores themselves, cosine similarity, sampled labels or no rate.
+        Raises: ConfigError for a loss that needs the scores themselves, or for labels that are sampled or mined.
         """
-        if context.similarity != "dot":
-            raise ConfigError(
-                f"head 'zloss.factored' scores by dot product, got similarity '{context.similarity}'.",
-                hint="Set similarity = 'dot'.",
-            )
         if context.loss is None:
             return FactoredLabels(self, context)
         require_moments(context.loss)
@@ -76,14 +75,7 @@ class FactoredHead:
         table_LD = torch.randn(context.labels, context.dimension, generator=generator)
         table_LD *= self.start_scale / math.sqrt(context.dimension)
         matrix = FactoredMatrix.from_dense(table_LD.to(context.device), copy=False)
-        return FactoredLabels(self, context, matrix, self._rate(context))
-
-    def _rate(self, context: HeadContext) -> float:
-        train = context.train
-        rate = self.learning_rate or getattr(train, "label_learning_rate", 0) or getattr(train, "learning_rate", 0)
-        if not rate:
-            raise ConfigError("head 'zloss.factored' has no learning rate.", hint="Set [head] learning_rate.")
-        return float(rate)
+        return FactoredLabels(self, context, matrix)
 
 
 def require_moments(loss: Loss) -> None:

@@ -35,12 +35,11 @@ class _Pending:
 
 @dataclass
 class FactoredLabels:
-    """The built head; see `FactoredHead`. `kept` is the label matrix, once there is one, `rate` the peak rate."""
+    """The built head; see `FactoredHead`. `kept` is the label matrix, once there is one."""
 
     options: FactoredHead
     context: HeadContext
     kept: FactoredMatrix | None = None
-    rate: float = 0.0
     steps: int = 0
     _pending: _Pending | None = field(default=None, repr=False)
 
@@ -85,7 +84,7 @@ class FactoredLabels:
         if self._pending is None:
             return
         pending, self._pending = self._pending, None
-        rate = self.rate * learning_rate_share
+        rate = self.options.learning_rate * learning_rate_share
         sgd_step(pending.batch, pending.gradient, learning_rate=rate, weight_decay=self.options.weight_decay)
         self.steps += 1
         if self.steps % self.options.stabilise_every == 0:

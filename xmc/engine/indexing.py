@@ -29,7 +29,8 @@ def run_indexing(config: RunConfig, run: Path, *, plugins: Plugins, device: str 
     model = load_model(run, plugins=plugins)
     labels = sort_labels(load_dataset(config.data.name).labels)
     chunks, query_map = model.label_vectors(labels)
-    index = config.index.options.build(chunks, similarity=model.encoder.similarity, device=device)
+    similarity = "dot" if query_map else model.encoder.similarity  # of what a map gives, the length means something
+    index = config.index.options.build(chunks, similarity=similarity, device=device)
     report: IndexReport = index.report
     with index_store(run).new_version(facts={"name": config.index.name}, keep=2) as folder:
         (folder / "backend").mkdir()
