@@ -68,3 +68,28 @@ def test_log_sum_exp_over_a_sample_divides_by_the_inclusion_probability_where_as
         torch.testing.assert_close(mine, truth)
     for unasked in (sampled.log_sum_exp(over), inputs.log_sum_exp(over, correct_sampling=True)):
         assert all(map(torch.equal, unasked, inputs.log_sum_exp(over)))
+
+
+def test_skipped_pairs_are_neither_positives_nor_negatives(inputs):
+    assert inputs.counted_QC.all() and inputs.label_counts_Q.tolist() == [4, 4, 4]
+    assert inputs.negative_counts_Q.tolist() == [2, 4, 0]
+    skipping = dataclasses.replace(
+        inputs, skipped_rows_S=torch.tensor([0, 1, 1]), skipped_columns_S=torch.tensor([2, 0, 3])
+    )
+    expected = [[True, True, False, True], [False, True, True, False], [True] * 4]
+    assert skipping.counted_QC.tolist() == expected
+    assert skipping.label_counts_Q.tolist() == [3, 2, 4] and skipping.negative_counts_Q.tolist() == [1, 2, 0]
+    assert torch.equal(skipping.relevance_QC, inputs.relevance_QC)
+    with pytest.raises(ValueError, match="cannot leave out skipped pairs"):
+        skipping.moments()
+
+
+@pytest.mark.parametrize("over", ["negatives", "all"])
+def test_a_temperature_of_a_query_is_that_of_its_row_alone(inputs, over):
+    temperatures = [0.5, 2.0, 1.0]
+    log_inclusion_C = torch.tensor([-2.0, 0.0, -0.5, 0.0])
+    sampled = dataclasses.replace(inputs, log_inclusion_C=log_inclusion_C)
+    _, mine_Q = sampled.log_sum_exp(over, temperature=torch.tensor(temperatures), correct_sampling=True)
+    for row, temperature in enumerate(temperatures):
+        _, truth_Q = sampled.log_sum_exp(over, temperature=temperature, correct_sampling=True)
+        torch.testing.assert_close(mine_Q[row], truth_Q[row])

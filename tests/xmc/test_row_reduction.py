@@ -1,16 +1,20 @@
-"""Invariants: equals the naive masked form, whatever the blocks; passes gradcheck; writes into nothing; no NaN."""
+"""Invariants: equals the naive masked form, whatever the blocks, with and without skipped pairs and with one
+temperature or one a query; passes gradcheck; writes into nothing; no NaN."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from xmc import row_reduction
-from xmc.row_reduction import RowReduction, reduce_rows
+from xmc.row_reduction import RowReduction, Skipped, reduce_rows
 
 KINDS = [
     RowReduction("log-sum-exp", skip_positives=True, temperature=0.7),
     RowReduction("log-sum-exp", skip_positives=False, temperature=2.0),
     RowReduction("softplus-sum", skip_positives=True, temperature=0.7, bias=-1.5),
 ]
+TEMPERATURES_Q = torch.tensor([0.5, 2.0, 0.1, 1.0, 7.0], dtype=torch.float64)
 
 
 def problem(queries=5, columns=9, dtype=torch.float64):
@@ -23,31 +27,64 @@ def problem(queries=5, columns=9, dtype=torch.float64):
     return scores_QC, is_positive_QC, rows_P, columns_P
 
 
-def naive(scores_QC, is_positive_QC, reduction):
-    logits_QC = scores_QC / reduction.temperature + reduction.bias
+def some_skipped(is_positive_QC):
+    """Two in five of the others, all of them in row 3."""
+    is_skipped_QC = ~is_positive_QC & (torch.rand(is_positive_QC.shape) < 0.4)
+    is_skipped_QC[3] = ~is_positive_QC[3]
+    return is_skipped_QC, Skipped(*is_skipped_QC.nonzero(as_tuple=True))
+
+
+def naive(scores_QC, is_positive_QC, reduction, is_skipped_QC=None):
+    temperature = reduction.temperature
+    logits_QC = scores_QC / (temperature if isinstance(temperature, float) else temperature[:, None]) + reduction.bias
     counted_QC = logits_QC.masked_fill(is_positive_QC, -torch.inf) if reduction.skip_positives else logits_QC
+    if is_skipped_QC is not None:
+        counted_QC = counted_QC.masked_fill(is_skipped_QC, -torch.inf)
     if reduction.kind == "log-sum-exp":
         return logits_QC[is_positive_QC], counted_QC.logsumexp(dim=1)
     return logits_QC[is_positive_QC], torch.nn.functional.softplus(counted_QC, threshold=1e3).sum(dim=1)
 
 
+@pytest.mark.parametrize("each_query", [False, True])
+@pytest.mark.parametrize("skipping", [False, True])
 @pytest.mark.parametrize("reduction", KINDS, ids=str)
 @pytest.mark.parametrize("block_elements", [1, 18, 27, 10**6])
-def test_equals_the_naive_form_in_value_and_gradient_for_any_block_size(reduction, block_elements, monkeypatch):
+def test_equals_the_naive_form_in_value_and_gradient_for_any_block_size(
+    reduction, block_elements, skipping, each_query, monkeypatch
+):
     monkeypatch.setattr(row_reduction, "BLOCK_ELEMENTS_CPU", block_elements)
     scores_QC, is_positive_QC, rows_P, columns_P = problem()
+    is_skipped_QC, skipped = some_skipped(is_positive_QC) if skipping else (None, None)
+    if each_query:
+        reduction = replace(reduction, temperature=TEMPERATURES_Q)
     answers = []
     for function in (
-        lambda leaf: reduce_rows(leaf, rows_P, columns_P, reduction),
-        lambda leaf: naive(leaf, is_positive_QC, reduction),
+        lambda leaf: reduce_rows(leaf, rows_P, columns_P, reduction, skipped),
+        lambda leaf: naive(leaf, is_positive_QC, reduction, is_skipped_QC),
     ):
         leaf_QC = scores_QC.clone().requires_grad_()
         logits_P, reduced_Q = function(leaf_QC)
         torch.manual_seed(1)
-        total = (logits_P * torch.randn(len(logits_P))).sum() + (reduced_Q * torch.randn(len(reduced_Q))).sum()
-        answers.append((logits_P, reduced_Q, *torch.autograd.grad(total, leaf_QC)))
+        finite_Q = reduced_Q.masked_fill(reduced_Q.isinf(), 0.0)  # a row without columns has no gradient
+        total = (logits_P * torch.randn(len(logits_P))).sum() + (finite_Q * torch.randn(len(reduced_Q))).sum()
+        answers.append((logits_P, reduced_Q, torch.autograd.grad(total, leaf_QC)[0].nan_to_num(nan=0.0)))
     for fast, slow in zip(*answers, strict=True):
         torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-12)
+    if skipping:
+        assert (answers[0][2][is_skipped_QC] == 0).all()
+
+
+@pytest.mark.parametrize("reduction", KINDS, ids=str)
+@pytest.mark.parametrize("level", [-1e4, 1e4])
+def test_skipped_scores_far_above_the_others_make_no_nan(reduction, level):
+    """At such a column exp(logit − log-sum) overflows on the way back."""
+    scores_QC, is_positive_QC, rows_P, columns_P = problem(dtype=torch.float32)
+    is_skipped_QC, skipped = some_skipped(is_positive_QC)
+    leaf_QC = scores_QC.masked_fill(is_skipped_QC, level).requires_grad_()
+    logits_P, reduced_Q = reduce_rows(leaf_QC, rows_P, columns_P, reduction, skipped)
+    loss_P = torch.nn.functional.softplus(reduced_Q[rows_P] - logits_P)
+    (gradient_QC,) = torch.autograd.grad(loss_P.sum(), leaf_QC)
+    assert loss_P.isfinite().all() and gradient_QC.isfinite().all() and (gradient_QC[is_skipped_QC] == 0).all()
 
 
 @pytest.mark.parametrize("reduction", KINDS, ids=str)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from xmc import row_reduction, threshold_solver
+from xmc.row_reduction import Skipped
 from xmc.soft_threshold import top_k_logits
 from xmc.threshold_solver import solve_threshold
 
@@ -129,3 +130,61 @@ def test_between_labels_far_apart_the_threshold_is_in_the_middle(dtype, gap):
     torch.testing.assert_close(logits_P, torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=dtype) * gap / 2)
     (gradient_QC,) = torch.autograd.grad(logits_P[3], leaf_QC)
     torch.testing.assert_close(gradient_QC, torch.tensor([[-0.25, -0.25, -0.25, 0.75]], dtype=dtype))
+
+
+def skipping(queries=6, columns=40, dtype=torch.float64):
+    """Scores, positives, and skipped labels: none in row 0, most in row 1, all but two in row 2, else two in five."""
+    torch.manual_seed(3)
+    kind_QC = torch.rand(queries, columns)
+    kind_QC[:, 7] = 0.05  # one positive for sure
+    is_positive_QC, is_skipped_QC = kind_QC < 0.1, kind_QC > 0.6
+    is_skipped_QC[0], is_skipped_QC[1] = False, (kind_QC[1] > 0.2)
+    is_skipped_QC[2, :] = ~is_positive_QC[2]
+    is_positive_QC[2, 8:], is_skipped_QC[2, 8:] = False, True
+    is_skipped_QC[2, 9] = False
+    return 2 * torch.randn(queries, columns, dtype=dtype), is_positive_QC, is_skipped_QC & ~is_positive_QC
+
+
+@pytest.mark.parametrize("block_elements", [1, 80, 10**6])
+@pytest.mark.parametrize("k", [1, 3, 12])
+def test_a_skipped_label_is_one_that_is_not_there(k, block_elements, monkeypatch):
+    """Row by row against the scores without its columns; among them rows with no more than k labels left."""
+    monkeypatch.setattr(row_reduction, "BLOCK_ELEMENTS_CPU", block_elements)
+    scores_QC, is_positive_QC, is_skipped_QC = skipping()
+    scores_QC[is_skipped_QC] += 50  # would take every place
+    rows_P, columns_P = is_positive_QC.nonzero(as_tuple=True)
+    skipped = Skipped(*is_skipped_QC.nonzero(as_tuple=True))
+    leaf_QC, k_Q = scores_QC.clone().requires_grad_(), torch.full((len(scores_QC),), k)
+    logits_P = top_k_logits(leaf_QC, rows_P, columns_P, k_Q, slope=1.5, skipped=skipped)
+    (gradient_QC,) = torch.autograd.grad(torch.nn.functional.logsigmoid(logits_P).sum(), leaf_QC)
+    assert (gradient_QC[is_skipped_QC] == 0).all()
+    for row in range(len(scores_QC)):
+        there = ~is_skipped_QC[row]
+        alone_1C = scores_QC[row, there][None].requires_grad_()
+        pairs = is_positive_QC[row, there][None].nonzero(as_tuple=True)
+        alone_P = top_k_logits(alone_1C, *pairs, k_Q[:1], slope=1.5)
+        (alone_gradient_1C,) = torch.autograd.grad(torch.nn.functional.logsigmoid(alone_P).sum(), alone_1C)
+        torch.testing.assert_close(logits_P[rows_P == row], alone_P, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(gradient_QC[row, there], alone_gradient_1C[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("columns", [300, 5000])
+@pytest.mark.parametrize("k", [1, 5, 100])
+def test_with_most_labels_skipped_it_takes_few_passes_and_adds_up(k, columns, passes):
+    """Groups of labels without a single one left included."""
+    torch.manual_seed(0)
+    scores_RC = torch.randn(4, columns)
+    labels = max(columns // 20, k + 1)
+    scores_RC[:, labels:] = -torch.inf
+    labels_R = torch.full((4,), labels)
+    centre_R, shift_R = solve_threshold(scores_RC, torch.full((4,), k), slope=2.0, labels_R=labels_R)
+    sums_R = memberships(scores_RC, centre_R, shift_R, 2.0).sum(dim=1)
+    assert centre_R.isfinite().all() and ((sums_R - k).abs() <= 1e-5 * k).all() and len(passes) <= 20
+
+
+def test_a_row_without_any_label_left_has_no_threshold_and_makes_no_nan():
+    scores_QC, none = torch.zeros(2, 3, requires_grad=True), torch.zeros(0, dtype=torch.long)
+    skipped = Skipped(torch.zeros(3, dtype=torch.long), torch.arange(3))
+    logits_P = top_k_logits(scores_QC, none + 1, none, torch.ones(2), slope=1.0, skipped=skipped)
+    (gradient_QC,) = torch.autograd.grad(logits_P.sum(), scores_QC)
+    assert (gradient_QC == 0).all()
