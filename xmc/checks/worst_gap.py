@@ -57,12 +57,19 @@ def largest_shifts(edits: TextEdits, radii: Sequence[int]) -> Floats:
     return -sums_of_least(least_W1, edits.counts_W(), radii)[:, 0]
 
 
-def worst_substitutions(edits: TextEdits, direction_D: Tensor, radius: int) -> list[tuple[Site, str]]:
-    """The substitutions, `radius` at most, that lower e(x) · u the most: the witness of `worst_gaps`, u = v_l − v_m."""
+def worst_substitutions(
+    edits: TextEdits, direction_D: Tensor, radius: int, extra: Floats | None = None
+) -> list[tuple[Site, str]]:
+    """The substitutions, `radius` at most, that lower e(x) · u the most: the witness of `worst_gaps`, u = v_l − v_m.
+
+    `extra` is added to the value of each edit, (M,).
+    """
     products_F1 = (edits.vectors_FD @ direction_D.double())[:, None]
     values_M = bag_sums(edits.changes, products_F1)[:, 0].numpy()
     if edits.spreads is not None:
         values_M = values_M - bag_sums(edits.spreads, products_F1.abs())[:, 0].numpy()
+    if extra is not None:
+        values_M = values_M + extra
     best: dict[int, tuple[float, Edit]] = {}
     for row, value in enumerate(values_M.tolist()):
         group, edit = edits.edit_of(row)
