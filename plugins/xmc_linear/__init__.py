@@ -1,0 +1,1 @@
+"""Linear one-vs-rest models over sparse features, as a plugin of xmc."""

@@ -1,0 +1,152 @@
+"""Train a linear one-vs-rest model: shortlists, summaries of all other queries, rounds of mined negatives.
+
+Shapes: N queries, F features, L labels, S summaries, P (query, positive) pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from xmc.api import DataError, Positives
+from xmc_linear.matrices import FloatArray, IntArray, ragged, relevance_matrix
+from xmc_linear.one_vs_rest import Fitted, Problem, SolverOptions, fit_labels, stacked
+from xmc_linear.scoring import best_labels
+from xmc_linear.shortlists import listed, matched_shortlist, negatives, of_rows
+from xmc_linear.summaries import Summaries, summarise
+
+_ROUGH_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class OneVsRestOptions:
+    """How negatives are found for each label's classifier.
+
+    The first shortlist is that of clusters of at most `cluster_size` labels, or a given one. Then come `rounds` of
+    mining: of each query the `mined` best labels of the model so far join the negatives that still hold it in place.
+    `summaries` mean vectors of `summary_features` entries stand for the queries that are on no shortlist; each weighs
+    `summary_weight` for each query in it, and is left out for labels that more than `summary_share` of these have.
+    """
+
+    solver: SolverOptions = field(default_factory=SolverOptions)
+    cluster_size: int = 16
+    rounds: int = 2
+    mined: int = 20
+    summaries: int = 128
+    summary_features: int = 400
+    summary_weight: float = 0.5
+    summary_share: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("cluster_size", "mined", "summary_features"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("rounds", "summaries", "summary_weight", "summary_share"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+
+def fit_one_vs_rest(
+    features_NF: Any,
+    positives: Positives,
+    *,
+    labels: int,
+    options: OneVsRestOptions,
+    shortlist: Positives | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+) -> Any:
+    """Weights (L, F), float32 CSR, so that `features @ weights.T` ranks labels; a label without positives has none.
+
+    A feature that is 1 for every query makes a bias of its weight. `shortlist` gives each query label rows (hits of
+    another model; its weights do not matter) in place of the clusters. `on_progress` hears of each fitted classifier,
+    L · (1 + rounds) in all. The answer is the same for any number of threads.
+    Memory: the features in float64, F · 64 · 4 bytes and the rows of one label twice for each thread, N · 256 · 4
+    bytes while labels are put into clusters, 12 bytes for each (query, shortlisted label) pair.
+    Raises: DataError when features, positives and shortlist are of different queries.
+    """
+    queries = features_NF.shape[0]
+    if len(positives) != queries or (shortlist is not None and len(shortlist) != queries):
+        raise DataError(
+            f"{queries} rows of features, positives of {len(positives)} queries"
+            + (f", a shortlist of {len(shortlist)}." if shortlist is not None else ".")
+        )
+    relevance_NL = relevance_matrix(positives, labels=labels)
+    if shortlist is None:
+        first_NL = matched_shortlist(features_NF, relevance_NL, cluster_size=options.cluster_size, seed=seed)
+    else:
+        first_NL = relevance_matrix(shortlist, labels=labels)
+    rows = _Rows.of(features_NF, relevance_NL, options, seed=seed)
+    negatives_NL = negatives(first_NL, relevance_NL)
+    for number in range(options.rounds + 1):
+        solver = options.solver
+        if number < options.rounds:  # only the last round's weights are kept: the others need not be exact
+            solver = replace(solver, tolerance=max(solver.tolerance, _ROUGH_TOLERANCE))
+        problem = rows.problems(negatives_NL)
+        fitted = fit_labels(
+            rows.features_RF,
+            rows.weights_R,
+            problem,
+            labels=labels,
+            options=solver,
+            threads=threads,
+            on_progress=on_progress,
+        )
+        weights_LF = stacked(fitted, features=features_NF.shape[1])
+        if number < options.rounds:
+            found_NK = best_labels(features_NF, weights_LF, k=options.mined, threads=threads)
+            kept_NL = of_rows(_support(fitted, queries), queries=queries)
+            negatives_NL = negatives(listed(found_NK, labels=labels) + kept_NL, relevance_NL)
+    return weights_LF
+
+
+def _support(fitted: list[Fitted], queries: int) -> list[IntArray]:
+    """The queries, not the summaries, among the negatives that hold a classifier in place."""
+    return [one.support[one.support < queries] for one in fitted]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """All training rows R: the queries, then the summaries, with their weights."""
+
+    features_RF: Any
+    weights_R: FloatArray
+    offsets_L: IntArray
+    positive_rows_P: IntArray
+    summaries: Summaries | None
+    options: OneVsRestOptions
+
+    @classmethod
+    def of(cls, features_NF: Any, relevance_NL: Any, options: OneVsRestOptions, *, seed: int) -> _Rows:
+        parts, weights, summaries = [features_NF.astype(np.float64)], [np.ones(features_NF.shape[0])], None
+        if options.summaries and features_NF.shape[0]:
+            summaries = summarise(features_NF, count=options.summaries, features=options.summary_features, seed=seed)
+            parts.append(summaries.means_SF.astype(np.float64))
+            weights.append(options.summary_weight * summaries.counts_S)
+        features_RF = scipy.sparse.vstack(parts, format="csr")
+        return cls(features_RF, np.concatenate(weights), *ragged(relevance_NL), summaries, options)
+
+    def problems(self, negatives_NL: Any) -> Callable[[int], Problem]:
+        """The training rows of each label under these negatives."""
+        offsets_L, negative_rows = ragged(negatives_NL)
+
+        def problem(label: int) -> Problem:
+            positive_rows = self.positive_rows_P[self.offsets_L[label] : self.offsets_L[label + 1]]
+            chosen = negative_rows[offsets_L[label] : offsets_L[label + 1]]
+            return Problem(positive_rows, np.concatenate([chosen, self._summary_rows(positive_rows)]))
+
+        return problem
+
+    def _summary_rows(self, positive_rows: IntArray) -> IntArray:
+        """The rows of the summaries that have next to none of these positives."""
+        if self.summaries is None:
+            return np.zeros(0, np.int64)
+        counts_S = self.summaries.counts_S
+        inside_S = np.bincount(self.summaries.summary_N[positive_rows], minlength=len(counts_S))
+        chosen = np.flatnonzero(inside_S <= self.options.summary_share * counts_S)
+        return chosen + (self.features_RF.shape[0] - len(counts_S))
