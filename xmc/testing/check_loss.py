@@ -27,7 +27,8 @@ def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
     scores changes nothing), "scale_invariant" (nor does multiplying them), "positives_do_not_compete" (the gradient on
     a positive is never above 0), "skips_labels" (a skipped label counts as if it were not there). A formula that cannot
     keep the promise that a higher score of the only positive never hurts says so in `disclaims`, a set holding
-    "higher_positive_is_better"; it is then checked that it does not.
+    "higher_positive_is_better"; it is then checked that it does not. Of a loss that keeps a number for each query
+    (`RowStateLoss`) that number is checked too.
 
     Raises: ConformanceError naming the loss, the promise and the numbers.
 

@@ -23,6 +23,7 @@ BASE = ("encoder.dimension=16", "encoder.dropout=0.2", "train.batch_size=100", "
 CASES = {
     "all labels": (),
     "sampled labels": ("train.label_scope=sampled", "train.sampled_labels=20"),
+    "one positive, a number for each query": ("loss.name=ldr.aldr-kl", "loss.lambda_=0.1", "train.sampled_positives=1"),
     "two towers": ("encoder.shared=false", "train.clip_norm=0.1", "train.weight_decay=0.01"),
     "row-adagrad with label texts": ("train.optimizer=row-adagrad", "train.label_text_share=0.5", "train.epochs=2"),
 }
