@@ -25,6 +25,7 @@ SETTINGS = {
     "baselines.binary-cross-entropy": {**COSINE_TEMPERATURE, "bias": -4.0, "reduction": "sum"},
     "baselines.info-nce": COSINE_TEMPERATURE,
     "dexml.decoupled-softmax": COSINE_TEMPERATURE,
+    "ldr.aldr-kl": {"lambda_": 0.1, "margin": 0.1},
     "dexml.soft-top-k": COSINE_TEMPERATURE,
     "zloss.taylor-softmax": COSINE_TEMPERATURE,
     "zloss.z-loss": {"sharpness": 0.3, "location": 5.0},
