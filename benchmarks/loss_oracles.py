@@ -91,6 +91,7 @@ ORACLES: dict[str, Oracle] = {
         lambda positives_P, negatives_N, _: log1pexp(negatives_N.logsumexp(dim=0) - positives_P)
     ),
     "dexml.soft-top-k": by_positive(soft_top_k),
+    "ldr.aldr-kl": by_positive(ldr_kl),  # at its start
     "ldr.ldr-kl": by_positive(ldr_kl),
     "mw.mann-whitney": mann_whitney,
     "zloss.sparse-mse": lambda scores_QC, relevance_QC: (scores_QC - relevance_QC).square().sum(dim=1),
