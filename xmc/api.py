@@ -23,7 +23,17 @@ from xmc.heads import (
 )
 from xmc.loss_inputs import LossInputs
 from xmc.ranking import rank_hits
-from xmc.specs import CheckSpec, EncoderSpec, HeadSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec
+from xmc.rerankers import RerankContext, Reranker, RerankerOptions
+from xmc.specs import (
+    CheckSpec,
+    EncoderSpec,
+    HeadSpec,
+    IndexSpec,
+    LossSpec,
+    MetricSpec,
+    RecipeSpec,
+    RerankerSpec,
+)
 from xmc.values import Hits, IndexReport, Positives, RunInfo
 from xmc.vectors import validate_k, validate_similarity, validate_vectors
 
@@ -122,6 +132,10 @@ __all__ = [
     "Positives",
     "QueryMap",
     "RecipeSpec",
+    "RerankContext",
+    "Reranker",
+    "RerankerOptions",
+    "RerankerSpec",
     "RowStateLoss",
     "RunInfo",
     "WholeHeadOptions",

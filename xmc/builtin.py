@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xmc.api import CheckSpec, EncoderSpec, HeadSpec, hookimpl
+from xmc.api import CheckSpec, EncoderSpec, HeadSpec, RerankerSpec, hookimpl
 
 
 @hookimpl
@@ -57,6 +57,12 @@ def xmc_checks() -> list[CheckSpec]:
             summary="probabilities of hits, fitted and judged on held-out queries",
         ),
         CheckSpec(
+            "certify",
+            "xmc.checks.certify:Certify",
+            summary="first k labels that no allowed substitution of words can change, proved and attacked",
+            reference="Wu et al. 2022, Certified Robustness to Word Substitution Ranking Attack",
+        ),
+        CheckSpec(
             "conformal",
             "xmc.checks.conformal:Conformal",
             summary="label sets that miss at most a promised share of the positives",
@@ -68,3 +74,9 @@ def xmc_checks() -> list[CheckSpec]:
             summary="answers that are the true top k, and those of which it is proven",
         ),
     ]
+
+
+@hookimpl
+def xmc_rerankers() -> list[RerankerSpec]:
+    """The absence of one, by name."""
+    return [RerankerSpec("none", "xmc.retrieve.no_reranker:NoReranker", summary="no second stage")]

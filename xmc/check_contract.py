@@ -82,7 +82,10 @@ class CheckRetriever(Protocol):
         """Query embeddings (Q, D)."""
 
     def search_embeddings(self, queries_QD: Tensor, *, k: int = 10) -> Hits:
-        """The best k label rows of each query embedding."""
+        """The best k label rows of each query embedding, by the first stage alone."""
+
+    def hits(self, texts: Sequence[str], *, k: int = 10) -> Hits:
+        """The best k label rows of each text, after the second stage where there is one."""
 
     def search(self, texts: Sequence[str], *, k: int = 10) -> list[list[Hit]]:
         """The best k labels of each text, by name."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import pluggy
 
-from xmc.specs import CheckSpec, EncoderSpec, HeadSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec
+from xmc.specs import CheckSpec, EncoderSpec, HeadSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec, RerankerSpec
 from xmc.values import IndexReport, RunInfo
 
 hookspec = pluggy.HookspecMarker("xmc")
@@ -33,6 +33,11 @@ def xmc_encoders() -> Iterable[EncoderSpec]:  # type: ignore[empty-body]
 @hookspec
 def xmc_heads() -> Iterable[HeadSpec]:  # type: ignore[empty-body]
     """Declare heads: what the labels are and how they learn. Called once per load. Since API version 1."""
+
+
+@hookspec
+def xmc_rerankers() -> Iterable[RerankerSpec]:  # type: ignore[empty-body]
+    """Declare rerankers: second stages over a shortlist. Called once per load. Since API version 1."""
 
 
 @hookspec

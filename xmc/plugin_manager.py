@@ -26,6 +26,7 @@ KINDS = {
     "index": "xmc_indexes",
     "encoder": "xmc_encoders",
     "head": "xmc_heads",
+    "reranker": "xmc_rerankers",
     "metric": "xmc_metrics",
     "check": "xmc_checks",
     "recipe": "xmc_recipes",

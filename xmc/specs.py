@@ -67,6 +67,13 @@ class HeadSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True)
+class RerankerSpec(Spec):
+    """A second stage that scores the shortlist again; its score is fused with the first."""
+
+    kind: ClassVar[str] = "reranker"
+
+
+@dataclass(frozen=True, slots=True)
 class MetricSpec(Spec):
     """A ranking metric: target is a function (relevance of the ranked hits, truth) -> one value per query."""
 

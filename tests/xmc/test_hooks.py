@@ -6,7 +6,19 @@ import pytest
 from pluggy import PluginManager
 
 from xmc import hookspecs
-from xmc.api import CheckSpec, EncoderSpec, HeadSpec, IndexReport, IndexSpec, LossSpec, MetricSpec, RecipeSpec, RunInfo, hookimpl
+from xmc.api import (
+    CheckSpec,
+    EncoderSpec,
+    HeadSpec,
+    IndexReport,
+    IndexSpec,
+    LossSpec,
+    MetricSpec,
+    RecipeSpec,
+    RerankerSpec,
+    RunInfo,
+    hookimpl,
+)
 from xmc.errors import XmcWarning
 from xmc.plugin_manager import KINDS, load_plugins
 
@@ -50,6 +62,10 @@ def test_hook_xmc_indexes():
 
 def test_hook_xmc_heads():
     assert declared("xmc_heads", HeadSpec("rows", "a:B")).target == "a:B"
+
+
+def test_hook_xmc_rerankers():
+    assert declared("xmc_rerankers", RerankerSpec("words", "a:B")).target == "a:B"
 
 
 def test_hook_xmc_encoders():

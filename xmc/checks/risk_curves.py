@@ -83,7 +83,7 @@ def judged_chunks(context: CheckContext, queries: CheckQueries, *, k: int) -> It
     for start in range(0, len(queries), CHUNK):
         query_rows = np.arange(start, min(start + CHUNK, len(queries)))
         part = queries.take(query_rows)
-        hits = context.retriever.search_embeddings(context.retriever.encode(part.texts), k=k)
+        hits = context.retriever.hits(part.texts, k=k)
         judged = judge_hits(hits, part.positives, labels=len(context.retriever.labels))
         yield query_rows, hits, judged.relevance_H > 0
         context.progress(int(query_rows[-1]) + 1, len(queries))

@@ -16,6 +16,7 @@ from xmc.cli.import_ import import_command
 from xmc.cli.index import index_command
 from xmc.cli.info import info_command
 from xmc.cli.plugins import plugins_command
+from xmc.cli.rerank import rerank_command
 from xmc.cli.search import search_command
 from xmc.cli.train import train_command
 from xmc.errors import InterruptedRunError, XmcError
@@ -31,6 +32,7 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "train": train_command,
     "index": index_command,
+    "rerank": rerank_command,
     "search": search_command,
     "evaluate": evaluate_command,
     "check": check_command,

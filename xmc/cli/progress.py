@@ -83,6 +83,10 @@ class TrainingDisplay:
         detail = "" if math.isnan(loss) else f"loss {self._loss:.4f}  {rate:,.0f} queries/s"
         self._progress.update(self._task, completed=step, total=total_steps, detail=detail, visible=True)
 
+    def fit_progress(self, done: int, total: int) -> None:
+        """Move the bar for what is fitted in one go."""
+        self._progress.update(self._task, description="fitting", completed=done, total=total, detail="", visible=True)
+
     def epoch_finished(self, row: Mapping[str, float]) -> None:
         """Print the figures of an epoch."""
         validation = f"  validation P@1 {row['validation_p1']:.4f}" if row["validation_p1"] >= 0 else ""
@@ -117,5 +121,5 @@ class CountDisplay:
         self._progress.stop()
 
     def show(self, what: str, done: int, total: int) -> None:
-        """Move the bar; what is fitted in one go has no loss of a step (NaN)."""
+        """Move the bar."""
         self._progress.update(self._task, description=what, completed=done, total=total, visible=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from xmc.cli.options import ConfigOption, DataOption, JsonOption, PluginOption, SettingsOption
+from xmc.cli.rerank import reranked_line
 
 
 def train_command(
@@ -33,9 +34,11 @@ def train_command(
     from xmc.cli.output import print_json
     from xmc.cli.progress import TrainingDisplay
     from xmc.engine.indexing import run_indexing
+    from xmc.engine.reranking import run_reranking
     from xmc.engine.run_config import resolve, template
     from xmc.engine.training import run_training
     from xmc.plugin_manager import load_plugins
+    from xmc.train.process_group import is_first_process
 
     plugins = load_plugins()
     named = {"epochs": epochs, "seed": seed, "device": device}
@@ -49,7 +52,7 @@ def train_command(
         typer.echo(template(resolved, plugins))
         return
     keep_freed_memory()
-    with TrainingDisplay(quiet=as_json) as display:
+    with TrainingDisplay(quiet=as_json or not is_first_process()) as display:
         report = run_training(
             resolved,
             out,
@@ -59,8 +62,15 @@ def train_command(
             reporter=display,
             on_plan=display.show_plan,
         )
+        if not is_first_process():
+            return
         display.say("building the index")
         index_report = run_indexing(resolved, out, plugins=plugins, device=resolved.train.device)
+        if resolved.reranker.name != "none":
+            display.say(f"fitting the reranker {resolved.reranker.name}")
+            report["rerank"] = run_reranking(
+                resolved, out, plugins=plugins, device=resolved.train.device, progress=display.fit_progress
+            )
     if as_json:
         print_json({**report, "index": index_report.__dict__, "run": str(out)})
     else:
@@ -70,5 +80,7 @@ def train_command(
 def _print_end(out: Path, report: Mapping[str, Any]) -> None:
     best = report["best_validation_p1"]
     score = f"validation P@1 {best:.4f} after epoch {report['best_epoch']}, " if best >= 0 else ""
+    if "rerank" in report:
+        typer.echo(reranked_line(report["rerank"]))
     typer.echo(f"trained in {report['train_s']:.0f} s: {score}loss curve in {out / 'curve.png'} and curve.csv")
     typer.echo(f'next: xmc evaluate --run {out}    xmc search "some text" --run {out}')

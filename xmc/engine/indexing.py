@@ -44,6 +44,7 @@ def run_indexing(config: RunConfig, run: Path, *, plugins: Plugins, device: str 
                 "name": section.pop("name"),
                 "options": section,
                 "encoder_sha256": model.sha256,
+                "reranker": config.reranker.name,
                 "report": asdict(report),
             },
         )

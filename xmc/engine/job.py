@@ -19,7 +19,8 @@ from xmc.engine.run_config import RunConfig
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.trained_model import commit_model
 from xmc.store import write_json
-from xmc.train.loop import Reporter
+from xmc.train.distributed import ALONE, Ranks
+from xmc.train.loop import Reporter, SilentReporter
 from xmc.train.plan import Plan
 from xmc.values import RunInfo
 
@@ -28,7 +29,7 @@ FREE_TO_CHANGE = ("train.checkpoint_s", "train.patience", "train.device")
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, where, and who watches; the run folder is locked and prepared."""
+    """What is trained, where, who watches, and which processes do it; the run folder is locked and prepared."""
 
     config: RunConfig
     run: Path
@@ -37,6 +38,7 @@ class Job:
     info: RunInfo
     reporter: Reporter
     on_plan: Callable[[Plan, Dataset], None] | None = None
+    ranks: Ranks = ALONE
 
     @property
     def device(self) -> str:
@@ -66,14 +68,17 @@ class Job:
         )
 
     def commit(self, encoder: Encoder, head: FittedHead) -> None:
-        """Make encoder and head the run's model."""
+        """Make encoder and head the run's model; called by all ranks, done by the one that writes."""
+        if not self.ranks.writes:
+            head.state()  # which the ranks put together
+            return
         config, labels = self.config, self.data.labels
         sections = {"encoder_section": config.encoder.to_dict(), "head_section": config.head.to_dict()}
         commit_model(self.run, encoder, head, labels, **sections)
 
     def observer(self) -> Reporter:
-        """The reporter, which also tells the plugins' observers about epochs."""
-        return _Observed(self.reporter, self.plugins, self.info)
+        """The reporter, which also tells the plugins' observers about epochs; nobody on a rank that does not write."""
+        return _Observed(self.reporter, self.plugins, self.info) if self.ranks.writes else SilentReporter()
 
     def write_report(self, **facts: Any) -> dict[str, Any]:
         """Write and return `run/train.json`: these facts with the data, the device and the versions."""
@@ -82,14 +87,16 @@ class Job:
             "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
             "label_scope": self.config.train.label_scope,
             "device_used": self.device,
+            "processes": self.ranks.size,
             **facts,
             "versions": versions(),
         }
-        write_json(self.run / "train.json", report)
+        if self.ranks.writes:
+            write_json(self.run / "train.json", report)
         return report
 
 
-def fingerprint(config: RunConfig, data: Dataset) -> dict[str, Any]:
+def fingerprint(config: RunConfig, data: Dataset, ranks: Ranks = ALONE) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued bit for bit; a setting is named `section.key`."""
     sections = {kind: getattr(config, kind).to_dict() for kind in ("encoder", "head", "loss")}
     sections["train"] = asdict(config.train)
@@ -104,6 +111,7 @@ def fingerprint(config: RunConfig, data: Dataset) -> dict[str, Any]:
         "data": data.fingerprint,
         "device": choose_device(config.train.device),
         "threads": torch.get_num_threads(),
+        "processes": ranks.size,
         "torch": torch.__version__.partition("+")[0],
     }
     as_read_back: dict[str, Any] = json.loads(json.dumps(settled, default=list))

@@ -6,17 +6,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from xmc.api import Head, IndexBackend, Positives
 from xmc.engine.run_config import RunConfig
+from xmc.train.distributed import ALONE, Ranks
 from xmc.train.hard_negatives import HardNegatives, IntArray, open_negatives, without_relevant
 
 
 def hard_negatives(
-    config: RunConfig, run: Path, *, positives: Positives, label_texts: Sequence[str], similarity: str, device: str
+    config: RunConfig,
+    run: Path,
+    *,
+    positives: Positives,
+    label_texts: Sequence[str],
+    similarity: str,
+    device: str,
+    ranks: Ranks = ALONE,
 ) -> HardNegatives | None:
-    """The negatives of a run whose `[train] label_scope` is `mined`, else None."""
+    """The negatives of a run whose `[train] label_scope` is `mined`, else None; each rank mines for its queries."""
     options = config.train
     if options.label_scope != "mined":
         return None
@@ -28,9 +37,11 @@ def hard_negatives(
         index = backend.build(head.label_vectors(all_rows), similarity=similarity, device=device)
         query_map = head.query_map()
         wanted = options.mining_skip + options.mining_depth
+        shares = [np.arange(len(positives))[share] for share in ranks.shares(len(positives))]
+        own = shares[ranks.rank]
         mined: list[IntArray] = []
         for queries_QD in queries:
-            rows = np.arange(len(mined), len(mined) + len(queries_QD))
+            rows = own[len(mined) : len(mined) + len(queries_QD)]
             part = positives.take(rows)
             k = min(len(groups_L), wanted + int(part.counts().max(initial=0)))
             hits = index.search(query_map.queries(queries_QD) if query_map else queries_QD, k)
@@ -41,9 +52,10 @@ def hard_negatives(
                         label_rows, label_rows[relevant], depth=options.mining_depth, skip=options.mining_skip
                     )
                 )
-        return np.stack(mined)
+        own_NM = np.array(mined, dtype=np.int32).reshape(-1, options.mining_depth)
+        return ranks.gather_places(torch.from_numpy(own_NM), shares).numpy()
 
-    return HardNegatives(mine, options, open_negatives(run))
+    return HardNegatives(mine, options, open_negatives(run), writes=ranks.writes)
 
 
 def same_text_groups(texts: Sequence[str]) -> IntArray:

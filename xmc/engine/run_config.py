@@ -10,6 +10,7 @@ from typing import Any
 
 from xmc.config import Options, build_options, merge, parse_assignments, read_toml, write_toml
 from xmc.engine.check_settings import CheckSettings, check_settings
+from xmc.engine.fusion import FusionOptions
 from xmc.errors import ConfigError, XmcError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
@@ -22,6 +23,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "head": {"name": "dual-encoder"},
     "loss": {"name": "dexml.decoupled-softmax"},
     "index": {"name": "exact"},
+    "reranker": {"name": "none"},
 }
 Layer = tuple[str, Mapping[str, Any]]  # where settings come from, and the settings
 
@@ -55,6 +57,8 @@ class RunConfig:
     loss: Component
     train: TrainOptions
     index: Component
+    reranker: Component
+    fusion: FusionOptions
     evaluate: EvaluateOptions
     check: CheckSettings = dataclasses.field(default_factory=CheckSettings)
 
@@ -144,6 +148,8 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
         loss=component("loss"),
         train=options("train", TrainOptions),
         index=component("index"),
+        reranker=component("reranker"),
+        fusion=options("fusion", FusionOptions),
         evaluate=options("evaluate", EvaluateOptions),
         check=check_settings(plugins, tree.get("check", {}), source=source),
     )
@@ -159,9 +165,9 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Iterable[str] = ()
         raise ConfigError(
             f"{run} is not a run folder (it has no {FILE_NAME}).", hint=f"Make one with: xmc train --out {run}"
         )
-    made_with = {"head": DEFAULTS["head"]}  # what a run from before there were heads leaves out
-    layers: list[Layer] = [("configuration", made_with), (str(path), read_toml(path))]
-    return _from_layers(plugins, [*layers, ("--set", parse_assignments(settings))])
+    made_with = {kind: DEFAULTS[kind] for kind in ("head", "reranker")}  # which an older run leaves out
+    recorded: Layer = (str(path), merge(made_with, read_toml(path)))
+    return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))])
 
 
 def template(config: RunConfig, plugins: Plugins) -> str:

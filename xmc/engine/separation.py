@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from xmc.evaluate.auc import PooledAuc, pooled_auc
 from xmc.evaluate.options import EvaluateOptions
@@ -66,16 +67,43 @@ def _scores_of_pairs(
     labels, label_M = np.unique(label_rows_M, return_inverse=True)
     if len(queries) == 0:
         return np.zeros(0, np.float32)
-    queries_QD = retriever.encode([texts[row] for row in queries.tolist()])
+    query_texts = [texts[row] for row in queries.tolist()]
+    queries_QD = retriever.encode(query_texts)
     chunks, query_map = retriever.model.label_vectors(retriever.labels.take(labels))
     labels_LD = torch.cat(list(chunks))
     offsets_Q = query_map.offsets(queries_QD) if query_map else queries_QD.new_zeros(len(queries_QD))
+    if retriever.reranking:  # a label that was not found is none of the shortlist
+        first = retriever.search_embeddings(queries_QD, k=min(retriever.reranking.depth, len(retriever.labels)))
+        offsets_Q = offsets_Q + torch.from_numpy(retriever.reranking.shifts(query_texts, first))
     queries_QD = query_map.queries(queries_QD) if query_map else queries_QD
-    parts = []
+    if retriever.report.similarity == "cosine":
+        queries_QD, labels_LD = (
+            torch.nn.functional.normalize(each.double(), dim=1) for each in (queries_QD, labels_LD)
+        )
+    return (pair_products(queries_QD, labels_LD, query_M, label_M) + offsets_Q.numpy()[query_M]).astype(np.float32)
+
+
+def pair_products(
+    queries_QD: Tensor, labels_LD: Tensor, query_M: np.ndarray[Any, Any], label_M: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """The dot product of each of M pairs of rows, (M,) float64; both matrices dense, or both sparse CSR.
+
+    >>> pair_products(torch.eye(2), torch.tensor([[3.0, 4.0]]), np.array([1, 0]), np.array([0, 0])).tolist()
+    [4.0, 3.0]
+    """
+    parts = [np.zeros(0)]
     for start in range(0, len(query_M), PAIRS_AT_ONCE):
-        pairs = slice(start, start + PAIRS_AT_ONCE)
-        left_RD, right_RD = queries_QD[query_M[pairs]].double(), labels_LD[label_M[pairs]].double()
-        if retriever.report.similarity == "cosine":
-            left_RD, right_RD = (torch.nn.functional.normalize(each_RD, dim=1) for each_RD in (left_RD, right_RD))
-        parts.append(((left_RD * right_RD).sum(dim=1) + offsets_Q[query_M[pairs]]).float())
-    return torch.cat(parts).cpu().numpy()
+        left, right = query_M[start : start + PAIRS_AT_ONCE], label_M[start : start + PAIRS_AT_ONCE]
+        if queries_QD.layout == torch.sparse_csr:
+            products = _to_scipy(queries_QD)[left].multiply(_to_scipy(labels_LD)[right]).sum(axis=1)
+            parts.append(np.asarray(products).ravel())
+        else:
+            parts.append((queries_QD[left].double() * labels_LD[right].double()).sum(dim=1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _to_scipy(matrix_RD: Tensor) -> Any:
+    from scipy.sparse import csr_matrix
+
+    parts = (matrix_RD.values().double(), matrix_RD.col_indices(), matrix_RD.crow_indices())
+    return csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=tuple(matrix_RD.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from xmc.engine.job import Job, fingerprint
@@ -11,15 +12,19 @@ from xmc.train.checkpoint import Checkpoint
 from xmc.train.curve import write_curve_picture, write_curve_table
 from xmc.train.loop import Trainer
 from xmc.train.plan import make_plan
+from xmc.train.precision import choose_precision
+from xmc.train.replicated_head import head_for_ranks
 
 
 def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Train from the start or from a checkpoint; the training report."""
-    config, data, options = job.config, job.data, job.config.train
+    config, data, ranks = job.config, job.data, job.ranks
     encoder = checkpoint.encoder(config.encoder.options) if checkpoint else job.new_encoder()
     encoder.module.to(job.device)
-    context = job.head_context(encoder)
-    head = config.head.options.build(context)
+    precision = choose_precision(config.train.precision, encoder=encoder, device=job.device)
+    options = replace(config.train, precision=precision)
+    context = replace(job.head_context(encoder), train=options, ranks=None if ranks.size == 1 else ranks)
+    head = head_for_ranks(config.head.options.build(context), ranks=ranks, batch_size=options.batch_size)
     pool = epoch_pool(config, data)
     plan = make_plan(
         encoder,
@@ -31,8 +36,9 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
         labels=len(data.labels),
         device=job.device,
         pool=context.pool,
+        processes=ranks.size,
     )
-    if job.on_plan:
+    if job.on_plan and ranks.writes:
         job.on_plan(plan, data)
     prepared = training_set(encoder, data, config, pool)
     trainer = Trainer(
@@ -41,7 +47,7 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
         prepared,
         options,
         job.run,
-        fingerprint(config, data),
+        fingerprint(config, data, ranks),
         on_best=lambda best: job.commit(best, head),
         reporter=job.observer(),
         negatives=hard_negatives(
@@ -51,13 +57,16 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
             label_texts=data.labels.texts,
             similarity=encoder.similarity,
             device=job.device,
+            ranks=ranks,
         ),
+        ranks=ranks,
     )
     if checkpoint:
         trainer.resume(checkpoint)
     progress = trainer.run()
-    write_curve_table(job.run / "curve.csv", progress.curve)
-    write_curve_picture(job.run / "curve.png", progress.curve)
+    if ranks.writes:
+        write_curve_table(job.run / "curve.csv", progress.curve)
+        write_curve_picture(job.run / "curve.png", progress.curve)
     return job.write_report(
         plan=plan.to_dict(),
         epochs_run=len(progress.curve),

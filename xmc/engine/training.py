@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from xmc.api import WholeHeadOptions
 from xmc.data.dataset import Dataset
+from xmc.engine.devices import choose_device
 from xmc.engine.job import Job, fingerprint
 from xmc.engine.run_config import RunConfig
 from xmc.engine.run_folder import check_folder, prepare_folder
 from xmc.engine.step_training import train_in_steps
 from xmc.engine.training_set import load_for_training
 from xmc.engine.whole_fit import fit_whole
+from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
 from xmc.store import locked
 from xmc.store.lock import LOCK_NAME
-from xmc.train.checkpoint import load_checkpoint, open_store
+from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
 from xmc.train.loop import Reporter, SilentReporter
 from xmc.train.plan import Plan
+from xmc.train.process_group import process_group
 from xmc.values import RunInfo
 
 
@@ -35,29 +39,49 @@ def run_training(
 ) -> dict[str, Any]:
     """Train into the folder `run` and return the training report (also in `run/train.json`).
 
-    Raises: ConfigError when `run` holds something and neither `resume` nor `overwrite` is set; what data, encoder and
-    loop raise.
+    Under `torchrun` or `accelerate launch` all processes call it alike and train together; rank 0 writes and reports.
+    Raises: ConfigError when `run` holds something and neither `resume` nor `overwrite` is set; PeerError when another
+    process ends; what data, encoder and loop raise.
     """
-    if not (run / LOCK_NAME).exists():  # no run was ever here, so not even a lock is left in it
-        check_folder(run, resume=resume, overwrite=overwrite)
-    data = load_for_training(config)
-    with locked(run):
-        prepare_folder(run, resume=resume, overwrite=overwrite)
-        store = open_store(run)
-        checkpoint = None
-        if resume and store.exists():
-            checkpoint = load_checkpoint(store, fingerprint=fingerprint(config, data))
-        config.write(run)  # only now: a refused resume leaves the run's own configuration in place
+    with process_group(choose_device(config.train.device)) as ranks, ExitStack() as held:
+        with ranks.together():
+            if ranks.writes and not (run / LOCK_NAME).exists():  # where no run ever was, not even a lock is left
+                check_folder(run, resume=resume, overwrite=overwrite)
+        data = load_for_training(config)
+        with ranks.together():
+            if ranks.writes:
+                held.enter_context(locked(run))
+                prepare_folder(run, resume=resume, overwrite=overwrite)
+        checkpoint, store = None, open_store(run)
+        with ranks.together():
+            if resume and store.exists():
+                checkpoint = load_checkpoint(store, fingerprint=fingerprint(config, data, ranks))
+        if ranks.writes:
+            config.write(run)  # only now: a refused resume leaves the run's own configuration in place
         info = RunInfo(str(run), config.to_dict(), len(data.train), len(data.labels))
-        error: BaseException | None = None
-        try:
-            plugins.run_started(info)
-            job = Job(config, run, data, plugins, info, reporter or SilentReporter(), on_plan)
-            if isinstance(config.head.options, WholeHeadOptions):
-                return fit_whole(job)
-            return train_in_steps(job, checkpoint)
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            plugins.run_finished(info, error)
+        job = Job(config, run, data, plugins, info, reporter or SilentReporter(), on_plan, ranks)
+        return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)
+
+
+def _observed(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Train, and tell the plugins' observers when it begins and how it ends."""
+    error: BaseException | None = None
+    try:
+        job.plugins.run_started(job.info)
+        return _train(job, checkpoint)
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        job.plugins.run_finished(job.info, error)
+
+
+def _train(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    if not isinstance(job.config.head.options, WholeHeadOptions):
+        return train_in_steps(job, checkpoint)
+    if job.ranks.size > 1:
+        raise ConfigError(
+            f"head '{job.config.head.name}' is fitted in one go, by one process, got {job.ranks.size} processes.",
+            hint="Start xmc without torchrun.",
+        )
+    return fit_whole(job)

@@ -1,4 +1,4 @@
-"""The three verbs for use from Python: `xmc.train_run`, `xmc.index_run`, `xmc.evaluate_run`."""
+"""The verbs for use from Python: `xmc.train_run`, `xmc.index_run`, `xmc.rerank_run`, `xmc.evaluate_run`, …"""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
 from xmc.engine.evaluation import run_evaluation
 from xmc.engine.indexing import run_indexing
+from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.training import run_training
 from xmc.evaluate.report import EvaluationReport
 from xmc.plugin_manager import load_plugins
+from xmc.retrieve.reranking import NONE
+from xmc.train.process_group import is_first_process
 from xmc.values import IndexReport
 
 
@@ -34,7 +37,11 @@ def train_run(
     plugins = load_plugins()
     config = resolve(plugins, plugin=plugin, settings=settings, flags={"data": {"name": str(data)}})
     report = run_training(config, Path(out), plugins=plugins, resume=resume, overwrite=overwrite)
+    if not is_first_process():
+        return report
     run_indexing(config, Path(out), plugins=plugins, device=config.train.device)
+    if config.reranker.name != NONE:
+        report["rerank"] = run_reranking(config, Path(out), plugins=plugins, device=config.train.device)
     return report
 
 
@@ -43,6 +50,13 @@ def index_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "a
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
     return run_indexing(config, Path(run), plugins=plugins, device=device)
+
+
+def rerank_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "auto") -> dict[str, Any]:
+    """Fit the second stage of a run anew, with `reranker.key=value` and `fusion.key=value` settings over its own."""
+    plugins = load_plugins()
+    config = read_run_config(plugins, Path(run), settings=settings)
+    return run_reranking(config, Path(run), plugins=plugins, device=device)
 
 
 def evaluate_run(

@@ -28,7 +28,7 @@ def search_texts(
     parts = []
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
-        parts.append(retriever.search_embeddings(retriever.encode(chunk), k=k))
+        parts.append(retriever.hits(chunk, k=k))
         if on_chunk:
             on_chunk(len(chunk))
     return concatenate_hits(parts)

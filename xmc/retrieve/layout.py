@@ -8,6 +8,7 @@ from xmc.store import VersionedFolder
 
 ENCODER_KIND = "encoder"
 INDEX_KIND = "index"
+RERANKER_KIND = "reranker"
 
 
 def encoder_store(run: Path) -> VersionedFolder:
@@ -28,3 +29,8 @@ def checks_folder(run: Path) -> Path:
 def fitted_store(run: Path, check: str, kind: str) -> VersionedFolder:
     """Something that a check has fitted to a run."""
     return VersionedFolder(checks_folder(run) / check / kind, kind=kind)
+
+
+def reranker_store(run: Path) -> VersionedFolder:
+    """The fitted second stage of a run, where it has one."""
+    return VersionedFolder(run / "reranker", kind=RERANKER_KIND)

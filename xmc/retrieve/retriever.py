@@ -14,6 +14,7 @@ from xmc.errors import ArtifactError
 from xmc.retrieve.fitted import Fitted, read_fitted
 from xmc.retrieve.layout import index_store
 from xmc.retrieve.query_map import load_query_map
+from xmc.retrieve.reranking import Reranking, load_reranking
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.values import Hit
 
@@ -41,6 +42,7 @@ class Retriever:
     index: Index
     labels: LabelTable
     query_map: QueryMap | None = None
+    reranking: Reranking | None = None
     fitted: Fitted = field(default_factory=Fitted)
     index_sha256: str = ""
 
@@ -50,11 +52,14 @@ class Retriever:
         return self.model.encoder
 
     @classmethod
-    def load(cls, run: str | Path, *, device: str = "auto", plugins: Plugins | None = None) -> Retriever:
+    def load(
+        cls, run: str | Path, *, device: str = "auto", plugins: Plugins | None = None, reranked: bool = True
+    ) -> Retriever:
         """Open the run that `xmc train` made; every file is verified before it is read.
 
-        `device` is `auto`, `cpu` or `cuda`. Raises: ArtifactError when the folder is not a run, is half or damaged, or
-        when its index was built with another encoder; PluginError when it needs a plugin that is not installed.
+        `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one.
+        Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
+        for another encoder; PluginError when it needs a plugin that is not installed.
         """
         from xmc.data.tables import read_labels
         from xmc.plugin_manager import load_plugins
@@ -74,13 +79,19 @@ class Retriever:
         backend = plugins.find("index", description["name"]).spec.load()(**description["options"])
         index = backend.load(version.folder / "backend", device=device)
         labels = read_labels([version.folder / "labels.parquet"])
-        opened = cls(model, index, labels, load_query_map(version.folder), index_sha256=version.sha256)
+        reranking = None
+        if reranked:
+            expected = description.get("reranker", "none")
+            reranking = load_reranking(run, model.sha256, labels, expected=expected, plugins=plugins)
+        query_map = load_query_map(version.folder)
+        opened = cls(model, index, labels, query_map, reranking, index_sha256=version.sha256)
         return replace(opened, fitted=read_fitted(run, opened.identity))
 
     @property
     def identity(self) -> dict[str, str]:
-        """What makes the scores: the SHA-256 of encoder (with head) and index."""
-        return {"encoder": self.model.sha256, "index": self.index_sha256}
+        """What makes the scores: the SHA-256 of encoder (with head), index and reranker (where there is one)."""
+        parts = {"encoder": self.model.sha256, "index": self.index_sha256}
+        return parts | {"reranker": self.reranking.sha256} if self.reranking else parts
 
     def search(self, texts: Sequence[str], *, k: int = 10, min_probability: float | None = None) -> list[list[Hit]]:
         """The best k labels of each text, best first; fewer when there are fewer labels.
@@ -90,7 +101,7 @@ class Retriever:
         Raises: DataError for a text that is not a non-blank string; ConfigError for k outside 1..10,000 or a
         probability outside 0..1; ArtifactError for `min_probability` without a calibration of this encoder and index.
         """
-        return self._named(self.search_embeddings(self.encode(texts), k=k), min_probability)
+        return self._named(self.hits(texts, k=k), min_probability)
 
     def search_sets(
         self, texts: Sequence[str], *, alpha: float = 0.1, risk: Risk = "false-negatives"
@@ -102,7 +113,7 @@ class Retriever:
         Raises: ArtifactError before `xmc check conformal`; DataError when alpha is too small for what it was given.
         """
         label_sets = self.fitted.require_label_sets()
-        hits = self.search_embeddings(self.encode(texts), k=label_sets.most_labels)
+        hits = self.hits(texts, k=label_sets.most_labels)
         return self._named(label_sets.cut(hits, alpha=alpha, risk=risk))
 
     def threshold(
@@ -142,13 +153,22 @@ class Retriever:
         check_texts(texts)
         return embed_texts(self.encoder, texts, "query")
 
+    def hits(self, texts: Sequence[str], *, k: int = 10) -> Hits:
+        """The best k label rows of each text (rows of `labels`), after the second stage where there is one.
+
+        Raises: as `search`.
+        """
+        check_k(k)
+        depth = max(k, self.reranking.depth) if self.reranking else k
+        hits = self.search_embeddings(self.encode(texts), k=depth)
+        return self.reranking.rerank(texts, hits, k) if self.reranking else hits
+
     def search_embeddings(self, queries_QD: Tensor, *, k: int = 10) -> Hits:
-        """The best k label rows of each query embedding (rows of `labels`)."""
+        """The best k label rows of each query embedding by the first stage alone: encoder and index."""
         import numpy as np
         import torch
 
-        if not 1 <= k <= MAX_K:
-            raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
+        check_k(k)
         if self.query_map is None:
             return self.index.search(queries_QD, k)
         hits = self.index.search(self.query_map.queries(queries_QD), k)
@@ -171,6 +191,12 @@ class Retriever:
             ]
             for start, stop in itertools.pairwise(hits.offsets.tolist())
         ]
+
+
+def check_k(k: int) -> None:
+    """Refuse a k that cannot be. Raises: ConfigError."""
+    if not 1 <= k <= MAX_K:
+        raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
 
 
 def check_texts(texts: Sequence[str]) -> None:

@@ -78,6 +78,10 @@ class ExampleRetriever:
         """The best k label rows of each query embedding."""
         return self.index.search(queries_QD, k)
 
+    def hits(self, texts: Sequence[str], *, k: int = 10) -> Hits:
+        """The best k label rows of each text."""
+        return self.search_embeddings(self.encode(texts), k=k)
+
     def search(self, texts: Sequence[str], *, k: int = 10) -> list[list[Hit]]:
         """The best k labels of each text, by name."""
         return [

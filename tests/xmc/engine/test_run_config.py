@@ -75,7 +75,7 @@ def test_the_template_is_toml_that_resolves_to_the_same(plugins, tmp_path, recip
     text = template(config, plugins)
     (tmp_path / "my.toml").write_text(text)
     assert resolve(plugins, config_file=tmp_path / "my.toml") == config
-    assert set(tomllib.loads(text)) == {"data", "encoder", "head", "loss", "train", "index", "evaluate"}
+    assert set(tomllib.loads(text)) == {"data", "encoder", "head", "loss", "train", "index", "reranker", "fusion", "evaluate"}
     for kind in ("encoder", "head", "loss", "index"):
         for offer in plugins.offers[kind]:
             assert offer.full_name in text, "a template names what else is installed"
@@ -94,7 +94,7 @@ def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
         (
             {"settings": ["trian.epochs=3"]},
             ConfigError,
-            "--set: there is no section [trian] (there are: data, encoder, head, loss, train, index, evaluate, check). "
+            "--set: there is no section [trian] (there are: data, encoder, head, loss, train, index, reranker, fusion, evaluate, check). "
             "Did you mean 'train'?",
         ),
         (

@@ -1,0 +1,129 @@
+"""Invariants: a reranker is fitted to the shortlists of the training queries, weighed on dev, stored, and used by every
+verb; it is refused when the model under it has changed; a weight is kept only if it helps."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xmc
+from xmc.api import RerankerSpec, hookimpl
+from xmc.engine.fusion import FusionOptions, choose_weight
+from xmc.engine.reranking import run_reranking
+from xmc.engine.run_config import read_run_config
+from xmc.errors import ArtifactError, ConfigError
+from xmc.plugin_manager import load_plugins
+from xmc.retrieve.layout import reranker_store
+from xmc.retrieve.reranking import Reranking
+from xmc.values import Hits, Positives
+
+CONTEXTS = []
+
+
+@dataclass(frozen=True)
+class WordOverlap:
+    """Scores a label by how many words of its text the query has."""
+
+    gain: float = 1.0
+
+    def fit(self, context, *, progress):
+        CONTEXTS.append(context)
+        progress(1, 1)
+        return Fitted(context.label_texts, self.gain)
+
+    def load(self, folder):
+        return Fitted(json.loads((folder / "texts.json").read_text()), self.gain)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    label_texts: list
+    gain: float
+
+    def scores(self, texts, hits):
+        rows = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
+        words = [set(text.split()) for text in texts]
+        pairs = zip(rows, hits.label_rows, strict=True)
+        shared = [len(words[row] & set(self.label_texts[label].split())) for row, label in pairs]
+        return np.array(shared, np.float32) * np.float32(self.gain)
+
+    def save(self, folder: Path):
+        (folder / "texts.json").write_text(json.dumps(list(self.label_texts)))
+
+
+@pytest.fixture
+def plugins(tmp_path):
+    source = f"""
+from xmc.api import RerankerSpec, hookimpl
+
+@hookimpl
+def xmc_rerankers():
+    return [RerankerSpec("word-overlap", "{__name__}:WordOverlap")]
+"""
+    (tmp_path / "overlap.py").write_text(source)
+    return load_plugins(plugin_file=tmp_path / "overlap.py")
+
+
+def rerank(plugins, run, *settings):
+    config = read_run_config(plugins, run, settings=("reranker.name=overlap.word-overlap", *settings))
+    return run_reranking(config, run, plugins=plugins)
+
+
+def test_fitted_weighed_stored_and_used(tiny_run_copy, plugins):
+    first = xmc.Retriever.load(tiny_run_copy)
+    report = rerank(plugins, tiny_run_copy, "fusion.depth=7", "fusion.negatives=4")
+    context = CONTEXTS[-1]
+    lengths = np.diff(context.shortlist.offsets)
+    assert len(context.texts) == len(lengths) and set(lengths) == {4 + context.positives.counts().max()}
+    assert report["chosen"]["ndcg_fused"] >= report["chosen"]["ndcg_first"] and report["depth"] == 7
+    both = xmc.Retriever.load(tiny_run_copy, plugins=plugins)
+    assert both.reranking.weight == report["weight"] and both.identity["reranker"] and both.identity != first.identity
+    texts = ["fog rain", "tender tram"]
+    hits = first.hits(texts, k=7)
+    assert np.array_equal(both.hits(texts, k=5).scores, both.reranking.rerank(texts, hits, 5).scores)
+    alone = xmc.Retriever.load(tiny_run_copy, plugins=plugins, reranked=False)
+    assert np.array_equal(alone.hits(texts, k=5).scores, first.hits(texts, k=5).scores)
+
+
+def test_refused_when_the_model_changed_and_missed_when_it_was_configured(tiny_run_copy, plugins):
+    rerank(plugins, tiny_run_copy, "fusion.weight=1.0")
+    store = reranker_store(tiny_run_copy)
+    facts = {**store.current().manifest.facts, "encoder_sha256": "other"}
+    with store.new_version(facts=facts) as folder:
+        (folder / "reranker").mkdir()
+        (folder / "reranker" / "texts.json").write_text("[]")
+    with pytest.raises(ArtifactError, match="another encoder or other labels") as caught:
+        xmc.Retriever.load(tiny_run_copy, plugins=plugins)
+    assert "xmc rerank" in caught.value.hint
+
+
+def test_without_a_reranker_there_is_nothing_to_fit(tiny_run_copy):
+    with pytest.raises(ConfigError, match="names none"):
+        xmc.rerank_run(tiny_run_copy)
+
+
+def test_the_weight_is_kept_only_if_it_helps():
+    offsets = np.array([0, 2], np.int64)
+    hits = Hits(offsets, np.array([0, 1]), np.array([2.0, 1.0], np.float32))
+    positives = [Positives(np.array([0, 1]), np.array([row], np.int32), np.ones(1, np.float32)) for row in (0, 1)]
+
+    class Prefers1:
+        def scores(self, texts, hits):
+            return (hits.label_rows == 1).astype(np.float32)
+
+    reranking = Reranking(Prefers1(), 2, 0.0)
+    assert choose_weight(reranking, ["a"], hits, positives[0], k=1, labels=2).weight == 0
+    helped = choose_weight(reranking, ["a"], hits, positives[1], k=1, labels=2)
+    assert helped.weight > 1 and (helped.ndcg_first, helped.ndcg_fused) == (0, 1)
+
+
+@pytest.mark.parametrize("options", [{"depth": 0}, {"negatives": 0}, {"k": 0}, {"weight": -1.0}])
+def test_wrong_options(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        FusionOptions(**options)
+
+
+def test_the_spec_is_declared():
+    assert RerankerSpec("a", "b:C").kind == "reranker" and hookimpl

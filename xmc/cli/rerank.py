@@ -1,0 +1,44 @@
+"""`xmc rerank`: fit the second stage of a run anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import typer
+
+from xmc.cli.options import DeviceOption, JsonOption, RunOption, SettingsOption
+
+
+def rerank_command(
+    run: RunOption, settings: SettingsOption = None, device: DeviceOption = "auto", as_json: JsonOption = False
+) -> None:
+    """Fit a second stage that scores the shortlist again, over the encoder and index that are there.
+
+    Example: xmc rerank --run runs/acts --set reranker.name=linear.one-vs-rest
+    """
+    from xmc.cli.output import print_json
+    from xmc.cli.progress import CountDisplay
+    from xmc.engine.reranking import run_reranking
+    from xmc.engine.run_config import read_run_config
+    from xmc.plugin_manager import load_plugins
+
+    plugins = load_plugins()
+    config = read_run_config(plugins, run, settings=settings or ())
+    with CountDisplay(quiet=as_json) as display:
+        report = run_reranking(config, run, plugins=plugins, device=device, progress=partial(display.show, "fitting"))
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(reranked_line(report))
+
+
+def reranked_line(report: Mapping[str, Any]) -> str:
+    """One line on a fitted reranker."""
+    chosen = report["chosen"]
+    gain = f", nDCG on dev {chosen['ndcg_first']:.4f} -> {chosen['ndcg_fused']:.4f}" if chosen else ""
+    return (
+        f"fitted {report['reranker']} in {report['fit_s']:.0f} s: weight {report['weight']:.3g} over the best "
+        f"{report['depth']}{gain}"
+    )

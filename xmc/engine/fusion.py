@@ -1,0 +1,85 @@
+"""How the scores of two stages are added: the options, and the weight that ranks held-out queries best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xmc.evaluate.ndcg import ndcg_at_k
+from xmc.evaluate.relevance import relevant_at_ranks
+from xmc.retrieve.reranking import Reranking
+from xmc.values import Hits, Positives
+
+GRID = tuple(2.0 ** (step / 2) for step in range(-10, 9))
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How a reranker's score is fused with the first stage's.
+
+    `depth`: so many best labels of the first stage are scored again. `negatives`: the reranker is fitted to so many of
+    the best labels of each training query, besides the relevant ones. `weight`: of the second score; 0 chooses the one
+    that is best by nDCG at `k` on the dev split.
+    """
+
+    depth: int = 30
+    negatives: int = 40
+    weight: float = 0.0
+    k: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for name in ("depth", "negatives", "k"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight must be a finite number >= 0, got {self.weight}")
+
+
+@dataclass(frozen=True)
+class WeightChoice:
+    """The chosen weight, and nDCG at k on the queries it was chosen on, without and with the second stage."""
+
+    weight: float
+    ndcg_first: float
+    ndcg_fused: float
+
+
+def choose_weight(
+    reranking: Reranking, texts: Sequence[str], hits: Hits, positives: Positives, *, k: int, labels: int
+) -> WeightChoice:
+    """The weight with the best nDCG@k among 19 between 1/32 and 16 times the ratio of the scores' spreads, or 0.
+
+    A weight of 0 (the first stage alone) wins unless another one is better.
+    """
+    second_H = reranking.second_scores(texts, hits)
+    spread = float(second_H.std()) or 1.0
+    unit = float(hits.scores.std()) / spread
+    given = replace(reranking, reranker=_Given(second_H))
+
+    def quality(weight: float) -> float:
+        fused = replace(given, weight=weight).rerank(texts, hits, k)
+        return float(ndcg_at_k(relevant_at_ranks(fused, positives, k, labels=labels), positives.counts(), k).mean())
+
+    first = quality(0.0)
+    best, weight = max(((quality(unit * step), unit * step) for step in GRID), key=lambda pair: pair[0])
+    return WeightChoice(weight, first, best) if best > first else WeightChoice(0.0, first, first)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A reranker whose scores are known already, so that trying a weight costs no scoring."""
+
+    scores_H: np.ndarray[tuple[int], np.dtype[np.float32]]
+
+    def scores(self, texts: Sequence[str], hits: Hits) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        """The known scores; `hits` must be those they were made for."""
+        del texts, hits
+        return self.scores_H
+
+    def save(self, folder: object) -> None:
+        """Never saved."""
+        raise NotImplementedError

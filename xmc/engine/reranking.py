@@ -1,0 +1,95 @@
+"""Fit the second stage of a run: shortlists of the training queries, the reranker, its weight on the dev split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from xmc.api import RerankContext
+from xmc.data.dataset import Dataset, QueryTable
+from xmc.engine.evaluation import index_rows
+from xmc.engine.fusion import WeightChoice, choose_weight
+from xmc.engine.run_config import RunConfig
+from xmc.engine.training_set import load_for_training, validation_queries
+from xmc.errors import ConfigError
+from xmc.plugin_manager import Plugins
+from xmc.retrieve.batch import search_texts
+from xmc.retrieve.layout import reranker_store
+from xmc.retrieve.reranking import BACKEND_FOLDER, NONE, Reranking, labels_identity
+from xmc.retrieve.retriever import Retriever
+from xmc.store import write_json
+from xmc.values import Positives
+
+
+def run_reranking(
+    config: RunConfig,
+    run: Path,
+    *,
+    plugins: Plugins,
+    device: str = "auto",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Fit the reranker of `[reranker]` over the run's encoder and index and commit it; a report (`run/rerank.json`).
+
+    Raises: ConfigError when `[reranker]` names none, or the weight is to be chosen and there is no dev split.
+    """
+    if config.reranker.name == NONE:
+        raise ConfigError("[reranker] names none.", hint="See: xmc plugins --kind reranker")
+    started = time.monotonic()
+    data = load_for_training(config)
+    first = Retriever.load(run, device=device, plugins=plugins, reranked=False)
+    rows_L = index_rows(data, first)
+    truth = _in_index_rows(data.train, rows_L)
+    most = config.fusion.negatives + int(truth.counts().max(initial=0))
+    hits = search_texts(first, data.train.texts, k=min(most, len(first.labels)))
+    context = RerankContext(data.train.texts, truth, hits, first.labels.texts, seed=config.train.seed)
+    reranker = config.reranker.options.fit(context, progress=progress)
+    reranking = Reranking(reranker, config.fusion.depth, config.fusion.weight)
+    choice = None if config.fusion.weight else _choose(config, data, first, reranking)
+    reranking = replace(reranking, weight=choice.weight if choice else config.fusion.weight)
+    _commit(config, run, first, reranking)
+    report = {
+        "reranker": config.reranker.name,
+        "depth": reranking.depth,
+        "weight": reranking.weight,
+        "chosen": asdict(choice) if choice else None,
+        "fit_s": round(time.monotonic() - started, 3),
+    }
+    write_json(run / "rerank.json", report)
+    return report
+
+
+def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reranking) -> WeightChoice:
+    held_out = validation_queries(data, config)
+    if held_out is None:
+        raise ConfigError(
+            "the weight of the reranker is chosen on a dev split, and there is none.",
+            hint="Set [train] validation_share above 0, or the weight itself: --set fusion.weight=1.0",
+        )
+    hits = search_texts(first, held_out.texts, k=min(reranking.depth, len(first.labels)))
+    positives = _in_index_rows(held_out, index_rows(data, first))
+    labels = len(first.labels)
+    return choose_weight(reranking, held_out.texts, hits, positives, k=config.fusion.k, labels=labels)
+
+
+def _in_index_rows(queries: QueryTable, rows_L: Any) -> Positives:
+    truth = queries.positives
+    return Positives(truth.offsets, rows_L[truth.label_rows], truth.weights)
+
+
+def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking) -> None:
+    section = config.reranker.to_dict()
+    facts = {
+        "name": section.pop("name"),
+        "options": section,
+        "depth": reranking.depth,
+        "weight": reranking.weight,
+        "encoder_sha256": first.model.sha256,
+        "labels_sha256": labels_identity(first.labels),
+    }
+    with reranker_store(run).new_version(facts=facts) as folder:
+        (folder / BACKEND_FOLDER).mkdir()
+        reranking.reranker.save(folder / BACKEND_FOLDER)

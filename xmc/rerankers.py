@@ -1,0 +1,52 @@
+"""What a reranker is: a second model that scores the shortlist of the first again, from the query's text.
+
+Shapes: Q queries, L labels, H hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xmc.values import Hits, Positives
+
+
+@dataclass(frozen=True)
+class RerankContext:
+    """What a reranker is fitted to; label rows are those of the index.
+
+    `shortlist` are the first model's best labels of each training query, relevant ones among them.
+    """
+
+    texts: Sequence[str]
+    positives: Positives
+    shortlist: Hits
+    label_texts: Sequence[str]
+    seed: int = 0
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """A fitted reranker: immutable, safe to use from several threads."""
+
+    def scores(self, texts: Sequence[str], hits: Hits) -> np.ndarray[Any, Any]:
+        """The score of every hit, (H,) float32, finite; a hit's score does not depend on the other hits."""
+
+    def save(self, folder: Path) -> None:
+        """Write the reranker into an empty folder that the caller commits."""
+
+
+@runtime_checkable
+class RerankerOptions(Protocol):
+    """The options of a reranker plugin: a frozen dataclass that fits a new one or loads a saved one."""
+
+    def fit(self, context: RerankContext, *, progress: Callable[[int, int], None]) -> Reranker:
+        """A reranker fitted to training queries; `progress(done, all)` is called now and then."""
+
+    def load(self, folder: Path) -> Reranker:
+        """Open what `save` wrote; the folder's checksums are already verified."""

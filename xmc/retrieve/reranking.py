@@ -1,0 +1,106 @@
+"""The second stage of a retriever: score the shortlist again and add that, weighted, to the first score.
+
+score = first + weight x second      for the best `depth` labels of the first stage
+score = first + shift                for the others, which stay below these in the order they had
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xmc.api import ArtifactError, Hits, NonFiniteError, rank_hits
+from xmc.ranking import first_hits
+from xmc.retrieve.layout import reranker_store
+
+if TYPE_CHECKING:
+    from xmc.api import Reranker
+    from xmc.data.tables import LabelTable
+    from xmc.plugin_manager import Plugins
+
+BACKEND_FOLDER = "reranker"
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """A fitted reranker with the depth of its shortlist and its weight beside the first score."""
+
+    reranker: Reranker
+    depth: int
+    weight: float
+    sha256: str = ""
+
+    def rerank(self, texts: Sequence[str], hits: Hits, k: int) -> Hits:
+        """The best k hits of each query; `hits` are the first stage's, at least `depth` of them where there are."""
+        shortlist = first_hits(hits, self.depth)
+        fused = shortlist.scores + np.float32(self.weight) * self.second_scores(texts, shortlist)
+        shifts_Q = _shifts(shortlist, fused)
+        query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
+        ranks_H = np.arange(len(hits.label_rows)) - hits.offsets[:-1][query_rows_H]
+        scores_H = hits.scores + shifts_Q[query_rows_H]
+        scores_H[ranks_H < self.depth] = fused
+        return rank_hits(query_rows_H, hits.label_rows, scores_H, queries=len(hits), k=k)
+
+    def shifts(self, texts: Sequence[str], hits: Hits) -> np.ndarray[Any, Any]:
+        """What the score of a label beyond the shortlist gets on top, (Q,): 0 for a query without hits."""
+        shortlist = first_hits(hits, self.depth)
+        fused = shortlist.scores + np.float32(self.weight) * self.second_scores(texts, shortlist)
+        return _shifts(shortlist, fused)
+
+    def second_scores(self, texts: Sequence[str], hits: Hits) -> np.ndarray[Any, Any]:
+        """The reranker's scores, (H,) float32. Raises: NonFiniteError when one is not finite."""
+        scores_H = np.asarray(self.reranker.scores(texts, hits), np.float32)
+        if not np.isfinite(scores_H).all():
+            place = int(np.flatnonzero(~np.isfinite(scores_H))[0])
+            query = int(np.searchsorted(hits.offsets, place, side="right")) - 1
+            raise NonFiniteError(f"the reranker's score of query {query} is not finite.")
+        return scores_H
+
+
+def _shifts(shortlist: Hits, fused_H: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Lowest fused score of each query minus lowest first score, (Q,) float32."""
+    shifts_Q = np.zeros(len(shortlist), np.float32)
+    answered = np.flatnonzero(np.diff(shortlist.offsets))
+    if len(answered):
+        starts, last = shortlist.offsets[answered], shortlist.offsets[answered + 1] - 1
+        shifts_Q[answered] = np.minimum.reduceat(fused_H, starts) - shortlist.scores[last]
+    return shifts_Q
+
+
+def load_reranking(
+    run: Path, encoder_sha256: str, labels: LabelTable, *, expected: str, plugins: Plugins
+) -> Reranking | None:
+    """The second stage of a run, None when it has none; `expected` names the one it was configured with.
+
+    Raises: ArtifactError when the expected one was never fitted, when it was fitted to another encoder or other labels,
+    or is damaged.
+    """
+    store = reranker_store(run)
+    if not store.exists():
+        if expected == NONE:
+            return None
+        raise ArtifactError(
+            f"{run} was configured with the reranker '{expected}', which was never fitted.",
+            hint=f"Fit it: xmc rerank --run {run}",
+        )
+    version = store.current()
+    facts = version.manifest.facts
+    if facts["encoder_sha256"] != encoder_sha256 or facts["labels_sha256"] != labels_identity(labels):
+        raise ArtifactError(
+            f"the reranker of {run} was fitted to another encoder or other labels than are there now.",
+            hint=f"Fit it again: xmc rerank --run {run}",
+        )
+    options = plugins.find("reranker", facts["name"]).spec.load()(**facts["options"])
+    reranker = options.load(version.folder / BACKEND_FOLDER)
+    return Reranking(reranker, int(facts["depth"]), float(facts["weight"]), version.sha256)
+
+
+def labels_identity(labels: LabelTable) -> str:
+    """A hash of the label ids in their order: what a reranker's label rows mean."""
+    return sha256("\0".join(labels.ids).encode()).hexdigest()
