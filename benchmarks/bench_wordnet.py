@@ -35,6 +35,7 @@ TASK = Task(
         ),
         "soft top-k": Variant(("loss.name=dexml.soft-top-k", "loss.k=5", "loss.alpha=2.0", "loss.temperature=0.07")),
         "LDR-KL": Variant(("loss.name=ldr.ldr-kl", "loss.lambda_=0.07", "loss.margin=0.1")),
+        "ALDR-KL": Variant(("loss.name=ldr.aldr-kl", "loss.lambda_=0.1", "loss.margin=0.1")),
         "Mann-Whitney": Variant(("loss.name=mw.mann-whitney", "loss.temperature=0.05")),
         "Mann-Whitney with softmax": Variant(("loss.name=mw.mann-whitney", "loss.temperature=0.05", "loss.mix=0.7")),
         "Z-loss": Variant(("loss.name=zloss.z-loss", "loss.sharpness=0.3", "loss.location=12.0")),

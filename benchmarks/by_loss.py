@@ -1,8 +1,8 @@
 """Quality by loss, everything else equal: each loss at the learning rate that suited it best on dev.
 
-`--tune` trains every loss at a third of the recipe's learning rates, at them, and at three times them, and records what
-each reached on dev in results/<data>_tuning.csv; the best factor belongs into the table of the script. Without it the
-factors of the table are used, and the test split is read once for each subject.
+The table of a script has a factor on the recipe's learning rates for each loss. `--tune` trains the loss at a third of
+that, at that, and at three times that, and records in results/<data>_tuning.csv what each reached on dev; the best factor
+belongs into the table. Without it the table's factors are used, and the test split is read once for each subject.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from quality import Subject, cost_rows, imported, percent, quality_rows, run_sub
 from record import record
 
 RESULTS = Path(__file__).parent / "results"
-FACTORS = (1 / 3, 1.0, 3.0)
+AROUND = (1 / 3, 1.0, 3.0)
 AUC = "pooled AUC"
 Rows = list[dict[str, object]]
 
@@ -83,39 +83,35 @@ def rows_of(task: Task, subject: Subject) -> Rows:
 def final(task: Task, names: Sequence[str], run: Callable[..., Subject]) -> None:
     """Every variant at its factor on test."""
     path = RESULTS / f"{task.data}.csv"
-    rows = _kept(path, set(task.variants) - set(names))
+    rows = [row for row in _rows_in(path) if row["subject"] in set(task.variants) - set(names)]
     for name in names:
         rows += rows_of(task, run(name, factor=task.variants[name].factor))
         record(path, rows)
 
 
 def tune(task: Task, names: Sequence[str], run: Callable[..., Subject]) -> None:
-    """Every variant at every factor on dev; prints the best."""
+    """Every variant at factors around its own, on dev; prints the best."""
     path = RESULTS / f"{task.data}_tuning.csv"
-    names = [name for name in names if task.variants[name].tuned]
-    rows = _kept(path, set(_tuning_names(task)) - set(_tuning_names(task, names)))
     for name in names:
-        reached = {}
-        for factor in FACTORS:
+        variant, reached = task.variants[name], {}
+        if not variant.tuned:
+            continue
+        for factor in (variant.factor * around for around in AROUND):
             subject = run(name, factor=factor)
-            rows += rows_of(task, subject)
-            record(path, rows)
+            others = [row for row in _rows_in(path) if row["subject"] != subject.name]
+            record(path, [*others, *rows_of(task, subject)])
             reached[factor] = subject.report["evaluation"]["overall"]["figures"][task.choose_by]["value"]
-        best = max(FACTORS, key=lambda factor: reached[factor])
+        best = max(reached, key=lambda factor: reached[factor])
         said = ", ".join(f"x{factor:.2g} {100 * value:.2f}" for factor, value in reached.items())
         print(f"{name}: {task.choose_by} on dev {said}; best factor {best:.2g}", flush=True)
 
 
-def _tuning_names(task: Task, names: Iterable[str] | None = None) -> list[str]:
-    return [f"{name} x{factor:.2g}" for name in (task.variants if names is None else names) for factor in FACTORS]
-
-
-def _kept(path: Path, subjects: set[str]) -> Rows:
-    """The rows of a results file that are of these subjects, with the circumstances they were measured in."""
+def _rows_in(path: Path) -> Rows:
+    """The rows of a results file, with the circumstances they were measured in; none where there is no file."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [dict(row) for row in csv.DictReader(file) if row["subject"] in subjects]
+        return [dict(row) for row in csv.DictReader(file)]
 
 
 def main(task: Task, description: str) -> None:

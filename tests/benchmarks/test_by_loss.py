@@ -68,7 +68,8 @@ def _subject(name, p1):
 
 def test_tuning_tries_every_factor_and_keeps_other_subjects(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(by_loss, "RESULTS", tmp_path)
-    variants = {"good": by_loss.Variant(()), "other": by_loss.Variant(()), "fixed": by_loss.Variant((), tuned=False)}
+    variants = {"good": by_loss.Variant((), factor=0.1), "other": by_loss.Variant(())}
+    variants["fixed"] = by_loss.Variant((), tuned=False)
     task = by_loss.Task("d", "q", "dexml", {}, ("P@1",), ("overall",), "P@1", variants, baseline="good")
     tried = []
 
@@ -78,12 +79,14 @@ def test_tuning_tries_every_factor_and_keeps_other_subjects(tmp_path, monkeypatc
 
     by_loss.tune(task, ["other"], run)
     by_loss.tune(task, ["good", "fixed"], run)
-    assert tried == [(name, factor) for name in ("other", "good") for factor in by_loss.FACTORS]
-    assert "good: P@1 on dev x0.33 3.33, x1 10.00, x3 30.00; best factor 3" in capsys.readouterr().out
-    rows = by_loss._kept(tmp_path / "d_tuning.csv", {"other x1", "good x3"})
-    assert [(row["subject"], row["x"], row["median"]) for row in rows if row["unit"] == "%"] == [
-        ("other x1", "P@1", "10.0"), ("other x1", "pooled AUC", "90.0"),
-        ("good x3", "P@1", "30.0"), ("good x3", "pooled AUC", "90.0"),
+    by_loss.tune(task, ["other"], run)
+    assert [name for name, _ in tried] == ["other"] * 3 + ["good"] * 3 + ["other"] * 3
+    assert [factor for _, factor in tried[2:6]] == pytest.approx([3.0, 0.1 / 3, 0.1, 0.3])
+    assert "good: P@1 on dev x0.033 0.33, x0.1 1.00, x0.3 3.00; best factor 0.3" in capsys.readouterr().out
+    rows = [(row["subject"], row["median"]) for row in by_loss._rows_in(tmp_path / "d_tuning.csv") if row["x"] == "P@1"]
+    assert rows == [
+        ("good x0.033", "0.33"), ("good x0.1", "1.0"), ("good x0.3", "3.0"),
+        ("other x0.33", "3.33"), ("other x1", "10.0"), ("other x3", "30.0"),
     ]  # fmt: skip
 
 
