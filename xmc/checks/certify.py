@@ -1,0 +1,152 @@
+"""`xmc check certify`: how many lists no allowed substitution of words can change, proved and tried.
+
+Shapes: Q queries, T radii, N values of k, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from xmc.check_contract import Better, CheckContext, CheckFigure, CheckResult
+from xmc.checks.certify_bench import Bench, Side, radius_name
+from xmc.checks.intervals import mean_figures
+from xmc.checks.substitutions import read_substitutions
+from xmc.errors import ConfigError
+
+BOOTSTRAP_SAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Certify:
+    """Certified <= true <= unbroken: the share of queries whose first k labels no attacker can change, from both ends.
+
+    An attacker replaces at most R words by others of `substitutions` (`counterfitted`, `wordnet` or a file): in the
+    query, or in the text of one label that is not in the list, so that it enters. `radii` are the values of R, 0 means
+    every word. `listed`: texts with at most so many rewritings are certified by embedding all of them, where the sum
+    over words is not exact. `attacks` random ones on each query and radius; `greedy` substitutions tried in each step
+    of the greedy attacker, 0 leaves it out. `samples` above 0 adds randomised smoothing, with that many rewritings of
+    each text and this `confidence` for each query.
+    """
+
+    ks: tuple[int, ...] = (1, 5, 10)
+    radii: tuple[int, ...] = (1, 2, 3, 0)
+    substitutions: str = "counterfitted"
+    sides: tuple[Literal["query", "label"], ...] = ("query", "label")
+    sample: int = 200
+    listed: int = 256
+    attacks: int = 10
+    greedy: int = 16
+    samples: int = 0
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not self.ks or min(self.ks) < 1 or list(self.ks) != sorted(set(self.ks)) or max(self.ks) > 1000:
+            raise ConfigError(f"check.certify.ks must be rising ranks in 1..1,000, got {self.ks}.")
+        positive = [radius for radius in self.radii if radius != 0]
+        if not self.radii or min(self.radii) < 0 or self.radii != (*sorted(set(positive)), *[0] * (0 in self.radii)):
+            raise ConfigError(f"check.certify.radii must rise, with 0 (every word) last, got {self.radii}.")
+        if not self.sides or len(set(self.sides)) < len(self.sides) or not {*self.sides} <= {"query", "label"}:
+            raise ConfigError(f"check.certify.sides must be 'query', 'label' or both, got {self.sides}.")
+        if self.sample < 1 or min(self.listed, self.attacks, self.greedy, self.samples) < 0:
+            raise ConfigError(
+                "check.certify: sample must be at least 1, listed, attacks, greedy and samples at least 0."
+            )
+        if not 0 < self.confidence < 1:
+            raise ConfigError(f"check.certify.confidence must lie between 0 and 1, got {self.confidence}.")
+
+    def figures(self) -> Mapping[str, Better]:
+        """For every side, k and radius the certified and the unbroken share, and with smoothing its own."""
+        ends = [f"at_{k}_radius_{radius_name(radius)}" for radius in self.radii for k in self.ks]
+        kinds = [f"{side}_{kind}" for side in self.sides for kind in ("certified", "unbroken")]
+        if "query" in self.sides:
+            kinds.append("query_kept_precision")
+        if self.samples:
+            kinds += [f"{side}_smoothed_certified" for side in self.sides]
+        names = [f"{kind}_{end}" for kind in kinds for end in ends]
+        clean = ["precision"] + [f"{side}_smoothed_precision" for side in self.sides if self.samples]
+        names += [f"{name}_at_{k}" for name in clean for k in self.ks]
+        return {**dict.fromkeys(names, "higher"), "violations": "lower"}
+
+    def run(self, context: CheckContext) -> CheckResult:
+        """Sample queries, certify, attack.
+
+        Raises: DataError for substitutions that cannot be read; ConfigError for a head that maps queries.
+        """
+        from xmc.checks.certify_labels import measure_labels
+        from xmc.checks.certify_queries import measure_queries
+        from xmc.checks.certify_smoothing import measure_smoothing
+
+        bench = self._bench(context)
+        sides: dict[str, Side] = {}
+        if "query" in self.sides:
+            sides["query"] = measure_queries(bench)
+        if "label" in self.sides:
+            sides["label"] = measure_labels(bench)
+        values = {name: value_Q for side in sides.values() for name, value_Q in side.extra.items()}
+        for name, side in sides.items():
+            values |= self._shares(f"{name}_certified", side.certified_QTN)
+            values |= self._shares(f"{name}_unbroken", ~side.broken_QTN)
+        notes = [note for side in sides.values() for note in side.notes]
+        clean_QN = bench.precision(bench.embed(bench.queries.texts) @ bench.labels.labels_LD.T)
+        values |= {f"precision_at_{k}": clean_QN[:, column] for column, k in enumerate(self.ks)}
+        if self.samples:
+            for name in self.sides:
+                smoothed = measure_smoothing(bench, name, samples=self.samples, confidence=self.confidence)
+                values |= self._shares(f"{name}_smoothed_certified", smoothed.certified_QTN)
+                values |= {
+                    f"{name}_smoothed_precision_at_{k}": smoothed.precision_QN[:, column]
+                    for column, k in enumerate(self.ks)
+                }
+                notes += smoothed.notes
+        return self._result(bench, values, sides, notes)
+
+    def _bench(self, context: CheckContext) -> Bench:
+        from xmc.checks.label_matrix import LabelMatrix
+
+        count = min(self.sample, len(context.queries))
+        rows = np.sort(np.random.default_rng(context.seed).choice(len(context.queries), count, replace=False))
+        return Bench(
+            context.retriever,
+            context.queries.take(rows),
+            LabelMatrix.of(context.retriever),
+            read_substitutions(self.substitutions),
+            self.ks,
+            self.radii,
+            self.listed,
+            self.attacks,
+            self.greedy,
+            context.seed,
+            context.progress,
+        )
+
+    def _shares(self, kind: str, is_so_QTN: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
+        return {
+            f"{kind}_at_{k}_radius_{radius_name(radius)}": is_so_QTN[:, place, column].astype(np.float64)
+            for place, radius in enumerate(self.radii)
+            for column, k in enumerate(self.ks)
+        }
+
+    def _result(self, bench: Bench, values: dict[str, Any], sides: dict[str, Side], notes: list[str]) -> CheckResult:
+        names = list(values)
+        values_QM = np.stack([values[name] for name in names], axis=1)
+        means = mean_figures(values_QM, samples=BOOTSTRAP_SAMPLES, seed=bench.seed)
+        figures = dict(zip(names, means, strict=True))
+        violations = sum(side.violations for side in sides.values())
+        figures["violations"] = CheckFigure(float(violations))
+        source = bench.substitutions
+        notes.insert(
+            0,
+            f"{len(bench.queries):,} queries, {len(bench.labels):,} labels; '{source.source}' has substitutes for "
+            f"{len(source.of_word):,} words. Ranks are those among all labels, ties by label id.",
+        )
+        if violations:
+            notes.append(f"{violations} certified lists were broken: the certificates are wrong, please report it.")
+        rows = [row for side in sides.values() for row in side.witnesses]
+        columns = ("side", "query_id", "k", "radius", "falls", "rises", "works", "text")
+        tables = {"witnesses": {name: [row[name] for row in rows] for name in columns}} if rows else {}
+        return CheckResult(figures, tables=tables, notes=tuple(notes))

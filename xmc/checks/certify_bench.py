@@ -1,0 +1,111 @@
+"""What every part of `xmc check certify` works with: the sampled queries, their first labels, and ways to rank texts.
+
+Shapes: Q queries, T radii, N values of k, L labels, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xmc.check_contract import CheckQueries, CheckRetriever
+from xmc.checks.additive import AdditiveTexts, additive_texts
+from xmc.checks.label_matrix import LabelMatrix
+from xmc.checks.substitutions import Substitutions
+from xmc.checks.text_edits import Floats
+from xmc.encode.encoder import Role, embed_texts
+from xmc.errors import ConfigError
+
+ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """The run and the queries under attack. Labels are ranked by score among all labels, then by label row."""
+
+    retriever: CheckRetriever
+    queries: CheckQueries
+    labels: LabelMatrix
+    substitutions: Substitutions
+    ks: tuple[int, ...]
+    radii: tuple[int, ...]
+    listed: int
+    attacks: int
+    greedy: int
+    seed: int
+    progress: Callable[[int, int], None]
+
+    def embed(self, texts: Sequence[str], role: Role = "query") -> Tensor:
+        """Embeddings as they are compared."""
+        return embed_texts(self.retriever.encoder, texts, role)
+
+    def additive(self, role: Role) -> AdditiveTexts | None:
+        """The additive form of a side, None for an encoder without one."""
+        try:
+            return additive_texts(self.retriever.encoder, role)
+        except ConfigError:
+            return None
+
+    def rank(self, texts: Sequence[str], k: int) -> list[NDArray[np.int64]]:
+        """The true first k label rows of each text."""
+        found: list[NDArray[np.int64]] = []
+        for start in range(0, len(texts), ROWS_AT_ONCE):
+            queries_QD = self.embed(texts[start : start + ROWS_AT_ONCE])
+            if self.retriever.report.exact:
+                hits = self.retriever.search_embeddings(queries_QD, k=min(k, len(self.labels)))
+                found += [label_rows for label_rows, _ in hits]
+            else:
+                scores_QL = (queries_QD @ self.labels.labels_LD.T).numpy()
+                found += list(np.argsort(-scores_QL, axis=1, kind="stable")[:, :k])
+        return found
+
+    def score(self, texts: Sequence[str], label_rows: Sequence[int]) -> Floats:
+        """Scores of texts against some labels, (N, C)."""
+        return np.asarray((self.embed(texts) @ self.labels.take(np.array(label_rows)).T).numpy())
+
+    def precision(self, scores_QL: Tensor) -> Floats:
+        """Precision at each k of a ranking by these scores, (Q, N)."""
+        leading_QK = torch.topk(scores_QL, min(max(self.ks), scores_QL.shape[1]), dim=1).indices.numpy()
+        right_QK = np.stack(
+            [np.isin(row, positives) for row, positives in zip(leading_QK, self.positives(), strict=True)]
+        )
+        return np.stack([right_QK[:, :k].sum(axis=1) / k for k in self.ks], axis=1)
+
+    def positives(self) -> list[NDArray[np.integer[Any]]]:
+        """The relevant label rows of each query."""
+        positives = self.queries.positives
+        return [
+            positives.label_rows[start:stop]
+            for start, stop in zip(positives.offsets[:-1], positives.offsets[1:], strict=True)
+        ]
+
+
+@dataclass(eq=False)
+class Side:
+    """What is proved of one side and what was broken; `witnesses` are rows of the table that the report keeps."""
+
+    certified_QTN: NDArray[np.bool_]
+    broken_QTN: NDArray[np.bool_]
+    witnesses: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    extra: dict[str, Floats] = field(default_factory=dict)  # figures by name, a value for each query
+
+    @property
+    def violations(self) -> int:
+        """Lists that are certified and broken: a bug if there is one."""
+        return int((self.certified_QTN & self.broken_QTN).sum())
+
+
+def radius_name(radius: int) -> str:
+    """How a radius is written in a figure's name.
+
+    >>> radius_name(3), radius_name(0)
+    ('3', 'all')
+    """
+    return str(radius) if radius else "all"

@@ -1,0 +1,105 @@
+"""Whether rewriting a long label text may lift the label over given scores: a bound by the sum over its words.
+
+A label's score is n(x') / d(x'), n the scalar product of the sum with the query and d what the sum is divided by. It
+stays below a score t when n(x') − t d(x') < 0 for every allowed x', and for t >= 0 that holds when it holds with a sum
+over words in the place of d that is never above it: a norm is at least its product with any unit vector (here that of
+the unchanged text), and at least its least possible value. Sound; complete only where d is a number of tokens.
+
+Shapes: Q queries, N values of k, M edits, W groups, F features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xmc.checks.additive import AdditiveTexts
+from xmc.checks.substitutions import Site, replaced
+from xmc.checks.text_edits import Floats, TextEdits, bag_sums, least_per_group, sums_of_least
+from xmc.checks.worst_gap import largest_shifts, rounding_margin, worst_substitutions
+
+
+@dataclass(frozen=True)
+class Divisor:
+    """A sum over words: `base` plus what the edits add, (M,). Never above the true divisor, or never below it."""
+
+    base: float
+    changes_M: Floats
+
+
+@dataclass(eq=False)
+class LabelBound:
+    """The bound for one label text and one radius (0 = all sites)."""
+
+    text: str
+    edits: TextEdits
+    radius: int
+    lower: list[Divisor]
+    upper: Divisor
+
+    @classmethod
+    def of(cls, texts: AdditiveTexts, text: str, sites: list[Site], radius: int) -> LabelBound:
+        """The bound. Raises: NotAdditiveError for a text that does not fall apart into its words."""
+        edits = texts.edits(text, sites, radius)
+        shift = float(largest_shifts(edits, [radius])[0])
+        none_M = np.zeros(len(edits.changes))
+        sum_D = edits.block_sums()[0]
+        if texts.length == "tokens":
+            products_F = texts.weights(edits)
+            exact = Divisor(float(edits.base_BF[0] @ products_F), _changes(edits, products_F))
+            return cls(text, edits, radius, [exact], exact)
+        if texts.length == "norm":
+            norm = float(sum_D.norm())
+            products_F = edits.vectors_FD @ (sum_D / norm if norm > 0 else sum_D)
+            shortest, longest = max(0.0, norm - shift), norm + shift
+        else:
+            products_F = texts.weights(edits)
+            norm = float(edits.base_BF[0].norm())
+            shortest, longest = edits.weight_norms
+        lower = [Divisor(norm, _changes(edits, products_F)), Divisor(shortest, none_M)]
+        return cls(text, edits, radius, lower, Divisor(longest, none_M))
+
+    def may_reach(self, queries_QD: Tensor, scores_QN: Floats) -> NDArray[np.bool_]:
+        """False where no allowed text brings the label to a score of the query, (Q, N)."""
+        products_FQ = self.edits.vectors_FD @ queries_QD.double().T
+        value_Q = (self.edits.base_BF[0] @ products_FQ).numpy()
+        gains_MQ = bag_sums(self.edits.changes, products_FQ).numpy()
+        if self.edits.spreads is not None:
+            gains_MQ = gains_MQ + bag_sums(self.edits.spreads, products_FQ.abs()).numpy()
+        counts_W = self.edits.counts_W()
+        margin_QN = self._margins(queries_QD, scores_QN)
+        may_QN = np.ones(scores_QN.shape, dtype=bool)
+        for column in range(scores_QN.shape[1]):
+            score_Q = scores_QN[:, column]
+            for divisor, applies_Q in [*((one, score_Q >= 0) for one in self.lower), (self.upper, score_Q < 0)]:
+                lacks_MQ = score_Q * divisor.changes_M[:, None] - gains_MQ
+                least_WQ = least_per_group(lacks_MQ, self.edits.level_sizes)
+                lack_Q = score_Q * divisor.base - value_Q + sums_of_least(least_WQ, counts_W, [self.radius])[0]
+                may_QN[:, column] &= ~(applies_Q & (lack_Q > margin_QN[:, column]))
+        return may_QN
+
+    def attack(self, query_D: Tensor, score: float) -> str:
+        """The allowed text that lifts the first of the bounds the most: often, not always, one that works."""
+        divisor = self.lower[0] if score >= 0 else self.upper
+        extra_M = score * divisor.changes_M
+        return replaced(self.text, worst_substitutions(self.edits, -query_D.double(), self.radius, extra_M))
+
+    def _margins(self, queries_QD: Tensor, scores_QN: Floats) -> Floats:
+        shift = float(largest_shifts(self.edits, [self.radius])[0])
+        norms_Q = torch.linalg.vector_norm(queries_QD, dim=1).double().numpy()
+        largest = max(divisor.base for divisor in [*self.lower, self.upper])
+        unit = rounding_margin(self.edits, shift, 1.0)
+        return unit * norms_Q[:, None] + unit / (self.edits.size() + shift + 1e-30) * largest * np.abs(scores_QN)
+
+
+def _changes(edits: TextEdits, products_F: Tensor) -> Floats:
+    """What each edit adds to Σ weight x product, at least, (M,)."""
+    column_F1 = products_F.double()[:, None]
+    changes_M = bag_sums(edits.changes, column_F1)[:, 0].numpy()
+    if edits.spreads is not None:
+        changes_M = changes_M - bag_sums(edits.spreads, column_F1.abs())[:, 0].numpy()
+    return np.asarray(changes_M)
