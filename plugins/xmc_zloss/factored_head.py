@@ -61,7 +61,8 @@ class FactoredHead:
     def build(self, context: HeadContext) -> FactoredLabels:
         """A fresh head, or without `context.loss` one that waits for its state.
 
-        Raises: ConfigError for a loss that needs the scores themselves, or for labels that are sampled or mined.
+        Raises: ConfigError for a loss that needs the scores themselves, for labels that are sampled or mined, and for
+        sampled positives.
         """
         if context.loss is None:
             return FactoredLabels(self, context)
@@ -70,6 +71,12 @@ class FactoredHead:
             raise ConfigError(
                 f"head 'zloss.factored' learns from all labels, got [train] label_scope '{context.train.label_scope}'.",
                 hint="Set label_scope = 'all': it costs nothing here.",
+            )
+        if getattr(context.train, "sampled_positives", 0):
+            raise ConfigError(
+                "head 'zloss.factored' learns from all positives of a query, got [train] sampled_positives "
+                f"{context.train.sampled_positives}.",
+                hint="Set sampled_positives = 0.",
             )
         generator = torch.Generator().manual_seed(context.seed)
         table_LD = torch.randn(context.labels, context.dimension, generator=generator)
