@@ -137,12 +137,21 @@ def test_configuration_page_runs_and_a_run_repeated_from_its_configuration_is_th
 
 
 @pytest.mark.slow
+def test_checks_page_runs_from_top_to_bottom(folder):
+    printed = run_page("docs/checks.md")
+    assert printed.startswith("L21 0.") and printed.endswith("True 1.0\n") and "\n1\n0\n" in printed
+    assert "limits are kept." in (folder / "runs" / "quickstart" / "checks" / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_plugins_page_runs_and_its_examples_are_plugins(folder, capsys):
     run_page("docs/plugins.md")
     metric = load_plugins(plugin_file=folder / "hit_rate.py").find("metric", "hit-rate").spec.load()
     assert metric(np.array([[False, True], [True, False]]), np.array([1, 1]), 1).tolist() == [0.0, 1.0]
     backend = load_plugins(plugin_file=folder / "whole_matrix.py").find("index", "whole-matrix").spec.load()
     assert backend().build([torch.eye(2)], similarity="dot", device="cpu").report.labels == 2
+    check = load_plugins(plugin_file=folder / "silence.py").find("check", "silence").spec.load()
+    assert check(score=0.5).figures() == {"silent": "lower"}
     run = RunInfo(folder="runs/a", config={})
     load_plugins(plugin_file=folder / "watcher.py").epoch_finished(run, 2, {"validation_p1": 0.5})
     assert capsys.readouterr().out.endswith("runs/a: epoch 2, validation P@1 0.500\n")

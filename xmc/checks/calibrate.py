@@ -23,7 +23,7 @@ from xmc.checks.calibration_error import (
 from xmc.checks.calibrators import Method, fit_calibration, uncalibrated
 from xmc.checks.cut_offs import cut_offs_of
 from xmc.checks.intervals import ece_figures, mean_figures
-from xmc.checks.pairs import Pairs, retrieved_pairs
+from xmc.checks.pairs import Pairs, retrieved_pairs, without_positives
 from xmc.checks.reliability import draw_reliability, reliability_table
 from xmc.errors import ConfigError
 from xmc.evaluate.propensity import MIN_TRAIN_QUERIES, inverse_propensities
@@ -47,14 +47,17 @@ class Calibrate:
     """Make P(relevant | score, band of ranks) of the `top` hits and measure how true it is at each of `ks`.
 
     `method` is `isotonic`, `platt` or `temperature`; `first_ranks` says where the bands of ranks start, each with a
-    curve of its own (`temperature` has one for all). ECE has `bins` equal-mass bins, and an interval of
-    `bootstrap_samples` draws of the queries (0 = none). `propensity_a` and `propensity_b` are those of `[evaluate]`.
+    curve of its own (`temperature` has one for all). From the hits of the share `unanswerable` of the queries the
+    positives are taken out, as if nothing matched them, so that a search can tell such queries too. ECE has `bins`
+    equal-mass bins, and an interval of `bootstrap_samples` draws of the queries (0 = none). `propensity_a` and
+    `propensity_b` are those of `[evaluate]`.
     """
 
     method: Method = "isotonic"
     top: int = 10
     first_ranks: tuple[int, ...] = (1, 2, 3, 6)
     ks: tuple[int, ...] = (1, 5, 10)
+    unanswerable: float = 0.0
     bins: int = 15
     bootstrap_samples: int = 1000
     propensity_a: float = 0.55
@@ -65,6 +68,7 @@ class Calibrate:
         _require(bool(self.ks) and min(self.ks) >= 1, "ks", "one or more ranks from 1 up", self.ks)
         _require(max(self.ks) <= self.top, "ks", f"at most check.calibrate.top ({self.top})", self.ks)
         _require(bool(self.first_ranks) and min(self.first_ranks) >= 1, "first_ranks", "from 1 up", self.first_ranks)
+        _require(0 <= self.unanswerable < 1, "unanswerable", "0 to below 1", self.unanswerable)
         _require(2 <= self.bins <= 1000, "bins", "2 to 1,000", self.bins)
         _require(self.bootstrap_samples >= 0, "bootstrap_samples", "0 (off) or more", self.bootstrap_samples)
 
@@ -101,7 +105,11 @@ class Calibrate:
     def _pairs(self, context: CheckContext, part: str) -> Pairs:
         queries = getattr(context, part)
         hits = context.search(queries, k=self.top)
-        return retrieved_pairs(hits, queries.positives, labels=len(context.retriever.labels))
+        pairs = retrieved_pairs(hits, queries.positives, labels=len(context.retriever.labels))
+        if self.unanswerable == 0:
+            return pairs
+        unanswerable_Q = np.random.default_rng(context.seed).random(len(queries)) < self.unanswerable
+        return without_positives(pairs, unanswerable_Q, queries.positives.counts())
 
     def _keep(self, context: CheckContext, calibration: Calibration) -> None:
         with context.new_version(CALIBRATION_KIND, facts={MODEL: dict(context.model)}) as folder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,3 +51,18 @@ def retrieved_pairs(hits: Hits, positives: Positives, *, labels: int) -> Pairs:
     relevant_H = judge_hits(hits, positives, labels=labels).relevance_H > 0
     scores_H = hits.scores.astype(np.float64)
     return Pairs(len(hits), len(positives.label_rows), query_rows_H, hits.label_rows, ranks_H, scores_H, relevant_H)
+
+
+def without_positives(pairs: Pairs, unanswerable_Q: Array, positive_counts_Q: Array) -> Pairs:
+    """The marked queries as if nothing matched them: their positives leave their hits, and those below move up.
+
+    >>> hits = Hits(np.array([0, 2]), np.array([4, 1]), np.array([0.9, 0.2]))
+    >>> pairs = retrieved_pairs(hits, Positives(np.array([0, 1]), np.array([4]), np.ones(1)), labels=5)
+    >>> left = without_positives(pairs, np.array([True]), np.array([1]))
+    >>> left.ranks_H.tolist(), left.scores_H.tolist(), left.positives
+    ([1], [0.2], 0)
+    """
+    left = pairs.chosen(~(pairs.relevant_H & unanswerable_Q[pairs.query_rows_H]))
+    starts_Q = np.searchsorted(left.query_rows_H, np.arange(pairs.queries))
+    ranks_H = np.arange(len(left)) - starts_Q[left.query_rows_H] + 1
+    return replace(left, ranks_H=ranks_H, positives=int(positive_counts_Q[~unanswerable_Q].sum()))

@@ -12,6 +12,7 @@ from xmc.api import ConfigError, DataError
 from xmc.checks.calibrate import Calibrate
 from xmc.checks.conformal import Conformal
 from xmc.checks.exactness import Exactness
+from xmc.checks.pairs import retrieved_pairs, without_positives
 from xmc.testing import check_check
 from xmc.testing.check_cases import ExampleIndex, example_context
 from xmc.values import Hits
@@ -20,6 +21,7 @@ CHECKS = [
     Calibrate(),
     Calibrate(method="platt", ks=(1,), top=3),
     Calibrate(method="temperature", bootstrap_samples=0),
+    Calibrate(unanswerable=0.3),
     Conformal(alpha=0.2),
     Conformal(alpha=0.3, scored_by="score", also=()),
     Exactness(),
@@ -82,6 +84,27 @@ def test_brier_score_and_table_are_those_of_the_pairs(context, tmp_path):
     assert result.figures["brier_at_5"].value == pytest.approx(squares / pairs)
     table = result.tables["reliability"]
     assert sum(n for n, stage in zip(table["pairs"], table["stage"], strict=True) if stage == "after") == pairs
+
+
+def test_queries_that_nothing_matches_lower_the_probability_of_a_first_hit(context):
+    every = Calibrate(ks=(1,), bootstrap_samples=0).run(context).tables["reliability"]
+    some = Calibrate(ks=(1,), bootstrap_samples=0, unanswerable=0.5).run(context).tables["reliability"]
+    rates = [np.average(table["hit_rate"], weights=table["pairs"]) for table in (every, some)]
+    assert rates[1] == pytest.approx(rates[0] / 2, abs=0.1) and sum(some["pairs"]) == sum(every["pairs"])
+
+
+def test_without_its_positives_a_query_has_the_rest_of_its_hits(context):
+    hits = context.search(context.queries, k=5)
+    counts = context.queries.positives.counts()
+    pairs = retrieved_pairs(hits, context.queries.positives, labels=60)
+    chosen = np.arange(len(counts)) % 3 == 0
+    left = without_positives(pairs, chosen, counts)
+    for query, (rows, _, positives) in enumerate(listed(context, 5)):
+        mine = left.query_rows_H == query
+        expected = [row for row in rows if not (chosen[query] and row in positives)]
+        assert left.label_rows_H[mine].tolist() == expected
+        assert left.ranks_H[mine].tolist() == list(range(1, len(expected) + 1))
+    assert left.positives == sum(counts[~chosen])
 
 
 def test_propensities_need_training_queries(context):
@@ -207,6 +230,7 @@ def test_certificates_of_another_shape_are_refused(context):
         (lambda: Calibrate(ks=(20,)), r"check.calibrate.ks must be at most check.calibrate.top \(10\)"),
         (lambda: Calibrate(ks=()), "check.calibrate.ks must be one or more ranks"),
         (lambda: Calibrate(first_ranks=(0,)), "check.calibrate.first_ranks must be from 1 up"),
+        (lambda: Calibrate(unanswerable=1.0), "check.calibrate.unanswerable must be 0 to below 1"),
         (lambda: Calibrate(bins=1), "check.calibrate.bins must be 2 to 1,000"),
         (lambda: Calibrate(bootstrap_samples=-1), "bootstrap_samples must be 0"),
         (lambda: Conformal(alpha=1.0), "check.conformal.alpha must lie between 0 and 1"),

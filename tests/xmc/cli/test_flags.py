@@ -8,8 +8,9 @@ from xmc.cli.main import VERBS, app
 FLAGS = {
     "train": "--config --data --device --dry-run --epochs --json --out --overwrite --plugin --resume --seed --set",
     "index": "--device --json --run --set",
-    "search": "--device --json --out --queries --run -k text",
+    "search": "--device --json --min-probability --out --queries --run -k text",
     "evaluate": "--device --json --run --set --split",
+    "check": "--alpha --device --fit-split --json --run --set --split names",
     "info": "--json run",
     "config": "--config --plugin --set",
     "import": "--format --json --on-bad-row --out --overwrite source",
@@ -50,7 +51,7 @@ def test_help_of_every_verb(xmc_command, verb):
     code, out, err = xmc_command(*verb.split(), "--help")
     assert code == 0 and not err
     for flag in FLAGS.get(verb, "--debug --version").split():
-        assert flag in ("words",) or flag in out
+        assert flag in ("words", "names") or flag in out
     if verb:
         assert VERBS[verb].__doc__.splitlines()[0][:60] in " ".join(out.split())
 
