@@ -16,7 +16,7 @@ from xmc_index_sparse.rows import normalise_rows, to_rows
 
 TABLE_FILE = "table.safetensors"
 FACTS_FILE = "index.json"
-_BYTES_PER_SCORE = 28  # a score in float64 with its column, in float32, once more while the best are found
+_BYTES_PER_SCORE = 28  # in float64 with its column, dense in float64 and float32, and while the best are found
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class SparseIndex:
 
     def _best(self, wide_QD: Any, k: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Query rows, label rows and scores of all that reach the k-th best score of their query, ties and all."""
-        scores_QL = torch.from_numpy((wide_QD @ self.table_DL).astype(np.float32).toarray())
+        scores_QL = torch.from_numpy((wide_QD @ self.table_DL).toarray()).float()
         least_Q = scores_QL.topk(k, dim=1).values[:, -1:]
         query_rows, label_rows = (scores_QL >= least_Q).nonzero(as_tuple=True)
         return query_rows.numpy(), label_rows.numpy(), scores_QL[query_rows, label_rows].numpy()

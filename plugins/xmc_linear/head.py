@@ -25,6 +25,7 @@ class LinearOptions:
 
     loss: Literal["squared-hinge", "logistic"] = "squared-hinge"
     cost: float = 1.0
+    positive_weight: float = 4.0
     tolerance: float = 0.03
     iterations: int = 30
     prune: float = 0.05
@@ -44,7 +45,7 @@ class LinearOptions:
         Raises: ValueError for an option that cannot work.
         """
         return OneVsRestOptions(
-            SolverOptions(self.loss, self.cost, self.tolerance, self.iterations, self.prune),
+            SolverOptions(self.loss, self.cost, self.positive_weight, self.tolerance, self.iterations, self.prune),
             cluster_size=self.cluster_size,
             rounds=self.rounds,
             mined=self.mined,

@@ -24,6 +24,7 @@ LOSSES = ("squared-hinge", "logistic")
 class SolverOptions:
     """How one classifier is fitted: ½ |w|² + cost · Σ over its rows i of weight_i · loss(y_i · w·x_i), y = ±1.
 
+    A positive weighs `positive_weight`: above 1, rare labels score higher, which later ranks gain from.
     `loss`: `squared-hinge`, max(0, 1 − m)², or `logistic`, ln(1 + exp(−m)). liblinear's trust region Newton method ends
     when the gradient is `tolerance` times that at w = 0 (less for few positives), or after `iterations`. A weight of
     absolute value below `prune` is dropped afterwards. (Its dual coordinate descent is a little faster, but draws from
@@ -33,6 +34,7 @@ class SolverOptions:
 
     loss: Literal["squared-hinge", "logistic"] = "squared-hinge"
     cost: float = 1.0
+    positive_weight: float = 4.0
     tolerance: float = 0.03
     iterations: int = 30
     prune: float = 0.05
@@ -40,7 +42,7 @@ class SolverOptions:
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
-        for name in ("cost", "tolerance"):
+        for name in ("cost", "positive_weight", "tolerance"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
         if self.iterations < 1 or not 0 <= self.prune < math.inf:
@@ -96,7 +98,8 @@ def fit_one(features_NF: Any, row_weights_N: FloatArray, problem: Problem, *, op
     rows = np.concatenate([positives, negatives])
     own_NF, own = on_own_features(features_NF[rows])
     relevant_N = np.arange(len(rows)) < len(positives)
-    weights = _solve(own_NF, relevant_N, row_weights_N[rows], options)
+    own_weights_N = np.where(relevant_N, options.positive_weight, 1.0) * row_weights_N[rows]
+    weights = _solve(own_NF, relevant_N, own_weights_N, options)
     scores_N = (own_NF @ weights)[len(positives) :]
     least = -1.0 if options.loss == "squared-hinge" else math.log(0.005 / 0.995)
     kept = np.abs(weights) >= max(options.prune, float(np.finfo(np.float32).tiny))

@@ -42,7 +42,7 @@ def test_with_all_labels_on_the_shortlist_it_is_scikit_learns_support_vector_mac
     everything = Positives(
         np.arange(QUERIES + 1) * LABELS, np.tile(np.arange(LABELS, dtype=np.int32), QUERIES), np.ones(QUERIES * LABELS)
     )
-    solver = SolverOptions(tolerance=1e-4, iterations=5000, prune=0.0)
+    solver = SolverOptions(positive_weight=1.0, tolerance=1e-4, iterations=5000, prune=0.0)
     options = OneVsRestOptions(solver, rounds=0, summaries=0)
     weights = fit_one_vs_rest(features, positives, labels=LABELS, options=options, shortlist=everything)
     assert weights.shape == (LABELS, features.shape[1])

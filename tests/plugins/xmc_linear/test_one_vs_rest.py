@@ -29,13 +29,13 @@ def test_reaches_the_optimum_of_the_objective(loss, cost):
     features = random_features()
     row_weights = np.random.default_rng(1).uniform(0.2, 3.0, 120)
     problem = Problem(np.arange(5, 30), np.arange(40, 110))
-    options = SolverOptions(loss=loss, cost=cost, tolerance=1e-4, iterations=2000, prune=0.0)
+    options = SolverOptions(loss=loss, cost=cost, positive_weight=2.5, tolerance=1e-4, iterations=2000, prune=0.0)
     found = fit_one(features, row_weights, problem, options=options)
     weights = np.zeros(features.shape[1])
     weights[found.features] = found.weights
     rows = np.concatenate(problem)
     signs = np.where(np.arange(len(rows)) < 25, 1.0, -1.0)
-    args = (features[rows], signs, row_weights[rows], loss, cost)
+    args = (features[rows], signs, row_weights[rows] * np.where(signs > 0, 2.5, 1.0), loss, cost)
     best = scipy.optimize.minimize(objective, np.zeros_like(weights), args=args, method="L-BFGS-B")
     assert objective(weights, *args) <= best.fun * 1.001
     scores = features[problem.negative_rows].toarray() @ weights
