@@ -1,0 +1,109 @@
+"""Invariants: certified <= unbroken for every side, radius and k; figures are as announced; bad options are refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from xmc.check_contract import CheckContext
+from xmc.checks.certify import Certify
+from xmc.checks.substitution_attacks import greedy_attack, random_attack
+from xmc.checks.substitutions import Site
+from xmc.data.dataset import load_dataset
+from xmc.errors import ConfigError, DataError
+from xmc.retrieve.retriever import Retriever
+
+
+@pytest.fixture(scope="module")
+def context(tiny_run):
+    queries = load_dataset("tiny").test
+    retriever = Retriever.load(tiny_run, device="cpu")
+    row_of = {label_id: row for row, label_id in enumerate(retriever.labels.ids)}
+    ids = load_dataset("tiny").labels.ids
+    rows = np.array([row_of[ids[row]] for row in queries.positives.label_rows], dtype=np.int32)
+    positives = type(queries.positives)(queries.positives.offsets, rows, queries.positives.weights)
+    queries = type(queries)(queries.ids, queries.texts, positives)
+    return CheckContext(
+        run=tiny_run,
+        retriever=retriever,
+        queries=queries,
+        fit_queries=queries,
+        train_counts_L=np.zeros(len(retriever.labels), dtype=np.int64),
+        train_queries=1,
+        search=lambda queries, *, k: retriever.search_embeddings(retriever.encode(queries.texts), k=k),
+        new_version=None,
+    )
+
+
+def test_certified_is_at_most_unbroken(context):
+    check = Certify(ks=(1, 3), radii=(1, 0), sample=12, attacks=3, greedy=4, samples=8, listed=64)
+    result = check.run(context)
+    figures = {name: figure.value for name, figure in result.figures.items()}
+    assert set(figures) == set(check.figures())
+    assert figures["violations"] == 0
+    for name, value in figures.items():
+        if "_certified_" in name and "smoothed" not in name:
+            assert 0 <= value <= figures[name.replace("certified", "unbroken")] <= 1
+    for k in (1, 3):
+        assert figures[f"query_kept_precision_at_{k}_radius_1"] <= figures[f"precision_at_{k}"]
+        assert figures[f"query_certified_at_{k}_radius_1"] == pytest.approx(figures[f"query_unbroken_at_{k}_radius_1"])
+    witnesses = result.tables["witnesses"]
+    exact = [works for side, works in zip(witnesses["side"], witnesses["works"], strict=True) if side == "query"]
+    assert exact and all(exact)
+    assert any("Query side" in note for note in result.notes)
+
+
+def test_the_same_seed_gives_the_same_figures(context):
+    check = Certify(ks=(1,), radii=(1,), sample=5, attacks=2, greedy=2, sides=("query",))
+    assert check.run(context).figures == check.run(context).figures
+
+
+def test_an_encoder_without_a_sum_is_certified_by_listing(context, monkeypatch):
+    def none(encoder, role):
+        raise ConfigError("not a sum over words")
+
+    check = Certify(ks=(1,), radii=(1,), sample=6, attacks=1, greedy=0, listed=10**6)
+    additive = check.run(context).figures
+    monkeypatch.setattr("xmc.checks.certify_bench.additive_texts", none)
+    listed = check.run(context)
+    assert listed.figures["query_certified_at_1_radius_1"] == additive["query_certified_at_1_radius_1"]
+    nothing = Certify(ks=(1,), radii=(1,), sample=6, attacks=1, greedy=0, listed=0).run(context)
+    assert nothing.figures["label_certified_at_1_radius_1"].value == 0
+    assert any("Nothing can be proved" in note for note in nothing.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ks": ()}, "ks"),
+        ({"ks": (5, 1)}, "ks"),
+        ({"radii": (0, 1)}, "radii"),
+        ({"radii": ()}, "radii"),
+        ({"radii": (-1,)}, "radii"),
+        ({"sides": ("both",)}, "sides"),
+        ({"sample": 0}, "sample"),
+        ({"listed": -1}, "listed"),
+        ({"confidence": 1.0}, "confidence"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Certify(**options)
+
+
+def test_an_empty_set_is_refused(context, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(DataError, match="allow nothing"):
+        Certify(substitutions=str(tmp_path / "empty.txt")).run(context)
+
+
+def test_attackers_stay_within_the_radius():
+    sites = [Site(0, 1, "a", ("x", "y")), Site(2, 3, "b", ("x",)), Site(4, 5, "c", ("z",))]
+    generator = np.random.default_rng(0)
+    for radius in (1, 2, 0):
+        attacked = random_attack("a b c", sites, radius, generator).split()
+        changed = sum(one != other for one, other in zip(attacked, "abc", strict=True))
+        assert changed == (radius or 3)
+    steps = greedy_attack("a b c", sites, 5, lambda texts: -torch.tensor([t.count("x") for t in texts]).numpy(),
+                          width=100, generator=generator)  # fmt: skip
+    assert steps[:2] == ["x b c", "x x c"] or steps[:2] == ["a x c", "x x c"]
+    assert len(steps) == 3

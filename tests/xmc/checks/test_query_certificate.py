@@ -1,0 +1,94 @@
+"""Invariants, over every allowed edit of toy texts: a certified list never changes, a label that cannot leave never
+does; where the certificate is exact, every list that never changes is certified and every witness works."""
+
+import numpy as np
+import pytest
+import torch
+from toy_words import some_text, toy
+
+from xmc.checks import comparison
+from xmc.checks.additive import additive_texts
+from xmc.checks.label_matrix import LabelMatrix
+from xmc.checks.query_certificate import QueryCertifier
+from xmc.checks.variants import variants
+from xmc.encode.encoder import embed_texts
+from xmc_index_exact.exact import Exact
+
+RADII, KS = (1, 2, 0), (1, 3)
+
+
+def case(kind, seed, *, by_listing):
+    generator, _, encoder, substitutions = toy(kind, seed)
+    labels_LD = torch.from_numpy(generator.normal(size=(12, 4)).astype(np.float32))
+    labels_LD[5] = labels_LD[2]  # a tie for every query
+    if encoder.similarity == "cosine":
+        labels_LD = torch.nn.functional.normalize(labels_LD, dim=1)
+    index = Exact().build([labels_LD], similarity=encoder.similarity, device="cpu")
+
+    def rank(texts):
+        return [rows for rows, _ in index.search(embed_texts(encoder, texts, "query"), 12)]
+
+    certifier = QueryCertifier(
+        None if by_listing else additive_texts(encoder, "query"),
+        substitutions,
+        LabelMatrix(labels_LD),
+        lambda texts: embed_texts(encoder, texts, "query"),
+        KS,
+        RADII,
+        listed=10**6 if by_listing else 0,
+    )
+    return some_text(generator), rank, certifier
+
+
+@pytest.mark.parametrize(
+    ("kind", "by_listing", "exact"),
+    [
+        ("static", False, True),
+        ("static dot", False, True),
+        ("tfidf", False, False),
+        ("tfidf cosine", False, False),
+        ("tfidf", True, True),
+    ],
+)
+def test_against_every_edit(kind, by_listing, exact, monkeypatch):
+    monkeypatch.setattr(comparison, "FIRST", 4)  # so that the bounds have labels to leave out
+    monkeypatch.setattr(comparison, "AT_ONCE", 2)
+    certified = compared = 0
+    for seed in range(25):
+        text, rank, certifier = case(kind, seed, by_listing=by_listing)
+        (before,) = rank([text])
+        found = certifier.certify(text, before[: max(KS)])
+        compared += found.compared
+        for place, radius in enumerate(RADII):
+            texts = list(variants(text, certifier.substitutions.sites(text), radius))
+            after = rank(texts)
+            for column, k in enumerate(KS):
+                stays = all(set(rows[:k]) == set(before[:k]) for rows in after)
+                certified += found.lists_TN[place, column]
+                assert stays or not found.lists_TN[place, column]
+                if exact:
+                    assert found.lists_TN[place, column] == stays
+                    if not stays:
+                        attacked = after[texts.index(found.witnesses[place, column].text)]
+                        assert set(attacked[:k]) != set(before[:k])
+            for leading in range(max(KS)):
+                lowest = max(rows.tolist().index(before[leading]) for rows in after)
+                for k in range(leading + 1, max(KS) + 1):
+                    assert lowest < k or found.rivals_TK[place, leading] >= k
+    assert certified > 0
+    assert compared < 25 * 12
+
+
+def test_nothing_is_said_of_long_texts_without_a_sum():
+    text, rank, certifier = case("tfidf", 1, by_listing=True)
+    certifier.listed = 0
+    assert certifier.certify(text, rank([text])[0][:3]) is None
+
+
+def test_fewer_labels_than_k():
+    text, _, certifier = case("static", 2, by_listing=False)
+    certifier.labels = LabelMatrix(certifier.labels.labels_LD[:2])
+    scores_L = certifier.labels.labels_LD @ certifier.embed([text])[0]
+    found = certifier.certify(text, np.argsort(-scores_L.numpy(), kind="stable"))
+    assert found.lists_TN[:, 1].all()
+    assert found.rivals_TK.shape == (3, 2)

@@ -1,0 +1,101 @@
+"""Invariants: the smoothed score moves by no more than Q over every allowed edit; Monte-Carlo intervals cover it as
+often as they promise; equal sets and radius without sites give Q = 0."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from toy_words import WORDS, some_substitutions, some_text
+
+from xmc.checks.smoothing import (
+    Perturbations,
+    certified_against_labels,
+    certified_against_queries,
+    half_width,
+    smoothed_scores,
+    smoothed_vectors,
+)
+from xmc.checks.substitutions import Substitutions
+from xmc.checks.variants import variants
+
+GENERATOR = np.random.default_rng(0)
+VECTORS = dict(zip(WORDS, GENERATOR.normal(size=(7, 3)), strict=True))
+
+
+def embed(texts):
+    return torch.from_numpy(np.array([sum(VECTORS[word] for word in text.split()) for text in texts]))
+
+
+def true_score(text, perturbations, unit_D):
+    """g by its definition: the mean over every combination of perturbation sets."""
+    values = []
+    for words in itertools.product(*(perturbations.words(word) for word in text.split())):
+        total_D = sum(VECTORS[word] for word in words)
+        values.append((1 + total_D @ unit_D / math.sqrt(total_D @ total_D)) / 2)
+    return float(np.mean(values))
+
+
+def test_no_edit_moves_the_smoothed_score_by_more_than_the_bound():
+    generator = np.random.default_rng(1)
+    tried = 0
+    for _ in range(40):
+        perturbations = Perturbations(some_substitutions(generator))
+        text = some_text(generator, longest=3)
+        unit_D = generator.normal(size=3)
+        unit_D /= np.linalg.norm(unit_D)
+        before = true_score(text, perturbations, unit_D)
+        for radius in (1, 2, 0):
+            bound = perturbations.variation(text, radius)
+            for attacked in variants(text, perturbations.substitutions.sites(text), radius):
+                assert abs(true_score(attacked, perturbations, unit_D) - before) <= bound + 1e-9
+                tried += 1
+    assert tried > 500
+
+
+def test_monte_carlo_covers_as_often_as_it_promises():
+    perturbations = Perturbations(Substitutions({"red": ("blue", "net"), "fish": ("boat",)}))
+    unit_D = np.array([0.6, 0.0, 0.8])
+    truth = true_score("red fish", perturbations, unit_D)
+    repetitions, confidence = 1000, 0.9
+    width = half_width(60, confidence, 1)
+    means_ND = smoothed_vectors(["red fish"] * repetitions, perturbations, embed, samples=60, seed=3)
+    scores_N = smoothed_scores(means_ND.double(), torch.from_numpy(unit_D)[None])[:, 0].numpy()
+    assert (np.abs(scores_N - truth) <= width).mean() >= confidence
+    assert scores_N.std() > 0  # texts draw from generators of their own
+    assert scores_N.mean() == pytest.approx(truth, abs=4 * scores_N.std() / math.sqrt(repetitions))
+
+
+def test_equal_sets_cannot_be_told_apart():
+    perturbations = Perturbations(Substitutions({"red": ("blue",), "blue": ("red",)}))
+    assert perturbations.variation("red blue red", 0) == 0
+    assert perturbations.variation("sea", 3) == 0
+
+
+def test_draws_are_uniform_over_the_set():
+    perturbations = Perturbations(Substitutions({"red": ("blue", "net")}))
+    drawn = perturbations.draw("red", 3000, np.random.default_rng(0))
+    assert {word: drawn.count(word) for word in sorted(set(drawn))} == pytest.approx(
+        {"blue": 1000, "net": 1000, "red": 1000}, abs=120
+    )
+
+
+def test_lists_against_their_definition():
+    generator = np.random.default_rng(2)
+    scores_QL = generator.random((6, 5))
+    variations_Q, variations_L, width, ks = generator.random(6) / 10, generator.random(5) / 10, 0.01, (1, 2, 5)
+    by_query = certified_against_queries(scores_QL, variations_Q, width, ks)
+    by_label = certified_against_labels(scores_QL, variations_L, width, ks)
+    assert by_query.any() and not by_query[:, :2].all()
+    for query, column in itertools.product(range(6), range(3)):
+        ranked = sorted(range(5), key=lambda label: -scores_QL[query, label])
+        inside, outside = ranked[: ks[column]], ranked[ks[column] :]
+        edge = scores_QL[query, inside[-1]]
+        assert by_query[query, column] == all(
+            scores_QL[query, label] + width + variations_Q[query] < edge - width - variations_Q[query]
+            for label in outside
+        )
+        assert by_label[query, column] == all(
+            scores_QL[query, label] + width + variations_L[label] < edge - width for label in outside
+        )

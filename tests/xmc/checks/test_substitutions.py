@@ -1,0 +1,76 @@
+"""Invariants: a set holds single lower-case words only; an empty or unreadable one is an error that says so."""
+
+import gzip
+import json
+
+import pytest
+
+from xmc.checks.substitutions import BUILT_IN, read_substitutions, replaced
+from xmc.errors import DataError
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_sets_that_ship_are_whole(name):
+    some = read_substitutions(name)
+    assert len(some.of_word) > 25_000 and some.left_out == 0
+    assert all(word not in others and len(set(others)) == len(others) for word, others in some.of_word.items())
+
+
+def test_wordnet_is_symmetric():
+    of_word = read_substitutions("wordnet").of_word
+    assert all(word in of_word[other] for word, others in of_word.items() for other in others)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".txt.gz"])
+def test_lines_of_both_kinds(tmp_path, suffix):
+    path = tmp_path / f"set{suffix}"
+    body = b"# a comment\nBig: huge two-part huge big\nsea ocean\n\n"
+    path.write_bytes(gzip.compress(body) if suffix.endswith("gz") else body)
+    some = read_substitutions(path)
+    assert dict(some.of_word) == {"big": ("huge",), "sea": ("ocean",), "ocean": ("sea",)}
+    assert some.left_out == 1 and some.source == str(path)
+
+
+def test_json(tmp_path):
+    path = tmp_path / "set.json"
+    path.write_text(json.dumps({"car": ["auto", "motor car"]}))
+    assert dict(read_substitutions(path).of_word) == {"car": ("auto",)}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "allow nothing"),
+        (b"alone\n", "allow nothing"),
+        (b"{", "no JSON"),
+        (b'{"a": "b"}', "list of words"),
+        (b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(tmp_path, body, message):
+    path = tmp_path / "set.txt"
+    path.write_bytes(body)
+    with pytest.raises(DataError, match=message):
+        read_substitutions(path)
+
+
+def test_damaged_gzip_and_unknown_names(tmp_path):
+    path = tmp_path / "set.txt.gz"
+    path.write_bytes(gzip.compress(b"sea ocean\n" * 1000)[:20])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_substitutions(path)
+    with pytest.raises(DataError, match="Did you mean 'wordnet'"):
+        read_substitutions("wordnt")
+
+
+def test_sites_are_whole_words_as_they_stand():
+    sites = read_substitutions("wordnet").sites("Car, my_car and CAR-park: car's")
+    assert [(site.start, site.stop, site.word) for site in sites if site.word == "car"] == [
+        (0, 3, "car"),
+        (16, 19, "car"),
+        (26, 29, "car"),
+    ]
+    text = "Car, my_car and CAR-park: car's"
+    assert replaced(text, [(site, "auto") for site in sites if site.word == "car"]) == (
+        "auto, my_car and auto-park: auto's"
+    )
