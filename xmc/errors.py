@@ -38,6 +38,10 @@ class DeviceError(XmcError):
     """A device that was asked for and is not there, or that cannot run what was asked of it."""
 
 
+class PeerError(XmcError):
+    """Another process of a run that several train together ended, hangs, or has come to another result."""
+
+
 class ArtifactError(XmcError):
     """A stored folder that is missing, half, damaged or of another kind; raised before anything in it is parsed."""
 

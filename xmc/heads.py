@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class HeadContext:
     """What a head is built from. To read a trained head, `loss` and `train` are None and its state is loaded next.
 
-    `encoder`, `label_features` (the labels' prepared texts, in label row order) and `train` (the options of [train])
-    are what core's own heads need; they are typed in `xmc.encode` and `xmc.train`, which stand above this module.
+    `encoder`, `label_features` (the labels' prepared texts, in label row order), `train` (the options of [train]) and
+    `ranks` (the processes that train together, None = one) are what core's own heads need; they are typed in
+    `xmc.encode` and `xmc.train`, which stand above this module. A head that knows nothing of ranks gets whole batches.
     """
 
     labels: int
@@ -35,6 +36,7 @@ class HeadContext:
     encoder: Any = None
     label_features: Any = None
     train: Any = None
+    ranks: Any = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,19 +43,23 @@ def open_store(run: Path) -> VersionedFolder:
 def save_checkpoint(
     store: VersionedFolder,
     encoder: Encoder,
-    head: Head,
+    head_state: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     *,
     fingerprint: dict[str, Any],
+    random_states: Tensor,
 ) -> None:
-    """Commit the state after `progress.step` steps; an earlier checkpoint stays until this one is safe."""
+    """Commit the state after `progress.step` steps; an earlier checkpoint stays until this one is safe.
+
+    `random_states` are the states of torch's random numbers on each rank, one below the other.
+    """
     with store.new_version(facts={"fingerprint": fingerprint, "step": progress.step}, keep=1) as folder:
         (folder / "encoder").mkdir()
         encoder.save_training(folder / "encoder")
-        save_file({name: value.contiguous() for name, value in head.state().items()}, folder / "head.safetensors")
+        save_file({name: value.contiguous() for name, value in head_state.items()}, folder / "head.safetensors")
         tensors, scalars = _flatten(optimizer.state_dict())
-        save_file({**tensors, "random_state": torch.get_rng_state()}, folder / "optimiser.safetensors")
+        save_file({**tensors, "random_state": random_states}, folder / "optimiser.safetensors")
         state = {"progress": dataclasses.asdict(progress), "optimiser": scalars}
         (folder / "state.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
 
@@ -71,11 +76,11 @@ class Checkpoint:
         """The encoder as it was."""
         return options.load_training(self.folder / "encoder")
 
-    def restore(self, optimizer: torch.optim.Optimizer, head: Head) -> None:
-        """Put the head, the optimiser and torch's random numbers back where they were."""
+    def restore(self, optimizer: torch.optim.Optimizer, head: Head, *, rank: int = 0) -> None:
+        """Put the head, the optimiser and torch's random numbers back where they were on this rank."""
         head.load_state(load_file(self.folder / "head.safetensors"))
         tensors = load_file(self.folder / "optimiser.safetensors")
-        torch.set_rng_state(tensors.pop("random_state"))
+        torch.set_rng_state(tensors.pop("random_state")[rank])
         optimizer.load_state_dict(_unflatten(tensors, self._optimiser))
 
 

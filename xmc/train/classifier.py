@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch.nn import functional
 from xmc.api import HeadContext
 from xmc.encode.encoder import chunks
 from xmc.train.dual_encoder import TextLabels
+from xmc.train.label_source import GradientVectors
 from xmc.train.row_adagrad import RowAdagrad
-from xmc.train.scored_head import GradientVectors, ScoredHead
+from xmc.train.scored_head import ScoredHead
 
 ROWS_AT_ONCE = 65536
 
@@ -42,7 +44,7 @@ class ClassifierOptions:
 
     def build(self, context: HeadContext) -> ScoredHead:
         """A fresh label matrix, (labels, D)."""
-        return ScoredHead(MatrixLabels(self, context), context)
+        return ScoredHead(partial(MatrixLabels, self), context)
 
 
 class MatrixLabels:
@@ -58,6 +60,7 @@ class MatrixLabels:
         self.matrix_LD = nn.Parameter(start_LD.to(context.device))
         self._peak_rate = options.learning_rate
         self._optimizer = RowAdagrad([self.matrix_LD], lr=options.learning_rate)
+        self._optimizer.state[self.matrix_LD]["row_sum"] = torch.zeros(context.labels, device=context.device)
 
     def parameters(self) -> list[nn.Parameter]:
         """The matrix."""
@@ -92,7 +95,7 @@ class MatrixLabels:
         self._optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """The matrix, and its optimiser's number for each row once there is one."""
+        """The matrix, and its optimiser's number for each row."""
         kept: dict[str, Tensor] = {"matrix": self.matrix_LD.detach()}
         for name, value in self._optimizer.state[self.matrix_LD].items():
             kept[f"optimiser.{name}"] = value
@@ -139,6 +142,7 @@ class MatrixVectors:
             rows_gradient_ND = torch.sparse_coo_tensor(
                 self._rows.unsqueeze(0), rows_gradient_ND, shape, is_coalesced=False, check_invariants=False
             )
-        self._matrix_LD.grad = rows_gradient_ND
+        before = self._matrix_LD.grad
+        self._matrix_LD.grad = rows_gradient_ND if before is None else before + rows_gradient_ND
         if self._text is not None:
             self._text.backward(gradients[1])

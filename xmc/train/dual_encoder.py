@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from xmc.api import HeadContext
 from xmc.encode.encoder import Encoder, Features, embed_chunks
-from xmc.train.gradient_cache import CachedEmbeddings, WholeGraphEmbeddings, embed_with_gradient
+from xmc.train.gradient_cache import embed_with_gradient
+from xmc.train.label_source import GradientVectors
 from xmc.train.scored_head import ScoredHead
 
 DEFAULT_CHUNK = 256
@@ -23,29 +24,35 @@ class DualEncoderOptions:
 
     def build(self, context: HeadContext) -> ScoredHead:
         """A head without state: all that learns is the encoder."""
-        return ScoredHead(TextLabels.of(context), context)
+        return ScoredHead(TextLabels.of, context)
 
 
 class TextLabels:
     """The labels' embedded texts as a `LabelSource`; their parameters are the encoder's."""
 
-    def __init__(self, encoder: Encoder, features: Features, *, chunk_size: int = DEFAULT_CHUNK) -> None:
-        self._encoder, self._features, self._chunk_size = encoder, features, chunk_size
+    def __init__(
+        self, encoder: Encoder, features: Features, *, chunk_size: int = DEFAULT_CHUNK, precision: str = "float32"
+    ) -> None:
+        self._encoder, self._features, self._chunk_size, self._precision = encoder, features, chunk_size, precision
 
     @classmethod
     def of(cls, context: HeadContext) -> TextLabels:
         """The texts of a context, embedded in chunks of `[train] label_chunk`."""
-        chunk_size = context.train.label_chunk if context.train else DEFAULT_CHUNK
-        return cls(context.encoder, context.label_features, chunk_size=chunk_size)
+        if context.train is None:
+            return cls(context.encoder, context.label_features)
+        options = context.train
+        return cls(context.encoder, context.label_features, chunk_size=options.label_chunk, precision=options.precision)
 
     def parameters(self) -> list[nn.Parameter]:
         """None of its own."""
         return []
 
-    def vectors(self, label_rows: np.ndarray[Any, Any] | None) -> CachedEmbeddings | WholeGraphEmbeddings:
+    def vectors(self, label_rows: np.ndarray[Any, Any] | None) -> GradientVectors:
         """Embeddings of these labels' texts (None = all), with gradient."""
         features = self._features if label_rows is None else self._features.take(label_rows)
-        return embed_with_gradient(self._encoder, features, "label", chunk_size=self._chunk_size)
+        return embed_with_gradient(
+            self._encoder, features, "label", chunk_size=self._chunk_size, precision=self._precision
+        )
 
     def chunks(self, label_rows: np.ndarray[Any, Any]) -> Iterator[Tensor]:
         """Embeddings of these labels' texts, without gradient."""

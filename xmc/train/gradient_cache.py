@@ -18,22 +18,24 @@ from xmc.encode.encoder import Encoder, Features, Role, chunks
 class CachedEmbeddings:
     """Embeddings (N, D) of features made chunk by chunk, whose gradient can be sent back later."""
 
-    def __init__(self, encoder: Encoder, features: Features, role: Role, *, chunk_size: int) -> None:
-        self._encoder, self._features, self._role = encoder, features, role
+    def __init__(
+        self, encoder: Encoder, features: Features, role: Role, *, chunk_size: int, precision: str = "float32"
+    ) -> None:
+        self._encoder, self._features, self._role, self._precision = encoder, features, role, precision
         self._chunks = list(chunks(len(features), chunk_size))
         self._random_states: list[_RandomState] = []
         parts = []
         for rows in self._chunks:
             self._random_states.append(_random_state_now())
             with torch.no_grad():
-                parts.append(encoder.embed(features.take(rows), role))
+                parts.append(embed_in(precision, encoder, features.take(rows), role))
         self.embeddings_ND = torch.cat(parts)
 
     def backward(self, gradient_ND: Tensor) -> None:
         """Add the gradient with respect to the encoder's parameters to their `.grad`."""
         for rows, state in zip(self._chunks, self._random_states, strict=True):
             with _random_state(state):
-                embeddings = self._encoder.embed(self._features.take(rows), self._role)
+                embeddings = embed_in(self._precision, self._encoder, self._features.take(rows), self._role)
             embeddings.backward(gradient_ND[rows[0] : rows[-1] + 1])
 
 
@@ -65,8 +67,8 @@ def _random_state(state: _RandomState) -> Iterator[None]:
 class WholeGraphEmbeddings:
     """The same interface for an encoder whose graph over all texts is cheap: one pass, no second embedding."""
 
-    def __init__(self, encoder: Encoder, features: Features, role: Role) -> None:
-        self._graph_ND = encoder.embed(features, role)
+    def __init__(self, encoder: Encoder, features: Features, role: Role, *, precision: str = "float32") -> None:
+        self._graph_ND = embed_in(precision, encoder, features, role)
         self.embeddings_ND = self._graph_ND.detach()
 
     def backward(self, gradient_ND: Tensor) -> None:
@@ -74,10 +76,31 @@ class WholeGraphEmbeddings:
         self._graph_ND.backward(gradient_ND)
 
 
+class NoEmbeddings:
+    """The same interface for no texts at all: a rank's share of a batch smaller than the number of ranks."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        parameter = next(encoder.module.parameters())
+        self.embeddings_ND = parameter.new_empty((0, encoder.dimension))
+
+    def backward(self, gradient_ND: Tensor) -> None:
+        """Nothing to send."""
+
+
+def embed_in(precision: str, encoder: Encoder, features: Features, role: Role) -> Tensor:
+    """Embeddings (N, D), the encoder multiplying in this precision; in bfloat16 they come out as float32."""
+    if precision != "bfloat16":
+        return encoder.embed(features, role)
+    with torch.autocast(next(encoder.module.parameters()).device.type, torch.bfloat16):
+        return encoder.embed(features, role).float()
+
+
 def embed_with_gradient(
-    encoder: Encoder, features: Features, role: Role, *, chunk_size: int
-) -> CachedEmbeddings | WholeGraphEmbeddings:
+    encoder: Encoder, features: Features, role: Role, *, chunk_size: int, precision: str = "float32"
+) -> CachedEmbeddings | WholeGraphEmbeddings | NoEmbeddings:
     """Embeddings whose gradient can be sent back: in one graph where that is cheap or small, else chunk by chunk."""
+    if len(features) == 0:
+        return NoEmbeddings(encoder)
     if encoder.whole_label_graph or len(features) <= chunk_size:
-        return WholeGraphEmbeddings(encoder, features, role)
-    return CachedEmbeddings(encoder, features, role, chunk_size=chunk_size)
+        return WholeGraphEmbeddings(encoder, features, role, precision=precision)
+    return CachedEmbeddings(encoder, features, role, chunk_size=chunk_size, precision=precision)

@@ -38,12 +38,13 @@ class HardNegatives:
     """The mined labels of every training query and when to mine them anew.
 
     `mine(head, queries)` answers (N, M) label rows for chunks of query embeddings, best first and filled up with -1:
-    no relevant label, no label with the text of a relevant one.
+    no relevant label, no label with the text of a relevant one. Only one of several ranks `writes` them.
     """
 
     mine: Miner
     options: TrainOptions
     store: VersionedFolder
+    writes: bool = True
     _rows_NM: IntArray | None = field(default=None, init=False)
     _epoch: int = field(default=-1, init=False)
 
@@ -66,7 +67,8 @@ class HardNegatives:
                 hint="Start the run anew with --overwrite.",
             )
         self._rows_NM, self._epoch = self.mine(head, queries()), wanted
-        self._write(self._rows_NM)
+        if self.writes:
+            self._write(self._rows_NM)
 
     def draw(self, step: int, query_rows: IntArray) -> IntArray:
         """`[train] hard_negatives` of each query's mined labels, drawn without order; label rows, each once.

@@ -16,14 +16,17 @@ from xmc.encode.encoder import Encoder, Features, embed_chunks
 from xmc.errors import InterruptedRunError
 from xmc.store import VersionedFolder
 from xmc.train.checkpoint import Checkpoint, Progress, open_store, save_checkpoint
+from xmc.train.distributed import ALONE, Ranks
 from xmc.train.gradient_cache import embed_with_gradient
+from xmc.train.gradient_sum import sum_gradients
 from xmc.train.hard_negatives import HardNegatives
 from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
-from xmc.train.schedule import Pool, batch_rows, learning_rate_share, steps_per_epoch
+from xmc.train.replicated_head import ReplicatedHead
+from xmc.train.schedule import Pool, batch_rows, learning_rate_share, step_queries, steps_per_epoch
 from xmc.train.scorer import rows_in_memory
 from xmc.train.signals import StopRequest, stop_on_signals
-from xmc.train.validation import precision_at_1
+from xmc.train.validation import hits_at_1
 
 
 class Reporter(Protocol):
@@ -65,7 +68,8 @@ class Trainer:
     """Trains an encoder and a head; make it, then `run()` once.
 
     `fingerprint` names what a checkpoint depends on; `on_best` is called when validation P@1 is the best so far, and
-    once at the end when there is no validation set. `negatives` are there when `[train] label_scope` is `mined`.
+    once at the end when there is no validation set. `negatives` are there when `[train] label_scope` is `mined`. On
+    several `ranks` each has a trainer over the same data; the head divides its work itself (see `head_for_ranks`).
     """
 
     encoder: Encoder
@@ -78,17 +82,18 @@ class Trainer:
     reporter: Reporter = field(default_factory=SilentReporter)
     progress: Progress = field(default_factory=Progress)
     negatives: HardNegatives | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         """Set up the optimiser."""
         self.optimizer = make_optimizer(self.encoder, self.options)
-        self.steps_per_epoch = steps_per_epoch(self.data.pool.queries_per_epoch, self.options.batch_size)
+        self.steps_per_epoch = steps_per_epoch(self.data.pool.queries_per_epoch, step_queries(self.options))
         self.total_steps = self.options.epochs * self.steps_per_epoch
         self._store: VersionedFolder = open_store(self.run_folder)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint (whose encoder this trainer was made with)."""
-        checkpoint.restore(self.optimizer, self.head)
+        checkpoint.restore(self.optimizer, self.head, rank=self.ranks.rank)
         self.progress = checkpoint.progress
 
     def run(self) -> Progress:
@@ -97,12 +102,12 @@ class Trainer:
         Raises: NonFiniteError naming the step; InterruptedRunError after a signal, the checkpoint being committed.
         """
         if self.progress.step == 0 and not self.progress.curve:
-            torch.manual_seed(self.options.seed)
+            torch.manual_seed((self.options.seed + self.ranks.rank * SEED_STRIDE) % 2**63)
         with stop_on_signals() as stop:
             while self.progress.step < self.total_steps and not self.progress.finished:
                 self._run_until_checkpoint(stop)
                 self._commit()
-                if stop.signal_number is not None:
+                if stop.signal_number:
                     raise InterruptedRunError(
                         f"stopped by signal {stop.signal_number} after step {self.progress.step} of "
                         f"{self.total_steps}; the checkpoint is safe.",
@@ -125,7 +130,11 @@ class Trainer:
             self.reporter.step_finished(self.progress.step, self.total_steps, loss, queries)
             if self.progress.step % self.steps_per_epoch == 0:
                 self._finish_epoch()
-            if stop.signal_number is not None or time.monotonic() - started >= self.options.checkpoint_s:
+            late = self.ranks.writes and time.monotonic() - started >= self.options.checkpoint_s
+            signal_number, due = self.ranks.largest([stop.signal_number or 0, late])
+            if signal_number:
+                stop.signal_number = signal_number  # that of any rank stops all
+            if signal_number or due:
                 return
 
     def _prepare_negatives(self) -> None:
@@ -137,28 +146,42 @@ class Trainer:
         self.negatives.prepare(epoch, self.head, self._query_embeddings, at_start=position == 0)
 
     def _query_embeddings(self) -> Iterator[torch.Tensor]:
-        return embed_chunks(self.encoder, self.data.queries, "query", chunk_size=1024)
+        """This rank's share of all training queries."""
+        own = np.arange(len(self.data.queries))[self.ranks.share(len(self.data.queries))]
+        return embed_chunks(self.encoder, self.data.queries.take(own), "query", chunk_size=1024)
 
     def _step(self) -> tuple[float, int]:
         step, options = self.progress.step, self.options
         rows = batch_rows(step, self.data.pool, options)
         mined = self.negatives.draw(step, rows) if self.negatives else None
         batch = HeadBatch(step, rows, self.data.positives.take(rows), mined)
-        features = self.data.queries.take(rows)
-        queries = embed_with_gradient(self.encoder, features, "query", chunk_size=options.label_chunk)
+        places = self.ranks.places(len(rows), options.batch_size)[self.ranks.rank]
+        queries = embed_with_gradient(
+            self.encoder,
+            self.data.queries.take(rows[places]),
+            "query",
+            chunk_size=options.label_chunk,
+            precision=options.precision,
+        )
         try:
             learned = self.head.learn(queries.embeddings_ND, batch)
         except NonFiniteError as error:
             raise NonFiniteError(f"step {step}: {error.message}", hint=_NON_FINITE_HINT) from None
         queries.backward(learned.queries_gradient_QD)
+        sum_gradients(self.encoder.module.parameters(), ranks=self.ranks)
         self._update(step)
-        return float(learned.losses_Q.mean()), len(rows)
+        if self.ranks.size == 1:
+            return float(learned.losses_Q.mean()), len(rows)
+        return float(self.ranks.sum(learned.losses_Q.sum().cpu())) / len(rows), len(rows)
 
     def _update(self, step: int) -> None:
         share = learning_rate_share(step, self.total_steps, self.options)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * share
-        if not clip_gradients([*self.encoder.module.parameters(), *self.head.parameters()], self.options.clip_norm):
+        shared, own = list(self.encoder.module.parameters()), self.head.parameters()
+        if isinstance(self.head, ReplicatedHead):
+            shared, own = [*shared, *own], []
+        if not clip_gradients(shared, self.options.clip_norm, own=own, ranks=self.ranks):
             raise NonFiniteError(f"step {step}: the gradient is not finite.", hint=_NON_FINITE_HINT)
         self.optimizer.step()
         self.head.update(share)
@@ -193,14 +216,31 @@ class Trainer:
         features, positives = self.data.validation
         rows = rows_in_memory(self.data.labels, self.options.score_memory_mb)
         labels_LD = torch.cat(list(self.head.label_vectors(np.arange(self.data.labels))))
-        return precision_at_1(
-            self.encoder, features, labels_LD, positives, query_map=self.head.query_map(), rows_at_once=rows
+        own = np.arange(len(features))[self.ranks.share(len(features))]
+        hits = hits_at_1(
+            self.encoder,
+            features.take(own),
+            labels_LD,
+            positives.take(own),
+            query_map=self.head.query_map(),
+            rows_at_once=rows,
         )
+        return int(self.ranks.sum(torch.tensor(hits))) / len(features)
 
     def _commit(self) -> None:
-        save_checkpoint(
-            self._store, self.encoder, self.head, self.optimizer, self.progress, fingerprint=self.fingerprint
-        )
+        self.ranks.require_same(self.encoder.module.parameters(), what="encoders")
+        head_state, random_states = self.head.state(), self.ranks.gather(torch.get_rng_state())
+        if self.ranks.writes:
+            save_checkpoint(
+                self._store,
+                self.encoder,
+                head_state,
+                self.optimizer,
+                self.progress,
+                fingerprint=self.fingerprint,
+                random_states=random_states,
+            )
 
 
 _NON_FINITE_HINT = "The last checkpoint is intact; try a smaller learning_rate, or clip_norm = 1."
+SEED_STRIDE = 0x9E3779B97F4A7C15  # ranks draw their dropout from streams of their own

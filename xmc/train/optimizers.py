@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from xmc.encode.encoder import Encoder
+from xmc.train.distributed import ALONE, Ranks
 from xmc.train.options import TrainOptions
 from xmc.train.row_adagrad import RowAdagrad
 
@@ -33,14 +34,27 @@ def make_optimizer(encoder: Encoder, options: TrainOptions) -> torch.optim.Optim
     return torch.optim.AdamW(groups, betas=betas, weight_decay=options.weight_decay, fused=fused)
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> bool:
-    """Scale the gradients so that their total norm is at most `limit` (0 = leave them); whether that norm is finite."""
-    values = [_values(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(values)
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], limit: float, *, own: Iterable[nn.Parameter] = (), ranks: Ranks = ALONE
+) -> bool:
+    """Scale the gradients so that their total norm is at most `limit` (0 = leave them); whether that norm is finite.
+
+    `parameters` are the same on all `ranks`; each rank has some that are its `own`.
+    """
+    values, own_values = _all_values(parameters), _all_values(own)
+    if ranks.size == 1:
+        norm = torch.nn.utils.get_total_norm([*values, *own_values])
+    else:
+        own_squared = ranks.sum(torch.nn.utils.get_total_norm(own_values).double().square().cpu())
+        norm = (torch.nn.utils.get_total_norm(values).double().square() + own_squared).sqrt()
     if limit and norm > limit:
-        for value in values:
+        for value in (*values, *own_values):
             value.mul_(limit / norm)
     return bool(torch.isfinite(norm))
+
+
+def _all_values(parameters: Iterable[nn.Parameter]) -> list[torch.Tensor]:
+    return [_values(parameter, parameter.grad) for parameter in parameters if parameter.grad is not None]
 
 
 def _values(parameter: nn.Parameter, gradient: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Literal
 AT_LEAST_ONE = (
     "epochs",
     "batch_size",
+    "accumulate",
     "sampled_labels",
     "hard_negatives",
     "mining_depth",
@@ -23,6 +24,11 @@ AT_LEAST_ONE = (
 class TrainOptions:
     """How to train. Sizes are in queries, megabytes are 2^20 bytes.
 
+    `accumulate`: so many batches make one step of the optimiser, on the mean of their losses; each has its own sampled
+    labels and its own pool. (For a loss of single queries over all labels it is the same as a larger `batch_size`,
+    whose memory for activations and scores does not grow either.)
+    `precision`: in what the layers of a network encoder multiply while it learns: `float32`, `bfloat16` (weights,
+    embeddings, scores, losses and gradients stay float32), or `auto`, bfloat16 on a GPU that has it.
     `optimizer`: `adamw`, or `row-adagrad`, whose step costs only the table rows that the batch touches.
     `label_learning_rate`: for parameters that only labels use (0 = as the others).
     `label_scope`: `all` scores every query against every label, exactly; `sampled` against the positives of the batch
@@ -42,6 +48,7 @@ class TrainOptions:
 
     epochs: int = 5
     batch_size: int = 512
+    accumulate: int = 1
     optimizer: Literal["adamw", "row-adagrad"] = "adamw"
     learning_rate: float = 0.01
     label_learning_rate: float = 0.0
@@ -58,6 +65,7 @@ class TrainOptions:
     mining_epochs: int = 1
     sampled_positives: int = 0
     label_chunk: int = 256
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     label_text_share: float | Literal["auto"] = "auto"
     score_memory_mb: int = 512
     clip_norm: float = 0.0

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from xmc.api import Head
 from xmc.encode.encoder import Encoder
 from xmc.train.options import TrainOptions
-from xmc.train.schedule import steps_per_epoch
+from xmc.train.schedule import step_queries, steps_per_epoch
 from xmc.train.scorer import SCORE_COPIES, rows_in_memory
 
 POSITIVES_GUESSED = 5  # of a query; only for the estimate
@@ -33,7 +33,9 @@ class Plan:
     score_bytes: int
     peak_bytes: int
     device: str
+    precision: str
     threads: int
+    processes: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -51,8 +53,12 @@ def make_plan(
     labels: int,
     device: str,
     pool: Literal["row", "batch"] = "row",
+    processes: int = 1,
 ) -> Plan:
-    """Estimate a run: parameters x 4 (weights, gradient, two moments) + head x 2 + labels x D x 3 + scores."""
+    """Estimate a run: parameters x 4 (weights, gradient, two moments) + head x 2 + labels x D x 3 + scores.
+
+    The bytes are those of one process; with several each holds its share of the head, which is not taken off.
+    """
     import torch
 
     parameter_bytes = sum(p.numel() * p.element_size() for p in encoder.module.parameters())
@@ -69,7 +75,7 @@ def make_plan(
         scored_labels=scored,
         dimension=encoder.dimension,
         epochs=options.epochs,
-        steps=options.epochs * steps_per_epoch(train + label_text, options.batch_size),
+        steps=options.epochs * steps_per_epoch(train + label_text, step_queries(options)),
         query_rows_at_once=rows,
         parameter_bytes=parameter_bytes,
         head_bytes=head_bytes,
@@ -77,7 +83,9 @@ def make_plan(
         score_bytes=score_bytes,
         peak_bytes=4 * parameter_bytes + 2 * head_bytes + 3 * label_bytes + score_bytes,
         device=device,
+        precision="float32" if options.precision == "auto" else options.precision,
         threads=torch.get_num_threads(),
+        processes=processes,
     )
 
 

@@ -33,6 +33,11 @@ def steps_per_epoch(queries: int, batch_size: int) -> int:
     return -(-queries // batch_size)
 
 
+def step_queries(options: TrainOptions) -> int:
+    """The most queries that a step of the optimiser learns from."""
+    return options.batch_size * options.accumulate
+
+
 @dataclass(frozen=True)
 class Pool:
     """The rows an epoch draws from: `always` queries that come every time, then `sometimes` of which `drawn` come."""
@@ -49,9 +54,9 @@ class Pool:
 
 def batch_rows(step: int, pool: Pool, options: TrainOptions) -> np.ndarray[Any, Any]:
     """The query rows of a step; which rows an epoch has, and their order, come from (seed, epoch)."""
-    epoch, position = divmod(step, steps_per_epoch(pool.queries_per_epoch, options.batch_size))
-    order = _epoch_order(options.seed, epoch, pool)
-    return order[position * options.batch_size : (position + 1) * options.batch_size]
+    size = step_queries(options)
+    epoch, position = divmod(step, steps_per_epoch(pool.queries_per_epoch, size))
+    return _epoch_order(options.seed, epoch, pool)[position * size : (position + 1) * size]
 
 
 @lru_cache(maxsize=2)

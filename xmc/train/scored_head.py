@@ -2,89 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from xmc.api import HeadBatch, HeadContext, Learned, QueryMap, RowStateLoss
+from xmc.train.distributed import ALONE, Ranks
 from xmc.train.label_scope import Scope, all_labels, sampled_labels
+from xmc.train.label_source import GradientVectors, IntArray, LabelSource
 from xmc.train.positive_sampling import STREAM, draw_positives, keep_drawn, require_skips
 from xmc.train.row_state import STATE_NAME, RowState
 from xmc.train.schedule import step_generator
-from xmc.train.scorer import rows_in_memory, score_batch
-
-IntArray = np.ndarray[Any, Any]
-
-
-class GradientVectors(Protocol):
-    """Vectors (C, D) of some labels, detached, whose gradient can be sent back later."""
-
-    embeddings_ND: Tensor
-
-    def backward(self, gradient_ND: Tensor) -> None:
-        """Add the gradient to that of the parameters they were made of."""
-
-
-class LabelSource(Protocol):
-    """Makes the labels' vectors: from their texts, from a trained matrix, or from both."""
-
-    def parameters(self) -> list[nn.Parameter]:
-        """Parameters that are not the encoder's."""
-
-    def vectors(self, label_rows: IntArray | None) -> GradientVectors:
-        """Vectors of these labels (None = all), with gradient."""
-
-    def chunks(self, label_rows: IntArray) -> Iterator[Tensor]:
-        """Vectors of these labels without gradient, in bounded memory."""
-
-    def update(self, learning_rate_share: float) -> None:
-        """Apply the gradient that `vectors(…).backward` left on `parameters`."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Parameters and the state of their optimiser."""
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave."""
+from xmc.train.scorer import ScoredBatch, rows_in_memory, score_batch
+from xmc.train.sharded_labels import ShardedLabels
 
 
 class ScoredHead:
-    """A `Head` over any source of label vectors and any loss, exact in bounded memory (see `score_batch`)."""
+    """A `Head` over any source of label vectors and any loss, exact in bounded memory (see `score_batch`).
 
-    def __init__(self, source: LabelSource, context: HeadContext) -> None:
-        self.source = source
+    A step of `[train] accumulate` batches scores one after the other, each against its own labels; all of them against
+    the same vectors when those are all labels'. On several ranks the labels are split (see `ShardedLabels`) and each
+    rank scores its share of every batch, or the whole of it for a loss that pools the batch.
+    """
+
+    def __init__(self, make_source: Callable[[HeadContext], LabelSource], context: HeadContext) -> None:
         self._context = context
-        self.parameters = source.parameters
-        self.label_vectors = source.chunks
+        self._ranks: Ranks = context.ranks or ALONE
+        self.source = make_source(context) if self._ranks.size == 1 else ShardedLabels(make_source, context)
+        self.parameters = self.source.parameters
+        self.label_vectors = self.source.chunks
         loss = context.loss
         if context.train and context.train.sampled_positives:
             require_skips(loss)
         self._row_state = RowState(loss, device=context.device) if isinstance(loss, RowStateLoss) else None
 
     def learn(self, queries_QD: Tensor, batch: HeadBatch) -> Learned:
-        """Score the batch against the labels of `[train] label_scope`.
+        """Score the step against the labels of `[train] label_scope`; `queries_QD` are this rank's.
 
         Raises: NonFiniteError naming the batch rows; ConfigError when a `batch` loss needs more memory than allowed.
         """
-        context, options = self._context, self._context.train
-        scope = self._scope(batch).to(queries_QD.device)
-        labels, row_state = self.source.vectors(scope.label_rows), self._row_state
-        scored = score_batch(
-            queries_QD,
-            labels.embeddings_ND,
-            scope.pairs,
-            context.loss,
-            pool=context.pool,
-            rows_at_once=rows_in_memory(len(labels.embeddings_ND), options.score_memory_mb, pool=context.pool),
-            log_inclusion_C=scope.log_inclusion_C,
-            row_state_Q=row_state.before(batch.query_rows_Q) if row_state else None,
+        rows_Q, device = batch.query_rows_Q, queries_QD.device
+        before_Q = self._row_state.before(rows_Q) if self._row_state else None
+        parts = self._parts(batch)
+        scored: list[ScoredBatch] = []
+        labels, gradient_CD, done = None, None, 0
+        for number, (rows, part) in enumerate(parts):
+            scope = self._scope(part).to(device)
+            labels = labels or self.source.vectors(scope.label_rows)
+            found = self._score(queries_QD[done:], rows, labels, scope, before_Q, mean_over=len(rows_Q))
+            gradient_CD = found.labels_gradient_CD if gradient_CD is None else gradient_CD + found.labels_gradient_CD
+            if scope.label_rows is not None or number == len(parts) - 1:
+                labels.backward(gradient_CD)
+                labels, gradient_CD = None, None
+            scored.append(found)
+            done += len(found.losses_Q)
+        self._keep_row_states(rows_Q, scored)
+        return Learned(
+            torch.cat([found.losses_Q for found in scored]),
+            torch.cat([found.queries_gradient_QD for found in scored]),
         )
-        if row_state and scored.row_state_Q is not None:
-            row_state.keep(batch.query_rows_Q, scored.row_state_Q)
-        labels.backward(scored.labels_gradient_CD)
-        return Learned(scored.losses_Q, scored.queries_gradient_QD)
+
+    def _parts(self, batch: HeadBatch) -> list[tuple[slice, HeadBatch]]:
+        """The batches of a step, each with its place in it."""
+        options, count = self._context.train, len(batch.query_rows_Q)
+        parts = []
+        for number, start in enumerate(range(0, count, options.batch_size)):
+            rows = slice(start, min(start + options.batch_size, count))
+            positives = batch.positives.take(np.arange(rows.start, rows.stop))
+            step = batch.step * options.accumulate + number
+            parts.append((rows, HeadBatch(step, batch.query_rows_Q[rows], positives, batch.hard_negatives)))
+        return parts
+
+    def _score(
+        self,
+        queries_QD: Tensor,
+        rows: slice,
+        labels: GradientVectors,
+        scope: Scope,
+        before_Q: Tensor | None,
+        *,
+        mean_over: int,
+    ) -> ScoredBatch:
+        """Score this rank's queries, the next of `queries_QD`, of the batch at `rows` of the step."""
+        context, ranks, count = self._context, self._ranks, rows.stop - rows.start
+        own = seen = ranks.share(count)
+        queries_QD = queries_QD[: own.stop - own.start]
+        if context.pool == "batch":
+            queries_QD, seen = ranks.gather_places(queries_QD, ranks.places(count, count)), slice(0, count)
+        first, last = rows.start + seen.start, rows.start + seen.stop
+        columns = len(labels.embeddings_ND)
+        with ranks.together():
+            scored = score_batch(
+                queries_QD,
+                labels.embeddings_ND,
+                scope.pairs.between(seen.start, seen.stop),
+                context.loss,
+                pool=context.pool,
+                rows_at_once=rows_in_memory(columns, context.train.score_memory_mb, pool=context.pool),
+                log_inclusion_C=scope.log_inclusion_C,
+                row_state_Q=None if before_Q is None else before_Q[first:last],
+                first_row=first,
+                mean_over=mean_over,
+            )
+        return scored if seen == own else scored.rows(own)
+
+    def _keep_row_states(self, rows_Q: IntArray, scored: Sequence[ScoredBatch]) -> None:
+        states = [found.row_state_Q for found in scored if found.row_state_Q is not None]
+        if self._row_state and states:
+            places = self._ranks.places(len(rows_Q), self._context.train.batch_size)
+            self._row_state.keep(rows_Q, self._ranks.gather_places(torch.cat(states), places))
 
     def update(self, learning_rate_share: float) -> None:
         """Apply the labels' gradient, and what the loss keeps for each query."""

@@ -59,6 +59,11 @@ class ScoredBatch:
     labels_gradient_CD: Tensor
     row_state_Q: Tensor | None = None
 
+    def rows(self, rows: slice) -> ScoredBatch:
+        """The same with these queries alone; the labels' gradient stays whole."""
+        state_Q = None if self.row_state_Q is None else self.row_state_Q[rows]
+        return ScoredBatch(self.losses_Q[rows], self.queries_gradient_QD[rows], self.labels_gradient_CD, state_Q)
+
 
 def rows_in_memory(labels: int, score_memory_mb: int, *, pool: Literal["row", "batch"] = "row") -> int:
     """How many query rows to score at once: as many as the limit holds, but no more than make the products efficient.
@@ -89,11 +94,14 @@ def score_batch(
     rows_at_once: int,
     log_inclusion_C: Tensor | None = None,
     row_state_Q: Tensor | None = None,
+    first_row: int = 0,
+    mean_over: int = 0,
 ) -> ScoredBatch:
     """Loss and gradients; equals autograd through `loss(queries_QD @ labels_CD.T).mean()`.
 
     Embeddings come detached; the caller sends the gradients on through the encoder. `log_inclusion_C` goes to the loss;
-    so does the next row state, which a loss that keeps one makes of `row_state_Q`.
+    so does the next row state, which a loss that keeps one makes of `row_state_Q`. Where these queries are part of a
+    larger batch, `first_row` is the place of the first in it and `mean_over` its size.
     Raises: NonFiniteError naming the batch rows with a non-finite loss; ConfigError when a `batch` loss needs more
     memory than allowed.
     """
@@ -120,11 +128,12 @@ def score_batch(
             next_state_Q[start:stop] = loss.next_row_state(replace(inputs, row_state_Q=row_state_Q[start:stop]))
             inputs = replace(inputs, row_state_Q=next_state_Q[start:stop])
         chunk_losses_R, gradient_RC = _loss_and_gradient(inputs, loss)
-        _require_finite(chunk_losses_R, start)
+        _require_finite(chunk_losses_R, first_row + start)
         losses_Q[start:stop] = chunk_losses_R
         torch.mm(gradient_RC, labels_CD, out=queries_gradient_QD[start:stop])
         labels_gradient_CD.addmm_(gradient_RC.T, chunk_RD)
-    return ScoredBatch(losses_Q, queries_gradient_QD.div_(queries), labels_gradient_CD.div_(queries), next_state_Q)
+    mean_over = mean_over or queries
+    return ScoredBatch(losses_Q, queries_gradient_QD.div_(mean_over), labels_gradient_CD.div_(mean_over), next_state_Q)
 
 
 def score_rows(queries_RD: Tensor, labels_CD: Tensor, *, out: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from xmc.encode.encoder import Encoder, Features, embed_chunks
 from xmc.train.scorer import score_rows
 
 
-def precision_at_1(
+def hits_at_1(
     encoder: Encoder,
     query_features: Features,
     labels_LD: Tensor,
@@ -19,15 +19,17 @@ def precision_at_1(
     *,
     query_map: QueryMap | None = None,
     rows_at_once: int,
-) -> float:
-    """Share of queries whose best-scored label is relevant; a tie goes to the lowest label row."""
+) -> int:
+    """Number of queries whose best-scored label is relevant; a tie goes to the lowest label row."""
+    if not len(query_features):
+        return 0
     best = [
         _best_label(query_map.queries(queries_QD) if query_map else queries_QD, labels_LD, rows_at_once)
         for queries_QD in embed_chunks(encoder, query_features, "query", chunk_size=1024)
     ]
     best_Q = torch.cat(best).numpy()
     pairs = positives.query_rows() * len(labels_LD) + positives.label_rows
-    return float(np.isin(np.arange(len(best_Q)) * len(labels_LD) + best_Q, pairs).mean())
+    return int(np.isin(np.arange(len(best_Q)) * len(labels_LD) + best_Q, pairs).sum())
 
 
 def _best_label(queries_QD: Tensor, labels_LD: Tensor, rows_at_once: int) -> Tensor:

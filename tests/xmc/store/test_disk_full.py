@@ -108,7 +108,16 @@ def _save_checkpoint(run: Path) -> None:
     encoder.embed(encoder.prepare(["fog"], "query"), "query").sum().backward()
     optimizer.step()
     head = config.head.options.build(HeadContext(labels=1, dimension=1, similarity="cosine"))
-    save_checkpoint(open_store(run), encoder, head, optimizer, Progress(step=1), fingerprint={})
+    random_states = torch.get_rng_state()[None]
+    save_checkpoint(
+        open_store(run),
+        encoder,
+        head.state(),
+        optimizer,
+        Progress(step=1),
+        fingerprint={},
+        random_states=random_states,
+    )
 
 
 def _save_encoder_again(run: Path) -> None:

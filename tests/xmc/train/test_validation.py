@@ -1,14 +1,13 @@
 """Invariant: P@1 is that of a loop over queries and labels, ties to the lowest row, whatever is scored at once."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from xmc.api import Positives, QueryMap
-from xmc.train.validation import precision_at_1
+from xmc.train.validation import hits_at_1
 
 
 def tensor_of(rows):
@@ -45,10 +44,10 @@ def test_equals_the_loop(queries, labels, rows_at_once, data):
     for (a, b), wanted in zip(queries, relevant, strict=True):
         scores = [a * c + b * d for c, d in labels]
         hits += scores.index(max(scores)) in wanted
-    got = precision_at_1(Given(), queries, tensor_of(labels), positives, rows_at_once=rows_at_once)
-    assert got == pytest.approx(hits / len(queries))
+    got = hits_at_1(Given(), queries, tensor_of(labels), positives, rows_at_once=rows_at_once)
+    assert got == hits
     swapped = QueryMap(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.zeros(2))
-    mapped = precision_at_1(
+    mapped = hits_at_1(
         Given(), queries, tensor_of(labels).flip(1), positives, query_map=swapped, rows_at_once=rows_at_once
     )
     assert mapped == got
@@ -65,5 +64,5 @@ def test_the_encoder_is_in_evaluation_mode_meanwhile_and_back_in_its_own_afterwa
     encoder = Watching()
     encoder.module.train()
     positives = Positives(np.array([0, 1]), np.array([0], np.int32), np.ones(1, np.float32))
-    precision_at_1(encoder, Rows([(1, 0)]), tensor_of([(1, 0)]), positives, rows_at_once=1)
+    hits_at_1(encoder, Rows([(1, 0)]), tensor_of([(1, 0)]), positives, rows_at_once=1)
     assert seen == [("query", False, False)] and encoder.module.training

@@ -1,0 +1,152 @@
+"""Small trainings, each run by one process and by two, whose ends must be the same.
+
+As a program: `RANK=… WORLD_SIZE=… python distributed_cases.py FOLDER` runs them all and writes what they learned.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from train_cases import LetterEncoder, head_context, random_texts
+
+from xmc.api import Positives
+from xmc.encode.static import StaticOptions
+from xmc.plugin_manager import load_plugins
+from xmc.train.classifier import ClassifierOptions
+from xmc.train.distributed import ALONE
+from xmc.train.dual_encoder import DualEncoderOptions
+from xmc.train.loop import Trainer, TrainingSet
+from xmc.train.options import TrainOptions
+from xmc.train.process_group import process_group
+from xmc.train.replicated_head import head_for_ranks
+from xmc.train.schedule import Pool
+
+QUERIES, LABELS = 20, 9
+PLUGINS = load_plugins()
+OPTIONS = TrainOptions(epochs=3, batch_size=7, learning_rate=0.05, seed=4, checkpoint_s=1e9, sampled_labels=3)
+
+
+def plugin(kind, name, **options):
+    return PLUGINS.find(kind, name).spec.load()(**options)
+
+
+DEXML = plugin("loss", "dexml.decoupled-softmax", temperature=0.5)
+POOLED = plugin("loss", "mw.mann-whitney")
+ROW_STATE = plugin("loss", "ldr.aldr-kl")
+Z_LOSS = plugin("loss", "zloss.z-loss")
+SAMPLED, SPARSE = {"label_scope": "sampled"}, {"optimizer": "row-adagrad"}
+
+
+def letters(**options):
+    """In float64: where the true gradient is zero, AdamW would take the rounding of float32 for a direction."""
+    return LetterEncoder(**{"whole_label_graph": True, **options})
+
+
+def float32_letters():
+    return letters(dtype=torch.float32)
+
+
+def cosine_letters():
+    encoder = float32_letters()
+    encoder.similarity = "cosine"
+    return encoder
+
+
+def static():
+    texts = random_texts(QUERIES, 1) + random_texts(LABELS, 2)
+    return StaticOptions(dimension=4, dropout=0.0).build(texts, texts, seed=0)
+
+
+# encoder, head, loss, pool of the loss, options
+CASES = {
+    "all labels": (letters, DualEncoderOptions(), DEXML, "row", {}),
+    "adamw with decay and clipping": (
+        letters,
+        DualEncoderOptions(),
+        DEXML,
+        "row",
+        {"weight_decay": 0.01, "clip_norm": 0.05},
+    ),
+    "a batch of one query": (letters, DualEncoderOptions(), DEXML, "row", {"batch_size": 19}),
+    "cached gradients": (
+        lambda: letters(whole_label_graph=False),
+        DualEncoderOptions(),
+        DEXML,
+        "row",
+        {"label_chunk": 2},
+    ),
+    "sampled labels": (letters, DualEncoderOptions(), DEXML, "row", SAMPLED),
+    "accumulated batches": (letters, DualEncoderOptions(), DEXML, "row", {**SAMPLED, "batch_size": 3, "accumulate": 3}),
+    "the whole batch pooled": (letters, DualEncoderOptions(), POOLED, "batch", SAMPLED),
+    "a state for each query": (letters, DualEncoderOptions(), ROW_STATE, "row", {"batch_size": 3, "accumulate": 2}),
+    "sparse gradients of the encoder": (static, DualEncoderOptions(), DEXML, "row", {**SPARSE, "clip_norm": 0.05}),
+    "sparse gradients, sampled labels": (static, DualEncoderOptions(), DEXML, "row", {**SPARSE, **SAMPLED}),
+    "classifier over text": (letters, ClassifierOptions(), DEXML, "row", {"clip_norm": 0.05}),
+    "classifier, cosine, sampled labels": (cosine_letters, ClassifierOptions(), DEXML, "row", SAMPLED),
+    "classifier without text": (float32_letters, ClassifierOptions(text=False), DEXML, "row", SAMPLED),
+    "classifier, accumulated batches": (
+        float32_letters,
+        ClassifierOptions(text=False),
+        DEXML,
+        "row",
+        {**SAMPLED, "batch_size": 3, "accumulate": 3},
+    ),
+    "a head that knows no ranks": (
+        float32_letters,
+        plugin("head", "zloss.factored"),
+        Z_LOSS,
+        "row",
+        {"clip_norm": 0.05},
+    ),
+}
+
+
+def make_positives(queries=QUERIES, seed=0):
+    generator = np.random.default_rng(seed)
+    rows = [np.sort(generator.choice(LABELS, size=generator.integers(0, 4), replace=False)) for _ in range(queries)]
+    offsets = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
+    flat = np.concatenate(rows).astype(np.int32)
+    return Positives(offsets, flat, (1 + generator.random(len(flat))).astype(np.float32))
+
+
+def make_trainer(case, folder, *, ranks=ALONE, **more):
+    make_encoder, head_options, loss, pool, settings = CASES[case]
+    encoder, options = make_encoder(), replace(OPTIONS, **settings)
+    context = head_context(encoder, options, loss=loss, pool=pool, labels=random_texts(LABELS, 2))
+    head = head_options.build(replace(context, ranks=None if ranks.size == 1 else ranks))
+    held_out = (encoder.prepare(random_texts(5, 7), "query"), make_positives(5, seed=7))
+    data = TrainingSet(
+        encoder.prepare(random_texts(QUERIES, 1), "query"), Pool(QUERIES), make_positives(), LABELS, held_out
+    )
+    head = head_for_ranks(head, ranks=ranks, batch_size=options.batch_size)
+    more = {"on_best": lambda _: None, **more}
+    return Trainer(encoder, head, data, options, folder, {}, ranks=ranks, **more)
+
+
+def learned(case, folder, *, ranks=ALONE):
+    """Everything that a case learned: weights, the head's state, optimiser, losses and validation figures."""
+    trainer = make_trainer(case, folder, ranks=ranks)
+    progress = trainer.run()
+    moments = {
+        f"moment {number} {name}": value
+        for number, entries in trainer.optimizer.state_dict()["state"].items()
+        for name, value in entries.items()
+    }
+    curve = torch.tensor([[row["loss"], row["validation_p1"]] for row in progress.curve])
+    tensors = {**trainer.encoder.module.state_dict(), **trainer.head.state(), **moments, "curve": curve}
+    return {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+
+
+if __name__ == "__main__":
+    with process_group("cpu") as ranks, tempfile.TemporaryDirectory() as scratch:
+        for number, case in enumerate(CASES):
+            found = learned(case, Path(scratch) / str(number), ranks=ranks)
+            save_file(found, Path(sys.argv[1]) / f"{case}.{ranks.rank}")
