@@ -7,6 +7,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,7 @@ def check_check(check: Check, *, context: CheckContext | None = None) -> None:
     _options_are_plain(check)
     announced = _announced(check)
     recorder = Recorder()
-    context = dataclasses.replace(
-        context or example_context(), new_version=recorder.new_version, progress=recorder.progress
-    )
+    context = replace(context or example_context(), new_version=recorder.new_version, progress=recorder.progress)
     before = _arrays(context)
     result = _result(check, context)
     unchanged = all(np.array_equal(one, other) for one, other in zip(before, _arrays(context), strict=True))
@@ -114,7 +113,7 @@ def _outside(check: Check, recorder: Recorder) -> None:
 def _one_query(check: Check, context: CheckContext) -> None:
     """A single query may be refused, but only with a sentence."""
     first = np.arange(1)
-    few = dataclasses.replace(context, queries=context.queries.take(first), fit_queries=context.fit_queries.take(first))
+    few = replace(context, queries=context.queries.take(first), fit_queries=context.fit_queries.take(first))
     try:
         result = check.run(few)
     except XmcError as error:
