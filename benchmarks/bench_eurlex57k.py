@@ -28,7 +28,7 @@ TASK = Task(
         "Mann-Whitney": Variant(("loss.name=mw.mann-whitney", "loss.temperature=1.0")),
         "Mann-Whitney with softmax": Variant(("loss.name=mw.mann-whitney", "loss.temperature=1.0", "loss.mix=0.7")),
         "Z-loss": Variant((*APART, "loss.name=zloss.z-loss", "loss.sharpness=0.3", "loss.location=10.0")),
-        "Taylor softmax": Variant(("loss.name=zloss.taylor-softmax",)),
+        "Taylor softmax": Variant(("loss.name=zloss.taylor-softmax",), factor=3.0),
         "spherical softmax": Variant((*APART, "loss.name=zloss.spherical-softmax")),
         "sparse squared error": Variant(("loss.name=zloss.sparse-mse",), factor=0.1),
         "decoupled softmax of 1,024 sampled labels": Variant(

@@ -1,8 +1,8 @@
 """Quality by loss, everything else equal: each loss at the learning rate that suited it best on dev.
 
 The table of a script has a factor on the recipe's learning rates for each loss. `--tune` trains the loss at a third of
-that, at that, and at three times that, and records in results/<data>_tuning.csv what each reached on dev; the best factor
-belongs into the table. Without it the table's factors are used, and the test split is read once for each subject.
+that, at that, and at three times that, and records in results/<data>_tuning.csv what each reached on dev; the best
+factor belongs into the table. Without it the table's factors are used, and the test split is read once a subject.
 """
 
 from __future__ import annotations
@@ -80,18 +80,18 @@ def rows_of(task: Task, subject: Subject) -> Rows:
     return rows + [row for row in costs if str(row["x"]).startswith("train")]
 
 
-def final(task: Task, names: Sequence[str], run: Callable[..., Subject]) -> None:
+def final(task: Task, names: Sequence[str], run: Callable[..., Subject], *, results: Path = RESULTS) -> None:
     """Every variant at its factor on test."""
-    path = RESULTS / f"{task.data}.csv"
+    path = results / f"{task.data}.csv"
     rows = [row for row in _rows_in(path) if row["subject"] in set(task.variants) - set(names)]
     for name in names:
         rows += rows_of(task, run(name, factor=task.variants[name].factor))
         record(path, rows)
 
 
-def tune(task: Task, names: Sequence[str], run: Callable[..., Subject]) -> None:
+def tune(task: Task, names: Sequence[str], run: Callable[..., Subject], *, results: Path = RESULTS) -> None:
     """Every variant at factors around its own, on dev; prints the best."""
-    path = RESULTS / f"{task.data}_tuning.csv"
+    path = results / f"{task.data}_tuning.csv"
     for name in names:
         variant, reached = task.variants[name], {}
         if not variant.tuned:
@@ -121,6 +121,7 @@ def main(task: Task, description: str) -> None:
     parser.add_argument("subjects", nargs="*", help=f"some of: {', '.join(task.variants)}; all if left out")
     parser.add_argument("--tune", action="store_true", help="compare learning rates on dev; do not measure on test")
     parser.add_argument("--set", action="append", default=[], help="a further setting of every run: section.key=value")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results, instead of results/")
     options = parser.parse_args()
     unknown = sorted(set(options.subjects) - set(task.variants))
     if unknown:
@@ -135,4 +136,4 @@ def main(task: Task, description: str) -> None:
             return run_variant(task, name, factor=factor, data=data, work=work, options=options)
 
         names = [name for name in task.variants if not options.subjects or name in options.subjects]
-        (tune if options.tune else final)(task, names, run)
+        (tune if options.tune else final)(task, names, run, results=options.results)

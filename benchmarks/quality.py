@@ -8,7 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -73,14 +73,15 @@ def measured(command: Sequence[str], what: str, *, log: Path | None = None) -> C
 
     Raises: SystemExit when it fails.
     """
-    with log.open("wb") if log else nullcontext() as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    with tempfile.TemporaryDirectory() as folder, log.open("wb") if log else nullcontext() as output:
+        found = Path(folder) / "cost.json"
+        launch = [sys.executable, str(Path(__file__).with_name("launch.py")), str(found), *command]
+        subprocess.run(launch, stdout=output, stderr=output, check=True)
+        answer = json.loads(found.read_text(encoding="utf-8"))
+    if answer["exit_code"]:
         said = f"; see {log}" if log else ""
-        raise SystemExit(f"{what} failed with status {os.waitstatus_to_exitcode(status)}{said}")
-    return Cost(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        raise SystemExit(f"{what} failed with exit code {answer['exit_code']}{said}")
+    return Cost(**answer["cost"])
 
 
 def run_subject(

@@ -66,8 +66,7 @@ def _subject(name, p1):
     return Subject(name, report, {"plan": {"threads": 1}}, Cost(2.0, 1.0, 3.0), Cost(1.0, 1.0, 1.0), "")
 
 
-def test_tuning_tries_every_factor_and_keeps_other_subjects(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(by_loss, "RESULTS", tmp_path)
+def test_tuning_tries_every_factor_and_keeps_other_subjects(tmp_path, capsys):
     variants = {"good": by_loss.Variant((), factor=0.1), "other": by_loss.Variant(())}
     variants["fixed"] = by_loss.Variant((), tuned=False)
     task = by_loss.Task("d", "q", "dexml", {}, ("P@1",), ("overall",), "P@1", variants, baseline="good")
@@ -77,9 +76,9 @@ def test_tuning_tries_every_factor_and_keeps_other_subjects(tmp_path, monkeypatc
         tried.append((name, factor))
         return _subject(f"{name} x{factor:.2g}", factor / 10)
 
-    by_loss.tune(task, ["other"], run)
-    by_loss.tune(task, ["good", "fixed"], run)
-    by_loss.tune(task, ["other"], run)
+    by_loss.tune(task, ["other"], run, results=tmp_path)
+    by_loss.tune(task, ["good", "fixed"], run, results=tmp_path)
+    by_loss.tune(task, ["other"], run, results=tmp_path)
     assert [name for name, _ in tried] == ["other"] * 3 + ["good"] * 3 + ["other"] * 3
     assert [factor for _, factor in tried[2:6]] == pytest.approx([3.0, 0.1 / 3, 0.1, 0.3])
     assert "good: P@1 on dev x0.033 0.33, x0.1 1.00, x0.3 3.00; best factor 0.3" in capsys.readouterr().out
@@ -88,6 +87,15 @@ def test_tuning_tries_every_factor_and_keeps_other_subjects(tmp_path, monkeypatc
         ("good x0.033", "0.33"), ("good x0.1", "1.0"), ("good x0.3", "3.0"),
         ("other x0.33", "3.33"), ("other x1", "10.0"), ("other x3", "30.0"),
     ]  # fmt: skip
+
+
+def test_measuring_some_subjects_keeps_the_rows_of_the_others(tmp_path):
+    variants = {"a": by_loss.Variant(()), "b": by_loss.Variant((), factor=3.0)}
+    task = by_loss.Task("d", "q", "dexml", {}, ("P@1",), ("overall",), "P@1", variants, baseline="a")
+    by_loss.final(task, ["a", "b"], lambda name, *, factor: _subject(name, factor / 10), results=tmp_path)
+    by_loss.final(task, ["a"], lambda name, *, factor: _subject(name, 0.2), results=tmp_path)
+    rows = by_loss._rows_in(tmp_path / "d.csv")
+    assert {row["subject"]: row["median"] for row in rows if row["x"] == "P@1"} == {"a": "20.0", "b": "30.0"}
 
 
 def test_a_variant_runs_at_its_factor_on_test(tmp_path, monkeypatch):
