@@ -3,7 +3,6 @@ search over V with U h is search over W with h; state goes round; what it cannot
 
 import dataclasses
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -248,7 +247,7 @@ def test_sampled_labels_and_positives_are_refused():
     context = HeadContext(LABELS, WIDTH, "dot", loss=ZLoss(), train=TrainOptions(label_scope="sampled"))
     with pytest.raises(ConfigError, match=r"learns from all labels, got .* 'sampled'"):
         FactoredHead().build(context)
-    context = replace(context, train=TrainOptions(sampled_positives=1))
+    context = dataclasses.replace(context, train=TrainOptions(sampled_positives=1))
     with pytest.raises(ConfigError, match=r"learns from all positives of a query, got \[train\] sampled_positives 1"):
         FactoredHead().build(context)
 
