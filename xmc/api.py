@@ -23,7 +23,7 @@ from xmc.heads import (
 )
 from xmc.loss_inputs import LossInputs
 from xmc.ranking import rank_hits
-from xmc.rerankers import RerankContext, Reranker, RerankerOptions
+from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries
 from xmc.specs import (
     CheckSpec,
     EncoderSpec,
@@ -133,6 +133,7 @@ __all__ = [
     "QueryMap",
     "RecipeSpec",
     "RerankContext",
+    "RerankQueries",
     "Reranker",
     "RerankerOptions",
     "RerankerSpec",

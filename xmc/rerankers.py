@@ -17,13 +17,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class RerankQueries:
+    """Queries as a second stage sees them: their texts, and the features that the first stage's encoder made of them.
+
+    What the features are depends on the encoder; those of `tfidf`, `sparse-tfidf` and `static` are bags, with
+    `offsets` (Q + 1,), `ids` and `weights`, so that a model over words need not read the texts again.
+    """
+
+    texts: Sequence[str]
+    features: Any
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
 class RerankContext:
     """What a reranker is fitted to; label rows are those of the index.
 
     `shortlist` are the first model's best labels of each training query, relevant ones among them.
     """
 
-    texts: Sequence[str]
+    queries: RerankQueries
     positives: Positives
     shortlist: Hits
     label_texts: Sequence[str]
@@ -34,7 +49,7 @@ class RerankContext:
 class Reranker(Protocol):
     """A fitted reranker: immutable, safe to use from several threads."""
 
-    def scores(self, texts: Sequence[str], hits: Hits) -> np.ndarray[Any, Any]:
+    def scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """The score of every hit, (H,) float32, finite; a hit's score does not depend on the other hits."""
 
     def save(self, folder: Path) -> None:

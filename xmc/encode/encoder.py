@@ -101,5 +101,10 @@ def embed_chunks(encoder: Encoder, features: Features, role: Role, *, chunk_size
 
 def embed_texts(encoder: Encoder, texts: Sequence[str], role: Role, *, chunk_size: int = 4096) -> Tensor:
     """Embeddings of texts, (N, D) float32, without gradient; a CSR tensor where the encoder's are."""
-    parts = embed_chunks(encoder, encoder.prepare(texts, role), role, chunk_size=chunk_size)
+    return embed_features(encoder, encoder.prepare(texts, role), role, chunk_size=chunk_size)
+
+
+def embed_features(encoder: Encoder, features: Features, role: Role, *, chunk_size: int = 4096) -> Tensor:
+    """Embeddings of prepared texts, as `embed_texts`."""
+    parts = embed_chunks(encoder, features, role, chunk_size=chunk_size)
     return concatenate_rows(parts, dimension=encoder.dimension)

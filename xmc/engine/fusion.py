@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from xmc.api import RerankQueries
 from xmc.evaluate.ndcg import ndcg_at_k
 from xmc.evaluate.relevance import relevant_at_ranks
 from xmc.retrieve.reranking import Reranking
@@ -49,19 +49,19 @@ class WeightChoice:
 
 
 def choose_weight(
-    reranking: Reranking, texts: Sequence[str], hits: Hits, positives: Positives, *, k: int, labels: int
+    reranking: Reranking, queries: RerankQueries, hits: Hits, positives: Positives, *, k: int, labels: int
 ) -> WeightChoice:
     """The weight with the best nDCG@k among 19 between 1/32 and 16 times the ratio of the scores' spreads, or 0.
 
     A weight of 0 (the first stage alone) wins unless another one is better.
     """
-    second_H = reranking.second_scores(texts, hits)
+    second_H = reranking.second_scores(queries, hits)
     spread = float(second_H.std()) or 1.0
     unit = float(hits.scores.std()) / spread
     given = replace(reranking, reranker=_Given(second_H))
 
     def quality(weight: float) -> float:
-        fused = replace(given, weight=weight).rerank(texts, hits, k)
+        fused = replace(given, weight=weight).rerank(queries, hits, k)
         return float(ndcg_at_k(relevant_at_ranks(fused, positives, k, labels=labels), positives.counts(), k).mean())
 
     first = quality(0.0)
@@ -75,9 +75,9 @@ class _Given:
 
     scores_H: np.ndarray[tuple[int], np.dtype[np.float32]]
 
-    def scores(self, texts: Sequence[str], hits: Hits) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    def scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         """The known scores; `hits` must be those they were made for."""
-        del texts, hits
+        del queries, hits
         return self.scores_H
 
     def save(self, folder: object) -> None:

@@ -16,7 +16,7 @@ from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import load_for_training, validation_queries
 from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
-from xmc.retrieve.batch import search_texts
+from xmc.retrieve.batch import search_queries
 from xmc.retrieve.layout import reranker_store
 from xmc.retrieve.reranking import BACKEND_FOLDER, NONE, Reranking, labels_identity
 from xmc.retrieve.retriever import Retriever
@@ -44,8 +44,9 @@ def run_reranking(
     rows_L = index_rows(data, first)
     truth = _in_index_rows(data.train, rows_L)
     most = config.fusion.negatives + int(truth.counts().max(initial=0))
-    hits = search_texts(first, data.train.texts, k=min(most, len(first.labels)))
-    context = RerankContext(data.train.texts, truth, hits, first.labels.texts, seed=config.train.seed)
+    queries = first.prepare(data.train.texts)
+    hits = search_queries(first, queries, k=min(most, len(first.labels)))
+    context = RerankContext(queries, truth, hits, first.labels.texts, seed=config.train.seed)
     reranker = config.reranker.options.fit(context, progress=progress)
     reranking = Reranking(reranker, config.fusion.depth, config.fusion.weight)
     choice = None if config.fusion.weight else _choose(config, data, first, reranking)
@@ -69,10 +70,11 @@ def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reran
             "the weight of the reranker is chosen on a dev split, and there is none.",
             hint="Set [train] validation_share above 0, or the weight itself: --set fusion.weight=1.0",
         )
-    hits = search_texts(first, held_out.texts, k=min(reranking.depth, len(first.labels)))
+    queries = first.prepare(held_out.texts)
+    hits = search_queries(first, queries, k=min(reranking.depth, len(first.labels)))
     positives = _in_index_rows(held_out, index_rows(data, first))
     labels = len(first.labels)
-    return choose_weight(reranking, held_out.texts, hits, positives, k=config.fusion.k, labels=labels)
+    return choose_weight(reranking, queries, hits, positives, k=config.fusion.k, labels=labels)
 
 
 def _in_index_rows(queries: QueryTable, rows_L: Any) -> Positives:

@@ -68,13 +68,14 @@ def _scores_of_pairs(
     if len(queries) == 0:
         return np.zeros(0, np.float32)
     query_texts = [texts[row] for row in queries.tolist()]
-    queries_QD = retriever.encode(query_texts)
+    prepared = retriever.prepare(query_texts)
+    queries_QD = retriever.embed(prepared)
     chunks, query_map = retriever.model.label_vectors(retriever.labels.take(labels))
     labels_LD = torch.cat(list(chunks))
     offsets_Q = query_map.offsets(queries_QD) if query_map else queries_QD.new_zeros(len(queries_QD))
     if retriever.reranking:  # a label that was not found is none of the shortlist
         first = retriever.search_embeddings(queries_QD, k=min(retriever.reranking.depth, len(retriever.labels)))
-        offsets_Q = offsets_Q + torch.from_numpy(retriever.reranking.shifts(query_texts, first))
+        offsets_Q = offsets_Q + torch.from_numpy(retriever.reranking.shifts(prepared, first))
     queries_QD = query_map.queries(queries_QD) if query_map else queries_QD
     if retriever.report.similarity == "cosine":
         queries_QD, labels_LD = (

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from xmc.api import RerankQueries
 from xmc.data.schemas import schema_of
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable
+from xmc.encode.encoder import chunks
 from xmc.retrieve.retriever import Retriever, check_texts
 from xmc.values import Hits
 
@@ -31,6 +33,15 @@ def search_texts(
         parts.append(retriever.hits(chunk, k=k))
         if on_chunk:
             on_chunk(len(chunk))
+    return concatenate_hits(parts)
+
+
+def search_queries(retriever: Retriever, queries: RerankQueries, *, k: int) -> Hits:
+    """Hits of prepared queries, searched 1,024 at a time."""
+    parts = []
+    for rows in chunks(len(queries), CHUNK):
+        part = RerankQueries(queries.texts[rows[0] : rows[-1] + 1], queries.features.take(rows))
+        parts.append(retriever.hits_of(part, k=k))
     return concatenate_hits(parts)
 
 

@@ -6,7 +6,6 @@ score = first + shift                for the others, which stay below these in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +18,7 @@ from xmc.ranking import first_hits
 from xmc.retrieve.layout import reranker_store
 
 if TYPE_CHECKING:
-    from xmc.api import Reranker
+    from xmc.api import Reranker, RerankQueries
     from xmc.data.tables import LabelTable
     from xmc.plugin_manager import Plugins
 
@@ -36,10 +35,10 @@ class Reranking:
     weight: float
     sha256: str = ""
 
-    def rerank(self, texts: Sequence[str], hits: Hits, k: int) -> Hits:
+    def rerank(self, queries: RerankQueries, hits: Hits, k: int) -> Hits:
         """The best k hits of each query; `hits` are the first stage's, at least `depth` of them where there are."""
         shortlist = first_hits(hits, self.depth)
-        fused = shortlist.scores + np.float32(self.weight) * self.second_scores(texts, shortlist)
+        fused = shortlist.scores + np.float32(self.weight) * self.second_scores(queries, shortlist)
         shifts_Q = _shifts(shortlist, fused)
         query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
         ranks_H = np.arange(len(hits.label_rows)) - hits.offsets[:-1][query_rows_H]
@@ -47,15 +46,15 @@ class Reranking:
         scores_H[ranks_H < self.depth] = fused
         return rank_hits(query_rows_H, hits.label_rows, scores_H, queries=len(hits), k=k)
 
-    def shifts(self, texts: Sequence[str], hits: Hits) -> np.ndarray[Any, Any]:
+    def shifts(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """What the score of a label beyond the shortlist gets on top, (Q,): 0 for a query without hits."""
         shortlist = first_hits(hits, self.depth)
-        fused = shortlist.scores + np.float32(self.weight) * self.second_scores(texts, shortlist)
+        fused = shortlist.scores + np.float32(self.weight) * self.second_scores(queries, shortlist)
         return _shifts(shortlist, fused)
 
-    def second_scores(self, texts: Sequence[str], hits: Hits) -> np.ndarray[Any, Any]:
+    def second_scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """The reranker's scores, (H,) float32. Raises: NonFiniteError when one is not finite."""
-        scores_H = np.asarray(self.reranker.scores(texts, hits), np.float32)
+        scores_H = np.asarray(self.reranker.scores(queries, hits), np.float32)
         if not np.isfinite(scores_H).all():
             place = int(np.flatnonzero(~np.isfinite(scores_H))[0])
             query = int(np.searchsorted(hits.offsets, place, side="right")) - 1

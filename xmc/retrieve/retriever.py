@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import ConfigError, DataError, Hits, IndexReport, QueryMap
+from xmc.api import ConfigError, DataError, Hits, IndexReport, QueryMap, RerankQueries
 from xmc.errors import ArtifactError
 from xmc.retrieve.fitted import Fitted, read_fitted
 from xmc.retrieve.layout import index_store
@@ -148,20 +148,33 @@ class Retriever:
 
         Raises: DataError naming the first text that is not a non-blank string of valid Unicode.
         """
-        from xmc.encode.encoder import embed_texts
-
         check_texts(texts)
-        return embed_texts(self.encoder, texts, "query")
+        return self.embed(self.prepare(texts))
 
     def hits(self, texts: Sequence[str], *, k: int = 10) -> Hits:
         """The best k label rows of each text (rows of `labels`), after the second stage where there is one.
 
         Raises: as `search`.
         """
+        check_texts(texts)
+        return self.hits_of(self.prepare(texts), k=k)
+
+    def prepare(self, texts: Sequence[str]) -> RerankQueries:
+        """The texts with the features that the encoder makes of them: the costly part of encoding long texts."""
+        return RerankQueries(texts, self.encoder.prepare(texts, "query"))
+
+    def hits_of(self, queries: RerankQueries, *, k: int = 10) -> Hits:
+        """`hits` of texts that are prepared already."""
         check_k(k)
         depth = max(k, self.reranking.depth) if self.reranking else k
-        hits = self.search_embeddings(self.encode(texts), k=depth)
-        return self.reranking.rerank(texts, hits, k) if self.reranking else hits
+        hits = self.search_embeddings(self.embed(queries), k=depth)
+        return self.reranking.rerank(queries, hits, k) if self.reranking else hits
+
+    def embed(self, queries: RerankQueries) -> Tensor:
+        """Query embeddings (Q, D) of prepared texts."""
+        from xmc.encode.encoder import embed_features
+
+        return embed_features(self.encoder, queries.features, "query")
 
     def search_embeddings(self, queries_QD: Tensor, *, k: int = 10) -> Hits:
         """The best k label rows of each query embedding by the first stage alone: encoder and index."""

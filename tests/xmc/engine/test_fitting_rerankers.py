@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import xmc
-from xmc.api import RerankerSpec, hookimpl
+from xmc.api import RerankerSpec, RerankQueries, hookimpl
 from xmc.engine.fusion import FusionOptions, choose_weight
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config
@@ -42,9 +42,9 @@ class Fitted:
     label_texts: list
     gain: float
 
-    def scores(self, texts, hits):
+    def scores(self, queries, hits):
         rows = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
-        words = [set(text.split()) for text in texts]
+        words = [set(text.split()) for text in queries.texts]
         pairs = zip(rows, hits.label_rows, strict=True)
         shared = [len(words[row] & set(self.label_texts[label].split())) for row, label in pairs]
         return np.array(shared, np.float32) * np.float32(self.gain)
@@ -76,13 +76,13 @@ def test_fitted_weighed_stored_and_used(tiny_run_copy, plugins):
     report = rerank(plugins, tiny_run_copy, "fusion.depth=7", "fusion.negatives=4")
     context = CONTEXTS[-1]
     lengths = np.diff(context.shortlist.offsets)
-    assert len(context.texts) == len(lengths) and set(lengths) == {4 + context.positives.counts().max()}
+    assert len(context.queries) == len(lengths) and set(lengths) == {4 + context.positives.counts().max()}
     assert report["chosen"]["ndcg_fused"] >= report["chosen"]["ndcg_first"] and report["depth"] == 7
     both = xmc.Retriever.load(tiny_run_copy, plugins=plugins)
     assert both.reranking.weight == report["weight"] and both.identity["reranker"] and both.identity != first.identity
     texts = ["fog rain", "tender tram"]
     hits = first.hits(texts, k=7)
-    assert np.array_equal(both.hits(texts, k=5).scores, both.reranking.rerank(texts, hits, 5).scores)
+    assert np.array_equal(both.hits(texts, k=5).scores, both.reranking.rerank(first.prepare(texts), hits, 5).scores)
     alone = xmc.Retriever.load(tiny_run_copy, plugins=plugins, reranked=False)
     assert np.array_equal(alone.hits(texts, k=5).scores, first.hits(texts, k=5).scores)
 
@@ -110,12 +110,12 @@ def test_the_weight_is_kept_only_if_it_helps():
     positives = [Positives(np.array([0, 1]), np.array([row], np.int32), np.ones(1, np.float32)) for row in (0, 1)]
 
     class Prefers1:
-        def scores(self, texts, hits):
+        def scores(self, queries, hits):
             return (hits.label_rows == 1).astype(np.float32)
 
     reranking = Reranking(Prefers1(), 2, 0.0)
-    assert choose_weight(reranking, ["a"], hits, positives[0], k=1, labels=2).weight == 0
-    helped = choose_weight(reranking, ["a"], hits, positives[1], k=1, labels=2)
+    assert choose_weight(reranking, RerankQueries(["a"], None), hits, positives[0], k=1, labels=2).weight == 0
+    helped = choose_weight(reranking, RerankQueries(["a"], None), hits, positives[1], k=1, labels=2)
     assert helped.weight > 1 and (helped.ndcg_first, helped.ndcg_fused) == (0, 1)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmc.api import RerankQueries
 from xmc.errors import NonFiniteError
 from xmc.retrieve.reranking import Reranking
 from xmc.values import Hits
@@ -17,10 +18,10 @@ class Table:
     def __init__(self, scores):
         self.table = scores
 
-    def scores(self, texts, hits):
+    def scores(self, queries, hits):
         rows = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
         pairs = zip(rows, hits.label_rows, strict=True)
-        return np.array([self.table[int(texts[row])][label] for row, label in pairs], np.float32)
+        return np.array([self.table[int(queries.texts[row])][label] for row, label in pairs], np.float32)
 
     def save(self, folder):
         raise NotImplementedError
@@ -42,8 +43,8 @@ ranked = st.lists(st.tuples(st.integers(0, 9), scores), unique_by=lambda pair: p
 @given(st.lists(ranked, max_size=4), st.lists(scores, min_size=40, max_size=40), st.integers(1, 5), st.integers(1, 8))
 def test_is_the_loop(lists, second, depth, k):
     table = np.array(second).reshape(4, 10)
-    texts = [str(row) for row in range(len(lists))]
-    got = Reranking(Table(table), depth, 0.5).rerank(texts, to_hits(lists), k)
+    queries = RerankQueries([str(row) for row in range(len(lists))], None)
+    got = Reranking(Table(table), depth, 0.5).rerank(queries, to_hits(lists), k)
     for query, (pairs, (label_rows, got_scores)) in enumerate(zip(lists, got, strict=True)):
         shortlist = [(score + 0.5 * table[query][label], label) for label, score in pairs[:depth]]
         shift = min((score for score, _ in shortlist), default=0.0) - (pairs[:depth][-1][1] if pairs else 0.0)
@@ -58,11 +59,12 @@ def test_is_the_loop(lists, second, depth, k):
         else 0
         for query, pairs in enumerate(lists)
     ]
-    assert reranking.shifts(texts, to_hits(lists)).tolist() == tails
+    assert reranking.shifts(queries, to_hits(lists)).tolist() == tails
 
 
 def test_a_score_that_is_not_finite_is_named():
     table = np.zeros((2, 10))
     table[1][3] = np.nan
     with pytest.raises(NonFiniteError, match="query 1"):
-        Reranking(Table(table), 5, 1.0).rerank(["0", "1"], to_hits([[(1, 1.0)], [(2, 2.0), (3, 1.0)]]), 3)
+        hits = to_hits([[(1, 1.0)], [(2, 2.0), (3, 1.0)]])
+        Reranking(Table(table), 5, 1.0).rerank(RerankQueries(["0", "1"], None), hits, 3)
