@@ -40,13 +40,13 @@ class Comparison:
     def run(self) -> int:
         """Compare until nothing is open; the number of labels that were compared in pairs."""
         scores_L = self.worst.scores(self.labels.labels_LD)
-        order = np.argsort(-scores_L, kind="stable")
-        first = np.union1d(self.leading, order[:FIRST])
+        highest = torch.topk(torch.from_numpy(scores_L), min(FIRST, len(scores_L))).indices.numpy()
+        first = np.union1d(self.leading, highest)
         compared = len(first)
         self._compare(first)
         is_left_L = np.ones(len(self.labels), dtype=bool)
         is_left_L[first] = False
-        for label_rows, reach_TC in self._reaching(order[is_left_L[order]], scores_L):
+        for label_rows, reach_TC in self._reaching(is_left_L, scores_L):
             # the highest first: most lists that fall, fall at once
             for part in np.array_split(np.argsort(-reach_TC.max(axis=0)), -(-len(label_rows) // AT_ONCE)):
                 needed = part[(reach_TC[:, part] >= self._floors()[:, None]).any(axis=0)]
@@ -56,18 +56,22 @@ class Comparison:
         return compared
 
     def _reaching(
-        self, label_rows: NDArray[np.int64], scores_L: NDArray[np.floating]
+        self, is_left_L: NDArray[np.bool_], scores_L: NDArray[np.floating]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating]]]:
         """Chunks of the labels that may come as high as a leading one may fall, with the heights they reach."""
         norms_L, margins_T = self.labels.norms_L, self.worst.margins_T[:, None]
-        for start in range(0, len(label_rows), 4 * AT_ONCE):
-            rows = label_rows[start : start + 4 * AT_ONCE]
+        for start in range(0, len(self.labels), 4 * AT_ONCE):
+            rows = np.arange(start, min(start + 4 * AT_ONCE, len(self.labels)))
             highest_TC = scores_L[rows] + self.worst.rises_T[:, None] * norms_L[rows] + margins_T
-            rows = rows[(highest_TC >= self._floors()[:, None]).any(axis=0)]
-            if len(rows):
-                with_zero = torch.cat([self.zero_1D, self.labels.take(rows)])
-                reach_TC = margins_T - self.worst.gaps(with_zero, 1)[:, 0, 1:]
-                keep = (reach_TC >= self._floors()[:, None]).any(axis=0)
+            is_wanted = is_left_L[rows] & (highest_TC >= self._floors()[:, None]).any(axis=0)
+            if 2 * is_wanted.sum() < len(rows):
+                rows = rows[is_wanted]
+                is_wanted = np.ones(len(rows), dtype=bool)
+            if len(rows):  # where most are wanted, a slice of the matrix is cheaper than a copy of its rows
+                whole = self.labels.labels_LD[rows[0] : rows[-1] + 1]
+                labels_CD = whole if len(whole) == len(rows) else self.labels.take(rows)
+                reach_TC = margins_T - self.worst.gaps(torch.cat([self.zero_1D, labels_CD]), 1)[:, 0, 1:]
+                keep = is_wanted & (reach_TC >= self._floors()[:, None]).any(axis=0)
                 if keep.any():
                     yield rows[keep], reach_TC[:, keep]
 

@@ -63,7 +63,7 @@ class Perturbations:
         (0.5, 0.75, 0.0)
         """
         overlaps = sorted(self.overlap(site.word) for site in self.substitutions.sites(text))
-        return 1 - math.prod(overlaps[: radius_of(radius, len(overlaps))])
+        return 1.0 - math.prod(overlaps[: radius_of(radius, len(overlaps))])
 
     def draw(self, text: str, samples: int, generator: np.random.Generator) -> list[str]:
         """Random rewritings r(x)."""
