@@ -25,15 +25,9 @@ VERSIONS = ("omikuji", "numpy", "scipy", "scikit-learn")
 def train(options: argparse.Namespace) -> None:
     """Vectorise, write the training file, train, save."""
     stages = Stages()
-    split = read_split(options.data, "train")
-    labels = seen_labels(split.positives_QL)
     options.model.mkdir(parents=True)
-    stages.done("read")
-    features_QF = fitted_tfidf(split.texts, options.model).transform(split.texts)
-    stages.done("vectorise")
     file = options.model / "train.svm"
-    _write_training_file(file, features_QF, split.positives_QL[:, labels])
-    stages.done("write")
+    features, labels = _prepare(options, file, stages)  # texts and features are forgotten again
     settings = omikuji.Model.default_hyper_param()
     settings.n_trees = options.trees
     settings.cluster_balanced, settings.cluster_k, settings.max_depth = False, 100, 3
@@ -42,8 +36,20 @@ def train(options: argparse.Namespace) -> None:
     model.save(str(options.model / "trees"))
     np.save(options.model / "labels.npy", labels)
     stages.done("train")
-    facts = {"features": features_QF.shape[1], "labels": len(labels), **stages.seconds}
+    facts = {"features": features, "labels": len(labels), **stages.seconds}
     write_report(options.model / "train.json", versions=VERSIONS, **facts)
+
+
+def _prepare(options: argparse.Namespace, file: Path, stages: Stages) -> tuple[int, np.ndarray]:
+    """Write the training file; the number of features, and the label rows that the file's labels are."""
+    split = read_split(options.data, "train")
+    labels = seen_labels(split.positives_QL)
+    stages.done("read")
+    features_QF = fitted_tfidf(split.texts, options.model).transform(split.texts)
+    stages.done("vectorise")
+    _write_training_file(file, features_QF, split.positives_QL[:, labels])
+    stages.done("write")
+    return features_QF.shape[1], labels
 
 
 def _write_training_file(path: Path, features_QF: sp.csr_matrix, positives_QL: sp.csr_matrix) -> None:
