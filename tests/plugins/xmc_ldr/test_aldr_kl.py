@@ -173,4 +173,4 @@ def test_a_senseless_option_is_refused(options, message):
 
 
 def test_the_recipe_is_a_valid_configuration_of_this_loss():
-    assert resolve(load_plugins(), plugin="ldr.aldr").loss.options == AldrKl(lambda_=0.1, margin=0.1)
+    assert resolve(load_plugins(), plugin="ldr.aldr").loss.options == AldrKl(lambda_=0.14, margin=0.1)
