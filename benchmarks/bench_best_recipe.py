@@ -68,7 +68,7 @@ def run_ours(name: str, *, options: argparse.Namespace, data: str, work: Path) -
     plugin, settings = OURS[options.data][name]
     subject = run_subject(name, data=data, plugin=plugin, settings=settings, work=work, split=options.split)
     run = work / f"run-{name.replace(' ', '-')}"
-    return Run(subject, folder_mb(run / "encoder") + folder_mb(run / "index"))
+    return Run(subject, served_mb(run))
 
 
 def run_peer(name: str, *, python: Path, options: argparse.Namespace, data: str, work: Path) -> Run:
@@ -106,6 +106,12 @@ def judged(answers: Path, data: Dataset, split: str) -> dict[str, object]:
         hits = Hits(found["offsets"], found["label_rows"], found["scores"])
     counts_L = data.train_counts()
     return evaluate_hits(hits, queries.positives, train_counts_L=counts_L, train_queries=len(data.train)).to_dict()
+
+
+def served_mb(run: Path) -> float:
+    """Size of what a run of xmc answers queries with: the newest version of each part, without checkpoint and hits."""
+    parts = [part for part in run.iterdir() if (part / "CURRENT").is_file() and part.name != "checkpoint"]
+    return sum(folder_mb(max(version for version in part.iterdir() if version.is_dir())) for part in parts)
 
 
 def folder_mb(folder: Path) -> float:

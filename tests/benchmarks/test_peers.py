@@ -22,7 +22,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "peers")]
 
 import corpus  # noqa: E402
-from bench_best_recipe import judged, with_ratios  # noqa: E402
+from bench_best_recipe import judged, served_mb, with_ratios  # noqa: E402
 
 TINY = named_folder("tiny")
 
@@ -82,3 +82,17 @@ def test_a_ratio_is_the_baseline_over_the_subject():
         {"subject": "xmc", "x": "P@1", "median": 90.0, "unit": "%"},
     ]
     assert [row.get("ratio") for row in with_ratios(rows)] == ["1.00", "2.50", None]
+
+
+def test_the_size_of_a_run_is_that_of_the_newest_versions(tmp_path):
+    for path, size in (
+        ("checkpoint/v000003/a", 5),
+        ("encoder/v000001/a", 7),
+        ("encoder/v000002/q/a", 11),
+        ("index/v000009/a", 13),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_bytes(bytes(size * 1000))
+        (tmp_path / path.split("/")[0] / "CURRENT").write_text("", encoding="utf-8")
+    (tmp_path / "hits").mkdir()
+    assert served_mb(tmp_path) == pytest.approx(0.024)
