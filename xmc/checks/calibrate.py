@@ -118,27 +118,36 @@ class Calibrate:
     def _figures(
         self, context: CheckContext, pairs: Pairs, stages: Mapping[str, Array], binned: Mapping[tuple[int, str], Bins]
     ) -> dict[str, CheckFigure]:
+        sampling = {"samples": self.bootstrap_samples, "seed": context.seed}
+        parts = {k: pairs.chosen(pairs.ranks_H <= k) for k in self.ks}
+        counts = {k: np.bincount(part.query_rows_H, minlength=part.queries) for k, part in parts.items()}
+        eces = ece_figures(
+            [expected_calibration_error(bins) for bins in binned.values()],
+            [_gaps(parts[k], stages[stage][pairs.ranks_H <= k], bins) for (k, stage), bins in binned.items()],
+            [counts[k] for k, _ in binned],
+            **sampling,
+        )
+        names = {"before": "ece_before", "after": "ece"}
+        figures = {f"{names[stage]}_at_{k}": ece for (k, stage), ece in zip(binned, eces, strict=True)}
+        for k, part in parts.items():
+            figures |= self._more_figures(context, part, stages["after"][pairs.ranks_H <= k], counts[k], k)
+        return {name: figures[name] for name in self.figures() if name in figures}
+
+    def _more_figures(
+        self, context: CheckContext, part: Pairs, probabilities_H: Array, counts_Q: Array, k: int
+    ) -> dict[str, CheckFigure]:
+        """Brier score, log loss and the two further calibration errors of the pairs down to rank k."""
         figures: dict[str, CheckFigure] = {}
-        weights_L = self._inverse_propensities(context)
-        for k in self.ks:
-            inside_H = pairs.ranks_H <= k
-            part, after_H = pairs.chosen(inside_H), stages["after"][inside_H]
-            sampling = {"samples": self.bootstrap_samples, "seed": context.seed}
-            both = [binned[k, "after"], binned[k, "before"]]
-            gaps = [_gaps(part, stages[stage][inside_H], binned[k, stage]) for stage in ("after", "before")]
-            counts_Q = np.bincount(part.query_rows_H, minlength=part.queries)
-            values = [expected_calibration_error(bins) for bins in both]
-            after, before = ece_figures(values, gaps, counts_Q, **sampling)
-            figures |= {f"ece_at_{k}": after, f"ece_before_at_{k}": before}
-            figures[f"ece_by_chance_at_{k}"] = CheckFigure(error_by_chance(after_H, both[0]))
-            if weights_L is not None:
-                weighted = equal_mass_bins(after_H, part.relevant_H * weights_L[part.label_rows_H], bins=self.bins)
-                figures[f"ece_propensity_at_{k}"] = CheckFigure(expected_calibration_error(weighted))
-            terms = (brier_scores(after_H, part.relevant_H), log_losses(after_H, part.relevant_H))
-            sums_QM = np.stack([np.bincount(part.query_rows_H, term_H, part.queries) for term_H in terms], axis=1)
-            answered_Q = counts_Q > 0
-            means_QM = sums_QM[answered_Q] / counts_Q[answered_Q, None]
-            figures[f"brier_at_{k}"], figures[f"log_loss_at_{k}"] = mean_figures(means_QM, **sampling)
+        terms = (brier_scores(probabilities_H, part.relevant_H), log_losses(probabilities_H, part.relevant_H))
+        sums_QM = np.stack([np.bincount(part.query_rows_H, term_H, part.queries) for term_H in terms], axis=1)
+        means_QM = sums_QM[counts_Q > 0] / counts_Q[counts_Q > 0, None]
+        means = mean_figures(means_QM, samples=self.bootstrap_samples, seed=context.seed)
+        figures[f"brier_at_{k}"], figures[f"log_loss_at_{k}"] = means
+        bins = equal_mass_bins(probabilities_H, part.relevant_H, bins=self.bins)
+        figures[f"ece_by_chance_at_{k}"] = CheckFigure(error_by_chance(probabilities_H, bins))
+        if (weights_L := self._inverse_propensities(context)) is not None:
+            weighted = equal_mass_bins(probabilities_H, part.relevant_H * weights_L[part.label_rows_H], bins=self.bins)
+            figures[f"ece_propensity_at_{k}"] = CheckFigure(expected_calibration_error(weighted))
         return figures
 
     def _inverse_propensities(self, context: CheckContext) -> Array | None:

@@ -15,7 +15,18 @@ from xmc.check_contract import CheckFigure
 
 Array = np.ndarray[Any, Any]
 TAIL = 0.025
-CHUNK_WEIGHTS = 4_000_000  # query weights held at once, 32 MB
+CHUNK_WEIGHTS = 4_000_000  # query weights held at once, 16 MB
+MOST_WEIGHTS = 20_000_000  # of all samples together; the interval of so many queries needs fewer samples
+FEWEST_SAMPLES = 200
+
+
+def affordable(samples: int, queries: int) -> int:
+    """How many samples are drawn: as many as asked for, fewer (but 200) above 20,000 queries, where they cost seconds.
+
+    >>> affordable(1000, 5000), affordable(1000, 50_000), affordable(100, 10**6)
+    (1000, 400, 100)
+    """
+    return min(samples, max(FEWEST_SAMPLES, MOST_WEIGHTS // max(1, queries)))
 
 
 def query_weights(queries: int, *, samples: int, seed: int) -> Iterator[Array]:
@@ -29,7 +40,7 @@ def query_weights(queries: int, *, samples: int, seed: int) -> Iterator[Array]:
     for start in range(0, samples, chunk):
         rows = min(chunk, samples - start)
         drawn = generator.integers(queries, size=(rows, queries)) + np.arange(rows)[:, None] * queries
-        yield np.bincount(drawn.ravel(), minlength=rows * queries).reshape(rows, queries).astype(np.float64)
+        yield np.bincount(drawn.ravel(), minlength=rows * queries).reshape(rows, queries).astype(np.float32)
 
 
 def mean_figures(means_QM: Array, *, samples: int, seed: int) -> list[CheckFigure]:
@@ -40,17 +51,20 @@ def mean_figures(means_QM: Array, *, samples: int, seed: int) -> list[CheckFigur
     values = means_QM.mean(axis=0).tolist()
     if samples == 0:
         return [CheckFigure(value) for value in values]
-    weights = query_weights(len(means_QM), samples=samples, seed=seed)
-    drawn_SM = np.concatenate([weights_SQ @ means_QM / len(means_QM) for weights_SQ in weights])
+    weights = query_weights(len(means_QM), samples=affordable(samples, len(means_QM)), seed=seed)
+    centred_QM = (means_QM - values).astype(np.float32)  # so that float32 is precise enough
+    drawn_SM = values + np.concatenate([weights_SQ @ centred_QM / len(means_QM) for weights_SQ in weights])
     return [
         _around(*row) for row in zip(values, *np.quantile(drawn_SM, [TAIL, 1 - TAIL], axis=0).tolist(), strict=True)
     ]
 
 
 def ece_figures(
-    values: Sequence[float], gaps: Sequence[Array], counts_Q: Array, *, samples: int, seed: int
+    values: Sequence[float], gaps: Sequence[Array], counts: Sequence[Array], *, samples: int, seed: int
 ) -> list[CheckFigure]:
-    """Calibration errors with intervals; `gaps` are each one's sums of probability - hit by query and bin, (Q, B).
+    """Calibration errors with intervals, all from the same draws.
+
+    `gaps` are each one's sums of probability - hit by query and bin, (Q, B), `counts` its pairs by query, (Q,).
 
     An ECE is biased upwards, and in its resamples as much again, so the interval is the basic one,
     [2 ECE - q97.5, 2 ECE - q2.5]. The bins stay those of the whole.
@@ -60,12 +74,12 @@ def ece_figures(
     if samples == 0 or not values:
         return [CheckFigure(value) for value in values]
     ends = np.cumsum([0, *(gaps_QB.shape[1] for gaps_QB in gaps)])
-    everything = np.concatenate([*gaps, counts_Q[:, None].astype(np.float64)], axis=1)
+    everything = np.concatenate([*gaps, np.stack(counts, axis=1)], axis=1).astype(np.float32)
     drawn = []
-    for weights_SQ in query_weights(len(counts_Q), samples=samples, seed=seed):
+    for weights_SQ in query_weights(len(everything), samples=affordable(samples, len(everything)), seed=seed):
         sums = weights_SQ @ everything
-        sizes = np.abs(sums[:, :-1]) / np.maximum(sums[:, -1:], 1)
-        drawn.append(np.stack([sizes[:, a:b].sum(axis=1) for a, b in itertools.pairwise(ends.tolist())], axis=1))
+        sizes = [np.abs(sums[:, a:b]).sum(axis=1) for a, b in itertools.pairwise(ends.tolist())]
+        drawn.append(np.stack(sizes, axis=1) / np.maximum(sums[:, ends[-1] :], 1))
     near_M, far_M = np.quantile(np.concatenate(drawn), [TAIL, 1 - TAIL], axis=0).tolist()
     return [
         _around(value, max(0.0, 2 * value - far), 2 * value - near)

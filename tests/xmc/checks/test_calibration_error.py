@@ -85,7 +85,7 @@ def ece_interval(seed, shift):
     for pair in range(2000):
         gaps[pair // 5, bins.bin_H[pair]] += probabilities[pair] - hits[pair]
     value = expected_calibration_error(bins)
-    return ece_figures([value], [gaps], np.full(400, 5), samples=200, seed=0)[0]
+    return ece_figures([value], [gaps], [np.full(400, 5)], samples=200, seed=0)[0]
 
 
 def test_the_interval_of_a_known_error_holds_it_most_times():
@@ -100,7 +100,7 @@ def test_of_true_probabilities_the_interval_reaches_down_to_nothing():
 
 
 def test_without_samples_there_is_no_interval():
-    assert ece_figures([0.1], [np.zeros((2, 1))], np.ones(2), samples=0, seed=0)[0].low is None
+    assert ece_figures([0.1], [np.zeros((2, 1))], [np.ones(2)], samples=0, seed=0)[0].low is None
     assert (
         mean_figures(np.array([[1.0], [3.0]]), samples=0, seed=0)[0]
         == mean_figures(np.array([[2.0], [2.0]]), samples=0, seed=0)[0]

@@ -1,0 +1,201 @@
+"""Checks: calibration before and after, conformal label sets over many splits with a null control, and their time.
+
+    python benchmarks/bench_checks.py NAME=RUN_FOLDER ...
+
+Each run is one that `xmc train` made, such as `icd10cm=runs/icd eurlex57k=runs/eurlex wordnet=runs/wordnet`. Without
+any only the time on synthetic queries is measured. The null control calibrates on the queries that the model finds
+easiest (by the score of their best hit) and judges on the others, which breaks exchangeability.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from record import record
+
+from xmc.api import CheckContext, CheckFigure, DataError, Hits
+from xmc.checks.calibrate import Calibrate
+from xmc.checks.conformal import Conformal
+from xmc.checks.exactness import Exactness
+from xmc.checks.risk_curves import FoundPositives, find_positives, risk_curve
+from xmc.data.tables import QueryTable
+from xmc.engine.checking import open_context
+from xmc.engine.held_out import held_out
+from xmc.engine.run_config import read_run_config
+from xmc.engine.training_set import load_for_training
+from xmc.plugin_manager import load_plugins
+from xmc.retrieve.retriever import Retriever
+from xmc.testing.check_cases import Recorder, example_context
+from xmc.values import Positives
+
+ALPHAS = (0.05, 0.1, 0.2)
+SPLITS = 500
+MOST_LABELS = 2000
+SYNTHETIC_QUERIES = 100_000
+METHODS = ("isotonic", "platt", "temperature")
+Row = dict[str, object]
+
+
+def context_of(run: Path) -> CheckContext:
+    """The context of a run, dev against test, in which nothing is kept."""
+    plugins = load_plugins()
+    config = read_run_config(plugins, run)
+    data = load_for_training(config)
+    retriever = Retriever.load(run, device="cpu", plugins=plugins)
+    context = open_context(config, run, data, retriever, held_out(data, retriever, split="test"))
+    return replace(context, new_version=Recorder().new_version)
+
+
+def row(question: str, subject: str, x: str, figure: CheckFigure, unit: str = "", config: str = "") -> Row:
+    """A row of the table from a figure with its interval."""
+    ends = {"low95": "" if figure.low is None else figure.low, "high95": "" if figure.high is None else figure.high}
+    threads = torch.get_num_threads()
+    found: Row = {"question": question, "subject": subject, "x": x, "median": figure.value, "unit": unit, **ends}
+    return {**found, "threads": threads, "config": config}
+
+
+def calibration_rows(name: str, context: CheckContext) -> Iterator[Row]:
+    """Errors of each method; the last two rows are isotonic with one curve for all ranks."""
+    for check, subject in [
+        *((Calibrate(method=method), method) for method in METHODS),
+        (Calibrate(first_ranks=(1,)), "isotonic, one band"),
+    ]:
+        figures = check.run(context).figures
+        wanted = [figure for figure in figures if figure.startswith(("ece_at", "brier", "log_loss"))]
+        if subject == METHODS[0]:
+            wanted += [figure for figure in figures if figure.startswith(("ece_before", "ece_by_chance"))]
+        for figure in wanted:
+            yield row("calibration", f"{name} {subject}", figure, figures[figure], config=context.source)
+
+
+def conformal_rows(name: str, context: CheckContext) -> Iterator[Row]:
+    """Loss and cut-off over random halvings of the test queries, set sizes, and the null control."""
+    queries = context.queries
+    found = find_positives(context, queries, k=MOST_LABELS, scored_by="gap")
+    best_score_Q = np.concatenate([scores[:1] for _, scores in context.search(queries, k=1)])
+    easiest_first = np.argsort(-best_score_Q, kind="stable")
+    config = f"{len(queries)} test queries, best {MOST_LABELS} labels, {SPLITS} halvings"
+    for alpha in ALPHAS:
+        try:
+            losses, cut_offs = over_splits(found, alpha)
+        except DataError as error:
+            print(f"{name}: {error}")
+            continue
+        error = 1.96 * losses.std(ddof=1) / np.sqrt(SPLITS)
+        mean = CheckFigure(losses.mean(), losses.mean() - error, losses.mean() + error)
+        yield row("conformal", name, f"mean FNR at alpha {alpha:g}", mean, config=config)
+        yield row("conformal", name, f"null control FNR at alpha {alpha:g}", null_control(found, easiest_first, alpha))
+        sizes = set_sizes(context, float(np.median(cut_offs)))
+        for what, value in (("mean", sizes.mean()), ("median", np.median(sizes))):
+            yield row("conformal", name, f"{what} set size at alpha {alpha:g}", CheckFigure(float(value)), "labels")
+
+
+def over_splits(found: FoundPositives, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean loss of the judged half, and the cut-off, of each halving."""
+    generator = np.random.default_rng(0)
+    queries = len(found.positive_counts_Q)
+    losses, cut_offs = np.zeros(SPLITS), np.zeros(SPLITS)
+    for split in range(SPLITS):
+        order = generator.permutation(queries)
+        cut_offs[split] = risk_curve(found.take(order[: queries // 2])).cut_off(alpha)
+        losses[split] = found.take(order[queries // 2 :]).missed_shares(cut_offs[split]).mean()
+    return losses, cut_offs
+
+
+def null_control(found: FoundPositives, easiest_first: np.ndarray, alpha: float) -> CheckFigure:
+    """The loss on the hard half when the easy half was calibrated on."""
+    half = len(easiest_first) // 2
+    cut_off = risk_curve(found.take(easiest_first[:half])).cut_off(alpha)
+    losses = found.take(easiest_first[half:]).missed_shares(cut_off)
+    error = 1.96 * losses.std(ddof=1) / np.sqrt(len(losses))
+    return CheckFigure(losses.mean(), losses.mean() - error, losses.mean() + error)
+
+
+def set_sizes(context: CheckContext, cut_off: float) -> np.ndarray:
+    """Labels in the set of each test query."""
+    sizes = []
+    for start in range(0, len(context.queries), 1024):
+        texts = context.queries.texts[start : start + 1024]
+        hits = context.retriever.search_embeddings(context.retriever.encode(texts), k=MOST_LABELS)
+        sizes += [int((scores.astype(np.float64) - scores[0] >= cut_off).sum()) for _, scores in hits]
+    return np.array(sizes)
+
+
+def synthetic_context() -> CheckContext:
+    """100,000 queries, whose hits are there already: what remains is the checks' own time."""
+    generator = np.random.default_rng(0)
+    base = example_context()
+    count, k = SYNTHETIC_QUERIES, 50
+    rows = np.argsort(generator.random((count, len(base.retriever.labels))), axis=1)[:, :k]
+    scores = np.sort(generator.random((count, k), dtype=np.float32), axis=1)[:, ::-1]
+    place = np.minimum(generator.geometric(0.4, count) - 1, k - 1)
+    positives = Positives(
+        np.arange(count + 1), rows[np.arange(count), place].astype(np.int32), np.ones(count, np.float32)
+    )
+    queries = QueryTable([str(query) for query in range(count)], ["w1"] * count, positives)
+
+    def search(some: object, *, k: int) -> Hits:
+        del some
+        return Hits(np.arange(count + 1) * k, rows[:, :k].ravel(), scores[:, :k].ravel())
+
+    return replace(base, queries=queries, fit_queries=queries, search=search)
+
+
+def time_rows() -> Iterator[Row]:
+    """Seconds of the checks beside search and encoding."""
+    context = synthetic_context()
+    config = f"{SYNTHETIC_QUERIES} queries, search not counted"
+    for check in (Calibrate(), Calibrate(method="platt"), Calibrate(method="temperature")):
+        seconds = timed(lambda check=check: check.run(context))
+        yield row("time", f"calibrate {check.method}", "wall", CheckFigure(seconds), "s", config)
+    generator = np.random.default_rng(0)
+    counts = generator.integers(1, 6, SYNTHETIC_QUERIES)
+    nearness = -generator.exponential(0.2, counts.sum())
+    found = FoundPositives(np.repeat(np.arange(SYNTHETIC_QUERIES), counts), nearness, counts)
+    yield row(
+        "time", "conformal cut-offs", "wall", CheckFigure(timed(lambda: risk_curve(found).cut_off(0.1))), "s", config
+    )
+
+
+def timed(run: object) -> float:
+    started = time.perf_counter()
+    run()
+    return round(time.perf_counter() - started, 2)
+
+
+def run_rows(name: str, run: Path) -> Iterator[Row]:
+    """Everything about one run."""
+    context = context_of(run)
+    yield from calibration_rows(name, context)
+    yield from conformal_rows(name, context)
+    for check in (Calibrate(), Conformal(alpha=0.2, most_labels=MOST_LABELS), Exactness()):
+        fresh = context_of(run)
+        subject = f"{name} {type(check).__name__.lower()}"
+        seconds = timed(lambda check=check, fresh=fresh: check.run(fresh))
+        yield row("time", subject, "wall with search", CheckFigure(seconds), "s", fresh.source)
+
+
+def main(arguments: list[str]) -> None:
+    """Write results/checks.csv."""
+    rows = list(time_rows())
+    for argument in arguments:
+        name, _, folder = argument.partition("=")
+        with tempfile.TemporaryDirectory() as temporary:
+            copy = Path(temporary) / "run"
+            shutil.copytree(folder, copy)
+            rows += run_rows(name, copy)
+    for each in rows:
+        print(each["subject"], each["x"], each["median"], each.get("low95", ""), each.get("high95", ""), sep="\t")
+    record(Path(__file__).parent / "results" / "checks.csv", rows)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
