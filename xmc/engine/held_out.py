@@ -62,7 +62,8 @@ def _require_held_out(data: Dataset, split: str) -> None:
     there = [name for name in data.splits if name != "train"]
     if split == "train":
         raise DataError(
-            "the run was trained on the split 'train', so no check can be made on it.", hint=f"Held out: {there}"
+            "the run was trained on the split 'train', so no check can be made on it.",
+            hint=f"Held out: {', '.join(there)}",
         )
     if split not in data.splits:
         hint = f"Use: --split {there[0]}" if there else "Hold out queries: add a dev or test table to the data set."
