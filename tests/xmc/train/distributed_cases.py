@@ -3,9 +3,10 @@
 As a program: `RANK=… WORLD_SIZE=… python distributed_cases.py FOLDER` runs them all and writes what they learned.
 """
 
+import json
 import os
+import signal
 import sys
-import tempfile
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -19,11 +20,12 @@ from train_cases import LetterEncoder, head_context, random_texts
 
 from xmc.api import Positives
 from xmc.encode.static import StaticOptions
+from xmc.errors import DataError, XmcError
 from xmc.plugin_manager import load_plugins
 from xmc.train.classifier import ClassifierOptions
 from xmc.train.distributed import ALONE
 from xmc.train.dual_encoder import DualEncoderOptions
-from xmc.train.loop import Trainer, TrainingSet
+from xmc.train.loop import SilentReporter, Trainer, TrainingSet
 from xmc.train.options import TrainOptions
 from xmc.train.process_group import process_group
 from xmc.train.replicated_head import head_for_ranks
@@ -117,8 +119,9 @@ def make_positives(queries=QUERIES, seed=0):
     return Positives(offsets, flat, (1 + generator.random(len(flat))).astype(np.float32))
 
 
-def make_trainer(case, folder, *, ranks=ALONE, **more):
-    make_encoder, head_options, loss, pool, settings = CASES[case]
+def make_trainer(case, folder, *, ranks=ALONE, loss=None, **more):
+    make_encoder, head_options, own_loss, pool, settings = CASES[case]
+    loss = loss or own_loss
     encoder, options = make_encoder(), replace(OPTIONS, **settings)
     context = head_context(encoder, options, loss=loss, pool=pool, labels=random_texts(LABELS, 2))
     head = head_options.build(replace(context, ranks=None if ranks.size == 1 else ranks))
@@ -145,8 +148,63 @@ def learned(case, folder, *, ranks=ALONE):
     return {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
 
 
+class NaNOnRank1:
+    """A loss that breaks down on one rank, for its second query."""
+
+    def __init__(self, ranks):
+        self.ranks = ranks
+
+    def __call__(self, inputs):
+        losses_Q = DEXML(inputs)
+        return torch.where(torch.arange(len(losses_Q)) == self.ranks.rank, losses_Q, losses_Q * float("nan"))
+
+
+class StopRank1(SilentReporter):
+    """SIGTERM for one rank after the third step."""
+
+    def __init__(self, ranks):
+        self.ranks = ranks
+
+    def step_finished(self, step, total_steps, loss, queries):
+        if step == 3 and self.ranks.rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def break_loss(ranks, folder):
+    trainer = make_trainer("all labels", folder, ranks=ranks, loss=NaNOnRank1(ranks))
+    trainer.run()
+
+
+def stop(ranks, folder):
+    make_trainer("all labels", folder, ranks=ranks, reporter=StopRank1(ranks)).run()
+
+
+def refuse(ranks, folder):
+    with ranks.together():
+        if ranks.rank == 1:
+            raise DataError("rank 1 finds no data.", hint="Copy it.")
+
+
+def drift(ranks, folder):
+    ranks.require_same([torch.ones(2), torch.tensor(float(ranks.rank))], what="encoders")
+
+
+FAILURES = {"nan": break_loss, "signal": stop, "refused": refuse, "drift": drift}
+
+
+def run_all(ranks, folder):
+    """Every case and every failure on this rank; what it learned and what it said go into the folder."""
+    for case in CASES:
+        save_file(learned(case, folder / f"{case}.run", ranks=ranks), folder / f"{case}.{ranks.rank}")
+    said = {}
+    for name, fail in FAILURES.items():
+        try:
+            fail(ranks, folder / f"{name}.run")
+        except XmcError as error:
+            said[name] = [type(error).__name__, str(error)]
+    (folder / f"said.{ranks.rank}").write_text(json.dumps(said))
+
+
 if __name__ == "__main__":
-    with process_group("cpu") as ranks, tempfile.TemporaryDirectory() as scratch:
-        for number, case in enumerate(CASES):
-            found = learned(case, Path(scratch) / str(number), ranks=ranks)
-            save_file(found, Path(sys.argv[1]) / f"{case}.{ranks.rank}")
+    with process_group("cpu") as joined:
+        run_all(joined, Path(sys.argv[1]))
