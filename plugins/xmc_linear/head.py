@@ -1,27 +1,30 @@
-"""The linear model as a head: fitted in one go, not by steps, and handed to the index `sparse`."""
+"""Linear models as heads: fitted in one go over sparse word features, and handed to the index `sparse`."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse
-import torch
-from torch import Tensor
 
-from xmc.api import Positives
+from xmc.api import HeadContext, Positives
+from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
+from xmc_linear.matrices import largest_of_rows, relevance_matrix
 from xmc_linear.one_vs_rest import SolverOptions
-
-ROWS_AT_ONCE = 4096
+from xmc_linear.weights import LinearWeights
 
 
 @dataclass(frozen=True)
-class LinearOptions:
-    """Options of the linear head; see `SolverOptions` and `OneVsRestOptions` for what they do."""
+class LinearHead:
+    """A linear classifier for each label over all labels; see `SolverOptions` and `OneVsRestOptions` for the options.
+
+    The encoder's features must be bags of words, and its vectors those features themselves: `sparse-tfidf`. Of [loss]
+    and [train] it uses nothing but the seed. `threads` 0 is as many as there are cores.
+    """
 
     loss: Literal["squared-hinge", "logistic"] = "squared-hinge"
     cost: float = 1.0
@@ -34,9 +37,12 @@ class LinearOptions:
     mined: int = 20
     summaries: int = 128
     summary_weight: float = 0.5
+    threads: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        if self.threads < 0:
+            raise ValueError(f"threads must be >= 0, got {self.threads}")
         self.resolved()
 
     def resolved(self) -> OneVsRestOptions:
@@ -53,76 +59,66 @@ class LinearOptions:
             summary_weight=self.summary_weight,
         )
 
+    def build(self, context: HeadContext) -> LinearWeights:
+        """Weights of 0, to be loaded or fitted."""
+        return empty_weights(context)
+
     def fit(
-        self,
-        features: Any,
-        positives: Positives,
-        *,
-        labels: int,
-        seed: int = 0,
-        threads: int = 1,
-        shortlist: Positives | None = None,
-        on_progress: Callable[[int], None] | None = None,
+        self, context: HeadContext, features: Any, positives: Positives, *, progress: Callable[[int, int], None]
     ) -> LinearWeights:
-        """Fit to features, a torch CSR tensor or a SciPy matrix (N, F). See `fit_one_vs_rest`."""
+        """Fit to prepared queries. Raises: ConfigError when their features are no bags."""
+        done, total = 0, context.labels * (1 + self.rounds)
+
+        def on_progress(fitted: int) -> None:
+            nonlocal done
+            done += fitted
+            progress(done, total)
+
         weights_LF = fit_one_vs_rest(
-            to_scipy(features),
+            bag_matrix(features, features=context.dimension),
             positives,
-            labels=labels,
+            labels=context.labels,
             options=self.resolved(),
-            shortlist=shortlist,
-            seed=seed,
-            threads=threads,
+            seed=context.seed,
+            threads=self.threads or os.cpu_count() or 1,
             on_progress=on_progress,
         )
         return LinearWeights(weights_LF)
 
 
-@dataclass(frozen=True, eq=False)
-class LinearWeights:
-    """The weights of a linear model, (L, F) SciPy CSR, float32."""
+@dataclass(frozen=True)
+class Centroids:
+    """A label's vector is the mean of its training queries' vectors, of length 1, cut to its largest entries.
 
-    weights_LF: Any
+    Nothing is solved, so it takes seconds; as a first stage it finds the labels that a reranker then orders.
+    `entries`: so many entries of largest absolute value are kept for each label.
+    Reference: Prabhu et al. 2018, Parabel, section 3 (label representation).
+    """
 
-    def chunks(self, label_rows: np.ndarray[Any, Any] | None = None) -> Iterator[Tensor]:
-        """The weights of these labels (None = all) in CSR tensors of at most 4,096 rows, as an index is built of."""
-        chosen = self.weights_LF if label_rows is None else self.weights_LF[label_rows]
-        for start in range(0, chosen.shape[0], ROWS_AT_ONCE):
-            yield to_csr_tensor(chosen[start : start + ROWS_AT_ONCE])
+    entries: int = 500
 
-    def state(self) -> dict[str, Tensor]:
-        """The weights as plain tensors: offsets (L + 1,), features and weights (non-zeros,), shape (2,)."""
-        matrix = self.weights_LF
-        return {
-            "offsets": torch.from_numpy(matrix.indptr.astype(np.int64)),
-            "features": torch.from_numpy(matrix.indices.astype(np.int32)),
-            "weights": torch.from_numpy(matrix.data.astype(np.float32)),
-            "shape": torch.tensor(matrix.shape, dtype=torch.int64),
-        }
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.entries < 1:
+            raise ValueError(f"entries must be >= 1, got {self.entries}")
 
-    @classmethod
-    def from_state(cls, state: dict[str, Tensor]) -> LinearWeights:
-        """What `state` gave. Raises: ValueError when the parts do not fit together."""
-        parts = tuple(state[name].numpy() for name in ("weights", "features", "offsets"))
-        rows, columns = state["shape"].tolist()
-        weights_LF = scipy.sparse.csr_matrix(parts, shape=(rows, columns))
-        weights_LF.check_format(full_check=True)
-        return cls(weights_LF)
+    def build(self, context: HeadContext) -> LinearWeights:
+        """Weights of 0, to be loaded or fitted."""
+        return empty_weights(context)
 
-
-def to_scipy(features: Any) -> Any:
-    """A torch CSR tensor as a SciPy CSR matrix over the same memory; a SciPy matrix as it is, float32 CSR."""
-    if isinstance(features, torch.Tensor):
-        parts = tuple(part.numpy() for part in (features.values(), features.col_indices(), features.crow_indices()))
-        return scipy.sparse.csr_matrix(parts, shape=tuple(features.shape))
-    return scipy.sparse.csr_matrix(features, dtype=np.float32)
+    def fit(
+        self, context: HeadContext, features: Any, positives: Positives, *, progress: Callable[[int, int], None]
+    ) -> LinearWeights:
+        """The centroids of prepared queries. Raises: ConfigError when their features are no bags."""
+        features_NF = bag_matrix(features, features=context.dimension)
+        sums_LF = (relevance_matrix(positives, labels=context.labels).T.tocsr() @ features_NF).tocsr()
+        kept_LF = largest_of_rows(sums_LF, self.entries)
+        norms_L = np.sqrt(np.asarray(kept_LF.multiply(kept_LF).sum(axis=1)).ravel())
+        scale_L = 1.0 / np.where(norms_L > 0, norms_L, 1.0)
+        progress(1, 1)
+        return LinearWeights(scipy.sparse.csr_matrix(scipy.sparse.diags(scale_L) @ kept_LF, dtype=np.float32))
 
 
-def to_csr_tensor(matrix_NF: Any) -> Tensor:
-    """A SciPy CSR matrix as a torch CSR tensor over the same memory."""
-    offsets, columns, values = (
-        torch.from_numpy(part) for part in (matrix_NF.indptr, matrix_NF.indices, matrix_NF.data)
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)  # torch calls its CSR "beta"
-        return torch.sparse_csr_tensor(offsets, columns, values, matrix_NF.shape)
+def empty_weights(context: HeadContext) -> LinearWeights:
+    """Weights of 0 for the labels and features of a context."""
+    return LinearWeights(scipy.sparse.csr_matrix((context.labels, context.dimension), dtype=np.float32))

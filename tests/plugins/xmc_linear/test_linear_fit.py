@@ -9,8 +9,9 @@ from sklearn.svm import LinearSVC
 
 from xmc.api import DataError, Positives
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
-from xmc_linear.head import LinearOptions, LinearWeights, to_csr_tensor
+from xmc_linear.head import LinearHead
 from xmc_linear.one_vs_rest import SolverOptions
+from xmc_linear.weights import LinearWeights
 
 LABELS, QUERIES = 12, 200
 
@@ -60,14 +61,14 @@ def test_labels_are_learned_with_any_number_of_threads(loss):
     features, positives = learnable()
     unseen_features, unseen = learnable(seed=1)
     told = []
-    options = LinearOptions(loss=loss, cluster_size=3, rounds=2, mined=3, summaries=8)
+    options = LinearHead(loss=loss, cluster_size=3, rounds=2, mined=3, summaries=8).resolved()
     one, other = (
-        options.fit(to_csr_tensor(features), positives, labels=LABELS, threads=threads, on_progress=told.append)
+        fit_one_vs_rest(features, positives, labels=LABELS, options=options, threads=threads, on_progress=told.append)
         for threads in (1, 2)
     )
-    assert (one.weights_LF != other.weights_LF).nnz == 0
+    assert (one != other).nnz == 0
     assert sum(told) == 2 * 3 * LABELS
-    assert precision_at_1(unseen_features, one.weights_LF, unseen) > 0.9
+    assert precision_at_1(unseen_features, one, unseen) > 0.9
 
 
 def test_mining_finds_the_negatives_that_clusters_miss():
@@ -76,9 +77,12 @@ def test_mining_finds_the_negatives_that_clusters_miss():
     figures = [
         precision_at_1(
             unseen_features,
-            LinearOptions(cluster_size=1, rounds=rounds, summaries=0, mined=4)
-            .fit(features, positives, labels=LABELS)
-            .weights_LF,
+            fit_one_vs_rest(
+                features,
+                positives,
+                labels=LABELS,
+                options=LinearHead(cluster_size=1, rounds=rounds, summaries=0, mined=4).resolved(),
+            ),
             unseen,
         )
         for rounds in (0, 2)
@@ -89,13 +93,15 @@ def test_mining_finds_the_negatives_that_clusters_miss():
 def test_chunks_and_state_hold_the_weights():
     matrix = scipy.sparse.random(9000, 30, density=0.1, random_state=0, format="csr", dtype=np.float32)
     weights = LinearWeights(matrix)
-    chunks = list(weights.chunks())
+    chunks = list(weights.label_vectors(np.arange(9000)))
+    assert weights.query_map() is None
     assert [len(chunk) for chunk in chunks] == [4096, 4096, 808]
     assert torch.cat([chunk.to_dense() for chunk in chunks]).tolist() == matrix.toarray().tolist()
     chosen = np.array([5, 3])
-    (part,) = weights.chunks(chosen)
+    (part,) = weights.label_vectors(chosen)
     assert part.to_dense().tolist() == matrix[chosen].toarray().tolist()
-    again = LinearWeights.from_state(weights.state())
+    again = LinearWeights(scipy.sparse.csr_matrix((9000, 30), dtype=np.float32))
+    again.load_state(weights.state())
     assert (again.weights_LF != matrix).nnz == 0
     with pytest.raises(ValueError, match="indices must be"):
         LinearWeights.from_state({**weights.state(), "shape": torch.tensor([9000, 3])})
@@ -110,4 +116,4 @@ def test_what_does_not_fit_together_is_refused():
         fit_one_vs_rest(features, positives, labels=LABELS, options=OneVsRestOptions(), shortlist=short)
     for wrong in ({"cluster_size": 0}, {"mined": 0}, {"rounds": -1}, {"summaries": -1}, {"summary_weight": -0.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            LinearOptions(**wrong)
+            LinearHead(**wrong)

@@ -1,0 +1,140 @@
+"""The linear model as a second stage: one classifier for each label, fitted to the queries that come near it.
+
+Shapes: Q queries, F features, L labels, H hits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from xmc.api import Hits, Positives, RerankContext, RerankQueries
+from xmc_linear.bags import bag_matrix
+from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
+from xmc_linear.one_vs_rest import SolverOptions
+from xmc_linear.weights import LinearWeights
+
+FILE_NAME = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class LinearReranker:
+    """Fits a linear classifier for each label to its positives and to the queries on whose shortlist it stands.
+
+    The features are those of the first stage's encoder, which must be bags of words (`tfidf`, `sparse-tfidf` or
+    `static`). `loss` to `prune` as in `SolverOptions`; `threads` 0 is as many as there are cores. The score is the
+    margin w · x; a label that could not be fitted (no positives in training) has the mean margin of the shortlists.
+
+    Raises: ValueError for an option that cannot work.
+    Reference: Prabhu et al. 2018 (Parabel) and Yu et al. 2022 (PECOS) for hard negatives; Babbar and Schölkopf 2017
+    (DiSMEC) for pruned weights.
+    """
+
+    loss: Literal["squared-hinge", "logistic"] = "squared-hinge"
+    cost: float = 1.0
+    positive_weight: float = 1.0
+    tolerance: float = 0.1
+    iterations: int = 30
+    prune: float = 0.05
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.threads < 0:
+            raise ValueError(f"threads must be >= 0, got {self.threads}")
+        self._solver()
+
+    def _solver(self) -> SolverOptions:
+        return SolverOptions(self.loss, self.cost, self.positive_weight, self.tolerance, self.iterations, self.prune)
+
+    def fit(self, context: RerankContext, *, progress: Callable[[int, int], None]) -> FittedLinearReranker:
+        """One classifier for each label. Raises: ConfigError when the encoder's features are no bags."""
+        features_QF, labels = bag_matrix(context.queries.features), len(context.label_texts)
+        done = 0
+
+        def on_progress(fitted: int) -> None:
+            nonlocal done
+            done += fitted
+            progress(done, labels)
+
+        shortlist = context.shortlist
+        weights_LF = fit_one_vs_rest(
+            features_QF,
+            context.positives,
+            labels=labels,
+            options=OneVsRestOptions(self._solver(), rounds=0, summaries=0),
+            shortlist=Positives(
+                shortlist.offsets, shortlist.label_rows, np.ones(len(shortlist.label_rows), np.float32)
+            ),
+            seed=context.seed,
+            threads=self.threads or os.cpu_count() or 1,
+            on_progress=on_progress,
+        )
+        margins_H = pair_margins(features_QF, weights_LF, shortlist)
+        fitted_L = np.diff(weights_LF.indptr) > 0
+        known_H = margins_H[fitted_L[shortlist.label_rows]]
+        return FittedLinearReranker(LinearWeights(weights_LF), float(known_H.mean()) if len(known_H) else 0.0)
+
+    def load(self, folder: Path) -> FittedLinearReranker:
+        """Open what `FittedLinearReranker.save` wrote."""
+        from safetensors.torch import load_file
+
+        state = load_file(folder / FILE_NAME)
+        neutral = float(state.pop("neutral"))
+        return FittedLinearReranker(LinearWeights.from_state(state), neutral)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedLinearReranker:
+    """The classifiers, and the margin that a label without one is given."""
+
+    weights: LinearWeights
+    neutral: float
+
+    def scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
+        """The margin of each hit, (H,) float32."""
+        weights_LF = self.weights.weights_LF
+        features_QF = bag_matrix(queries.features, features=weights_LF.shape[1])
+        margins_H = pair_margins(features_QF, weights_LF, hits)
+        margins_H[np.diff(weights_LF.indptr)[hits.label_rows] == 0] = self.neutral
+        return margins_H
+
+    def save(self, folder: Path) -> None:
+        """Write weights and neutral margin."""
+        from safetensors.torch import save_file
+
+        neutral = torch.tensor(self.neutral, dtype=torch.float64)
+        save_file({**self.weights.state(), "neutral": neutral}, folder / FILE_NAME)
+
+
+def pair_margins(features_QF: Any, weights_LF: Any, hits: Hits) -> np.ndarray[Any, Any]:
+    """w_label · x_query for each hit, (H,) float32; naive: `(features @ weights.T)[query, label]`.
+
+    Hits are taken label by label: its weights are laid out densely once, and the sparse rows of its queries are
+    multiplied with them. A hit's margin is summed over its query's features in their order, whatever else is asked.
+
+    >>> import scipy.sparse
+    >>> hits = Hits(np.array([0, 2]), np.array([1, 0]), np.zeros(2, np.float32))
+    >>> x, w = scipy.sparse.csr_matrix([[1.0, 2.0]]), scipy.sparse.csr_matrix([[1.0, 0.0], [1.0, 1.0]])
+    >>> pair_margins(x, w, hits).tolist()
+    [3.0, 1.0]
+    """
+    margins_H = np.zeros(len(hits.label_rows), np.float32)
+    order = np.argsort(hits.label_rows, kind="stable")
+    query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))[order]
+    labels, starts = np.unique(hits.label_rows[order], return_index=True)
+    dense_F = np.zeros(weights_LF.shape[1], np.float32)
+    for label, (start, stop) in zip(labels, pairwise([*starts, len(order)]), strict=True):
+        own = slice(weights_LF.indptr[label], weights_LF.indptr[label + 1])
+        columns = weights_LF.indices[own]
+        dense_F[columns] = weights_LF.data[own]
+        margins_H[order[start:stop]] = features_QF[query_rows_H[start:stop]] @ dense_F
+        dense_F[columns] = 0.0
+    return margins_H

@@ -1,0 +1,126 @@
+"""Invariants: margins are dot products whatever else is asked; the reranker separates what its shortlists confuse and
+stays neutral where it knows nothing; bags become the matrix they stand for; a run with it is as any other."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+import xmc
+from xmc.api import ConfigError, HeadContext, Hits, Positives, RerankContext, RerankQueries
+from xmc_linear.bags import bag_matrix
+from xmc_linear.head import Centroids, LinearHead
+from xmc_linear.reranker import LinearReranker, pair_margins
+
+LABELS = 6
+
+
+def bags_of(matrix):
+    matrix = csr_matrix(matrix)
+    return SimpleNamespace(offsets=matrix.indptr.astype(np.int64), ids=matrix.indices, weights=matrix.data)
+
+
+def every_label(queries, labels=LABELS):
+    offsets = np.arange(queries + 1, dtype=np.int64) * labels
+    return Hits(offsets, np.tile(np.arange(labels), queries), np.zeros(queries * labels, np.float32))
+
+
+def learnable(queries=120):
+    """Query i has label i mod 5 (label 5 has no query), its word, noise and a constant."""
+    generator = np.random.default_rng(0)
+    features = (generator.random((queries, 12)) < 0.2).astype(np.float32) * 0.2
+    label_rows = np.arange(queries) % (LABELS - 1)
+    features[np.arange(queries), label_rows] = 1.0
+    features[:, -1] = 1.0
+    positives = Positives(np.arange(queries + 1), label_rows.astype(np.int32), np.ones(queries, np.float32))
+    return features, positives
+
+
+def context(features, positives, shortlist):
+    queries = RerankQueries([""] * len(positives), bags_of(features))
+    return RerankContext(queries, positives, shortlist, [f"l{row}" for row in range(LABELS)])
+
+
+@given(st.integers(0, 30), st.integers(1, 6), st.integers(0, 5))
+def test_margins_are_dot_products(seed, queries, k):
+    generator = np.random.default_rng(seed)
+    x = scipy.sparse.random(queries, 9, 0.4, "csr", np.float32, random_state=seed)
+    w = scipy.sparse.random(LABELS, 9, 0.4, "csr", np.float32, random_state=seed + 99)
+    label_rows = np.concatenate([generator.choice(LABELS, k, replace=False) for _ in range(queries)]).astype(np.int64)
+    hits = Hits(np.arange(queries + 1) * k, label_rows, np.zeros(queries * k, np.float32))
+    dense = (x @ w.T).toarray()
+    expected = [dense[query, label] for query in range(queries) for label in label_rows[query * k : (query + 1) * k]]
+    np.testing.assert_allclose(pair_margins(x, w, hits), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_reranker_separates_what_it_was_shown_and_is_neutral_elsewhere(tmp_path):
+    features, positives = learnable()
+    told = []
+    options = LinearReranker(threads=2, prune=0.0)
+    fitted = options.fit(
+        context(features, positives, every_label(120)), progress=lambda done, total: told.append((done, total))
+    )
+    assert told[-1] == (LABELS, LABELS)
+    queries, hits = RerankQueries([""] * 120, bags_of(features)), every_label(120)
+    scores = fitted.scores(queries, hits).reshape(120, LABELS)
+    assert (scores[:, :5].argmax(axis=1) == positives.label_rows).all()
+    assert set(scores[:, 5].tolist()) == {np.float32(fitted.neutral)}
+    assert fitted.neutral == pytest.approx(scores[:, :5].mean(), abs=1e-5)
+    few = Hits(np.array([0, 2]), np.array([3, 5]), np.zeros(2, np.float32))
+    alone = fitted.scores(RerankQueries([""], bags_of(features[:1])), few)
+    assert alone.tolist() == scores[0, [3, 5]].tolist()
+    fitted.save(tmp_path)
+    again = options.load(tmp_path)
+    assert np.array_equal(again.scores(queries, hits), scores.ravel())
+
+
+def test_bags_with_empty_rows_and_ids_never_seen():
+    matrix = csr_matrix(np.array([[0, 0, 0, 0], [1, 0, 2, 0], [0, 0, 0, 0], [0, 3, 0, 4], [0, 0, 0, 0]], np.float32))
+    assert (bag_matrix(bags_of(matrix)) != matrix).nnz == 0
+    assert bag_matrix(bags_of(matrix), features=3).toarray().tolist() == matrix.toarray()[:, :3].tolist()
+    assert bag_matrix(bags_of(csr_matrix((0, 4))), features=4).shape == (0, 4)
+    with pytest.raises(ConfigError, match="bags of words") as caught:
+        bag_matrix([1, 2])
+    assert "tfidf" in caught.value.hint
+
+
+def test_centroids_are_means_of_length_one_cut_to_their_largest_entries():
+    features, positives = learnable()
+    features *= np.linspace(1.0, 1.3, features.shape[1], dtype=np.float32)  # no two entries of a mean are equal
+    context = HeadContext(labels=LABELS, dimension=features.shape[1], similarity="dot")
+    head = Centroids(entries=3).fit(context, bags_of(features), positives, progress=lambda done, total: None)
+    rows = head.weights_LF.toarray()
+    for label in range(LABELS - 1):
+        mean = features[positives.label_rows == label].mean(axis=0)
+        kept = np.where(mean >= np.sort(mean)[-3], mean, 0.0)
+        np.testing.assert_allclose(rows[label], kept / np.linalg.norm(kept), rtol=1e-4)
+    assert not rows[LABELS - 1].any()
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"), [(LinearReranker, {"threads": -1}), (LinearHead, {"threads": -1}), (Centroids, {"entries": 0})]
+)
+def test_wrong_options(cls, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        cls(**options)
+
+
+@pytest.mark.parametrize("recipe", ["linear", "linear.fused"])
+def test_a_recipe_trains_reranks_and_evaluates(tmp_path, recipe):
+    report = xmc.train_run("tiny", tmp_path / "run", plugin=recipe)
+    assert report["rerank"]["reranker"] == "linear.one-vs-rest"
+    figures = xmc.evaluate_run(tmp_path / "run", settings=["evaluate.auc_negatives=20"])
+    assert figures.overall.figures["P@1"].value > 0.9
+    assert figures.auc.value > 0.9
+    retriever = xmc.Retriever.load(tmp_path / "run")
+    assert retriever.search(["fog"], k=2)[0][0].rank == 1
+
+
+def test_the_head_alone_is_a_run_too(tmp_path):
+    settings = ["head.name=linear.one-vs-rest", "reranker.name=none"]
+    xmc.train_run("tiny", tmp_path / "run", plugin="linear", settings=settings)
+    assert xmc.evaluate_run(tmp_path / "run").overall.figures["P@1"].value > 0.9
