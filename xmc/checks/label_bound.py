@@ -5,11 +5,12 @@ stays below a score t when n(x') − t d(x') < 0 for every allowed x', and for t
 over words in the place of d that is never above it: a norm is at least its product with any unit vector (here that of
 the unchanged text), and at least its least possible value. Sound; complete only where d is a number of tokens.
 
-Shapes: Q queries, N values of k, M edits, W groups, F features.
+Shapes: T radii, Q queries, N values of k, M edits, W groups, F features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,67 +34,77 @@ class Divisor:
 
 @dataclass(eq=False)
 class LabelBound:
-    """The bound for one label text and one radius (0 = all sites)."""
+    """The bound for one label text and some radii (0 = all sites); the divisors are those of each radius."""
 
     text: str
     edits: TextEdits
-    radius: int
-    lower: list[Divisor]
-    upper: Divisor
+    radii: Sequence[int]
+    shifts_T: Floats
+    lower: list[list[Divisor]]
+    upper: list[Divisor]
 
     @classmethod
-    def of(cls, texts: AdditiveTexts, text: str, sites: list[Site], radius: int) -> LabelBound:
-        """The bound. Raises: NotAdditiveError for a text that does not fall apart into its words."""
-        edits = texts.edits(text, sites, radius)
-        shift = float(largest_shifts(edits, [radius])[0])
+    def of(cls, texts: AdditiveTexts, text: str, sites: Sequence[Site], radii: Sequence[int]) -> LabelBound:
+        """The bound; several radii only where `texts` has the same edits for all.
+
+        Raises: NotAdditiveError for a text that does not fall apart into its words.
+        """
+        edits = texts.edits(text, sites, radii[0])
+        shifts_T = largest_shifts(edits, radii)
         none_M = np.zeros(len(edits.changes))
         sum_D = edits.block_sums()[0]
         if texts.length == "tokens":
             products_F = texts.weights(edits)
             exact = Divisor(float(edits.base_BF[0] @ products_F), _changes(edits, products_F))
-            return cls(text, edits, radius, [exact], exact)
+            return cls(text, edits, radii, shifts_T, [[exact] for _ in radii], [exact for _ in radii])
         if texts.length == "norm":
             norm = float(sum_D.norm())
             products_F = edits.vectors_FD @ (sum_D / norm if norm > 0 else sum_D)
-            shortest, longest = max(0.0, norm - shift), norm + shift
+            ranges = [(max(0.0, norm - shift), norm + shift) for shift in shifts_T.tolist()]
         else:
             products_F = texts.weights(edits)
             norm = float(edits.base_BF[0].norm())
-            shortest, longest = edits.weight_norms
-        lower = [Divisor(norm, _changes(edits, products_F)), Divisor(shortest, none_M)]
-        return cls(text, edits, radius, lower, Divisor(longest, none_M))
+            ranges = [edits.weight_norms]
+        tangent = Divisor(norm, _changes(edits, products_F))
+        lower = [[tangent, Divisor(shortest, none_M)] for shortest, _ in ranges]
+        return cls(text, edits, radii, shifts_T, lower, [Divisor(longest, none_M) for _, longest in ranges])
 
     def may_reach(self, queries_QD: Tensor, scores_QN: Floats) -> NDArray[np.bool_]:
-        """False where no allowed text brings the label to a score of the query, (Q, N)."""
+        """False where no allowed text brings the label to a score of the query, (T, Q, N)."""
         products_FQ = self.edits.vectors_FD @ queries_QD.double().T
         value_Q = (self.edits.base_BF[0] @ products_FQ).numpy()
         gains_MQ = bag_sums(self.edits.changes, products_FQ).numpy()
         if self.edits.spreads is not None:
             gains_MQ = gains_MQ + bag_sums(self.edits.spreads, products_FQ.abs()).numpy()
-        counts_W = self.edits.counts_W()
-        margin_QN = self._margins(queries_QD, scores_QN)
-        may_QN = np.ones(scores_QN.shape, dtype=bool)
+        may_TQN = np.ones((len(self.radii), *scores_QN.shape), dtype=bool)
         for column in range(scores_QN.shape[1]):
             score_Q = scores_QN[:, column]
-            for divisor, applies_Q in [*((one, score_Q >= 0) for one in self.lower), (self.upper, score_Q < 0)]:
-                lacks_MQ = score_Q * divisor.changes_M[:, None] - gains_MQ
-                least_WQ = least_per_group(lacks_MQ, self.edits.level_sizes)
-                lack_Q = score_Q * divisor.base - value_Q + sums_of_least(least_WQ, counts_W, [self.radius])[0]
-                may_QN[:, column] &= ~(applies_Q & (lack_Q > margin_QN[:, column]))
-        return may_QN
+            for place in range(len(self.radii)):
+                margin_Q = self._margins(queries_QD, score_Q, place)
+                candidates = [*((one, score_Q >= 0) for one in self.lower[place]), (self.upper[place], score_Q < 0)]
+                for divisor, applies_Q in candidates:
+                    open_Q = np.flatnonzero(applies_Q & may_TQN[place, :, column] & np.isfinite(score_Q))
+                    if len(open_Q):
+                        lacks_MQ = score_Q[open_Q] * divisor.changes_M[:, None] - gains_MQ[:, open_Q]
+                        least_WQ = least_per_group(lacks_MQ, self.edits.level_sizes)
+                        lack_Q = score_Q[open_Q] * divisor.base - value_Q[open_Q]
+                        lack_Q += sums_of_least(least_WQ, self.edits.counts_W(), [self.radii[place]])[0]
+                        may_TQN[place, open_Q[lack_Q > margin_Q[open_Q]], column] = False
+        return may_TQN
 
     def attack(self, query_D: Tensor, score: float) -> str:
         """The allowed text that lifts the first of the bounds the most: often, not always, one that works."""
-        divisor = self.lower[0] if score >= 0 else self.upper
+        divisor = self.lower[0][0] if score >= 0 else self.upper[0]
         extra_M = score * divisor.changes_M
-        return replaced(self.text, worst_substitutions(self.edits, -query_D.double(), self.radius, extra_M))
+        return replaced(self.text, worst_substitutions(self.edits, -query_D.double(), self.radii[0], extra_M))
 
-    def _margins(self, queries_QD: Tensor, scores_QN: Floats) -> Floats:
-        shift = float(largest_shifts(self.edits, [self.radius])[0])
+    def _margins(self, queries_QD: Tensor, score_Q: Floats, place: int) -> Floats:
         norms_Q = torch.linalg.vector_norm(queries_QD, dim=1).double().numpy()
-        largest = max(divisor.base for divisor in [*self.lower, self.upper])
+        largest = max(divisor.base for divisor in [*self.lower[place], self.upper[place]])
+        shift = float(self.shifts_T[place])
         unit = rounding_margin(self.edits, shift, 1.0)
-        return unit * norms_Q[:, None] + unit / (self.edits.size() + shift + 1e-30) * largest * np.abs(scores_QN)
+        relative = unit / (self.edits.size() + shift + 1e-30)
+        return np.asarray(unit * norms_Q + relative * largest * np.abs(score_Q))
 
 
 def _changes(edits: TextEdits, products_F: Tensor) -> Floats:

@@ -5,7 +5,7 @@ Shapes: T radii, N values of k, Q queries, V variants of label texts, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xmc.checks.additive import AdditiveTexts, NotAdditiveError
 from xmc.checks.label_bound import LabelBound
-from xmc.checks.substitutions import Substitutions
+from xmc.checks.substitutions import Site, Substitutions
 from xmc.checks.text_edits import Floats
 from xmc.checks.variants import variant_count, variants
 from xmc.checks.worst_gap import UNIT
@@ -43,10 +43,20 @@ class LabelCertificates:
         return self.entrants_TQN == 0
 
 
+@dataclass
+class _Listed:
+    """A label whose texts are listed: for some radii how many they are, fewer changes first, and for which lists."""
+
+    row: int
+    may_TQN: NDArray[np.bool_]
+    counts: dict[int, int]
+    texts: list[str]
+
+
 @dataclass(eq=False)
 class LabelCertifier:
-    """Certifies all queries, label by label: by embedding every allowed text where they are at most `listed`, else by
-    the sum over words.
+    """Certifies all queries, label by label: by the sum over words, and where that leaves something open and a text has
+    at most `listed` rewritings, by embedding all of them.
 
     `embed` gives label embeddings; `texts` is the additive form of the labels, None for an encoder without one.
     """
@@ -78,18 +88,16 @@ class LabelCertifier:
             np.zeros(shape, np.int64), strongest, np.ones((shape[0], len(self.label_texts)), bool)
         )
         excess_TQN = np.full(shape, -np.inf)
-        for done, (row, lift_TQ) in enumerate(self._listed(queries_QD), start=1):
-            outside_QN = ranks_of(row)[:, None] >= np.asarray(ks)
-            for place, lift_Q in lift_TQ.items():
-                over_QN = np.where(outside_QN, lift_Q[:, None] - scores_QN, -np.inf)
-                enters_QN = over_QN >= -self._margins(queries_QD, lift_Q)[:, None]
-                found.entrants_TQN[place] += enters_QN
-                better_QN = enters_QN & (over_QN > excess_TQN[place])
-                found.strongest_TQN[place][better_QN] = row
-                excess_TQN[place] = np.where(better_QN, over_QN, excess_TQN[place])
-            progress(done, len(self.label_texts))
-        for row in range(len(self.label_texts)):
-            self._bound(row, queries_QD, scores_QN, ranks_of(row)[:, None] >= np.asarray(ks), found)
+        batch: list[_Listed] = []
+        for row, text in enumerate(self.label_texts):
+            sites = self.substitutions.sites(text)
+            if sites:  # a text that cannot change stays outside
+                outside_QN = ranks_of(row)[:, None] >= np.asarray(ks)
+                batch.append(self._bounded(row, sites, queries_QD, scores_QN, outside_QN, found))
+            if row + 1 == len(self.label_texts) or sum(len(one.texts) for one in batch) >= TEXTS_AT_ONCE:
+                self._list(batch, queries_QD, scores_QN, found, excess_TQN)
+                batch = []
+                progress(row + 1, len(self.label_texts))
         return found
 
     def attack(self, row: int, place: int, query_D: Tensor, score: float) -> str:
@@ -104,56 +112,70 @@ class LabelCertifier:
             return texts[int((self.embed(texts) @ query_D).argmax())]
         if self.texts is None:
             raise NotAdditiveError("the encoder is not a sum over words")
-        return LabelBound.of(self.texts, text, sites, radius).attack(query_D, score)
+        return LabelBound.of(self.texts, text, sites, [radius]).attack(query_D, score)
 
-    def _listed(self, queries_QD: Tensor) -> Iterator[tuple[int, dict[int, Floats]]]:
-        """For every label the highest score of a changed text, (Q,), at the radii whose texts were listed."""
-        batch: list[tuple[int, list[int], int]] = []  # label row, number of texts of each radius, first text
-        texts: list[str] = []
-        for row, text in enumerate(self.label_texts):
-            sites = self.substitutions.sites(text)
-            counts = [variant_count(sites, radius) for radius in self.radii]
-            short = [count for count in counts if count <= self.listed]
-            batch.append((row, [count - 1 if count <= self.listed else -1 for count in counts], len(texts)))
-            if short and max(short) > 1:
-                widest = self.radii[max(place for place, count in enumerate(counts) if count == max(short))]
-                texts += list(variants(text, sites, widest))[1:]  # the text as it is does not enter
-            if len(texts) >= TEXTS_AT_ONCE or row == len(self.label_texts) - 1:
-                scores_QV = (queries_QD @ self.embed(texts).T).numpy() if texts else np.zeros((len(queries_QD), 0))
-                for label, sizes, start in batch:
-                    yield (
-                        label,
-                        {
-                            place: scores_QV[:, start : start + size].max(axis=1, initial=-np.inf)
-                            for place, size in enumerate(sizes)
-                            if size >= 0
-                        },
-                    )
-                batch, texts = [], []
-
-    def _bound(
+    def _bounded(
         self,
         row: int,
+        sites: list[Site],
         queries_QD: Tensor,
         scores_QN: Floats,
         outside_QN: NDArray[np.bool_],
         found: LabelCertificates,
+    ) -> _Listed:
+        """What the sum over words leaves open: counted for long texts, to be listed for short ones."""
+        text = self.label_texts[row]
+        may_TQN = np.repeat(outside_QN[None], len(self.radii), axis=0)
+        counts = [variant_count(sites, radius) for radius in self.radii]
+        is_known = self.texts is not None
+        try:
+            if self.texts is not None:
+                for places in (
+                    [[place] for place in range(len(counts))] if self.texts.by_radius else [range(len(counts))]
+                ):
+                    radii = [self.radii[place] for place in places]
+                    bound = LabelBound.of(self.texts, text, sites, radii)
+                    may_TQN[list(places)] &= bound.may_reach(queries_QD, scores_QN)
+        except NotAdditiveError:
+            is_known = False
+        listed = _Listed(row, may_TQN, {}, [])
+        for place, count in enumerate(counts):
+            if count <= self.listed:
+                if may_TQN[place].any():
+                    listed.counts[place] = count - 1
+            else:
+                found.exact_TL[place, row] = self.texts is not None and self.texts.length == "tokens" and is_known
+                found.unknown += not is_known
+                found.entrants_TQN[place] += may_TQN[place]
+                found.strongest_TQN[place][may_TQN[place]] = row
+        if listed.counts:
+            widest = self.radii[max(listed.counts)]
+            listed.texts += list(variants(text, sites, widest))[1:]  # the text as it is does not enter
+        return listed
+
+    def _list(
+        self,
+        batch: Sequence[_Listed],
+        queries_QD: Tensor,
+        scores_QN: Floats,
+        found: LabelCertificates,
+        excess_TQN: Floats,
     ) -> None:
-        sites = self.substitutions.sites(self.label_texts[row])
-        for place, radius in enumerate(self.radii):
-            if variant_count(sites, radius) <= self.listed:
-                continue
-            found.exact_TL[place, row] = self.texts is not None and self.texts.length == "tokens"
-            may_QN = outside_QN
-            try:
-                if self.texts is None:
-                    raise NotAdditiveError("the encoder is not a sum over words")
-                bound = LabelBound.of(self.texts, self.label_texts[row], sites, radius)
-                may_QN = outside_QN & bound.may_reach(queries_QD, scores_QN)
-            except NotAdditiveError:
-                found.unknown += 1
-            found.entrants_TQN[place] += may_QN
-            found.strongest_TQN[place][may_QN] = row
+        texts = [text for one in batch for text in one.texts]
+        if not texts:
+            return
+        scores_QV = (queries_QD @ self.embed(texts).T).numpy()
+        start = 0
+        for one in batch:
+            for place, count in one.counts.items():
+                lift_Q = scores_QV[:, start : start + count].max(axis=1)
+                over_QN = np.where(one.may_TQN[place], lift_Q[:, None] - scores_QN, -np.inf)
+                enters_QN = over_QN >= -self._margins(queries_QD, lift_Q)[:, None]
+                found.entrants_TQN[place] += enters_QN
+                better_QN = enters_QN & (over_QN > excess_TQN[place])
+                found.strongest_TQN[place][better_QN] = one.row
+                excess_TQN[place] = np.where(better_QN, over_QN, excess_TQN[place])
+            start += len(one.texts)
 
     def _margins(self, queries_QD: Tensor, lift_Q: Floats) -> Floats:
         """What float32 arithmetic can change a score by; a label's length is at most that of the highest score."""
