@@ -76,6 +76,10 @@ class Block:
             if key in self.vocabulary
         }
 
+    def square(self) -> float:
+        """Squared length of the block of the unchanged text."""
+        return sum(value * value for value in self.base().values())
+
     def least_weight(self) -> float:
         """The least positive weight that a feature of this text or of a changed one can have, 1 where there is none."""
         idfs = (float(self.idf_F[self.vocabulary[key]]) for key in self._ranges)

@@ -2,13 +2,15 @@
 
 Within R substitutions a count can move by R at most, so the weight (1 + ln count) x idf that a word gains or loses lies
 in an interval, and so does the length of a block. Both go into the lower model of `TextEdits`, which is then sound but
-not complete. With radius 1, words change by exact amounts and only the lengths are bounded.
+not complete. With radius 1 the counts and lengths after each edit are known, and the certificate of a query is exact.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 from torch import Tensor
@@ -19,8 +21,9 @@ from xmc.checks.substitutions import Site
 from xmc.checks.text_edits import Edit, Group, TextEdits, arrange
 from xmc.encode.encoder import Role
 from xmc.encode.tfidf import TfidfEncoder
-from xmc.encode.word_bags import WORD
 from xmc.errors import ConfigError
+
+WORD = re.compile(r"[^\W_]+")  # what the encoder takes for a word, in lower case
 
 
 class TfidfTexts:
@@ -65,7 +68,14 @@ class TfidfTexts:
         places: dict[tuple[str, int], list[int]] = {}
         for place, key in key_of.items():
             places.setdefault(key, []).append(position_at[place])
-        groups = [_group(tuple(same), ways[key], lengths) for key, same in places.items()]
+        alone_lengths = None  # one substitution: each edit has lengths of its own, and the base keeps its length
+        if allowed == 1 and self.role == "query":
+            alone_lengths = [(block.square(), block.least_weight(), scale) for block in blocks]
+            lengths = [(length, length, length) for length, _, _ in lengths]
+        first_sum = len(self.table_FD)
+        groups = [
+            _group(tuple(same), ways[key], _Lengths(lengths, alone_lengths, first_sum)) for key, same in places.items()
+        ]
         base: list[dict[int, float]] = [block.base() for block in blocks]
         if self.bags.options.constant:
             base.append({self.bags.feature_count - 1: 1.0})
@@ -88,9 +98,7 @@ class TfidfTexts:
             yield vocabularies[2], min(options.opening, words), False, True
 
 
-def _group(
-    sites: tuple[int, ...], ways: Sequence[tuple[str, list[Change]]], lengths: Sequence[Sequence[float]]
-) -> Group:
+def _group(sites: tuple[int, ...], ways: Sequence[tuple[str, list[Change]]], lengths: _Lengths) -> Group:
     edits = {}  # ways that come to the same once
     for substitute, parts in ways:
         edit = _edit(substitute, parts, lengths)
@@ -116,7 +124,7 @@ def _length_range(
         squares = [parts[number].square for _, parts in ways]
         lows.append(min((0.0, *(low for low, _ in squares))))
         highs.append(max((0.0, *(high for _, high in squares))))
-    square = sum(value * value for value in block.base().values())
+    square = block.square()
     shortest = math.sqrt(max(0.0, square + sum(sorted(lows)[:allowed])))
     longest = math.sqrt(square + sum(sorted(highs, reverse=True)[:allowed]))
     least = block.least_weight()  # a block without a feature has the sum 0, whatever it is divided by
@@ -125,15 +133,44 @@ def _length_range(
     return length, min(shortest, length), max(longest * (1 + 1e-9), shortest, length)
 
 
-def _edit(substitute: str, parts: Sequence[Change], lengths: Sequence[Sequence[float]]) -> Edit:
+@dataclass(frozen=True)
+class _Lengths:
+    """Length, shortest and longest of each block; where `alone` is given, the square of its length, its least positive
+    weight and its scale, from which the lengths after one single edit follow. `first_sum` is the row of block 0's sum.
+    """
+
+    ranges: Sequence[Sequence[float]]
+    alone: Sequence[tuple[float, float, float]] | None
+    first_sum: int
+
+    def after(self, block: int, change: Change) -> tuple[float, float]:
+        """Shortest and longest length of a block once it has changed."""
+        if self.alone is None:
+            return self.ranges[block][1], self.ranges[block][2]
+        square, least, scale = self.alone[block]
+        low, high = (math.sqrt(max(square + one, least * least)) for one in change.square)
+        return scale * low, scale * high
+
+
+def _edit(substitute: str, parts: Sequence[Change], lengths: _Lengths) -> Edit:
     """The lower model of an edit: y / length >= middle x y − half x |y| for every length of the block's range."""
     change: dict[int, float] = {}
     spread: dict[int, float] = {}
-    for part, (_, shortest, longest) in zip(parts, lengths, strict=True):
+
+    def put(feature: int, low: float, high: float, shortest: float, longest: float) -> None:
         middle, half = (1 / shortest + 1 / longest) / 2, (1 / shortest - 1 / longest) / 2
+        centre, room = (low + high) / 2, (high - low) / 2
+        change[feature] = middle * centre
+        if half or room:
+            spread[feature] = middle * room + half * (abs(centre) + room)
+
+    for block, part in enumerate(parts):
+        if not part.weights:
+            continue
+        shortest, longest = lengths.after(block, part)
         for feature, (low, high) in part.weights.items():
-            centre, room = (low + high) / 2, (high - low) / 2
-            change[feature] = middle * centre
-            if half or room:
-                spread[feature] = middle * room + half * (abs(centre) + room)
+            put(feature, low, high, shortest, longest)
+        if lengths.alone is not None:  # what was there before is divided by another length now
+            length = lengths.ranges[block][0]
+            put(lengths.first_sum + block, 1 / longest - 1 / length, 1 / shortest - 1 / length, 1.0, 1.0)
     return Edit(substitute, change, spread)

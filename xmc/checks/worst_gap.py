@@ -12,16 +12,9 @@ import torch
 from torch import Tensor
 
 from xmc.checks.additive import radius_of
+from xmc.checks.least_sums import least_per_group, sums_of_least
 from xmc.checks.substitutions import Site
-from xmc.checks.text_edits import (
-    Edit,
-    Floats,
-    TextEdits,
-    bag_sums,
-    bounded_quotient,
-    least_per_group,
-    sums_of_least,
-)
+from xmc.checks.text_edits import Edit, Floats, TextEdits, bag_sums, bounded_quotient
 
 UNIT = 2.0**-24  # largest relative error of rounding to float32
 
