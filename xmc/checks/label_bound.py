@@ -77,11 +77,16 @@ class LabelBound:
         gains_MQ = bag_sums(self.edits.changes, products_FQ).numpy()
         if self.edits.spreads is not None:
             gains_MQ = gains_MQ + bag_sums(self.edits.spreads, products_FQ.abs()).numpy()
+        norms_Q = torch.linalg.vector_norm(queries_QD, dim=1).double().numpy()
+        size = self.edits.size()
+        counts_W = self.edits.counts_W()
         may_TQN = np.ones((len(self.radii), *scores_QN.shape), dtype=bool)
-        for column in range(scores_QN.shape[1]):
-            score_Q = scores_QN[:, column]
-            for place in range(len(self.radii)):
-                margin_Q = self._margins(queries_QD, score_Q, place)
+        for place, shift in enumerate(self.shifts_T.tolist()):
+            margin = rounding_margin(self.edits, shift, 1.0, size=size)
+            largest = max(divisor.base for divisor in [*self.lower[place], self.upper[place]])
+            for column in range(scores_QN.shape[1]):
+                score_Q = scores_QN[:, column]
+                margin_Q = margin * (norms_Q + largest / (size + shift + 1e-30) * np.abs(score_Q))
                 candidates = [*((one, score_Q >= 0) for one in self.lower[place]), (self.upper[place], score_Q < 0)]
                 for divisor, applies_Q in candidates:
                     open_Q = np.flatnonzero(applies_Q & may_TQN[place, :, column] & np.isfinite(score_Q))
@@ -89,7 +94,7 @@ class LabelBound:
                         lacks_MQ = score_Q[open_Q] * divisor.changes_M[:, None] - gains_MQ[:, open_Q]
                         least_WQ = least_per_group(lacks_MQ, self.edits.level_sizes)
                         lack_Q = score_Q[open_Q] * divisor.base - value_Q[open_Q]
-                        lack_Q += sums_of_least(least_WQ, self.edits.counts_W(), [self.radii[place]])[0]
+                        lack_Q += sums_of_least(least_WQ, counts_W, [self.radii[place]])[0]
                         may_TQN[place, open_Q[lack_Q > margin_Q[open_Q]], column] = False
         return may_TQN
 
@@ -98,14 +103,6 @@ class LabelBound:
         divisor = self.lower[0][0] if score >= 0 else self.upper[0]
         extra_M = score * divisor.changes_M
         return replaced(self.text, worst_substitutions(self.edits, -query_D.double(), self.radii[0], extra_M))
-
-    def _margins(self, queries_QD: Tensor, score_Q: Floats, place: int) -> Floats:
-        norms_Q = torch.linalg.vector_norm(queries_QD, dim=1).double().numpy()
-        largest = max(divisor.base for divisor in [*self.lower[place], self.upper[place]])
-        shift = float(self.shifts_T[place])
-        unit = rounding_margin(self.edits, shift, 1.0)
-        relative = unit / (self.edits.size() + shift + 1e-30)
-        return np.asarray(unit * norms_Q + relative * largest * np.abs(score_Q))
 
 
 def _changes(edits: TextEdits, products_F: Tensor) -> Floats:

@@ -72,11 +72,12 @@ def worst_substitutions(
     return [(edits.sites[site], edit.substitute) for _, site, edit in ranked[: radius_of(radius, len(edits.sites))]]
 
 
-def rounding_margin(edits: TextEdits, shift: float, label_norm: float) -> float:
+def rounding_margin(edits: TextEdits, shift: float, label_norm: float, *, size: float | None = None) -> float:
     """What the float32 arithmetic of encoder, index and `worst_gaps` can change a gap by.
 
     A gap above it is above 0 in all of them.
-    `shift` is that of `largest_shifts`. Reference: Higham 2002, section 3.1 (gamma_n, any order of summation).
+    `shift` is that of `largest_shifts`, `size` that of the edits where it is known.
+    Reference: Higham 2002, section 3.1 (gamma_n, any order of summation).
     """
     terms = 2 * len(edits.rows_F) + edits.vectors_FD.shape[1] + 32
-    return 4 * terms * UNIT * (edits.size() + shift) * label_norm
+    return 4 * terms * UNIT * ((edits.size() if size is None else size) + shift) * label_norm
