@@ -80,7 +80,7 @@ class Checkpoint:
         """Put the head, the optimiser and torch's random numbers back where they were on this rank."""
         head.load_state(load_file(self.folder / "head.safetensors"))
         tensors = load_file(self.folder / "optimiser.safetensors")
-        torch.set_rng_state(tensors.pop("random_state")[rank])
+        torch.set_rng_state(tensors.pop("random_state")[rank].clone())
         optimizer.load_state_dict(_unflatten(tensors, self._optimiser))
 
 

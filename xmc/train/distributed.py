@@ -8,6 +8,7 @@ norm of the gradient, a signal, an error) is agreed, so that all ranks do the sa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,9 +170,9 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = re.sub(r"^\[\S+\] ", "", str(error).strip()).partition("\n")[0].partition(". ")[0]
         raise PeerError(
-            f"another process of this run ended or fell silent ({reason}).",
+            f"another process of this run ended or fell silent ({reason.rstrip('.')}).",
             hint="See what it said last. The last checkpoint is intact: go on with --resume.",
         ) from error
 
