@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from xmc.encode.bags import Bags
 from xmc.encode.csr import csr_tensor
 from xmc.encode.encoder import Role, Similarity
+from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
 from xmc.errors import ArtifactError
 
@@ -46,7 +47,7 @@ class SparseTfidfOptions:
     def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> SparseTfidfEncoder:
         """The encoder of these queries' words; neither label texts nor the seed matter."""
         blocks = BlockOptions(self.opening, self.pairs, self.minimum_count, constant=True)
-        return SparseTfidfEncoder(WordBags.learn(query_texts, blocks))
+        return SparseTfidfEncoder(LearnedBags.learn(query_texts, blocks))
 
     def load(self, folder: Path) -> SparseTfidfEncoder:
         """The encoder that `SparseTfidfEncoder.save` wrote.
@@ -56,7 +57,7 @@ class SparseTfidfOptions:
         description = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         if description.get("encoder") != SparseTfidfEncoder.name:
             raise ArtifactError(f"{folder} holds the encoder '{description.get('encoder')}', expected 'sparse-tfidf'.")
-        return SparseTfidfEncoder(WordBags.load(folder / BAGS_NAME))
+        return SparseTfidfEncoder(LearnedBags(WordBags.load(folder / BAGS_NAME)))
 
     def load_training(self, folder: Path) -> SparseTfidfEncoder:
         """The encoder that `SparseTfidfEncoder.save_training` wrote."""
@@ -78,9 +79,10 @@ class SparseTfidfEncoder:
     whole_label_graph = True
     row_gradients = False
 
-    def __init__(self, bags: WordBags) -> None:
-        self.bags = bags
-        self.dimension = bags.feature_count
+    def __init__(self, learned: LearnedBags) -> None:
+        self.bags = learned.bags
+        self._learned = learned
+        self.dimension = learned.bags.feature_count
         self.module: nn.Module = nn.Module()
 
     def label_parameters(self) -> list[nn.Parameter]:
@@ -89,7 +91,7 @@ class SparseTfidfEncoder:
 
     def prepare(self, texts: Sequence[str], role: Role) -> Bags:
         """Count and weigh words."""
-        return self.bags.transform(texts)
+        return self._learned.transform(texts) if role == "query" else self.bags.transform(texts)
 
     def embed(self, features: Bags, role: Role) -> Tensor:
         """The TF-IDF vectors (N, D) as a CSR tensor."""

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from xmc.encode.bags import Bags, bag_embeddings
 from xmc.encode.encoder import Role, Similarity
+from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
 from xmc.errors import ArtifactError
 
@@ -65,10 +66,10 @@ class TfidfOptions:
         """A fresh encoder whose vocabularies and weights come from the corpus."""
         generator = torch.Generator().manual_seed(seed)
         blocks = BlockOptions(opening=self.opening, minimum_count=self.minimum_count, constant=True)
-        queries = WordBags.learn(query_texts, blocks)
-        labels = WordBags.learn(label_texts, BlockOptions(pairs=self.label_pairs))
-        labels_FD = torch.randn(labels.feature_count, self.dimension, generator=generator) * self.label_scale
-        queries_FD = torch.zeros(queries.feature_count, self.dimension)
+        queries = LearnedBags.learn(query_texts, blocks)
+        labels = LearnedBags.learn(label_texts, BlockOptions(pairs=self.label_pairs))
+        labels_FD = torch.randn(labels.bags.feature_count, self.dimension, generator=generator) * self.label_scale
+        queries_FD = torch.zeros(queries.bags.feature_count, self.dimension)
         if self.query_scale > 0:
             queries_FD.normal_(std=self.query_scale, generator=generator)
         tables: dict[Role, Tensor] = {"query": queries_FD, "label": labels_FD}
@@ -91,7 +92,7 @@ class TfidfOptions:
     def _open(self, folders: dict[Role, Path]) -> TfidfEncoder:
         from safetensors.torch import load_file
 
-        bags = {role: WordBags.load(folders[role] / BAGS_NAME) for role in ROLES}
+        bags = {role: LearnedBags(WordBags.load(folders[role] / BAGS_NAME)) for role in ROLES}
         tables = {role: load_file(folders[role] / TABLE_NAME)["table"] for role in ROLES}
         return TfidfEncoder(bags, tables, self)
 
@@ -103,8 +104,9 @@ class TfidfEncoder:
     whole_label_graph = True
     row_gradients = False
 
-    def __init__(self, bags: dict[Role, WordBags], tables: dict[Role, Tensor], options: TfidfOptions) -> None:
-        self.bags = bags
+    def __init__(self, bags: dict[Role, LearnedBags], tables: dict[Role, Tensor], options: TfidfOptions) -> None:
+        self.bags = {role: bags[role].bags for role in ROLES}
+        self._learned = bags
         self.similarity: Similarity = options.similarity
         self.dimension = tables["query"].shape[1]
         self._dropout = options.dropout
@@ -116,7 +118,7 @@ class TfidfEncoder:
 
     def prepare(self, texts: Sequence[str], role: Role) -> Bags:
         """Count and weigh words."""
-        return self.bags[role].transform(texts)
+        return self._learned[role].transform(texts)
 
     def embed(self, features: Bags, role: Role) -> Tensor:
         """Embeddings (N, D)."""

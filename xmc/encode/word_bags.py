@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xmc.encode.bags import Bags
+from xmc.encode.bags import Bags, concatenate
+from xmc.encode.word_features import (
+    BlockOptions,
+    DocumentFrequencies,
+    FeatureTable,
+    occurrences,
+    sorted_runs,
+    spell,
+    words_of,
+)
+from xmc.encode.words import WORD, KnownWords, NewWords, NumberedWords, number_words
 
-WORD = re.compile(r"[^\W_]+")
-
-
-@dataclass(frozen=True)
-class BlockOptions:
-    """Which blocks a bag has besides its words; each block has vocabulary, weights and length of its own.
-
-    `opening`: the words among the first so many, and the pairs of neighbours there (0 = none): where a text says what
-    it is about. `pairs`: pairs of neighbouring words count as words. `minimum_count`: in how many texts a feature must
-    occur. `constant`: a last feature that is 1 for every text, so that a table over the features holds a bias.
-    """
-
-    opening: int = 0
-    pairs: bool = False
-    minimum_count: int = 1
-    constant: bool = False
+__all__ = ["WORD", "BlockOptions", "WordBags"]
 
 
 class WordBags:
@@ -54,46 +48,85 @@ class WordBags:
     @classmethod
     def learn(cls, texts: Sequence[str], options: BlockOptions) -> WordBags:
         """Vocabularies and document frequencies of a corpus."""
-        frequencies: list[Counter[str]] = []
-        for text in texts:
-            for block, counts in enumerate(_blocks(text, options)):
-                if block == len(frequencies):
-                    frequencies.append(Counter())
-                frequencies[block].update(counts.keys())
-        vocabularies, idf, start = [], [], 0
-        for frequency in frequencies:
-            kept = sorted(key for key, count in frequency.items() if count >= options.minimum_count)
+        numbers = NewWords()
+        return cls._learn(number_words(texts, numbers), numbers, options)
+
+    @classmethod
+    def learn_and_transform(cls, texts: Sequence[str], options: BlockOptions) -> tuple[WordBags, Bags]:
+        """`learn` and the bags of the same texts, whose words are looked up only once.
+
+        Meanwhile each word of the corpus takes 4 bytes.
+        """
+        numbers = NewWords()
+        pieces = list(number_words(texts, numbers))
+        learned = cls._learn(pieces, numbers, options)
+        return learned, learned._weigh(pieces, learned._tables(numbers))
+
+    @classmethod
+    def _learn(cls, pieces: Iterable[NumberedWords], numbers: NewWords, options: BlockOptions) -> WordBags:
+        frequencies: dict[tuple[int, bool], DocumentFrequencies] = defaultdict(DocumentFrequencies)
+        texts = 0
+        for piece in pieces:
+            texts += len(piece)
+            for found in occurrences(piece, options):
+                frequencies[found.block, found.pairs].add(found)
+        words = list(numbers)
+        counts: list[dict[str, int]] = [{} for _ in range(options.blocks)]
+        for (block, pairs), frequency in frequencies.items():
+            keys, counts_K = frequency.at_least(options.minimum_count)
+            counts[block].update(zip(spell(keys, words, pairs=pairs), counts_K.tolist(), strict=True))
+        vocabularies, idf, start = [], [np.zeros(0)], 0
+        for count in counts:
+            kept = sorted(count)
             vocabularies.append({key: start + row for row, key in enumerate(kept)})
-            idf.append(np.log((len(texts) + 1) / (np.array([frequency[key] for key in kept], dtype=np.float64) + 1)))
+            idf.append(np.log((texts + 1) / (np.array([count[key] for key in kept], dtype=np.float64) + 1)))
             start += len(kept)
         constant = np.ones(int(options.constant))
         return cls(options, vocabularies, np.concatenate([*idf, constant]).astype(np.float32))
 
     def transform(self, texts: Sequence[str]) -> Bags:
         """The bags of texts; unknown words and pairs are left out."""
-        ids: list[np.ndarray[Any, Any]] = []
-        weights: list[np.ndarray[Any, Any]] = []
-        lengths = np.zeros(len(texts), np.int64)
-        for row, text in enumerate(texts):
-            for block_ids, block_weights in self._weighted_blocks(text):
-                ids.append(block_ids)
-                weights.append(block_weights)
-                lengths[row] += len(block_ids)
-        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-        none = np.zeros(0, np.int32)
-        return Bags(offsets, np.concatenate([none, *ids]), np.concatenate([none, *weights]).astype(np.float32))
+        return self._weigh(number_words(texts, self._known), self._known_tables)
 
-    def _weighted_blocks(self, text: str) -> Iterator[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-        scale = 1 / np.sqrt(len(self.vocabularies))
-        for vocabulary, counts in zip(self.vocabularies, _blocks(text, self.options), strict=True):
-            found = {vocabulary[key]: count for key, count in counts.items() if key in vocabulary}
-            ids = np.fromiter(found.keys(), np.int32, len(found))
-            weights = (1 + np.log(np.fromiter(found.values(), np.float32, len(found)))) * self.idf_F[ids]
-            length = np.sqrt((weights * weights).sum())
-            order = np.argsort(ids)
-            yield ids[order], weights[order] * (scale / length if length > 0 else 0.0)
-        if self.options.constant:
-            yield np.array([self.feature_count - 1], np.int32), np.ones(1, np.float32)
+    @cached_property
+    def _known(self) -> KnownWords:
+        return KnownWords({word: number for number, word in enumerate(words_of(self.vocabularies))})
+
+    @cached_property
+    def _known_tables(self) -> list[FeatureTable]:
+        return self._tables(self._known)
+
+    def _tables(self, numbers: dict[str, int]) -> list[FeatureTable]:
+        return [FeatureTable(vocabulary, numbers) for vocabulary in self.vocabularies]
+
+    def _weigh(self, pieces: Iterable[NumberedWords], tables: Sequence[FeatureTable]) -> Bags:
+        none = Bags(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+        return concatenate([none, *(self._weigh_piece(piece, tables) for piece in pieces)])
+
+    def _weigh_piece(self, words: NumberedWords, tables: Sequence[FeatureTable]) -> Bags:
+        features, texts = self.feature_count, np.arange(len(words))
+        entries = [texts * features + features - 1] if self.options.constant else []
+        for found in occurrences(words, self.options):
+            ids = tables[found.block].find(found)
+            known = np.flatnonzero(ids >= 0)
+            entries.append(found.texts[known] * features + ids[known])
+        # features of a later block are larger numbers, so that one sort puts text, block and feature in order
+        distinct, counts = sorted_runs(np.concatenate(entries))
+        rows = distinct // max(1, features)
+        ids = distinct - rows * features
+        offsets = np.searchsorted(rows, np.arange(len(words) + 1))
+        weights = (1 + np.log(counts)) * self.idf_F[ids]
+        return Bags(offsets, ids.astype(np.int32), self._normalise(rows, ids, weights).astype(np.float32))
+
+    def _normalise(self, rows: np.ndarray[Any, Any], ids: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> Any:
+        """Each block of each text of length 1 / sqrt(blocks), the constant of length 1."""
+        blocks = len(self.vocabularies)
+        ends = np.cumsum([len(vocabulary) for vocabulary in self.vocabularies])
+        scales = np.append(np.full(blocks, 1 / np.sqrt(blocks)), 1.0)
+        block = np.searchsorted(ends, ids, side="right")
+        place = rows * (blocks + 1) + block
+        lengths = np.sqrt(np.bincount(place, weights * weights))[place]
+        return np.where(lengths > 0, weights * scales[block] / np.where(lengths > 0, lengths, 1), 0)
 
     def save(self, path: Path) -> None:
         """Write options, vocabularies and weights as JSON (inside a folder that is not committed yet)."""
@@ -113,19 +146,3 @@ class WordBags:
             vocabularies.append({key: start + row for row, key in enumerate(keys)})
             start += len(keys)
         return cls(BlockOptions(**body["options"]), vocabularies, np.array(body["idf"], np.float32))
-
-
-def _blocks(text: str, options: BlockOptions) -> list[Counter[str]]:
-    """How often each feature of each block occurs in a text; always the same number of blocks."""
-    words = WORD.findall(text.lower())
-    blocks = [Counter(words)]
-    if options.pairs:
-        blocks[0].update(_pairs(words))
-    if options.opening:
-        opening = words[: options.opening]
-        blocks += [Counter(opening), Counter(_pairs(opening))]
-    return blocks
-
-
-def _pairs(words: list[str]) -> Iterator[str]:
-    return map(" ".join, itertools.pairwise(words))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmc.encode import words
 from xmc.encode.word_bags import BlockOptions, WordBags
 
 texts = st.lists(st.text("ab c,", max_size=12), min_size=1, max_size=6)
@@ -76,6 +77,33 @@ def test_saved_it_is_the_same(tmp_path_factory, corpus, options):
     assert loaded.options == options and loaded.vocabularies == learned.vocabularies
     np.testing.assert_array_equal(loaded.idf_F, learned.idf_F)
     json.loads(path.read_text(encoding="utf-8"))
+
+
+@given(texts, options, st.integers(1, 5))
+def test_pieces_of_a_corpus_are_added_up_without_a_seam(corpus, options, at_once):
+    whole, bags = WordBags.learn_and_transform(corpus, options)
+    before, words.WORDS_AT_ONCE = words.WORDS_AT_ONCE, at_once
+    try:
+        learned, pieced = WordBags.learn_and_transform(corpus, options)
+    finally:
+        words.WORDS_AT_ONCE = before
+    assert learned.vocabularies == whole.vocabularies
+    np.testing.assert_array_equal(learned.idf_F, whole.idf_F)
+    for name in ("offsets", "ids", "weights"):
+        np.testing.assert_array_equal(getattr(pieced, name), getattr(bags, name))
+        assert getattr(pieced, name).dtype == getattr(bags, name).dtype
+
+
+def test_a_pair_needs_its_words_side_by_side():
+    learned = WordBags.learn(["red fish", "red sea"], BlockOptions(pairs=True))
+    assert learned.vocabularies == [{"fish": 0, "red": 1, "red fish": 2, "red sea": 3, "sea": 4}]
+    assert learned.transform(["red whale fish"]).ids.tolist() == [0, 1]
+
+
+def test_a_corpus_of_no_texts_has_no_features():
+    learned, bags = WordBags.learn_and_transform([], BlockOptions(opening=2, pairs=True))
+    assert learned.feature_count == 0 and learned.vocabularies == [{}, {}, {}] and len(bags) == 0
+    assert learned.transform(["red"]).offsets.tolist() == [0, 0]
 
 
 def test_unknown_words_and_empty_texts_have_empty_bags():
