@@ -39,6 +39,8 @@ LOSSES = ("InfoNCE", "binary cross-entropy")
 EXACT = ("xmc exact bfloat16", "xmc exact float32")
 FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
 WORDNET = ("all labels", "sampled labels")
+FUSED = ("xmc linear.fused", "xmc linear")
+PEERS = ("Omikuji Bonsai", "PECOS own TF-IDF", "PECOS scikit-learn TF-IDF")
 SEARCH = "exact search, 200,000 × 384, k = 10, batch of"
 PICKS = (
     Pick("icd10cm", "P@1", "ICD-10-CM test, P@1", ICD, LEXICAL),
@@ -54,6 +56,8 @@ PICKS = (
     Pick("wordnet", "R@100", "WordNet test, R@100", WORDNET),
     Pick("wordnet", "R@100 tail", "WordNet test, lemmas with 1 to 9 training glosses, R@100", WORDNET),
     Pick("wordnet", "R@100 zero-shot", "WordNet test, lemmas never trained on, R@100", WORDNET),
+    *(Pick("best_recipe", figure, f"EURLEX57K test, {figure}", FUSED, PEERS) for figure in ("P@1", "P@3", "P@5", "PSP@5")),
+    Pick("best_recipe", "train processor", "EURLEX57K, training, all included, processor seconds", FUSED, PEERS),
     *(Pick("exact_search", batch, f"{SEARCH} {batch}", EXACT, FAISS) for batch in ("1", "8", "64", "256", "1024")),
 )
 

@@ -35,7 +35,7 @@ class RerankQueries:
 class RerankContext:
     """What a reranker is fitted to; label rows are those of the index.
 
-    `shortlist` are the first model's best labels of each training query, relevant ones among them.
+    `shortlist` are the first model's best labels of each training query, relevant and others.
     """
 
     queries: RerankQueries

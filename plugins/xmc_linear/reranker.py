@@ -29,7 +29,7 @@ class LinearReranker:
     """Fits a linear classifier for each label to its positives and to the queries on whose shortlist it stands.
 
     The features are those of the first stage's encoder, which must be bags of words (`tfidf`, `sparse-tfidf` or
-    `static`). `loss` to `prune` as in `SolverOptions`; `threads` 0 is as many as there are cores. The score is the
+    `static`). `loss` to `solver` as in `SolverOptions`; `threads` 0 is as many as there are cores. The score is the
     margin w · x; a label that could not be fitted (no positives in training) has the mean margin of the shortlists.
 
     Raises: ValueError for an option that cannot work.
@@ -41,8 +41,9 @@ class LinearReranker:
     cost: float = 1.0
     positive_weight: float = 1.0
     tolerance: float = 0.1
-    iterations: int = 30
+    iterations: int = 6
     prune: float = 0.05
+    solver: Literal["newton", "dual"] = "dual"
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -52,7 +53,9 @@ class LinearReranker:
         self._solver()
 
     def _solver(self) -> SolverOptions:
-        return SolverOptions(self.loss, self.cost, self.positive_weight, self.tolerance, self.iterations, self.prune)
+        return SolverOptions(
+            self.loss, self.cost, self.positive_weight, self.tolerance, self.iterations, self.prune, self.solver
+        )
 
     def fit(self, context: RerankContext, *, progress: Callable[[int, int], None]) -> FittedLinearReranker:
         """One classifier for each label. Raises: ConfigError when the encoder's features are no bags."""

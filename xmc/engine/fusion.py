@@ -20,9 +20,9 @@ GRID = tuple(2.0 ** (step / 2) for step in range(-10, 9))
 class FusionOptions:
     """How a reranker's score is fused with the first stage's.
 
-    `depth`: so many best labels of the first stage are scored again. `negatives`: the reranker is fitted to so many of
-    the best labels of each training query, besides the relevant ones. `weight`: of the second score; 0 chooses the one
-    that is best by nDCG at `k` on the dev split.
+    `depth`: so many best labels of the first stage are scored again. `negatives`: the reranker is fitted to so many
+    best labels of each training query, those of them that are not relevant, and to the relevant ones. `weight`: of the
+    second score; 0 chooses the one that is best by nDCG at `k` on the dev split.
     """
 
     depth: int = 30

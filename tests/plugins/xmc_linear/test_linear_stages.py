@@ -78,6 +78,24 @@ def test_the_reranker_separates_what_it_was_shown_and_is_neutral_elsewhere(tmp_p
     assert np.array_equal(again.scores(queries, hits), scores.ravel())
 
 
+@pytest.mark.parametrize("solver", ["dual", "newton"])
+def test_any_number_of_threads_gives_the_same_answer(solver):
+    features, positives = learnable()
+    one, other = (
+        LinearReranker(threads=threads, solver=solver).fit(
+            context(features, positives, every_label(120)), progress=lambda done, total: None
+        )
+        for threads in (1, 3)
+    )
+    assert (one.weights.weights_LF != other.weights.weights_LF).nnz == 0
+
+
+def test_the_dual_solver_is_for_the_squared_hinge():
+    with pytest.raises(ValueError, match="solver = 'newton'"):
+        LinearReranker(loss="logistic")
+    assert LinearReranker(loss="logistic", solver="newton").loss == "logistic"
+
+
 def test_bags_with_empty_rows_and_ids_never_seen():
     matrix = csr_matrix(np.array([[0, 0, 0, 0], [1, 0, 2, 0], [0, 0, 0, 0], [0, 3, 0, 4], [0, 0, 0, 0]], np.float32))
     assert (bag_matrix(bags_of(matrix)) != matrix).nnz == 0

@@ -23,13 +23,17 @@ def objective(weights, features, signs, row_weights, loss, cost):
     return value
 
 
-@pytest.mark.parametrize("loss", ["squared-hinge", "logistic"])
+@pytest.mark.parametrize(
+    ("loss", "solver"), [("squared-hinge", "newton"), ("logistic", "newton"), ("squared-hinge", "dual")]
+)
 @pytest.mark.parametrize("cost", [0.3, 4.0])
-def test_reaches_the_optimum_of_the_objective(loss, cost):
+def test_reaches_the_optimum_of_the_objective(loss, solver, cost):
     features = random_features()
     row_weights = np.random.default_rng(1).uniform(0.2, 3.0, 120)
     problem = Problem(np.arange(5, 30), np.arange(40, 110))
-    options = SolverOptions(loss=loss, cost=cost, positive_weight=2.5, tolerance=1e-4, iterations=2000, prune=0.0)
+    options = SolverOptions(
+        loss=loss, cost=cost, positive_weight=2.5, tolerance=1e-4, iterations=2000, prune=0.0, solver=solver
+    )
     found = fit_one(features, row_weights, problem, options=options)
     weights = np.zeros(features.shape[1])
     weights[found.features] = found.weights
