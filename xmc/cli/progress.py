@@ -64,7 +64,8 @@ class TrainingDisplay:
             self.say(f"note: {note}")
         self.say(
             f"plan: {plan.epochs} epochs, {plan.steps:,} steps, each query against {plan.scored_labels:,} labels, "
-            f"{plan.query_rows_at_once} rows at once; {plan.device}, {plan.threads} threads"
+            f"{plan.query_rows_at_once} rows at once; {plan.device}, {plan.precision}, {plan.threads} threads"
+            + (f" in each of {plan.processes} processes" if plan.processes > 1 else "")
         )
         self.say(
             f"memory: parameters {human_bytes(plan.parameter_bytes)}, label embeddings "
