@@ -56,7 +56,7 @@ PICKS = (
     Pick("wordnet", "R@100", "WordNet test, R@100", WORDNET),
     Pick("wordnet", "R@100 tail", "WordNet test, lemmas with 1 to 9 training glosses, R@100", WORDNET),
     Pick("wordnet", "R@100 zero-shot", "WordNet test, lemmas never trained on, R@100", WORDNET),
-    *(Pick("best_recipe", figure, f"EURLEX57K test, {figure}", FUSED, PEERS) for figure in ("P@1", "P@3", "P@5", "PSP@5")),
+    *(Pick("best_recipe", x, f"EURLEX57K test, {x}", FUSED, PEERS) for x in ("P@1", "P@3", "P@5", "PSP@5")),
     Pick("best_recipe", "train processor", "EURLEX57K, training, all included, processor seconds", FUSED, PEERS),
     *(Pick("exact_search", batch, f"{SEARCH} {batch}", EXACT, FAISS) for batch in ("1", "8", "64", "256", "1024")),
 )

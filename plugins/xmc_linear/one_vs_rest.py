@@ -145,7 +145,7 @@ def _solve(
 
 @contextmanager
 def _without_convergence_warnings() -> Iterator[None]:
-    """`iterations` is a limit that is meant to be met. Filters are the process's, so they are set outside the threads."""
+    """`iterations` is meant to be met. Filters are the whole process', so they are set outside the threads."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

@@ -15,6 +15,7 @@ from xmc.cli.main import VERBS, app
 from xmc.encode.sentence_transformer import SentenceTransformerOptions
 from xmc.encode.static import StaticOptions
 from xmc.encode.tfidf import TfidfOptions
+from xmc.engine.fusion import FusionOptions
 from xmc.engine.run_config import DataOptions
 from xmc.evaluate.options import EvaluateOptions
 from xmc.plugin_manager import load_plugins
@@ -30,6 +31,7 @@ SECTIONS = {
     "encoder tfidf": TfidfOptions,
     "encoder sentence-transformers": SentenceTransformerOptions,
     "train": TrainOptions,
+    "reranker, fusion": FusionOptions,
     "evaluate": EvaluateOptions,
 }
 

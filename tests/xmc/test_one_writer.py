@@ -22,6 +22,8 @@ ALLOWED = {
     ("xmc/retrieve/trained_model.py", "save"): UNCOMMITTED,
     ("xmc/retrieve/trained_model.py", "save_file"): UNCOMMITTED,
     ("xmc/retrieve/query_map.py", "save_file"): UNCOMMITTED,
+    ("xmc/engine/reranking.py", "save"): UNCOMMITTED,
+    ("plugins/xmc_linear/reranker.py", "save_file"): UNCOMMITTED,
     ("xmc/train/hard_negatives.py", "save_file"): UNCOMMITTED,
     ("xmc/train/checkpoint.py", "save_file"): UNCOMMITTED,
     ("xmc/train/checkpoint.py", "write_text"): UNCOMMITTED,

@@ -82,6 +82,6 @@ def _print_end(out: Path, report: Mapping[str, Any]) -> None:
     score = f"validation P@1 {best:.4f} after epoch {report['best_epoch']}, " if best >= 0 else ""
     if "rerank" in report:
         typer.echo(reranked_line(report["rerank"]))
-    curve = f"loss curve in {out / 'curve.png'} and curve.csv" if "plan" in report else f"report in {out / 'train.json'}"
-    typer.echo(f"trained in {report['train_s']:.0f} s: {score}{curve}")
+    seen = f"loss curve in {out / 'curve.png'} and curve.csv" if "plan" in report else f"report in {out / 'train.json'}"
+    typer.echo(f"trained in {report['train_s']:.0f} s: {score}{seen}")
     typer.echo(f'next: xmc evaluate --run {out}    xmc search "some text" --run {out}')
