@@ -46,12 +46,14 @@ class Bags:
         >>> rows.tolist(), transposed.offsets.tolist(), transposed.ids.tolist()
         ([2, 7], [0, 1, 3], [1, 0, 1])
         """
-        counts = np.bincount(self.ids)
-        rows = np.flatnonzero(counts)
-        order = np.argsort(self.ids, kind="stable")
-        text_rows = np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
-        offsets = np.concatenate(([0], np.cumsum(counts[rows]))).astype(np.int64)
-        return rows, Bags(offsets, text_rows[order], self.weights[order])
+        from scipy.sparse import csr_matrix
+
+        size = (len(self), int(self.ids.max(initial=-1)) + 1)
+        # counts, which takes a fifth of the time of a sort
+        columns = csr_matrix((self.weights, self.ids, self.offsets), shape=size).tocsc()
+        rows = np.flatnonzero(np.diff(columns.indptr))
+        offsets = np.append(columns.indptr[rows], len(self.ids)).astype(np.int64)
+        return rows, Bags(offsets, columns.indices.astype(np.int32, copy=False), columns.data)
 
 
 def tokenise(texts: Sequence[str], encode: Callable[[list[str]], list[IntArray]]) -> Bags:

@@ -61,6 +61,9 @@ def _values(parameter: nn.Parameter, gradient: torch.Tensor) -> torch.Tensor:
     """The numbers of a dense or sparse gradient, as a view that can be scaled in place."""
     if not gradient.is_sparse:
         return gradient
+    rows = gradient._indices()
+    if len(rows) == 1 and bool((rows[0, 1:] > rows[0, :-1]).all()):
+        gradient._coalesced_(True)  # which autograd forgets; to sort and copy the rows would change nothing
     # queries and labels of one table give entries for the same row, whose norm is that of their sum
     parameter.grad = gradient = gradient.coalesce()
     return gradient._values()

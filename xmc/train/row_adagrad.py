@@ -53,7 +53,10 @@ class RowAdagrad(torch.optim.Optimizer):
 
 
 def _mean_square(values_RD: Tensor) -> Tensor:
-    return values_RD.square().flatten(1).mean(dim=1) if values_RD.dim() > 1 else values_RD.square()
+    if values_RD.dim() == 1:
+        return values_RD.square()
+    flat_RD = values_RD.flatten(1)
+    return torch.linalg.vector_norm(flat_RD, dim=1).square_().div_(flat_RD.shape[1])  # no square of each value is kept
 
 
 def _scale(row_sum_R: Tensor, values_RD: Tensor) -> Tensor:

@@ -87,6 +87,17 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(sparse):
     torch.testing.assert_close(grad.flatten(), torch.tensor([0.0, 0.8, 0.0, 0.0, 0.0]))
 
 
+@pytest.mark.parametrize("rows", [[1, 3], [3, 1], [1, 1]])
+def test_rows_that_stand_in_order_once_are_neither_sorted_nor_copied(rows):
+    table, values = torch.nn.Parameter(torch.zeros(ROWS, 1)), torch.tensor([[1.0], [3.0]])
+    table.grad = sparse_rows(torch.tensor(rows), values)
+    expected = table.grad.to_dense()
+    before = table.grad._values().data_ptr()
+    assert clip_gradients([table], 0.0)
+    assert table.grad.is_coalesced() and torch.equal(table.grad.to_dense(), expected)
+    assert (table.grad._values().data_ptr() == before) == (rows == [1, 3])
+
+
 @pytest.mark.parametrize("limit", [0.0, 5.0, 100.0])
 def test_without_a_limit_or_below_it_gradients_stay(limit):
     parameter = torch.nn.Parameter(torch.zeros(2))
