@@ -33,10 +33,8 @@ def train_command(
     from xmc.cli.allocator import keep_freed_memory
     from xmc.cli.output import print_json
     from xmc.cli.progress import TrainingDisplay
-    from xmc.engine.indexing import run_indexing
-    from xmc.engine.reranking import run_reranking
     from xmc.engine.run_config import resolve, template
-    from xmc.engine.training import run_training
+    from xmc.engine.whole_run import make_run
     from xmc.plugin_manager import load_plugins
     from xmc.train.process_group import is_first_process
 
@@ -53,7 +51,7 @@ def train_command(
         return
     keep_freed_memory()
     with TrainingDisplay(quiet=as_json or not is_first_process()) as display:
-        report = run_training(
+        report = make_run(
             resolved,
             out,
             plugins=plugins,
@@ -61,18 +59,13 @@ def train_command(
             overwrite=overwrite,
             reporter=display,
             on_plan=display.show_plan,
+            say=display.say,
+            progress=display.fit_progress,
         )
-        if not is_first_process():
-            return
-        display.say("building the index")
-        index_report = run_indexing(resolved, out, plugins=plugins, device=resolved.train.device)
-        if resolved.reranker.name != "none":
-            display.say(f"fitting the reranker {resolved.reranker.name}")
-            report["rerank"] = run_reranking(
-                resolved, out, plugins=plugins, device=resolved.train.device, progress=display.fit_progress
-            )
+    if not is_first_process():
+        return
     if as_json:
-        print_json({**report, "index": index_report.__dict__, "run": str(out)})
+        print_json({**report, "run": str(out)})
     else:
         _print_end(out, report)
 

@@ -10,6 +10,7 @@ import numpy as np
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow
+from xmc.engine.carried import Carried
 from xmc.engine.run_config import RunConfig
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import index_store
@@ -19,7 +20,9 @@ from xmc.store import write_json
 from xmc.values import IndexReport, RunInfo
 
 
-def run_indexing(config: RunConfig, run: Path, *, plugins: Plugins, device: str = "auto") -> IndexReport:
+def run_indexing(
+    config: RunConfig, run: Path, *, plugins: Plugins, device: str = "auto", carried: Carried | None = None
+) -> IndexReport:
     """Index the labels of the run's data set with the backend of `[index]` and make it the run's current index.
 
     Labels are put in the order of their ids first, so that a backend's tie rule (lower row first) is the promised one
@@ -27,7 +30,8 @@ def run_indexing(config: RunConfig, run: Path, *, plugins: Plugins, device: str 
     Raises: ArtifactError when the run has no trained encoder; DataError for a label that its head does not know.
     """
     model = load_model(run, plugins=plugins)
-    labels = sort_labels(load_dataset(config.data.name).labels)
+    data = carried.load(config) if carried else load_dataset(config.data.name)
+    labels = sort_labels(data.labels)
     chunks, query_map = model.label_vectors(labels)
     similarity = "dot" if query_map else model.encoder.similarity  # of what a map gives, the length means something
     index = config.index.options.build(chunks, similarity=similarity, device=device)

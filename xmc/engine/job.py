@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from xmc.api import FittedHead, HeadContext
 from xmc.data.dataset import Dataset
 from xmc.encode.encoder import Encoder
+from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
 from xmc.engine.run_config import RunConfig
@@ -39,6 +40,7 @@ class Job:
     reporter: Reporter
     on_plan: Callable[[Plan, Dataset], None] | None = None
     ranks: Ranks = ALONE
+    carried: Carried = field(default_factory=Carried)
 
     @property
     def device(self) -> str:

@@ -8,12 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from xmc.api import RerankContext
+from xmc.api import RerankContext, RerankQueries
 from xmc.data.dataset import Dataset, QueryTable
+from xmc.engine.carried import Carried
 from xmc.engine.evaluation import index_rows
 from xmc.engine.fusion import WeightChoice, choose_weight
 from xmc.engine.run_config import RunConfig
-from xmc.engine.training_set import load_for_training, validation_queries
+from xmc.engine.training_set import validation_queries
 from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.batch import search_queries
@@ -31,6 +32,7 @@ def run_reranking(
     plugins: Plugins,
     device: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
+    carried: Carried | None = None,
 ) -> dict[str, Any]:
     """Fit the reranker of `[reranker]` over the run's encoder and index and commit it; a report (`run/rerank.json`).
 
@@ -39,11 +41,15 @@ def run_reranking(
     if config.reranker.name == NONE:
         raise ConfigError("[reranker] names none.", hint="See: xmc plugins --kind reranker")
     started = time.monotonic()
-    data = load_for_training(config)
+    carried = carried or Carried()
+    data = carried.load(config)
     first = Retriever.load(run, device=device, plugins=plugins, reranked=False)
     rows_L = index_rows(data, first)
     truth = _in_index_rows(data.train, rows_L)
-    queries = first.prepare(data.train.texts)
+    if carried.train_features is None:
+        queries = first.prepare(data.train.texts)
+    else:
+        queries = RerankQueries(data.train.texts, carried.train_features)
     hits = search_queries(first, queries, k=min(config.fusion.negatives, len(first.labels)))
     context = RerankContext(queries, truth, hits, first.labels.texts, seed=config.train.seed)
     reranker = config.reranker.options.fit(context, progress=progress)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from xmc.engine.job import Job, fingerprint
 from xmc.engine.mining import hard_negatives
 from xmc.engine.training_set import epoch_pool, training_set, validation_queries
@@ -41,6 +43,7 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     if job.on_plan and ranks.writes:
         job.on_plan(plan, data)
     prepared = training_set(encoder, data, config, pool)
+    job.carried.train_features = prepared.queries.take(np.arange(len(data.train))) if pool.drawn else prepared.queries
     trainer = Trainer(
         encoder,
         head,

@@ -9,12 +9,12 @@ from typing import Any
 
 from xmc.api import WholeHeadOptions
 from xmc.data.dataset import Dataset
+from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.job import Job, fingerprint
 from xmc.engine.run_config import RunConfig
 from xmc.engine.run_folder import check_folder, prepare_folder
 from xmc.engine.step_training import train_in_steps
-from xmc.engine.training_set import load_for_training
 from xmc.engine.whole_fit import fit_whole
 from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
@@ -36,9 +36,11 @@ def run_training(
     overwrite: bool = False,
     reporter: Reporter | None = None,
     on_plan: Callable[[Plan, Dataset], None] | None = None,
+    carried: Carried | None = None,
 ) -> dict[str, Any]:
     """Train into the folder `run` and return the training report (also in `run/train.json`).
 
+    `carried` receives the data set and the prepared training queries, for what comes next in this process.
     Under `torchrun` or `accelerate launch` all processes call it alike and train together; rank 0 writes and reports.
     Raises: ConfigError when `run` holds something and neither `resume` nor `overwrite` is set; PeerError when another
     process ends; what data, encoder and loop raise.
@@ -47,7 +49,8 @@ def run_training(
         with ranks.together():
             if ranks.writes and not (run / LOCK_NAME).exists():  # where no run ever was, not even a lock is left
                 check_folder(run, resume=resume, overwrite=overwrite)
-        data = load_for_training(config)
+        carried = carried or Carried()
+        data = carried.load(config)
         with ranks.together():
             if ranks.writes:
                 held.enter_context(locked(run))
@@ -59,7 +62,7 @@ def run_training(
         if ranks.writes:
             config.write(run)  # only now: a refused resume leaves the run's own configuration in place
         info = RunInfo(str(run), config.to_dict(), len(data.train), len(data.labels))
-        job = Job(config, run, data, plugins, info, reporter or SilentReporter(), on_plan, ranks)
+        job = Job(config, run, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
         return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)
 
 

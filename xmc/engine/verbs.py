@@ -12,11 +12,9 @@ from xmc.engine.evaluation import run_evaluation
 from xmc.engine.indexing import run_indexing
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
-from xmc.engine.training import run_training
+from xmc.engine.whole_run import make_run
 from xmc.evaluate.report import EvaluationReport
 from xmc.plugin_manager import load_plugins
-from xmc.retrieve.reranking import NONE
-from xmc.train.process_group import is_first_process
 from xmc.values import IndexReport
 
 
@@ -36,13 +34,7 @@ def train_run(
     """
     plugins = load_plugins()
     config = resolve(plugins, plugin=plugin, settings=settings, flags={"data": {"name": str(data)}})
-    report = run_training(config, Path(out), plugins=plugins, resume=resume, overwrite=overwrite)
-    if not is_first_process():
-        return report
-    run_indexing(config, Path(out), plugins=plugins, device=config.train.device)
-    if config.reranker.name != NONE:
-        report["rerank"] = run_reranking(config, Path(out), plugins=plugins, device=config.train.device)
-    return report
+    return make_run(config, Path(out), plugins=plugins, resume=resume, overwrite=overwrite)
 
 
 def index_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "auto") -> IndexReport:

@@ -18,7 +18,7 @@ def fit_whole(job: Job) -> dict[str, Any]:
     """Fit, validate, commit; the training report. A fit that is stopped starts anew with `--resume`."""
     started = time.monotonic()
     encoder = job.new_encoder()
-    features = encoder.prepare(job.data.train.texts, "query")
+    features = job.carried.train_features = encoder.prepare(job.data.train.texts, "query")
     total = 0
 
     def progress(done: int, parts: int) -> None:

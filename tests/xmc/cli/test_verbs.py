@@ -80,7 +80,7 @@ def test_search_for_machines_and_for_people(xmc_command, tiny_run):
     answer = json.loads(out)
     expected = Retriever.load(tiny_run).search(["tender tram"], k=3)[0]
     assert answer == {"query": "tender tram", "k": 3, "hits": [hit._asdict() for hit in expected]}
-    assert list(answer["hits"][0]) == ["rank", "label_id", "text", "score"]
+    assert list(answer["hits"][0]) == ["rank", "label_id", "text", "score", "probability"]
     code, table, err = xmc_command("search", "tender tram", "--run", tiny_run, "-k", 3)
     assert code == 0 and not err
     for hit in expected:
