@@ -21,8 +21,8 @@ from xmc.plugin_manager import Plugins
 from xmc.retrieve.trained_model import commit_model
 from xmc.store import write_json
 from xmc.train.distributed import ALONE, Ranks
-from xmc.train.loop import Reporter, SilentReporter
 from xmc.train.plan import Plan
+from xmc.train.reporter import Reporter, SilentReporter
 from xmc.values import RunInfo
 
 FREE_TO_CHANGE = ("train.checkpoint_s", "train.patience", "train.device")

@@ -21,9 +21,9 @@ from xmc.plugin_manager import Plugins
 from xmc.store import locked
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
-from xmc.train.loop import Reporter, SilentReporter
 from xmc.train.plan import Plan
 from xmc.train.process_group import process_group
+from xmc.train.reporter import Reporter, SilentReporter
 from xmc.values import RunInfo
 
 

@@ -15,9 +15,9 @@ from xmc.engine.run_config import RunConfig
 from xmc.engine.training import run_training
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.reranking import NONE
-from xmc.train.loop import Reporter
 from xmc.train.plan import Plan
 from xmc.train.process_group import is_first_process
+from xmc.train.reporter import Reporter
 
 
 def make_run(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,30 +23,11 @@ from xmc.train.hard_negatives import HardNegatives
 from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
 from xmc.train.replicated_head import ReplicatedHead
+from xmc.train.reporter import Reporter, SilentReporter
 from xmc.train.schedule import Pool, batch_rows, learning_rate_share, step_queries, steps_per_epoch
 from xmc.train.scorer import rows_in_memory
 from xmc.train.signals import StopRequest, stop_on_signals
 from xmc.train.validation import hits_at_1
-
-
-class Reporter(Protocol):
-    """Sees a run go by; the command line draws a progress bar from it."""
-
-    def step_finished(self, step: int, total_steps: int, loss: float, queries: int) -> None:
-        """After every step; `queries` is the size of its batch."""
-
-    def epoch_finished(self, row: Mapping[str, float]) -> None:
-        """After every epoch, with its row of the curve."""
-
-
-class SilentReporter:
-    """Says nothing."""
-
-    def step_finished(self, step: int, total_steps: int, loss: float, queries: int) -> None:
-        """Nothing."""
-
-    def epoch_finished(self, row: Mapping[str, float]) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True)

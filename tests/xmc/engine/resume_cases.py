@@ -16,7 +16,7 @@ from xmc.errors import InterruptedRunError
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.layout import encoder_store
 from xmc.train.checkpoint import open_store
-from xmc.train.loop import SilentReporter
+from xmc.train.reporter import SilentReporter
 
 STEPS_PER_EPOCH, STEPS = 4, 12  # 400 queries of `tiny` in batches of 100, three epochs
 BASE = ("encoder.dimension=16", "encoder.dropout=0.2", "train.batch_size=100", "train.epochs=3", "train.patience=0")

@@ -25,10 +25,11 @@ from xmc.plugin_manager import load_plugins
 from xmc.train.classifier import ClassifierOptions
 from xmc.train.distributed import ALONE
 from xmc.train.dual_encoder import DualEncoderOptions
-from xmc.train.loop import SilentReporter, Trainer, TrainingSet
+from xmc.train.loop import Trainer, TrainingSet
 from xmc.train.options import TrainOptions
 from xmc.train.process_group import process_group
 from xmc.train.replicated_head import head_for_ranks
+from xmc.train.reporter import SilentReporter
 from xmc.train.schedule import Pool
 
 QUERIES, LABELS = 20, 9
