@@ -39,6 +39,8 @@ TASK = Task(
              "train.sampled_labels=1024"),
         ),
         "binary cross-entropy without bias": Variant(("loss.name=baselines.binary-cross-entropy",), tuned=False),
+        "decoupled softmax, classifier on label text": Variant(("head.name=classifier",), tuned=False),
+        "decoupled softmax, classifier alone": Variant(("head.name=classifier", "head.text=false"), tuned=False),
         "decoupled softmax without opening words": Variant(("encoder.opening=0",), tuned=False),
         "decoupled softmax label words only": Variant(("encoder.label_pairs=false",), tuned=False),
         "decoupled softmax plain token means": Variant(

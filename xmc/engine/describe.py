@@ -8,11 +8,11 @@ from typing import Any
 
 from xmc.config import read_toml
 from xmc.errors import ConfigError
-from xmc.retrieve.layout import encoder_store, index_store
+from xmc.retrieve.layout import encoder_store, index_store, reranker_store
 from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
 
-NAMED_SECTIONS = ("data", "encoder", "head", "loss", "index")
+NAMED_SECTIONS = ("data", "encoder", "head", "loss", "index", "reranker")
 
 
 def describe_run(run: Path) -> dict[str, Any]:
@@ -26,8 +26,9 @@ def describe_run(run: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {section: _name(config.get(section)) for section in NAMED_SECTIONS}
     if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
         facts["index"] = index_store(run).current().manifest.facts["name"]
-    for name, store in (("checkpoint", open_store(run)), ("encoder", encoder_store(run)), ("index", index_store(run))):
-        facts[f"{name} folder"] = _verified(store) if store.exists() else "none"
+    stores = {"checkpoint": open_store, "encoder": encoder_store, "index": index_store, "reranker": reranker_store}
+    for name, store_of in stores.items():
+        facts[f"{name} folder"] = _verified(store_of(run)) if store_of(run).exists() else "none"
     for name in ("train", "report"):
         path = run / f"{name}.json"
         if path.is_file():

@@ -14,7 +14,7 @@ from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import open_store
 from xmc.train.hard_negatives import open_negatives
 
-WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json")
+WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json", "rerank.json")
 
 
 def check_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
