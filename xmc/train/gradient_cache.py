@@ -88,8 +88,8 @@ class NoEmbeddings:
 
 
 def embed_in(precision: str, encoder: Encoder, features: Features, role: Role) -> Tensor:
-    """Embeddings (N, D), the encoder multiplying in this precision; in bfloat16 they come out as float32."""
-    if precision != "bfloat16":
+    """Embeddings (N, D), a network multiplying in this precision; in bfloat16 they come out as float32."""
+    if precision != "bfloat16" or encoder.whole_label_graph:
         return encoder.embed(features, role)
     with torch.autocast(next(encoder.module.parameters()).device.type, torch.bfloat16):
         return encoder.embed(features, role).float()

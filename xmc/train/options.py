@@ -27,8 +27,9 @@ class TrainOptions:
     `accumulate`: so many batches make one step of the optimiser, on the mean of their losses; each has its own sampled
     labels and its own pool. (For a loss of single queries over all labels it is the same as a larger `batch_size`,
     whose memory for activations and scores does not grow either.)
-    `precision`: in what the layers of a network encoder multiply while it learns: `float32`, `bfloat16` (weights,
-    embeddings, scores, losses and gradients stay float32), or `auto`, bfloat16 on a GPU that has it.
+    `precision`: in what the largest products are made while learning, those of a network encoder's layers, or of
+    queries and label vectors where embeddings are sums of table rows: `float32`, `bfloat16` (weights, losses and sums
+    over the batch stay float32), or `auto`, bfloat16 for a network on a GPU that has it.
     `optimizer`: `adamw`, or `row-adagrad`, whose step costs only the table rows that the batch touches.
     `label_learning_rate`: for parameters that only labels use (0 = as the others).
     `label_scope`: `all` scores every query against every label, exactly; `sampled` against the positives of the batch

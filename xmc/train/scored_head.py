@@ -14,6 +14,7 @@ from xmc.train.distributed import ALONE, Ranks
 from xmc.train.label_scope import Scope, all_labels, sampled_labels
 from xmc.train.label_source import GradientVectors, IntArray, LabelSource
 from xmc.train.positive_sampling import STREAM, draw_positives, keep_drawn, require_skips
+from xmc.train.precision import score_products
 from xmc.train.row_state import STATE_NAME, RowState
 from xmc.train.schedule import step_generator
 from xmc.train.scorer import ScoredBatch, rows_in_memory, score_batch
@@ -106,6 +107,7 @@ class ScoredHead:
                 row_state_Q=None if before_Q is None else before_Q[first:last],
                 first_row=first,
                 mean_over=mean_over,
+                products=score_products(context.train.precision, encoder=context.encoder),
             )
         return scored if seen == own else scored.rows(own)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError, RowStateLoss
+from xmc.train.products import add_product, product_into
 
 # scores, their gradient and a loss's own work space
 SCORE_COPIES = 4
@@ -96,12 +97,15 @@ def score_batch(
     row_state_Q: Tensor | None = None,
     first_row: int = 0,
     mean_over: int = 0,
+    products: torch.dtype | None = None,
 ) -> ScoredBatch:
     """Loss and gradients; equals autograd through `loss(queries_QD @ labels_CD.T).mean()`.
 
     Embeddings come detached; the caller sends the gradients on through the encoder. `log_inclusion_C` goes to the loss;
     so does the next row state, which a loss that keeps one makes of `row_state_Q`. Where these queries are part of a
-    larger batch, `first_row` is the place of the first in it and `mean_over` its size.
+    larger batch, `first_row` is the place of the first in it and `mean_over` its size. `products` is what embeddings
+    and score gradients are rounded to when they are multiplied (None: left as they are); losses and sums over the batch
+    are not.
     Raises: NonFiniteError naming the batch rows with a non-finite loss; ConfigError when a `batch` loss needs more
     memory than allowed.
     """
@@ -119,10 +123,12 @@ def score_batch(
     labels_gradient_CD = torch.zeros_like(labels_CD)
     scores_RC = queries_QD.new_empty(min(rows_at_once, queries), labels_CD.shape[0])
     next_state_Q = None if row_state_Q is None else torch.empty_like(row_state_Q)
+    factor_dtype = products or labels_CD.dtype
+    factors_CD = labels_CD.to(factor_dtype)
     for start in range(0, queries, rows_at_once):
         stop = min(start + rows_at_once, queries)
-        chunk_RD = queries_QD[start:stop]
-        chunk_scores_RC = score_rows(chunk_RD, labels_CD, out=scores_RC[: stop - start])
+        chunk_RD = queries_QD[start:stop].to(factor_dtype)
+        chunk_scores_RC = score_rows(chunk_RD, factors_CD, out=scores_RC[: stop - start])
         inputs = _inputs(chunk_scores_RC, pairs.between(start, stop), log_inclusion_C)
         if next_state_Q is not None and row_state_Q is not None and isinstance(loss, RowStateLoss):
             next_state_Q[start:stop] = loss.next_row_state(replace(inputs, row_state_Q=row_state_Q[start:stop]))
@@ -130,8 +136,9 @@ def score_batch(
         chunk_losses_R, gradient_RC = _loss_and_gradient(inputs, loss)
         _require_finite(chunk_losses_R, first_row + start)
         losses_Q[start:stop] = chunk_losses_R
-        torch.mm(gradient_RC, labels_CD, out=queries_gradient_QD[start:stop])
-        labels_gradient_CD.addmm_(gradient_RC.T, chunk_RD)
+        gradient_RC = gradient_RC.to(factor_dtype)
+        product_into(queries_gradient_QD[start:stop], gradient_RC, factors_CD)
+        add_product(labels_gradient_CD, gradient_RC.T, chunk_RD)
     mean_over = mean_over or queries
     return ScoredBatch(losses_Q, queries_gradient_QD.div_(mean_over), labels_gradient_CD.div_(mean_over), next_state_Q)
 
@@ -144,7 +151,7 @@ def score_rows(queries_RD: Tensor, labels_CD: Tensor, *, out: Tensor) -> Tensor:
     """
     for start in range(0, labels_CD.shape[0], LABEL_BLOCK):
         block = slice(start, start + LABEL_BLOCK)
-        torch.mm(queries_RD, labels_CD[block].T, out=out[:, block])
+        product_into(out[:, block], queries_RD, labels_CD[block].T)
     return out
 
 

@@ -8,12 +8,12 @@ from train_cases import LetterEncoder, dual_encoder, random_texts
 
 from xmc.encode.encoder import embed_chunks
 from xmc.encode.static import StaticOptions
-from xmc.errors import ConfigError, DeviceError
+from xmc.errors import DeviceError
 from xmc.train import precision as module
 from xmc.train.gradient_cache import CachedEmbeddings, WholeGraphEmbeddings
 from xmc.train.loop import Trainer, TrainingSet
 from xmc.train.options import TrainOptions
-from xmc.train.precision import choose_precision, has_bfloat16
+from xmc.train.precision import choose_precision, has_bfloat16, score_products
 from xmc.train.schedule import Pool
 
 pytestmark = pytest.mark.skipif(not has_bfloat16("cpu"), reason="this processor has no bfloat16")
@@ -78,11 +78,31 @@ def test_what_is_validated_and_indexed_is_made_in_float32():
 def test_which_precision_a_run_gets(monkeypatch):
     choose = lambda wanted, encoder, device="cpu": choose_precision(wanted, encoder=encoder, device=device)  # noqa: E731
     assert choose("auto", float32_letters()) == choose("float32", static()) == "float32"
-    assert choose("bfloat16", float32_letters()) == "bfloat16"
-    with pytest.raises(ConfigError, match="'bfloat16' does nothing for the encoder 'static'"):
-        choose("bfloat16", static())
+    assert choose("bfloat16", float32_letters()) == choose("bfloat16", static()) == "bfloat16"
     monkeypatch.setattr(module, "has_bfloat16", lambda device: device == "cuda")
     with pytest.raises(DeviceError, match="'cpu' has no bfloat16"):
         choose("bfloat16", float32_letters())
     assert choose("auto", float32_letters(), "cuda") == "bfloat16"
     assert choose("auto", static(), "cuda") == "float32"
+
+
+def test_scores_are_made_in_bfloat16_where_no_layer_is():
+    assert score_products("bfloat16", encoder=static()) == torch.bfloat16
+    assert score_products("bfloat16", encoder=float32_letters()) is None
+    assert score_products("float32", encoder=static()) is None
+
+
+def test_training_a_table_in_bfloat16_is_close_to_float32_and_not_the_same(tmp_path):
+    labels = [f"label {word} {row}" for row, word in enumerate(["fog", "rain", "sun"] * (LABELS // 3 + 1))][:LABELS]
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        encoder = StaticOptions(dimension=8).build(labels, labels, seed=0)
+        options = TrainOptions(**{**vars(OPTIONS), "precision": precision})
+        head = dual_encoder(encoder, options, loss=DEXML, labels=labels)
+        queries = encoder.prepare([f"{labels[row % LABELS]} more" for row in range(QUERIES)], "query")
+        data = TrainingSet(queries, Pool(QUERIES), make_positives(), LABELS, None)
+        trainer = Trainer(encoder, head, data, options, tmp_path / precision, {}, on_best=lambda _: None)
+        losses[precision] = [row["loss"] for row in trainer.run().curve]
+        assert all(p.dtype == torch.float32 for p in encoder.module.parameters())
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bfloat16"] != losses["float32"]
