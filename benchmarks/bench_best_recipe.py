@@ -35,6 +35,7 @@ UNSEEN = "labels without a training query are never answered;"
 OURS = {
     "eurlex57k": {
         "xmc linear.fused": ("linear.fused", ()),
+        "xmc linear.fused in bfloat16": ("linear.fused", ("train.precision=bfloat16",)),
         "xmc linear.fused, first stage alone": ("linear.fused", ("reranker.name=none",)),
         "xmc linear": ("linear", ()),
         "xmc dexml.documents": ("dexml.documents", ()),

@@ -10,12 +10,14 @@ import numpy as np
 from xmc.engine.job import Job, fingerprint
 from xmc.engine.mining import hard_negatives
 from xmc.engine.training_set import epoch_pool, training_set, validation_queries
+from xmc.errors import ConfigError
 from xmc.train.checkpoint import Checkpoint
 from xmc.train.curve import write_curve_picture, write_curve_table
 from xmc.train.loop import Trainer
 from xmc.train.plan import make_plan
 from xmc.train.precision import choose_precision
 from xmc.train.replicated_head import head_for_ranks
+from xmc.train.scored_head import ScoredHead
 
 
 def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
@@ -26,7 +28,14 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     precision = choose_precision(config.train.precision, encoder=encoder, device=job.device)
     options = replace(config.train, precision=precision)
     context = replace(job.head_context(encoder), train=options, ranks=None if ranks.size == 1 else ranks)
-    head = head_for_ranks(config.head.options.build(context), ranks=ranks, batch_size=options.batch_size)
+    built = config.head.options.build(context)
+    if precision == "bfloat16" and encoder.whole_label_graph and not isinstance(built, ScoredHead):
+        raise ConfigError(
+            f"[train] precision 'bfloat16' is that of the products of queries and labels, which the head "
+            f"'{config.head.name}' does not make.",
+            hint="Set precision = 'float32' or 'auto'.",
+        )
+    head = head_for_ranks(built, ranks=ranks, batch_size=options.batch_size)
     pool = epoch_pool(config, data)
     plan = make_plan(
         encoder,
