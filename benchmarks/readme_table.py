@@ -22,6 +22,7 @@ Row = dict[str, str]
 class Pick:
     """One line of the table: a file, the value of its column `x`, and the subjects on either side.
 
+    `question` chooses among the rows of a file that answers several.
     A subject of xmc must be in the file; of the others those that are not are left out.
     """
 
@@ -30,6 +31,7 @@ class Pick:
     what: str
     ours: tuple[str, ...]
     others: tuple[str, ...] = ()
+    question: str = ""
 
 
 ICD = ("dexml",)
@@ -41,6 +43,9 @@ FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
 WORDNET = ("all labels", "sampled labels")
 FUSED = ("xmc linear.fused", "xmc linear")
 PEERS = ("Omikuji Bonsai", "PECOS own TF-IDF", "PECOS scikit-learn TF-IDF")
+STEP_TIME = "step time vs labels, d=128"
+STEP = ("factored Z-loss", "sampled labels", "decoupled softmax", "soft top-k")
+DENSE = ("three products", "dense log-softmax")
 SEARCH = "exact search, 200,000 × 384, k = 10, batch of"
 PICKS = (
     Pick("icd10cm", "P@1", "ICD-10-CM test, P@1", ICD, LEXICAL),
@@ -58,6 +63,10 @@ PICKS = (
     Pick("wordnet", "R@100 zero-shot", "WordNet test, lemmas never trained on, R@100", WORDNET),
     *(Pick("best_recipe", x, f"EURLEX57K test, {x}", FUSED, PEERS) for x in ("P@1", "P@3", "P@5", "PSP@5")),
     Pick("best_recipe", "train processor", "EURLEX57K, training, all included, processor seconds", FUSED, PEERS),
+    *(
+        Pick("step_time", str(labels), f"a step over {labels:,} labels, batch 256, d = 128", STEP, DENSE, STEP_TIME)
+        for labels in (100_000, 1_000_000)
+    ),
     *(Pick("exact_search", batch, f"{SEARCH} {batch}", EXACT, FAISS) for batch in ("1", "8", "64", "256", "1024")),
 )
 
@@ -91,7 +100,7 @@ def _read(path: Path) -> list[Row]:
 
 
 def _line(pick: Pick, rows: list[Row]) -> str:
-    found = {row["subject"]: row for row in rows if row["x"] == pick.x}
+    found = {row["subject"]: row for row in rows if row["x"] == pick.x and pick.question in ("", row["question"])}
     missing = [name for name in pick.ours if name not in found]
     if missing:
         raise ValueError(f"results/{pick.file}.csv has no row of '{missing[0]}' with x = '{pick.x}'")
