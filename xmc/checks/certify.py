@@ -75,7 +75,8 @@ class Certify:
     def run(self, context: CheckContext) -> CheckResult:
         """Sample queries, certify, attack.
 
-        Raises: DataError for substitutions that cannot be read; ConfigError for a head that maps queries.
+        Raises: DataError for substitutions that cannot be read; ConfigError for a head that maps queries, and for a
+        run with a second stage.
         """
         from xmc.checks.certify_labels import measure_labels
         from xmc.checks.certify_queries import measure_queries
@@ -108,6 +109,11 @@ class Certify:
     def _bench(self, context: CheckContext) -> Bench:
         from xmc.checks.label_matrix import LabelMatrix
 
+        if getattr(context.retriever, "reranking", None) is not None:
+            raise ConfigError(
+                "this run scores its shortlist again, and certificates cover the first stage only.",
+                hint="Certify a run of the same settings with reranker.name=none, and name the other checks here.",
+            )
         count = min(self.sample, len(context.queries))
         rows = np.sort(np.random.default_rng(context.seed).choice(len(context.queries), count, replace=False))
         return Bench(

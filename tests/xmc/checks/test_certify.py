@@ -1,5 +1,7 @@
 """Invariants: certified <= unbroken for every side, radius and k; figures are as announced; bad options are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from xmc.checks.substitution_attacks import greedy_attack, random_attack
 from xmc.checks.substitutions import Site
 from xmc.data.dataset import load_dataset
 from xmc.errors import ConfigError, DataError
+from xmc.retrieve.reranking import Reranking
 from xmc.retrieve.retriever import Retriever
 
 
@@ -107,3 +110,9 @@ def test_attackers_stay_within_the_radius():
                           width=100, generator=generator)  # fmt: skip
     assert steps[:2] == ["x b c", "x x c"] or steps[:2] == ["a x c", "x x c"]
     assert len(steps) == 3
+
+
+def test_a_second_stage_is_not_covered(context):
+    reranked = replace(context.retriever, reranking=Reranking(reranker=None, depth=5, weight=1.0))
+    with pytest.raises(ConfigError, match="the first stage only"):
+        Certify(ks=(1,), radii=(1,), sample=5).run(replace(context, retriever=reranked))
