@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from xmc.api import RerankQueries
 from xmc.evaluate.ndcg import ndcg_at_k
 from xmc.evaluate.relevance import relevant_at_ranks
-from xmc.retrieve.reranking import Reranking
+from xmc.retrieve.reranking import Reranking, fuse
 from xmc.values import Hits, Positives
 
 GRID = tuple(2.0 ** (step / 2) for step in range(-10, 9))
@@ -53,33 +51,15 @@ def choose_weight(
 ) -> WeightChoice:
     """The weight with the best nDCG@k among 19 between 1/32 and 16 times the ratio of the scores' spreads, or 0.
 
-    A weight of 0 (the first stage alone) wins unless another one is better.
+    `hits` are the first stage's shortlists. A weight of 0 (the first stage alone) wins unless another one is better.
     """
     second_H = reranking.second_scores(queries, hits)
-    spread = float(second_H.std()) or 1.0
-    unit = float(hits.scores.std()) / spread
-    given = replace(reranking, reranker=_Given(second_H))
+    unit = float(hits.scores.std()) / (float(second_H.std()) or 1.0)
 
     def quality(weight: float) -> float:
-        fused = replace(given, weight=weight).rerank(queries, hits, k)
+        fused = fuse(hits, second_H, depth=reranking.depth, weight=weight, k=k)
         return float(ndcg_at_k(relevant_at_ranks(fused, positives, k, labels=labels), positives.counts(), k).mean())
 
     first = quality(0.0)
     best, weight = max(((quality(unit * step), unit * step) for step in GRID), key=lambda pair: pair[0])
     return WeightChoice(weight, first, best) if best > first else WeightChoice(0.0, first, first)
-
-
-@dataclass(frozen=True)
-class _Given:
-    """A reranker whose scores are known already, so that trying a weight costs no scoring."""
-
-    scores_H: np.ndarray[tuple[int], np.dtype[np.float32]]
-
-    def scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        """The known scores; `hits` must be those they were made for."""
-        del queries, hits
-        return self.scores_H
-
-    def save(self, folder: object) -> None:
-        """Never saved."""
-        raise NotImplementedError

@@ -37,20 +37,13 @@ class Reranking:
 
     def rerank(self, queries: RerankQueries, hits: Hits, k: int) -> Hits:
         """The best k hits of each query; `hits` are the first stage's, at least `depth` of them where there are."""
-        shortlist = first_hits(hits, self.depth)
-        fused = shortlist.scores + np.float32(self.weight) * self.second_scores(queries, shortlist)
-        shifts_Q = _shifts(shortlist, fused)
-        query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
-        ranks_H = np.arange(len(hits.label_rows)) - hits.offsets[:-1][query_rows_H]
-        scores_H = hits.scores + shifts_Q[query_rows_H]
-        scores_H[ranks_H < self.depth] = fused
-        return rank_hits(query_rows_H, hits.label_rows, scores_H, queries=len(hits), k=k)
+        second_H = self.second_scores(queries, first_hits(hits, self.depth))
+        return fuse(hits, second_H, depth=self.depth, weight=self.weight, k=k)
 
     def shifts(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """What the score of a label beyond the shortlist gets on top, (Q,): 0 for a query without hits."""
         shortlist = first_hits(hits, self.depth)
-        fused = shortlist.scores + np.float32(self.weight) * self.second_scores(queries, shortlist)
-        return _shifts(shortlist, fused)
+        return _shifts(shortlist, _sum(shortlist, self.second_scores(queries, shortlist), self.weight))
 
     def second_scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """The reranker's scores, (H,) float32. Raises: NonFiniteError when one is not finite."""
@@ -60,6 +53,24 @@ class Reranking:
             query = int(np.searchsorted(hits.offsets, place, side="right")) - 1
             raise NonFiniteError(f"the reranker's score of query {query} is not finite.")
         return scores_H
+
+
+def fuse(hits: Hits, second_S: np.ndarray[Any, Any], *, depth: int, weight: float, k: int) -> Hits:
+    """The best k hits of each query by the sum of both scores; `second_S` are those of the first `depth` of each query.
+
+    Shapes: `second_S` (S,), one for each hit of `first_hits(hits, depth)`.
+    """
+    shortlist = first_hits(hits, depth)
+    fused_S = _sum(shortlist, second_S, weight)
+    query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
+    ranks_H = np.arange(len(hits.label_rows)) - hits.offsets[:-1][query_rows_H]
+    scores_H = hits.scores + _shifts(shortlist, fused_S)[query_rows_H]
+    scores_H[ranks_H < depth] = fused_S
+    return rank_hits(query_rows_H, hits.label_rows, scores_H, queries=len(hits), k=k)
+
+
+def _sum(shortlist: Hits, second_S: np.ndarray[Any, Any], weight: float) -> np.ndarray[Any, Any]:
+    return np.asarray(shortlist.scores + np.float32(weight) * second_S)
 
 
 def _shifts(shortlist: Hits, fused_H: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
