@@ -84,6 +84,11 @@ def measured(command: Sequence[str], what: str, *, log: Path | None = None) -> C
     return Cost(**answer["cost"])
 
 
+def threads_of(training: dict[str, Any]) -> int:
+    """The threads of a training as its plan says; a head that is fitted in one go has no plan and takes all cores."""
+    return int(training.get("plan", {}).get("threads") or os.cpu_count() or 1)
+
+
 def run_subject(
     name: str, *, data: str, plugin: str, settings: Sequence[str] = (), work: Path, split: str = "test"
 ) -> Subject:
@@ -121,7 +126,7 @@ def quality_rows(
             "low95": percent(figure["low"]),
             "high95": percent(figure["high"]),
         }
-        rows.append({**row, **numbers, "threads": subject.training["plan"]["threads"], "config": subject.config})
+        rows.append({**row, **numbers, "threads": threads_of(subject.training), "config": subject.config})
     return rows
 
 
@@ -137,7 +142,7 @@ def cost_rows(subject: Subject, question: str, *, baseline: str = "") -> list[di
     return [
         {
             "question": question, "subject": subject.name, "baseline": baseline, "x": name, "median": round(value, 3),
-            "unit": unit, "threads": subject.training["plan"]["threads"], "config": subject.config,
+            "unit": unit, "threads": threads_of(subject.training), "config": subject.config,
         }
         for name, (value, unit) in values.items()
     ]  # fmt: skip

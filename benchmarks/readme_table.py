@@ -41,7 +41,7 @@ LOSSES = ("InfoNCE", "binary cross-entropy")
 EXACT = ("xmc exact bfloat16", "xmc exact float32")
 FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
 WORDNET = ("all labels", "sampled labels")
-FUSED = ("xmc linear.fused", "xmc linear")
+FUSED = ("xmc linear.fused", "xmc linear.fused in bfloat16")
 PEERS = ("Omikuji Bonsai", "PECOS own TF-IDF", "PECOS scikit-learn TF-IDF")
 STEP_TIME = "step time vs labels, d=128"
 STEP = ("factored Z-loss", "sampled labels", "decoupled softmax", "soft top-k")
