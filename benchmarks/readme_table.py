@@ -100,7 +100,7 @@ def _read(path: Path) -> list[Row]:
 
 
 def _line(pick: Pick, rows: list[Row]) -> str:
-    found = {row["subject"]: row for row in rows if row["x"] == pick.x and pick.question in ("", row["question"])}
+    found = {row["subject"]: row for row in rows if row["x"] == pick.x and pick.question in ("", row.get("question"))}
     missing = [name for name in pick.ours if name not in found]
     if missing:
         raise ValueError(f"results/{pick.file}.csv has no row of '{missing[0]}' with x = '{pick.x}'")
