@@ -23,9 +23,6 @@ class Table:
         pairs = zip(rows, hits.label_rows, strict=True)
         return np.array([self.table[int(queries.texts[row])][label] for row, label in pairs], np.float32)
 
-    def save(self, folder):
-        raise NotImplementedError
-
 
 def to_hits(lists):
     flat = [pair for pairs in lists for pair in pairs]
