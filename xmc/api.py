@@ -21,6 +21,14 @@ from xmc.heads import (
     QueryMap,
     WholeHeadOptions,
 )
+from xmc.index_contract import (
+    CertifyingIndex,
+    FilteredIndex,
+    Index,
+    IndexBackend,
+    ProposingBackend,
+    TunableIndex,
+)
 from xmc.loss_inputs import LossInputs
 from xmc.ranking import rank_hits
 from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries
@@ -38,9 +46,6 @@ from xmc.values import Hits, IndexReport, Positives, RunInfo
 from xmc.vectors import validate_k, validate_similarity, validate_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
     from torch import Tensor
 
 API_VERSION = 1
@@ -73,35 +78,10 @@ class RowStateLoss(Loss, Protocol):
         """The number of each query after this visit, (Q,), without gradient."""
 
 
-@runtime_checkable
-class Index(Protocol):
-    """A built index: immutable, safe to search from several threads."""
-
-    @property
-    def report(self) -> IndexReport:
-        """What was built, how large it is and how long it took."""
-
-    def search(self, queries_QD: Tensor, k: int) -> Hits:
-        """The best k labels of each query, fewer when there are fewer; score descending, then label row ascending."""
-
-    def save(self, folder: Path) -> None:
-        """Write the index into an empty folder that the caller commits."""
-
-
-@runtime_checkable
-class IndexBackend(Protocol):
-    """Builds and loads one kind of index: a frozen dataclass whose fields are its options."""
-
-    def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> Index:
-        """Stream chunks of label embeddings (n, D), in row order, into an index; `similarity` is `dot` or `cosine`."""
-
-    def load(self, folder: Path, *, device: str) -> Index:
-        """Open what `save` wrote; the folder's checksums are already verified."""
-
-
 __all__ = [
     "API_VERSION",
     "ArtifactError",
+    "CertifyingIndex",
     "Check",
     "CheckContext",
     "CheckFigure",
@@ -111,6 +91,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "EncoderSpec",
+    "FilteredIndex",
     "FittedHead",
     "Head",
     "HeadBatch",
@@ -130,6 +111,7 @@ __all__ = [
     "NonFiniteError",
     "PluginError",
     "Positives",
+    "ProposingBackend",
     "QueryMap",
     "RecipeSpec",
     "RerankContext",
@@ -139,6 +121,7 @@ __all__ = [
     "RerankerSpec",
     "RowStateLoss",
     "RunInfo",
+    "TunableIndex",
     "WholeHeadOptions",
     "XmcError",
     "hookimpl",

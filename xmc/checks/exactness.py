@@ -15,6 +15,7 @@ from xmc.check_contract import Better, CheckContext, CheckFigure, CheckResult, C
 from xmc.checks.brute_force import found_shares, index_space
 from xmc.checks.intervals import mean_figures
 from xmc.errors import ConfigError, DataError
+from xmc.index_contract import CertifyingIndex
 from xmc.values import Hits
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Exactness:
         report = context.retriever.report
         if report.exact:
             proof = "exact by construction"
-        elif hasattr(context.retriever.index, "search_certified"):
+        elif isinstance(context.retriever.index, CertifyingIndex):
             proof = "certified answer by answer"
         else:
             proof = "approximate, without certificates"
@@ -91,7 +92,7 @@ def answer(retriever: CheckRetriever, queries_QE: Tensor, k: int) -> tuple[Hits,
     Raises: DataError when a backend's certificates are not one for each query.
     """
     index: Any = retriever.index
-    if retriever.report.exact or not hasattr(index, "search_certified"):
+    if retriever.report.exact or not isinstance(index, CertifyingIndex):
         return index.search(queries_QE, k), np.full(len(queries_QE), retriever.report.exact)
     hits, exact_Q = index.search_certified(queries_QE, k)
     exact_Q = np.asarray(exact_Q, dtype=bool)

@@ -42,6 +42,10 @@ class ExampleIndex:
         query_rows, label_rows = np.indices(scores_QL.shape).reshape(2, -1)
         return rank_hits(query_rows, label_rows, scores_QL.ravel(), queries=len(queries_QD), k=k)
 
+    def save(self, folder: Path) -> None:
+        """Write the label vectors."""
+        np.save(folder / "labels.npy", self.labels_LD.numpy())
+
 
 @dataclass(frozen=True)
 class ExampleRetriever:
