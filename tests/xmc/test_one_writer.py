@@ -44,6 +44,7 @@ ALLOWED = {
     ("xmc/data/shards.py", "new_file"): STREAM,
     ("xmc/data/importers/front.py", "rename"): "puts a finished data set, written aside, in the place of the old one",
     ("xmc/testing/check_index.py", "save"): "a conformance check, into a temporary folder",
+    ("xmc/testing/check_cases.py", "save"): "an example index, into the folder that it is given",
 }
 # called as a method or as a function of a module; the writers of xmc.store are called by their bare names
 WRITING_METHODS = {
