@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -67,6 +68,26 @@ def root(
 
 def main() -> None:
     """Run the command line: 0 done, 1 ran but a check failed, 2 wrong usage, configuration or data."""
+    try:
+        _run()
+    except SystemExit as ended:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            _leave_at_once(ended.code)
+        raise
+
+
+def _leave_at_once(code: str | int | None) -> None:
+    """End this process without tearing the interpreter down.
+
+    A thread of gloo may still let go of a tensor, for which it wants the interpreter: while that is being torn down,
+    this aborts the process (SIGABRT), and the launcher then ends the other ranks, which may still be writing.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _run() -> None:
     debug = "--debug" in sys.argv[1:2]
     try:
         app(prog_name="xmc")
