@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-BLOCK_ELEMENTS_CPU = 2**18
+BLOCK_ELEMENTS_CPU = 2**19
 BLOCK_ELEMENTS_GPU = 2**26
 
 
