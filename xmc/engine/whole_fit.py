@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -10,12 +11,18 @@ import numpy as np
 from xmc.api import FittedHead
 from xmc.encode.encoder import Encoder, embed_chunks
 from xmc.engine.job import Job
+from xmc.engine.run_config import DEFAULTS, RunConfig
 from xmc.engine.training_set import validation_queries
+from xmc.errors import ConfigError
 from xmc.retrieve.batch import concatenate_hits
+from xmc.train.options import TrainOptions
+
+USED_SETTINGS = ("seed", "device", "validation_share", "validation_queries")  # of [train]; the others are about steps
 
 
 def fit_whole(job: Job) -> dict[str, Any]:
     """Fit, validate, commit; the training report. A fit that is stopped starts anew with `--resume`."""
+    refuse_unused_settings(job.config)
     started = time.monotonic()
     encoder = job.new_encoder()
     features = job.carried.train_features = encoder.prepare(job.data.train.texts, "query")
@@ -33,6 +40,26 @@ def fit_whole(job: Job) -> dict[str, Any]:
     job.observer().epoch_finished(row)
     job.commit(encoder, head)
     return job.write_report(epochs_run=1, best_epoch=1, best_validation_p1=validation, train_s=seconds)
+
+
+def refuse_unused_settings(config: RunConfig) -> None:
+    """Refuse a loss, or a setting of training in steps, that a head which is fitted in one go would leave unread.
+
+    Raises: ConfigError naming it.
+    """
+    unused = [
+        f"train.{option.name}"
+        for option in dataclasses.fields(TrainOptions)
+        if option.name not in USED_SETTINGS and getattr(config.train, option.name) != option.default
+    ]
+    if config.loss.name != DEFAULTS["loss"]["name"] or config.loss.options != type(config.loss.options)():
+        unused.insert(0, f"[loss] ({config.loss.name})")
+    if unused:
+        raise ConfigError(
+            f"head '{config.head.name}' is fitted in one go, without steps and without a loss; it does not use "
+            f"{', '.join(unused)}.",
+            hint=f"Leave that out; of [train] it uses {', '.join(USED_SETTINGS)}.",
+        )
 
 
 def _precision_at_1(job: Job, encoder: Encoder, head: FittedHead) -> float:

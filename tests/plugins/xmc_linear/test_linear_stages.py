@@ -142,3 +142,16 @@ def test_the_head_alone_is_a_run_too(tmp_path):
     settings = ["head.name=linear.one-vs-rest", "reranker.name=none"]
     xmc.train_run("tiny", tmp_path / "run", plugin="linear", settings=settings)
     assert xmc.evaluate_run(tmp_path / "run").overall.figures["P@1"].value > 0.9
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("loss.name=baselines.info-nce", r"\[loss\] \(baselines\.info-nce\)"),
+        ("loss.temperature=0.5", r"\[loss\] \(dexml\.decoupled-softmax\)"),
+        ("train.epochs=9", r"train\.epochs"),
+    ],
+)
+def test_what_a_fit_in_one_go_would_not_read_is_refused(setting, named, tmp_path):
+    with pytest.raises(ConfigError, match=f"fitted in one go.*does not use {named}"):
+        xmc.train_run("tiny", tmp_path / "run", plugin="linear", settings=[setting])
