@@ -46,9 +46,10 @@ format: install-dev  ## let ruff rewrite
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install-dev  ## write the generated pages and the README's table of figures
+docs: install-dev  ## write the generated pages and the tables of figures
 	$(BIN)/python docs/make_pages.py
 	$(BIN)/python benchmarks/readme_table.py
+	$(BIN)/python benchmarks/loss_tables.py
 
 bench: install-dev  ## run the benchmarks; those of data sets that do not ship want XMC_BENCHMARK_DATA
 	$(BIN)/python benchmarks/bench_icd10cm.py

@@ -73,7 +73,7 @@ PICKS = (
 
 def table(picks: Sequence[Pick] = PICKS, results: Path = RESULTS) -> str:
     """The lines of the table, and under it the circumstances of each file; files that are not there are left out."""
-    files = {name: _read(path) for name in _names(picks) if (path := results / f"{name}.csv").is_file()}
+    files = {name: read_rows(path) for name in _names(picks) if (path := results / f"{name}.csv").is_file()}
     lines = [_line(pick, files[pick.file]) for pick in picks if pick.file in files]
     return "\n".join([*HEADER, *lines, "", NOTE, "", *(_circumstances(name, files[name]) for name in files)])
 
@@ -94,7 +94,8 @@ def _names(picks: Sequence[Pick]) -> list[str]:
     return list(dict.fromkeys(pick.file for pick in picks))
 
 
-def _read(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a results file."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
