@@ -1,4 +1,4 @@
-"""Invariants: the tables of docs/losses.md are those of the results, the best subject first, what is missing left blank."""
+"""Invariants: the tables of docs/losses.md are those of the results, the best first, what is missing left blank."""
 
 import sys
 
