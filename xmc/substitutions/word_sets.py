@@ -79,7 +79,7 @@ def read_substitutions(source: str | Path) -> Substitutions:
     """
     path = Path(source)
     if str(source) in BUILT_IN:
-        raw = files("xmc.checks").joinpath(f"substitution_sets/{source}.txt.gz").read_bytes()
+        raw = files("xmc.substitutions").joinpath(f"shipped/{source}.txt.gz").read_bytes()
         return parse_substitutions(gzip.decompress(raw).decode(), source=str(source))
     if not path.is_file():
         raise DataError(
