@@ -25,6 +25,8 @@ CASES = {
     "sampled labels": ("train.label_scope=sampled", "train.sampled_labels=20"),
     "one positive, a number for each query": ("loss.name=ldr.aldr-kl", "loss.lambda_=0.1", "train.sampled_positives=1"),
     "two towers": ("encoder.shared=false", "train.clip_norm=0.1", "train.weight_decay=0.01"),
+    "random substitutions": ("augmentation.name=robust.random", "train.label_text_share=0.5", "train.epochs=2"),
+    "worst-case substitutions": ("augmentation.name=robust.worst-case",),
     "row-adagrad with label texts": ("train.optimizer=row-adagrad", "train.label_text_share=0.5", "train.epochs=2"),
 }
 
@@ -68,6 +70,7 @@ def final_bits(run: Path) -> dict[str, object]:
     state = json.loads((checkpoint / "state.json").read_text())
     for row in (state["progress"], *state["progress"]["curve"]):
         del row["seconds"]
+    del state["progress"]["augmentation_s"]
     bits = {
         f"{Path(file).name} {name}": tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
         for file, found in tensors.items()
