@@ -46,7 +46,8 @@ class EpochModel:
     """The model at the start of an epoch, for augmentations that ask for it.
 
     `labels_LD` are the vectors that queries are scored with; `scores(rows)` yields the scores of the unchanged queries
-    in chunks of rows that fit in `[train] score_memory_mb`, (R, L) each, in order. A chunk is overwritten by the next.
+    in chunks of rows that fit in `[train] score_memory_mb`, (R, L) each, in order. A chunk may be written into, and is
+    overwritten by the next.
     """
 
     encoder: Any

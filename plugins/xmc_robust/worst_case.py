@@ -114,18 +114,20 @@ def strongest_labels(model: EpochModel, query_rows: IntArray, positives: Positiv
     rights, wrongs, done = [], [], 0
     for scores_RL in model.scores(query_rows):
         part = positives.take(np.arange(done, done + len(scores_RL)))
-        rows, columns = torch.from_numpy(part.query_rows()), torch.from_numpy(part.label_rows.astype(np.int64))
-        right_RL = torch.full_like(scores_RL, -torch.inf)
-        right_RL[rows, columns] = scores_RL[rows, columns]
-        wrong_RL = scores_RL.clone()
-        wrong_RL[rows, columns] = -torch.inf
-        right_R, wrong_R = right_RL.argmax(dim=1), wrong_RL.argmax(dim=1)
-        is_whole_R = right_RL.isfinite().any(dim=1) & wrong_RL.isfinite().any(dim=1)
-        rights.append(torch.where(is_whole_R, right_R, wrong_R))
-        wrongs.append(wrong_R)
+        rows_P, labels_P = part.query_rows(), part.label_rows.astype(np.int64)
+        scores_P = scores_RL[rows_P, labels_P].cpu().numpy()
+        scores_RL[rows_P, labels_P] = -torch.inf
+        highest_R, wrong_R = scores_RL.max(dim=1)
+        right_R = wrong_R.cpu().numpy().copy()
+        best_first = np.lexsort((labels_P, -scores_P, rows_P))
+        first = best_first[np.flatnonzero(np.diff(rows_P[best_first], prepend=-1))]
+        right_R[rows_P[first]] = labels_P[first]
+        has_wrong_R = (highest_R > -torch.inf).cpu()
+        rights.append(torch.from_numpy(right_R))
+        wrongs.append(torch.where(has_wrong_R, wrong_R.cpu(), rights[-1]))
         done += len(scores_RL)
     none = torch.zeros(0, dtype=torch.int64)
-    return torch.cat([none, *(part.cpu() for part in rights)]), torch.cat([none, *(part.cpu() for part in wrongs)])
+    return torch.cat([none, *rights]), torch.cat([none, *wrongs])
 
 
 def worst_texts(
