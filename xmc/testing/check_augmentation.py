@@ -83,7 +83,7 @@ def _options_are_plain(options: Any) -> None:
 def _built(options: Any, context: AugmentationContext) -> Augmentation:
     augmentation = options.build(context)
     expect(isinstance(augmentation, Augmentation), options, "build() answers an Augmentation", got=augmentation)
-    return augmentation  # type: ignore[no-any-return]
+    return augmentation
 
 
 def _texts(
