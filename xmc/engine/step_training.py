@@ -97,6 +97,8 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
 
 def augmented_queries(job: Job, encoder: Encoder, pool: Pool) -> AugmentedQueries | None:
     """The training queries under the configured augmentation; None for `none`."""
+    if job.config.augmentation.name == "none":
+        return None
     texts, positives = query_texts(job.data, pool)
     context = AugmentationContext(texts, positives, job.config.train.seed, encoder)
     augmentation = job.config.augmentation.options.build(context)
