@@ -60,7 +60,8 @@ def certificate_rows(run: Path, subject: Subject, question: str, **options: obje
     """A row for each share of certified lists, and of relevant first answers that nothing can displace, in percent."""
     result, seconds = certified(run, **options)  # type: ignore[arg-type]
     baseline = "" if subject.name == BASELINE else BASELINE
-    shared = {"question": question, "subject": subject.name, "baseline": baseline, "config": subject.config}
+    config = f"{subject.config} sample={options['sample']}"
+    shared = {"question": question, "subject": subject.name, "baseline": baseline, "config": config}
     rows: list[Row] = []
     wanted = [f"query_certified_at_{k}_radius_{radius}" for radius in RADII for k in KS]
     for name in [*wanted, *(f"query_kept_precision_at_1_radius_{radius}" for radius in RADII)]:
