@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pluggy
 
+from xmc.augmentations import (
+    AdditiveEncoder,
+    Augmentation,
+    AugmentationContext,
+    AugmentationOptions,
+    EpochModel,
+)
 from xmc.check_contract import Check, CheckContext, CheckFigure, CheckResult
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
 from xmc.heads import (
@@ -33,6 +40,7 @@ from xmc.loss_inputs import LossInputs
 from xmc.ranking import rank_hits
 from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries
 from xmc.specs import (
+    AugmentationSpec,
     CheckSpec,
     EncoderSpec,
     HeadSpec,
@@ -42,6 +50,7 @@ from xmc.specs import (
     RecipeSpec,
     RerankerSpec,
 )
+from xmc.substitutions.word_sets import Site, Substitutions, read_substitutions, replaced
 from xmc.values import Hits, IndexReport, Positives, RunInfo
 from xmc.vectors import validate_k, validate_similarity, validate_vectors
 
@@ -80,7 +89,12 @@ class RowStateLoss(Loss, Protocol):
 
 __all__ = [
     "API_VERSION",
+    "AdditiveEncoder",
     "ArtifactError",
+    "Augmentation",
+    "AugmentationContext",
+    "AugmentationOptions",
+    "AugmentationSpec",
     "CertifyingIndex",
     "Check",
     "CheckContext",
@@ -91,6 +105,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "EncoderSpec",
+    "EpochModel",
     "FilteredIndex",
     "FittedHead",
     "Head",
@@ -121,11 +136,15 @@ __all__ = [
     "RerankerSpec",
     "RowStateLoss",
     "RunInfo",
+    "Site",
+    "Substitutions",
     "TunableIndex",
     "WholeHeadOptions",
     "XmcError",
     "hookimpl",
     "rank_hits",
+    "read_substitutions",
+    "replaced",
     "validate_k",
     "validate_similarity",
     "validate_vectors",

@@ -1,8 +1,8 @@
-"""The core's own offers (encoders, heads and checks), declared through the same door as everyone's."""
+"""The core's own offers (encoders, heads, checks, ...), declared through the same door as everyone's."""
 
 from __future__ import annotations
 
-from xmc.api import CheckSpec, EncoderSpec, HeadSpec, RerankerSpec, hookimpl
+from xmc.api import AugmentationSpec, CheckSpec, EncoderSpec, HeadSpec, RerankerSpec, hookimpl
 
 
 @hookimpl
@@ -80,3 +80,9 @@ def xmc_checks() -> list[CheckSpec]:
 def xmc_rerankers() -> list[RerankerSpec]:
     """The absence of one, by name."""
     return [RerankerSpec("none", "xmc.retrieve.no_reranker:NoReranker", summary="no second stage")]
+
+
+@hookimpl
+def xmc_augmentations() -> list[AugmentationSpec]:
+    """The absence of one, by name."""
+    return [AugmentationSpec("none", "xmc.train.no_augmentation:NoAugmentation", summary="queries as they are")]

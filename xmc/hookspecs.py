@@ -9,7 +9,17 @@ from collections.abc import Iterable, Mapping
 
 import pluggy
 
-from xmc.specs import CheckSpec, EncoderSpec, HeadSpec, IndexSpec, LossSpec, MetricSpec, RecipeSpec, RerankerSpec
+from xmc.specs import (
+    AugmentationSpec,
+    CheckSpec,
+    EncoderSpec,
+    HeadSpec,
+    IndexSpec,
+    LossSpec,
+    MetricSpec,
+    RecipeSpec,
+    RerankerSpec,
+)
 from xmc.values import IndexReport, RunInfo
 
 hookspec = pluggy.HookspecMarker("xmc")
@@ -38,6 +48,11 @@ def xmc_heads() -> Iterable[HeadSpec]:  # type: ignore[empty-body]
 @hookspec
 def xmc_rerankers() -> Iterable[RerankerSpec]:  # type: ignore[empty-body]
     """Declare rerankers: second stages over a shortlist. Called once per load. Since API version 1."""
+
+
+@hookspec
+def xmc_augmentations() -> Iterable[AugmentationSpec]:  # type: ignore[empty-body]
+    """Declare augmentations: what rewrites training queries. Called once per load. Since API version 1."""
 
 
 @hookspec

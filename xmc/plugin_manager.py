@@ -27,6 +27,7 @@ KINDS = {
     "encoder": "xmc_encoders",
     "head": "xmc_heads",
     "reranker": "xmc_rerankers",
+    "augmentation": "xmc_augmentations",
     "metric": "xmc_metrics",
     "check": "xmc_checks",
     "recipe": "xmc_recipes",

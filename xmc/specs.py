@@ -74,6 +74,13 @@ class RerankerSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True)
+class AugmentationSpec(Spec):
+    """Rewrites the texts of training queries in each epoch."""
+
+    kind: ClassVar[str] = "augmentation"
+
+
+@dataclass(frozen=True, slots=True)
 class MetricSpec(Spec):
     """A ranking metric: target is a function (relevance of the ranked hits, truth) -> one value per query."""
 

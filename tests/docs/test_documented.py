@@ -52,7 +52,7 @@ def test_hooks_are_headings_with_their_exact_arguments():
 
 def test_specs_are_shown_with_their_exact_fields():
     text = " ".join(text_of("docs/plugins.md").split())
-    for kind in ("Loss", "Index", "Encoder", "Head", "Reranker", "Metric", "Check", "Recipe"):
+    for kind in ("Loss", "Index", "Encoder", "Head", "Reranker", "Augmentation", "Metric", "Check", "Recipe"):
         spec = getattr(__import__("xmc.api", fromlist=["api"]), f"{kind}Spec")
         fields = ", ".join(field.name for field in dataclasses.fields(spec))
         assert f"Returns `{kind}Spec({fields})`" in text, f"{kind}Spec({fields})"

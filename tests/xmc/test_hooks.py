@@ -7,6 +7,7 @@ from pluggy import PluginManager
 
 from xmc import hookspecs
 from xmc.api import (
+    AugmentationSpec,
     CheckSpec,
     EncoderSpec,
     HeadSpec,
@@ -66,6 +67,10 @@ def test_hook_xmc_heads():
 
 def test_hook_xmc_rerankers():
     assert declared("xmc_rerankers", RerankerSpec("words", "a:B")).target == "a:B"
+
+
+def test_hook_xmc_augmentations():
+    assert declared("xmc_augmentations", AugmentationSpec("typos", "a:B")).kind == "augmentation"
 
 
 def test_hook_xmc_encoders():

@@ -25,6 +25,7 @@ ALLOWED = {
     ("xmc/engine/reranking.py", "save"): UNCOMMITTED,
     ("plugins/xmc_linear/reranker.py", "save_file"): UNCOMMITTED,
     ("xmc/train/hard_negatives.py", "save_file"): UNCOMMITTED,
+    ("xmc/train/augmented_queries.py", "write_text"): UNCOMMITTED,
     ("xmc/train/checkpoint.py", "save_file"): UNCOMMITTED,
     ("xmc/train/checkpoint.py", "write_text"): UNCOMMITTED,
     ("xmc/encode/", "save"): UNCOMMITTED,

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from xmc.checks.substitutions import Site
 from xmc.checks.text_edits import Edit, Group, TextEdits, arrange
 from xmc.encode.encoder import Role, Similarity
 from xmc.encode.static import StaticEncoder
 from xmc.encode.tfidf import TfidfEncoder
 from xmc.errors import ConfigError
+from xmc.substitutions.word_sets import Site
 
 WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
 

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from xmc.checks.count_range import CountRange, Span, weight
-from xmc.checks.substitutions import Site
+from xmc.substitutions.word_sets import Site
 
 
 @dataclass

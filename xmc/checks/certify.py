@@ -14,8 +14,8 @@ import numpy as np
 from xmc.check_contract import Better, CheckContext, CheckFigure, CheckResult
 from xmc.checks.certify_bench import Bench, Side, radius_name
 from xmc.checks.intervals import mean_figures
-from xmc.checks.substitutions import read_substitutions
 from xmc.errors import ConfigError
+from xmc.substitutions.word_sets import read_substitutions
 
 BOOTSTRAP_SAMPLES = 1000
 

@@ -17,10 +17,10 @@ from torch import Tensor
 from xmc.check_contract import CheckQueries, CheckRetriever
 from xmc.checks.additive import AdditiveTexts, additive_texts
 from xmc.checks.label_matrix import LabelMatrix
-from xmc.checks.substitutions import Substitutions
 from xmc.checks.text_edits import Floats
 from xmc.encode.encoder import Role, embed_texts
 from xmc.errors import ConfigError
+from xmc.substitutions.word_sets import Substitutions
 
 ROWS_AT_ONCE = 256
 

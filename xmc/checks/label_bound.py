@@ -20,9 +20,9 @@ from torch import Tensor
 
 from xmc.checks.additive import AdditiveTexts
 from xmc.checks.least_sums import least_per_group, sums_of_least
-from xmc.checks.substitutions import Site, replaced
 from xmc.checks.text_edits import Floats, TextEdits, bag_sums
 from xmc.checks.worst_gap import largest_shifts, rounding_margin, worst_substitutions
+from xmc.substitutions.word_sets import Site, replaced
 
 
 @dataclass(frozen=True)

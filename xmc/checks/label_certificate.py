@@ -15,10 +15,10 @@ from torch import Tensor
 
 from xmc.checks.additive import AdditiveTexts, NotAdditiveError
 from xmc.checks.label_bound import LabelBound
-from xmc.checks.substitutions import Site, Substitutions
 from xmc.checks.text_edits import Floats
 from xmc.checks.variants import variant_count, variants
 from xmc.checks.worst_gap import UNIT
+from xmc.substitutions.word_sets import Site, Substitutions
 
 TEXTS_AT_ONCE = 4096
 

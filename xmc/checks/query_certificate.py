@@ -15,9 +15,9 @@ from torch import Tensor
 from xmc.checks.additive import AdditiveTexts, NotAdditiveError
 from xmc.checks.comparison import Comparison
 from xmc.checks.label_matrix import LabelMatrix
-from xmc.checks.substitutions import Site, Substitutions
 from xmc.checks.variants import variant_count
 from xmc.checks.worst_case import AdditiveWorst, ListedWorst, WorstCase
+from xmc.substitutions.word_sets import Site, Substitutions
 
 
 @dataclass(frozen=True)

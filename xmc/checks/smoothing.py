@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc.checks.additive import radius_of
-from xmc.checks.substitutions import Substitutions, replaced
 from xmc.checks.text_edits import Floats
+from xmc.substitutions.word_sets import Substitutions, replaced
 
 TEXTS_AT_ONCE = 2048
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from xmc.checks.additive import radius_of
-from xmc.checks.substitutions import Site, Substitutions, replaced
 from xmc.checks.text_edits import Floats
+from xmc.substitutions.word_sets import Site, Substitutions, replaced
 
 
 def random_attack(text: str, sites: Sequence[Site], radius: int, generator: np.random.Generator) -> str:

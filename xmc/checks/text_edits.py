@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xmc.checks.substitutions import Site
 from xmc.encode.bags import Bags, bag_embeddings
+from xmc.substitutions.word_sets import Site
 
 Floats = NDArray[np.floating[Any]]
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from xmc.checks.additive import NotAdditiveError, radius_of
 from xmc.checks.block_changes import Block, Change
-from xmc.checks.substitutions import Site
 from xmc.checks.text_edits import Edit, Group, TextEdits, arrange
 from xmc.encode.encoder import Role
 from xmc.encode.tfidf import TfidfEncoder
 from xmc.errors import ConfigError
+from xmc.substitutions.word_sets import Site
 
 WORD = re.compile(r"[^\W_]+")  # what the encoder takes for a word, in lower case
 

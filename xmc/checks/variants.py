@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 
 from xmc.checks.additive import radius_of
-from xmc.checks.substitutions import Site, replaced
+from xmc.substitutions.word_sets import Site, replaced
 
 
 def variant_count(sites: Sequence[Site], radius: int) -> int:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.checks.substitutions import Site, replaced
 from xmc.checks.text_edits import Floats, TextEdits
 from xmc.checks.variants import variant_count, variants
 from xmc.checks.worst_gap import UNIT, largest_shifts, rounding_margin, worst_gaps, worst_substitutions
+from xmc.substitutions.word_sets import Site, replaced
 
 
 class WorstCase(Protocol):

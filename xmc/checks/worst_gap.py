@@ -13,8 +13,8 @@ from torch import Tensor
 
 from xmc.checks.additive import radius_of
 from xmc.checks.least_sums import least_per_group, sums_of_least
-from xmc.checks.substitutions import Site
 from xmc.checks.text_edits import Edit, Floats, TextEdits, bag_sums, bounded_quotient
+from xmc.substitutions.word_sets import Site
 
 UNIT = 2.0**-24  # largest relative error of rounding to float32
 

@@ -22,7 +22,10 @@ def plugins_command(
         typer.Argument(metavar="[show NAME]", help="`show` prints the options of one loss, index, encoder, recipe, …"),
     ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="Only loss, head, index, encoder, reranker, metric, check or recipe.")
+        str,
+        typer.Option(
+            "--kind", help="Only loss, head, index, encoder, reranker, augmentation, metric, check or recipe."
+        ),
     ] = "",
     as_json: JsonOption = False,
     failed: Annotated[bool, typer.Option("--failed", help="Only what failed; exit code 1 if anything did.")] = False,

@@ -144,6 +144,24 @@ class StaticEncoder:
         embeddings_ND = self.towers[role](features, dropout=dropout, row_gradient=self.row_gradients)
         return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
 
+    def word_sums(self, words: Sequence[str], role: Role) -> Tensor:
+        """The sum of each word's token vectors, (N, D): see `xmc.api.AdditiveEncoder`.
+
+        Raises: ConfigError when the tokenizer does not split a text into words first.
+        """
+        tower = self.towers[role]
+        if tower.tokenizer.pre_tokenizer is None:
+            raise ConfigError(
+                "the encoder's tokenizer does not split a text into words first, so that its embedding is no sum over "
+                "words.",
+                hint="Train the encoder 'static' without `pretrained`.",
+            )
+        ids_of_words = token_encoder(tower.tokenizer)(list(words))
+        offsets = np.concatenate(([0], np.cumsum([len(ids) for ids in ids_of_words]))).astype(np.int64)
+        ids = np.concatenate([np.zeros(0, np.int64), *ids_of_words]).astype(np.int32)
+        with torch.no_grad():
+            return tower(Bags(offsets, ids, np.ones(len(ids), np.float32)))
+
     def save(self, folder: Path) -> None:
         """Write the sentence-transformers folder, plus a small file that lets xmc open it without that import."""
         from sentence_transformers import SentenceTransformer

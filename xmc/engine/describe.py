@@ -12,7 +12,7 @@ from xmc.retrieve.layout import encoder_store, index_store, reranker_store
 from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
 
-NAMED_SECTIONS = ("data", "encoder", "head", "loss", "index", "reranker")
+NAMED_SECTIONS = ("data", "encoder", "head", "loss", "augmentation", "index", "reranker")
 
 
 def describe_run(run: Path) -> dict[str, Any]:

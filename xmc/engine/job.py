@@ -102,6 +102,8 @@ def fingerprint(config: RunConfig, data: Dataset, ranks: Ranks = ALONE) -> dict[
     """What must be the same for a checkpoint to be continued bit for bit; a setting is named `section.key`."""
     sections = {kind: getattr(config, kind).to_dict() for kind in ("encoder", "head", "loss")}
     sections["train"] = asdict(config.train)
+    if (augmentation := config.augmentation).name != "none":  # which older checkpoints do not mention
+        sections["augmentation"] = {**augmentation.to_dict(), "reads": augmentation.options.fingerprint()}
     settings = {
         f"{section}.{key}": value
         for section, values in sections.items()

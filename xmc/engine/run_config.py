@@ -22,6 +22,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "encoder": {"name": "static"},
     "head": {"name": "dual-encoder"},
     "loss": {"name": "dexml.decoupled-softmax"},
+    "augmentation": {"name": "none"},
     "index": {"name": "exact"},
     "reranker": {"name": "none"},
 }
@@ -55,6 +56,7 @@ class RunConfig:
     encoder: Component
     head: Component
     loss: Component
+    augmentation: Component
     train: TrainOptions
     index: Component
     reranker: Component
@@ -146,6 +148,7 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
         encoder=component("encoder"),
         head=component("head"),
         loss=component("loss"),
+        augmentation=component("augmentation"),
         train=options("train", TrainOptions),
         index=component("index"),
         reranker=component("reranker"),
@@ -165,7 +168,7 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Iterable[str] = ()
         raise ConfigError(
             f"{run} is not a run folder (it has no {FILE_NAME}).", hint=f"Make one with: xmc train --out {run}"
         )
-    made_with = {kind: DEFAULTS[kind] for kind in ("head", "reranker")}  # which an older run leaves out
+    made_with = {kind: DEFAULTS[kind] for kind in ("head", "augmentation", "reranker")}  # which an older run leaves out
     recorded: Layer = (str(path), merge(made_with, read_toml(path)))
     return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))])
 

@@ -11,6 +11,7 @@ from xmc.retrieve.layout import encoder_store
 from xmc.store import remove_temporaries
 from xmc.store.atomic import TEMPORARY_PREFIX
 from xmc.store.lock import LOCK_NAME
+from xmc.train.augmented_queries import open_augmented
 from xmc.train.checkpoint import open_store
 from xmc.train.hard_negatives import open_negatives
 
@@ -48,6 +49,7 @@ def prepare_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
     open_store(run).remove_orphans()
     encoder_store(run).remove_orphans()
     open_negatives(run).remove_orphans()
+    open_augmented(run).remove_orphans()
 
 
 def _present(run: Path) -> list[Path]:

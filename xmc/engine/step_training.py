@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from xmc.api import AugmentationContext
+from xmc.encode.encoder import Encoder
 from xmc.engine.job import Job, fingerprint
 from xmc.engine.mining import hard_negatives
-from xmc.engine.training_set import epoch_pool, training_set, validation_queries
+from xmc.engine.training_set import epoch_pool, query_texts, training_set, validation_queries
 from xmc.errors import ConfigError
-from xmc.train.checkpoint import Checkpoint
+from xmc.train.augmented_queries import AugmentedQueries, open_augmented
+from xmc.train.checkpoint import Checkpoint, Progress
 from xmc.train.curve import write_curve_picture, write_curve_table
 from xmc.train.loop import Trainer
 from xmc.train.plan import make_plan
 from xmc.train.precision import choose_precision
 from xmc.train.replicated_head import head_for_ranks
+from xmc.train.schedule import Pool
 from xmc.train.scored_head import ScoredHead
 
 
@@ -37,6 +41,7 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
         )
     head = head_for_ranks(built, ranks=ranks, batch_size=options.batch_size)
     pool = epoch_pool(config, data)
+    augmented = augmented_queries(job, encoder, pool)
     plan = make_plan(
         encoder,
         head,
@@ -71,6 +76,7 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
             device=job.device,
             ranks=ranks,
         ),
+        augmented=augmented,
         ranks=ranks,
     )
     if checkpoint:
@@ -85,4 +91,28 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
         best_epoch=progress.best_epoch,
         best_validation_p1=progress.best_validation,
         train_s=round(progress.seconds, 3),
+        **augmentation_facts(job, progress, pool),
     )
+
+
+def augmented_queries(job: Job, encoder: Encoder, pool: Pool) -> AugmentedQueries | None:
+    """The training queries under the configured augmentation; None for `none`."""
+    if job.config.augmentation.name == "none":
+        return None
+    texts, positives = query_texts(job.data, pool)
+    context = AugmentationContext(texts, positives, job.config.train.seed, encoder)
+    augmentation = job.config.augmentation.options.build(context)
+    return augmentation and AugmentedQueries(augmentation, texts, open_augmented(job.run), job.ranks)
+
+
+def augmentation_facts(job: Job, progress: Progress, pool: Pool) -> dict[str, Any]:
+    """What the augmentation did and cost, for the report; nothing without one. Counts are those of the whole run."""
+    if job.config.augmentation.name == "none":
+        return {}
+    visits = len(progress.curve) * pool.queries_per_epoch / job.ranks.size  # of this process
+    facts = {
+        "name": job.config.augmentation.name,
+        "rewritten_share": round(progress.rewritten / visits, 4),
+        "seconds": round(progress.augmentation_s, 3),
+    }
+    return {"augmentation": facts}

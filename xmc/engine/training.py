@@ -52,13 +52,15 @@ def run_training(
         carried = carried or Carried()
         data = carried.load(config)
         with ranks.together():
+            made_of = fingerprint(config, data, ranks)  # reads what settings name, before anything is overwritten
+        with ranks.together():
             if ranks.writes:
                 held.enter_context(locked(run))
                 prepare_folder(run, resume=resume, overwrite=overwrite)
         checkpoint, store = None, open_store(run)
         with ranks.together():
             if resume and store.exists():
-                checkpoint = load_checkpoint(store, fingerprint=fingerprint(config, data, ranks))
+                checkpoint = load_checkpoint(store, fingerprint=made_of)
         if ranks.writes:
             config.write(run)  # only now: a refused resume leaves the run's own configuration in place
         info = RunInfo(str(run), config.to_dict(), len(data.train), len(data.labels))
@@ -82,6 +84,12 @@ def _observed(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
 def _train(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     if not isinstance(job.config.head.options, WholeHeadOptions):
         return train_in_steps(job, checkpoint)
+    if job.config.augmentation.name != "none":
+        raise ConfigError(
+            f"head '{job.config.head.name}' is fitted in one go, without epochs in which "
+            f"'{job.config.augmentation.name}' could rewrite queries.",
+            hint="Set augmentation.name=none, or train another head.",
+        )
     if job.ranks.size > 1:
         raise ConfigError(
             f"head '{job.config.head.name}' is fitted in one go, by one process, got {job.ranks.size} processes.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from xmc.data.dataset import Dataset, QueryTable, load_dataset, split_off_dev
@@ -48,10 +50,7 @@ def validation_queries(data: Dataset, config: RunConfig) -> QueryTable | None:
 def training_set(encoder: Encoder, data: Dataset, config: RunConfig, pool: Pool) -> TrainingSet:
     """Everything prepared for the encoder; with label texts in the pool they follow the training queries."""
     validation = validation_queries(data, config)
-    texts, positives = data.train.texts, data.train.positives
-    if pool.sometimes:
-        texts = [*texts, *data.labels.texts]
-        positives = append_own_labels(positives, len(data.labels))
+    texts, positives = query_texts(data, pool)
     return TrainingSet(
         queries=encoder.prepare(texts, "query"),
         pool=pool,
@@ -59,6 +58,13 @@ def training_set(encoder: Encoder, data: Dataset, config: RunConfig, pool: Pool)
         labels=len(data.labels),
         validation=(encoder.prepare(validation.texts, "query"), validation.positives) if validation else None,
     )
+
+
+def query_texts(data: Dataset, pool: Pool) -> tuple[Sequence[str], Positives]:
+    """Texts and positives of all rows of a pool: the training queries, then the label texts if they join."""
+    if not pool.sometimes:
+        return data.train.texts, data.train.positives
+    return [*data.train.texts, *data.labels.texts], append_own_labels(data.train.positives, len(data.labels))
 
 
 def append_own_labels(positives: Positives, labels: int) -> Positives:

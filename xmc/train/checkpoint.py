@@ -23,7 +23,11 @@ KIND = "checkpoint"
 
 @dataclass
 class Progress:
-    """Where a run stands; grows with the run and is part of every checkpoint."""
+    """Where a run stands; grows with the run and is part of every checkpoint.
+
+    `rewritten` counts the queries that an augmentation has changed, `augmentation_s` is what that took, preparing the
+    texts included.
+    """
 
     step: int = 0
     best_validation: float = -1.0
@@ -33,6 +37,8 @@ class Progress:
     epoch_loss_steps: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
     finished: bool = False
+    rewritten: int = 0
+    augmentation_s: float = 0.0
 
 
 def open_store(run: Path) -> VersionedFolder:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from xmc.api import Head, HeadBatch, NonFiniteError, Positives
+from xmc.api import EpochModel, Head, HeadBatch, NonFiniteError, Positives
 from xmc.encode.encoder import Encoder, Features, embed_chunks
 from xmc.errors import InterruptedRunError
 from xmc.store import VersionedFolder
+from xmc.train.augmented_queries import AugmentedQueries
 from xmc.train.checkpoint import Checkpoint, Progress, open_store, save_checkpoint
 from xmc.train.distributed import ALONE, Ranks
+from xmc.train.epoch_model import epoch_model
 from xmc.train.gradient_cache import embed_with_gradient
 from xmc.train.gradient_sum import sum_gradients
 from xmc.train.hard_negatives import HardNegatives
@@ -24,7 +26,7 @@ from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
 from xmc.train.replicated_head import ReplicatedHead
 from xmc.train.reporter import Reporter, SilentReporter
-from xmc.train.schedule import Pool, batch_rows, learning_rate_share, step_queries, steps_per_epoch
+from xmc.train.schedule import Pool, batch_rows, epoch_rows, learning_rate_share, step_queries, steps_per_epoch
 from xmc.train.scorer import rows_in_memory
 from xmc.train.signals import StopRequest, stop_on_signals
 from xmc.train.validation import hits_at_1
@@ -49,8 +51,9 @@ class Trainer:
     """Trains an encoder and a head; make it, then `run()` once.
 
     `fingerprint` names what a checkpoint depends on; `on_best` is called when validation P@1 is the best so far, and
-    once at the end when there is no validation set. `negatives` are there when `[train] label_scope` is `mined`. On
-    several `ranks` each has a trainer over the same data; the head divides its work itself (see `head_for_ranks`).
+    once at the end when there is no validation set. `negatives` are there when `[train] label_scope` is `mined`,
+    `augmented` when an augmentation rewrites queries. On several `ranks` each has a trainer over the same data; the
+    head divides its work itself (see `head_for_ranks`).
     """
 
     encoder: Encoder
@@ -63,6 +66,7 @@ class Trainer:
     reporter: Reporter = field(default_factory=SilentReporter)
     progress: Progress = field(default_factory=Progress)
     negatives: HardNegatives | None = None
+    augmented: AugmentedQueries | None = None
     ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
@@ -102,7 +106,7 @@ class Trainer:
         self.encoder.module.train()
         while self.progress.step < self.total_steps and not self.progress.finished:
             step_started = time.monotonic()
-            self._prepare_negatives()
+            self._prepare_epoch()
             loss, queries = self._step()
             self.progress.step += 1
             self.progress.epoch_loss_sum += loss
@@ -118,13 +122,35 @@ class Trainer:
             if signal_number or due:
                 return
 
-    def _prepare_negatives(self) -> None:
+    def _prepare_epoch(self) -> None:
         epoch, position = divmod(self.progress.step, self.steps_per_epoch)
-        if self.negatives is None or not self.negatives.is_due(epoch):
-            return
-        if position == 0:
-            self._commit()  # so that a run that is killed while it trains with them never has to mine in mid-epoch
-        self.negatives.prepare(epoch, self.head, self._query_embeddings, at_start=position == 0)
+        mines = self.negatives is not None and self.negatives.is_due(epoch)
+        rewrites = self.augmented is not None and self.augmented.is_due(epoch)
+        if (mines or rewrites) and position == 0:
+            self._commit()  # so that a run that is killed while it trains with them never has to make them in mid-epoch
+        if self.negatives is not None and mines:
+            self.negatives.prepare(epoch, self.head, self._query_embeddings, at_start=position == 0)
+        if self.augmented is not None and rewrites:
+            started = time.monotonic()
+            rows = epoch_rows(epoch, self.data.pool, self.options)
+            self.augmented.prepare(epoch, rows, self._epoch_model, at_start=position == 0)
+            self.progress.augmentation_s += time.monotonic() - started
+
+    def _epoch_model(self) -> EpochModel:
+        memory_mb = self.options.score_memory_mb
+        return epoch_model(
+            self.encoder, self.head, self.data.queries, labels=self.data.labels, score_memory_mb=memory_mb
+        )
+
+    def _features(self, query_rows: np.ndarray[Any, Any]) -> Features:
+        """The prepared queries as this epoch has them."""
+        if self.augmented is None:
+            return self.data.queries.take(query_rows)
+        started, epoch = time.monotonic(), self.progress.step // self.steps_per_epoch
+        features, changed = self.augmented.features(self.encoder, self.data.queries, query_rows, epoch)
+        self.progress.rewritten += changed
+        self.progress.augmentation_s += time.monotonic() - started
+        return features
 
     def _query_embeddings(self) -> Iterator[torch.Tensor]:
         """This rank's share of all training queries."""
@@ -139,7 +165,7 @@ class Trainer:
         places = self.ranks.places(len(rows), options.batch_size)[self.ranks.rank]
         queries = embed_with_gradient(
             self.encoder,
-            self.data.queries.take(rows[places]),
+            self._features(rows[places]),
             "query",
             chunk_size=options.label_chunk,
             precision=options.precision,

@@ -59,6 +59,11 @@ def batch_rows(step: int, pool: Pool, options: TrainOptions) -> np.ndarray[Any, 
     return _epoch_order(options.seed, epoch, pool)[position * size : (position + 1) * size]
 
 
+def epoch_rows(epoch: int, pool: Pool, options: TrainOptions) -> np.ndarray[Any, Any]:
+    """All query rows of an epoch, in the order of its steps."""
+    return _epoch_order(options.seed, epoch, pool)
+
+
 @lru_cache(maxsize=2)
 def _epoch_order(seed: int, epoch: int, pool: Pool) -> np.ndarray[Any, Any]:
     generator = np.random.default_rng([seed, 0, epoch])

@@ -9,11 +9,11 @@ import torch
 from xmc.check_contract import CheckContext
 from xmc.checks.certify import Certify
 from xmc.checks.substitution_attacks import greedy_attack, random_attack
-from xmc.checks.substitutions import Site
 from xmc.data.dataset import load_dataset
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve.reranking import Reranking
 from xmc.retrieve.retriever import Retriever
+from xmc.substitutions.word_sets import Site
 
 
 @pytest.fixture(scope="module")

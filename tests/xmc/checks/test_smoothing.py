@@ -17,8 +17,8 @@ from xmc.checks.smoothing import (
     smoothed_scores,
     smoothed_vectors,
 )
-from xmc.checks.substitutions import Substitutions
 from xmc.checks.variants import variants
+from xmc.substitutions.word_sets import Substitutions
 
 GENERATOR = np.random.default_rng(0)
 VECTORS = dict(zip(WORDS, GENERATOR.normal(size=(7, 3)), strict=True))

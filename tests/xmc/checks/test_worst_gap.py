@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from toy_words import some_text, toy
 
 from xmc.checks.additive import NotAdditiveError, additive_texts
-from xmc.checks.substitutions import Substitutions, replaced
 from xmc.checks.variants import variant_count, variants
 from xmc.checks.worst_gap import largest_shifts, worst_gaps, worst_substitutions
 from xmc.encode.encoder import embed_texts
 from xmc.errors import ConfigError
+from xmc.substitutions.word_sets import Substitutions, replaced
 
 RADII = (1, 2, 3, 0)
 

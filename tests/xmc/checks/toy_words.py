@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from xmc.checks.substitutions import Substitutions
 from xmc.encode.static import StaticOptions
 from xmc.encode.tfidf import TfidfOptions
+from xmc.substitutions.word_sets import Substitutions
 
 WORDS = ["red", "blue", "fish", "sea", "old", "boat", "net"]
 OPTIONS = {

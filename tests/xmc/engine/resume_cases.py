@@ -20,11 +20,17 @@ from xmc.train.reporter import SilentReporter
 
 STEPS_PER_EPOCH, STEPS = 4, 12  # 400 queries of `tiny` in batches of 100, three epochs
 BASE = ("encoder.dimension=16", "encoder.dropout=0.2", "train.batch_size=100", "train.epochs=3", "train.patience=0")
+RANDOM, WORST = "augmentation.name=robust.random", "augmentation.name=robust.worst-case"
 CASES = {
     "all labels": (),
-    "sampled labels": ("train.label_scope=sampled", "train.sampled_labels=20"),
+    "sampled labels, random substitutions": ("train.label_scope=sampled", "train.sampled_labels=20", RANDOM),
     "one positive, a number for each query": ("loss.name=ldr.aldr-kl", "loss.lambda_=0.1", "train.sampled_positives=1"),
-    "two towers": ("encoder.shared=false", "train.clip_norm=0.1", "train.weight_decay=0.01"),
+    "two towers, worst-case substitutions": (
+        "encoder.shared=false",
+        "train.clip_norm=0.1",
+        "train.weight_decay=0.01",
+        WORST,
+    ),
     "row-adagrad with label texts": ("train.optimizer=row-adagrad", "train.label_text_share=0.5", "train.epochs=2"),
 }
 
@@ -68,6 +74,7 @@ def final_bits(run: Path) -> dict[str, object]:
     state = json.loads((checkpoint / "state.json").read_text())
     for row in (state["progress"], *state["progress"]["curve"]):
         del row["seconds"]
+    del state["progress"]["augmentation_s"]
     bits = {
         f"{Path(file).name} {name}": tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
         for file, found in tensors.items()

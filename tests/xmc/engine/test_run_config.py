@@ -10,7 +10,7 @@ from xmc.engine.run_config import FILE_NAME, RunConfig, from_tree, read_run_conf
 from xmc.errors import ConfigError, PluginError
 from xmc.plugin_manager import load_plugins
 
-SECTIONS = ["data", "encoder", "head", "loss", "train", "index", "reranker", "fusion", "evaluate"]
+SECTIONS = ["data", "encoder", "head", "loss", "augmentation", "train", "index", "reranker", "fusion", "evaluate"]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
         (
             {"file": {"epochs": 3}},
             ConfigError,
-            "{file}: there is no section [epochs] (there are: data, encoder, head, loss, train, index, reranker,",
+            "{file}: there is no section [epochs] (there are: data, encoder, head, loss, augmentation, train, index, ",
         ),
         ({"file": {"train": 3}}, ConfigError, "{file}: 'train' must be a section [train], got 3."),
         ({"settings": ["train.epoch=3"]}, ConfigError, "--set: [train] has no key 'epoch' (it has: epochs, batch_size"),

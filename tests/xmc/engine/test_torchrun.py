@@ -26,6 +26,7 @@ TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-p
 PATIENCE_S = 120
 BASE = ("encoder.dimension=16", "train.batch_size=75", "train.epochs=3", "train.patience=0", "train.device=cpu")
 MINED = ("head.name=classifier", "train.label_scope=mined", "train.sampled_labels=20", "train.hard_negatives=3")
+REWRITTEN = ("augmentation.name=robust.worst-case", "augmentation.radius=1")
 
 
 def command(run, settings, *more):
@@ -34,7 +35,7 @@ def command(run, settings, *more):
 
 
 def test_two_processes_make_the_run_of_one(tmp_path):
-    settings = (*BASE, *MINED, "encoder.dropout=0.0")
+    settings = (*BASE, *MINED, *REWRITTEN, "encoder.dropout=0.0")
     two = subprocess.run(
         [*TWO, *command(tmp_path / "two", settings, "--json")], capture_output=True, text=True, timeout=PATIENCE_S
     )

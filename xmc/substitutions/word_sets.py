@@ -8,8 +8,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 
 from xmc.errors import DataError, did_you_mean
 
@@ -79,8 +81,7 @@ def read_substitutions(source: str | Path) -> Substitutions:
     """
     path = Path(source)
     if str(source) in BUILT_IN:
-        raw = files("xmc.checks").joinpath(f"substitution_sets/{source}.txt.gz").read_bytes()
-        return parse_substitutions(gzip.decompress(raw).decode(), source=str(source))
+        return _shipped(str(source))
     if not path.is_file():
         raise DataError(
             f"there is no substitution set and no file '{source}'. {did_you_mean(str(source), BUILT_IN)}".strip(),
@@ -94,6 +95,12 @@ def read_substitutions(source: str | Path) -> Substitutions:
         return parse_substitutions(text.decode(), source=str(path))
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as substitutions: {error}.") from error
+
+
+@lru_cache(maxsize=len(BUILT_IN))
+def _shipped(name: str) -> Substitutions:
+    raw = files("xmc.substitutions").joinpath(f"shipped/{name}.txt.gz").read_bytes()
+    return parse_substitutions(gzip.decompress(raw).decode(), source=name)
 
 
 def parse_substitutions(text: str, *, source: str) -> Substitutions:
@@ -116,7 +123,8 @@ def parse_substitutions(text: str, *, source: str) -> Substitutions:
             f"the substitutions of {source} allow nothing: no pair of two different single words.",
             hint="Write lines such as 'big: large huge'.",
         )
-    return Substitutions({word: tuple(others) for word, others in of_word.items()}, source, left_out)
+    frozen = MappingProxyType({word: tuple(others) for word, others in of_word.items()})
+    return Substitutions(frozen, source, left_out)
 
 
 def _normal(word: str) -> str:

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from xmc.checks.substitutions import BUILT_IN, read_substitutions, replaced
 from xmc.errors import DataError
+from xmc.substitutions.word_sets import BUILT_IN, read_substitutions, replaced
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
