@@ -43,7 +43,7 @@ from xmc.specs import (
     RerankerSpec,
 )
 from xmc.values import Hits, IndexReport, Positives, RunInfo
-from xmc.vectors import validate_k, validate_similarity, validate_vectors
+from xmc.vectors import validate_k, validate_label_rows, validate_similarity, validate_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,6 +127,7 @@ __all__ = [
     "hookimpl",
     "rank_hits",
     "validate_k",
+    "validate_label_rows",
     "validate_similarity",
     "validate_vectors",
 ]
