@@ -103,6 +103,13 @@ class VersionedFolder:
                     raise damaged(Path(error.filename), "it is missing") from error
                 raise
 
+    def current_sha256(self) -> str:
+        """The identity that `CURRENT` names, empty when there is none; reads that one small file and verifies nothing.
+
+        Raises: ArtifactError when it is damaged.
+        """
+        return self._read_current()[1] if os.path.lexists(self.root / CURRENT_NAME) else ""
+
     def _verified(self, name: str, sha256: str) -> Version:
         folder = self.root / name
         if not folder.is_dir() or folder.is_symlink():
