@@ -24,7 +24,7 @@ from xmc.retrieve.label_edits import ENCODER, Edit, LabelEdits, read_edits, save
 from xmc.retrieve.layout import encoder_store, index_store, labels_store
 from xmc.retrieve.living_labels import find, live_labels
 from xmc.retrieve.own_vectors import load_own
-from xmc.retrieve.row_file import row_sha256
+from xmc.retrieve.row_file import row_hashes
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.values import IndexReport
 
@@ -148,10 +148,9 @@ class LabelEditor:
         def edited(before: LabelEdits) -> LabelEdits:
             before.require_encoder(model.sha256)
             _require(table.ids, base, before, there=replacing)
-            new = {
-                label_id: Edit(text, -1, "" if own_NE is None else row_sha256(own_NE[row : row + 1]))
-                for row, (label_id, text) in enumerate(zip(table.ids, table.texts, strict=True))
-            }
+            hashes = [""] * len(table) if own_NE is None else row_hashes(own_NE)
+            rows = zip(table.ids, table.texts, hashes, strict=True)
+            new = {label_id: Edit(text, -1, own) for label_id, text, own in rows}
             after = _with(before, new, model.sha256, own_NE)
             return _embedded(after, base, model)
 

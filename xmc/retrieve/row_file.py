@@ -43,15 +43,19 @@ def load_rows(path: Path) -> Tensor | None:
     return csr_tensor(parts["offsets"], parts["columns"], parts["values"], size)
 
 
-def row_sha256(vector_1E: Tensor) -> str:
-    """A hash of one row, (1, E) dense or CSR: equal for equal numbers.
+def row_hashes(vectors_NE: Tensor) -> list[str]:
+    """A hash of each row, dense or CSR: equal for equal numbers.
 
     >>> import torch
-    >>> row_sha256(torch.eye(3)[:1]) == row_sha256(torch.eye(3)[:1].to_sparse_csr())
+    >>> row_hashes(torch.eye(2)) == row_hashes(torch.eye(2).to_sparse_csr())
     True
     """
     import torch
 
-    dense_E = vector_1E.to_dense() if vector_1E.layout == torch.sparse_csr else vector_1E
-    dense_E = dense_E.detach().cpu().float() + 0.0  # -0.0 is 0.0
-    return hashlib.sha256(dense_E.contiguous().numpy().tobytes()).hexdigest()
+    from xmc.encode.csr import take_rows
+
+    hashes = []
+    for row in range(vectors_NE.shape[0]):
+        dense_1E = take_rows(vectors_NE, torch.tensor([row])).to_dense().detach().cpu().float() + 0.0  # -0.0 is 0.0
+        hashes.append(hashlib.sha256(dense_1E.contiguous().numpy().tobytes()).hexdigest())
+    return hashes
