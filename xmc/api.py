@@ -11,6 +11,7 @@ import pluggy
 
 from xmc.check_contract import Check, CheckContext, CheckFigure, CheckResult
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
+from xmc.fixed_order import dot_pairs, normalise_rows
 from xmc.heads import (
     FittedHead,
     Head,
@@ -124,7 +125,9 @@ __all__ = [
     "TunableIndex",
     "WholeHeadOptions",
     "XmcError",
+    "dot_pairs",
     "hookimpl",
+    "normalise_rows",
     "rank_hits",
     "validate_k",
     "validate_label_rows",

@@ -12,9 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_label_rows, validate_vectors
+from xmc.api import (
+    Hits,
+    IndexReport,
+    dot_pairs,
+    normalise_rows,
+    rank_hits,
+    validate_k,
+    validate_label_rows,
+    validate_vectors,
+)
 from xmc_index_exact.first_pass import FirstPass
-from xmc_index_exact.fixed_order import dot_pairs, normalise_rows
 from xmc_index_exact.scan import Candidates, find_candidates, joined, tightened
 
 LABELS_FILE = "labels.safetensors"

@@ -2,7 +2,7 @@
 
 Its scores are approximate (rounding differs by batch size), so it promises a superset: with `error` a bound on
 |approximate - true|, k labels are known to reach `kth approximate - error`, and no label below
-`kth approximate - 2 error` can. The superset is scored again in `fixed_order`.
+`kth approximate - 2 error` can. The superset is scored again in `xmc.fixed_order`.
 
 Letters: Q queries, L labels, S labels of one span, N blocks of B labels, K wanted, D dimension, P candidates.
 """
