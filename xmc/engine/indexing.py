@@ -24,9 +24,17 @@ from xmc.values import IndexReport, RunInfo
 
 
 def run_indexing(
-    config: RunConfig, run: Path, *, plugins: Plugins, device: str = "auto", carried: Carried | None = None
+    config: RunConfig,
+    run: Path,
+    *,
+    plugins: Plugins,
+    device: str = "auto",
+    carried: Carried | None = None,
+    labels: LabelTable | None = None,
 ) -> IndexReport:
-    """Index the labels of the run's data set, with all edits, by the backend of `[index]`; make it the current index.
+    """Index labels, with all edits, by the backend of `[index]`; make it the current index.
+
+    The labels are those of the run's data set unless `labels` are given.
 
     Labels are put in the order of their ids first, so that a backend's tie rule (lower row first) is the promised one
     (lower label id first). The earlier index stays current until the new one is whole.
@@ -37,8 +45,9 @@ def run_indexing(
     model, edits = load_model(run, plugins=plugins), read_edits(run)
     edits.require_encoder(model.sha256)
     model = replace(model, own=OwnVectors.of(edits))
-    data = carried.load(config) if carried else load_dataset(config.data.name)
-    labels = edits.applied(sort_labels(data.labels))
+    if labels is None:
+        labels = (carried.load(config) if carried else load_dataset(config.data.name)).labels
+    labels = edits.applied(sort_labels(labels))
     if not len(labels):
         raise DataError(f"all labels of {run} are removed.", hint="Add some: xmc labels add")
     chunks, query_map = model.label_vectors(labels)

@@ -112,14 +112,16 @@ class LabelEditor:
     def compact(self, *, device: str = "auto") -> IndexReport:
         """Build the index anew over the whole label set, by the backend it has: a new immutable version.
 
-        Searches go on with the old one meanwhile, and labels may be edited. Raises: as `xmc.index_run`.
+        Its labels are those of the index that is there with the edits; the data set is not read. Searches go on with
+        the old one meanwhile, and labels may be edited. Raises: as `xmc.index_run`.
         """
         plugins = self._loaded_plugins()
         config = read_run_config(plugins, self.run)
         facts = _description(self.run)
         options = plugins.find("index", facts["name"]).spec.load()(**facts["options"])
         config = replace(config, index=Component(facts["name"], options))
-        return run_indexing(config, self.run, plugins=plugins, device=device)
+        labels = self._current_base().labels
+        return run_indexing(config, self.run, plugins=plugins, device=device, labels=labels)
 
     def report(self) -> LabelsReport:
         """The label set as it is committed now."""

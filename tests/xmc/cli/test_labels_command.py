@@ -1,5 +1,5 @@
-"""Invariants: `xmc labels` and `xmc search --allow` do what their functions do, from files of every form, and refuse what
-does not fit together."""
+"""Invariants: `xmc labels` and `xmc search --allow` do what their functions do, from files of every form, and refuse
+what does not fit together."""
 
 import json
 

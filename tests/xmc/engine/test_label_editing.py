@@ -90,6 +90,15 @@ def test_a_rebuilt_index_has_the_edits(tiny_run_copy):
     assert xmc.compact_labels(tiny_run_copy, device="cpu").backend == "faiss.flat"  # the backend that is there
 
 
+def test_a_compacted_index_needs_no_data_set(tiny_run_copy):
+    config = tiny_run_copy / "config.toml"
+    config.write_text(config.read_text().replace('name = "tiny"', 'name = "gone"'))
+    xmc.add_labels(tiny_run_copy, {"new": "purple banana"})
+    with pytest.raises(DataError, match="no data set 'gone'"):
+        xmc.index_run(tiny_run_copy, device="cpu")
+    assert xmc.compact_labels(tiny_run_copy, device="cpu").labels == 61
+
+
 def test_an_edit_that_is_committed_while_an_index_is_built_is_not_lost(tiny_run_copy, monkeypatch):
     from xmc.engine import indexing
 
