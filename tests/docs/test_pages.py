@@ -147,7 +147,7 @@ def test_checks_page_runs_from_top_to_bottom(folder):
 def test_labels_page_runs_from_top_to_bottom(folder):
     assert run_page("docs/labels.md").splitlines() == [
         "L90 solar kettle appliance",
-        "62 0",
+        "63 0",
         "picture-7 a drawing of a kettle",
         "['L03', 'L40']",
         "False True",
