@@ -1,25 +1,23 @@
 """Add, replace and remove labels of a run without building its index anew; build it anew in the end.
 
-Every call is one committed version of `run/labels/`; readers see the state before it or after it.
-Shapes: N labels, D width of an embedding, E width of an index vector.
-"""
+Every call is one committed version of `run/labels/`; readers see the state before it or after it."""
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from xmc.data.tables import LabelTable, read_labels
 from xmc.engine.given_labels import check_ids, check_labels, given_vectors
 from xmc.engine.indexing import run_indexing
 from xmc.engine.run_config import Component, read_run_config
-from xmc.errors import DataError, XmcWarning
+from xmc.errors import DataError, LockedError, XmcWarning
 from xmc.plugin_manager import Plugins, load_plugins
+from xmc.retrieve.edit_vectors import with_edits, with_vectors
 from xmc.retrieve.label_edits import ENCODER, Edit, LabelEdits, read_edits, save_edits
 from xmc.retrieve.layout import encoder_store, index_store, labels_store
 from xmc.retrieve.living_labels import find, live_labels
@@ -29,7 +27,7 @@ from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.values import IndexReport
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from xmc.store.versions import Version
 
 COMPACT_SHARE = 0.1  # of the labels of the index: from here on a search is noticeably slower than in a new index
 NAMED = 5
@@ -105,7 +103,7 @@ class LabelEditor:
             left = _count(base, before) - len(gone)
             if left < 1:
                 raise DataError("this would remove all labels of the run; at least one must stay.")
-            return _with(before, {label_id: Edit(None) for label_id in ids}, before.encoder_sha256, None)
+            return with_edits(before, {label_id: Edit(None) for label_id in ids}, before.encoder_sha256)
 
         return self._commit(edited, base)
 
@@ -153,21 +151,29 @@ class LabelEditor:
             hashes = [""] * len(table) if own_NE is None else row_hashes(own_NE)
             rows = zip(table.ids, table.texts, hashes, strict=True)
             new = {label_id: Edit(text, -1, own) for label_id, text, own in rows}
-            after = _with(before, new, model.sha256, own_NE)
-            return _embedded(after, base, model)
+            after = with_edits(before, new, model.sha256, own_NE)
+            return with_vectors(after, live_labels(base.labels, base.own, after), model)
 
         return self._commit(edited, base)
 
-    def _commit(self, edited: Any, base: _Base) -> LabelsReport:
+    def _commit(self, edited: Callable[[LabelEdits], LabelEdits], base: _Base) -> LabelsReport:
+        after = self._new_version(edited)
+        if len(list(labels_store(self.run).root.glob("v*"))) == 1:
+            with contextlib.suppress(LockedError):  # another edit does as well
+                self._new_version(lambda same: same)  # if CURRENT is lost, a second version tells that there was one
+        report = _report(self.run, base, after)
+        if report.hint:
+            warnings.warn(report.hint, XmcWarning, stacklevel=4)
+        return report
+
+    def _new_version(self, edited: Callable[[LabelEdits], LabelEdits]) -> LabelEdits:
+        """Commit what `edited` makes of the edits that are there; between reading and writing nobody else writes."""
         facts: dict[str, Any] = {}
         with labels_store(self.run).new_version(facts=facts, keep=2) as folder:
             after = edited(read_edits(self.run))
             facts[ENCODER] = after.encoder_sha256
             save_edits(folder, after)
-        report = _report(self.run, base, after)
-        if report.hint:
-            warnings.warn(report.hint, XmcWarning, stacklevel=4)
-        return report
+        return after
 
     def _loaded_plugins(self) -> Plugins:
         self._plugins = self._plugins or load_plugins()
@@ -180,10 +186,12 @@ class LabelEditor:
 
     def _current_base(self) -> _Base:
         if self._base is None or self._base.sha256 != index_store(self.run).current_sha256():
-            version = index_store(self.run).current()
-            labels = read_labels([version.folder / "labels.parquet"])
-            self._base = _Base(labels, load_own(version.folder), version.sha256)
+            self._base = index_store(self.run).parse_current(_base_of)
         return self._base
+
+
+def _base_of(version: Version) -> _Base:
+    return _Base(read_labels([version.folder / "labels.parquet"]), load_own(version.folder), version.sha256)
 
 
 def _description(run: Path) -> dict[str, Any]:
@@ -236,47 +244,3 @@ def _require_text_vectors(model: TrainedModel, table: LabelTable) -> None:
             "label.",
             hint="Give vectors with the texts, or train again with the new texts.",
         )
-
-
-def _with(before: LabelEdits, new: Mapping[str, Edit], encoder_sha256: str, own_NE: Tensor | None) -> LabelEdits:
-    """The edits with new ones, whose rows are those of `own_NE` where there is one."""
-    import torch
-
-    from xmc.encode.csr import concatenate_rows, take_rows
-
-    same = before.encoder_sha256 == encoder_sha256
-    kept = {label_id: edit if same else edit._replace(row=-1) for label_id, edit in before.edits.items()}
-    kept = {label_id: edit for label_id, edit in kept.items() if label_id not in new}
-    rows = [edit.row for edit in kept.values() if edit.row >= 0]
-    parts: list[Tensor] = []
-    if rows and before.vectors_NE is not None:
-        parts.append(take_rows(before.vectors_NE, torch.tensor(rows)))
-    place_of = {row: place for place, row in enumerate(rows)}
-    edits = {label_id: edit._replace(row=place_of.get(edit.row, -1)) for label_id, edit in kept.items()}
-    if own_NE is not None:
-        parts.append(own_NE)
-        new = {label_id: edit._replace(row=len(rows) + row) for row, (label_id, edit) in enumerate(new.items())}
-    vectors_NE = concatenate_rows(parts, dimension=parts[0].shape[1]) if parts else None
-    return LabelEdits({**edits, **new}, vectors_NE, encoder_sha256)
-
-
-def _embedded(edits: LabelEdits, base: _Base, model: TrainedModel) -> LabelEdits:
-    """The edits with a vector for each label that the index lacks, and without those of labels that it has."""
-    import torch
-
-    from xmc.encode.csr import concatenate_rows, take_rows
-
-    living = live_labels(base.labels, base.own, edits)
-    added = living.added if living else LabelTable([], [])
-    lacking = added.take(np.array([row for row, i in enumerate(added.ids) if edits.edits[i].row < 0], dtype=np.int64))
-    wanted = set(added.ids) | set(edits.own)
-    kept = [label_id for label_id, edit in edits.edits.items() if edit.row >= 0 and label_id in wanted]
-    parts: list[Tensor] = []
-    if kept and edits.vectors_NE is not None:
-        parts.append(take_rows(edits.vectors_NE, torch.tensor([edits.edits[label_id].row for label_id in kept])))
-    if len(lacking):
-        parts += list(model.label_vectors(lacking)[0])
-    row_of = {label_id: row for row, label_id in enumerate([*kept, *lacking.ids])}
-    after = {label_id: edit._replace(row=row_of.get(label_id, -1)) for label_id, edit in edits.edits.items()}
-    vectors_NE = concatenate_rows(parts, dimension=parts[0].shape[1]) if parts else None
-    return LabelEdits(after, vectors_NE, edits.encoder_sha256)

@@ -91,7 +91,7 @@ def read_edits(run: Path) -> LabelEdits:
     Raises: ArtifactError when they are damaged.
     """
     store = labels_store(run)
-    return parse_edits(store.current()) if store.exists() else LabelEdits()
+    return store.parse_current(parse_edits) if store.exists() else LabelEdits()
 
 
 def parse_edits(version: Version) -> LabelEdits:

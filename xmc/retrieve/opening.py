@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from xmc.api import Index, QueryMap
     from xmc.plugin_manager import Plugins
+    from xmc.store.versions import Version
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +59,6 @@ class Opened:
     model: TrainedModel
     built: BuiltIndex
     generation: str
-    added: int = 0
-    removed: int = 0
 
 
 def open_run(
@@ -99,8 +99,6 @@ def open_run(
         identity["reranker"] = reranking.sha256
     shas = {**identity, "labels": edits.sha256}
     opened = Opened(run, device, plugins, reranked, model, built, generation_of(run, shas))
-    if living:
-        opened = replace(opened, added=len(living.added), removed=living.removed)
     return {
         "model": own_model,
         "index": _living_index(built, living, own_model, edits, device) if living else built.index,
@@ -147,7 +145,10 @@ def _model(run: Path, plugins: Plugins, before: Opened | None) -> TrainedModel:
 def _built_index(run: Path, model: TrainedModel, plugins: Plugins, device: str, before: Opened | None) -> BuiltIndex:
     if before and before.model is model and before.built.sha256 == index_store(run).current_sha256():
         return before.built
-    version = index_store(run).current()
+    return index_store(run).parse_current(partial(_open_index, run, model, plugins, device))
+
+
+def _open_index(run: Path, model: TrainedModel, plugins: Plugins, device: str, version: Version) -> BuiltIndex:
     description = json.loads((version.folder / "index.json").read_text(encoding="utf-8"))
     if description["encoder_sha256"] != model.sha256:
         raise ArtifactError(

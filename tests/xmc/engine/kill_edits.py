@@ -17,6 +17,7 @@ from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ArtifactError, XmcWarning
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.label_edits import read_edits
+from xmc.retrieve.layout import labels_store
 from xmc.store.atomic import TEMPORARY_PREFIX
 
 OLD, NEW = {"L00": None}, {"L00": None, "L01": None, "L02": None}
@@ -50,6 +51,7 @@ def main(run: Path, base: Path, step: int) -> dict[str, int]:
         if found == OLD:  # the next writer needs no help
             editor.remove(["L01", "L02"])
         seen["failed restarts"] += texts_of(target) != NEW
+        labels_store(target).remove_orphans()  # as the next edit does, after a kill while the old version was removed
         seen["rest"] += len(list(target.rglob(f"{TEMPORARY_PREFIX}*")))
         point += step
 
