@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 VECTORS_FILE = "vectors.safetensors"
 BOUNDS_FILE = "cells.safetensors"
-SCANNED_PER_CELL = 1  # of a filter's rows, in shares of what the visited cells hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +87,8 @@ class IvfIndex(FaissIndex):
             return self.prover.exact(queries, k, self.effort)
         return super()._found_hits(queries, k, rows)
 
-    def _most_scanned(self, k: int) -> int:
-        if self.options.exact:
-            return self.report.labels
-        visited = self.effort / self.most_effort * self.report.labels
-        return int(max(SCANNED_PER_CELL * visited, k))
+    def _most_scanned(self, queries: int, k: int) -> int:
+        return self.report.labels if self.options.exact else self._scanned_beside_cells(queries, k)
 
     def _ask(self, queries: np.ndarray[Any, Any], k: int, effort: int, selector: Any) -> Found:
         if not isinstance(self.vectors, HeldVectors):
