@@ -94,9 +94,10 @@ def measure_edits(run_labels: int, repeats: int) -> Iterator[Row]:
         for name, run, data in make_runs(Path(folder), run_labels):
             rebuilt = [timed(partial(rebuild_and_load, run, data)) for _ in range(2)]
             yield row("until a label is found", "rebuild and load", name, rebuilt, None, "")
-            retriever = xmc.Retriever.load(run)
             for count in (1, 100, 10_000):
                 shots, warm = [], []
+                shutil.rmtree(run / "labels", ignore_errors=True)  # no history of the count before
+                retriever = xmc.Retriever.load(run)
                 editor = xmc.LabelEditor(run)
                 editor.report()
                 for repeat in range(repeats if count < 10_000 else 2):

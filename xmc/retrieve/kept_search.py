@@ -53,7 +53,7 @@ def search_kept(index: Index, queries_QE: Tensor, k: int, kept_L: np.ndarray[Any
     Naive: `index.search(queries, L)` without the labels that are not marked, cut at k. The k best of k + n hits are
     still there when n labels are left out, so no query asks for more than that.
     """
-    labels, kept = len(kept_L), int(kept_L.sum())
+    labels, kept = len(kept_L), int(np.count_nonzero(kept_L))
     if kept == labels:
         return index.search(queries_QE, k)
     if kept == 0:

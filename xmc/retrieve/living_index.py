@@ -6,17 +6,17 @@ Shapes: Q queries, B labels of the built index (base), N added ones, C labels in
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xmc.api import Hits, IndexReport, validate_label_rows
-from xmc.retrieve.kept_search import no_hits, search_among, search_kept
+from xmc.retrieve.kept_search import search_among, search_kept
 from xmc.retrieve.living_labels import LivingLabels
 from xmc.retrieve.merge import merge_hits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor
@@ -42,11 +42,11 @@ class LivingIndex:
         """Over the label set of a run; `delta` has the vectors of `living.added`."""
         return cls(base, delta, living.base_rows_B, living.added_rows_N)
 
-    @property
+    @cached_property
     def report(self) -> IndexReport:
         """That of the base, with all labels counted."""
         base, delta = self.base.report, self.delta.report if self.delta else None
-        labels = int((self.base_rows_B >= 0).sum()) + len(self.added_rows_N)
+        labels = int(self._stays_B.sum()) + len(self.added_rows_N)
         memory = base.memory_bytes + (delta.memory_bytes if delta else 0)
         return replace(base, labels=labels, memory_bytes=memory)
 
@@ -55,7 +55,7 @@ class LivingIndex:
 
         Raises: what the indexes raise.
         """
-        parts = [_renamed(search_kept(self.base, queries_QE, k, self.base_rows_B >= 0), self.base_rows_B)]
+        parts = [_renamed(search_kept(self.base, queries_QE, k, self._stays_B), self.base_rows_B)]
         if self.delta is not None:
             parts.append(_renamed(self.delta.search(queries_QE, k), self.added_rows_N))
         return merge_hits(parts, k)
@@ -63,27 +63,38 @@ class LivingIndex:
     def search_among(self, queries_QE: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
         """The best k of these label rows. Raises: DataError for rows that are not there; what the indexes raise."""
         rows = validate_label_rows(label_rows, labels=self.report.labels)
-        parts = [_among(part, queries_QE, k, rows, rows_of) for part, rows_of in self._parts()]
-        return merge_hits(parts, k) if len(rows) else no_hits(queries_QE.shape[0])
+        base_rows, added_rows = self._base_row_of_C[rows], self._added_row_of_C[rows]
+        found = search_among(self.base, queries_QE, k, base_rows[base_rows >= 0])
+        parts = [_renamed(found, self.base_rows_B)]
+        if self.delta is not None:
+            found = search_among(self.delta, queries_QE, k, added_rows[added_rows >= 0])
+            parts.append(_renamed(found, self.added_rows_N))
+        return merge_hits(parts, k)
 
     def save(self, folder: Path) -> None:
         """Not saved: `xmc labels compact` builds a new index instead. Raises: TypeError."""
         raise TypeError(f"an index with edits is not saved into {folder}; build a new one: xmc labels compact")
 
-    def _parts(self) -> Iterator[tuple[Index, np.ndarray[Any, Any]]]:
-        yield self.base, self.base_rows_B
-        if self.delta is not None:
-            yield self.delta, self.added_rows_N
+    @cached_property
+    def _stays_B(self) -> np.ndarray[Any, Any]:
+        return np.asarray(self.base_rows_B >= 0)
+
+    @cached_property
+    def _base_row_of_C(self) -> np.ndarray[Any, Any]:
+        """For each label its row in the base, -1 for an added one."""
+        rows = np.flatnonzero(self._stays_B)
+        return _inverse(self.base_rows_B[rows], rows, self.report.labels)
+
+    @cached_property
+    def _added_row_of_C(self) -> np.ndarray[Any, Any]:
+        """For each label its row in the delta, -1 for one of the base."""
+        return _inverse(self.added_rows_N, np.arange(len(self.added_rows_N)), self.report.labels)
 
 
-def _among(part: Index, queries_QE: Tensor, k: int, rows: np.ndarray[Any, Any], rows_of: np.ndarray[Any, Any]) -> Hits:
-    """The hits of one part among label rows of the whole set; `rows_of` its labels, ascending but for -1."""
-    own = np.flatnonzero(rows_of >= 0)
-    if len(own) == 0:
-        return no_hits(queries_QE.shape[0])
-    places = np.minimum(np.searchsorted(rows_of[own], rows), len(own) - 1)
-    found = own[places[rows_of[own][places] == rows]]
-    return _renamed(search_among(part, queries_QE, k, found), rows_of)
+def _inverse(label_rows: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], labels: int) -> np.ndarray[Any, Any]:
+    row_of_C = np.full(labels, -1, np.int64)
+    row_of_C[label_rows] = rows
+    return row_of_C
 
 
 def _renamed(hits: Hits, rows_of: np.ndarray[Any, Any]) -> Hits:

@@ -66,8 +66,9 @@ def find(labels: LabelTable, label_id: str) -> int:
     >>> find(LabelTable(["a", "c"], ["", ""]), "c"), find(LabelTable(["a", "c"], ["", ""]), "b")
     (1, -1)
     """
-    row = bisect_left(labels.ids, label_id)
-    return row if row < len(labels) and labels.ids[row] == label_id else -1
+    ids = labels.ids
+    row = bisect_left(ids, label_id)
+    return row if row < len(ids) and ids[row] == label_id else -1
 
 
 def _merged(base: LabelTable, gone: IntArray, added: list[tuple[str, str]]) -> LivingLabels:
@@ -82,7 +83,8 @@ def _merged(base: LabelTable, gone: IntArray, added: list[tuple[str, str]]) -> L
     texts: list[str] = []
     start = 0
     for place, (label_id, text) in zip(places_N.tolist(), added, strict=True):
-        _extend(ids, texts, base, stays_B, start, place)
+        if start < place:
+            _extend(ids, texts, base, stays_B, start, place)
         ids.append(label_id)
         texts.append(text)
         start = place
