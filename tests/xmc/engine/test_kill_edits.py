@@ -9,7 +9,7 @@ import pytest
 from kill_edits import __file__ as program
 
 
-@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [23, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_killed_edit_leaves_the_old_or_the_new(tiny_run_copy, tmp_path, step):
     command = [sys.executable, program, str(tiny_run_copy), str(tmp_path), str(step)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
