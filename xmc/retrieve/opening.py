@@ -68,9 +68,11 @@ def open_run(
     plugins: Plugins | None = None,
     reranked: bool = True,
     before: Opened | None = None,
+    index: Index | None = None,
 ) -> dict[str, Any]:
     """The fields of a `Retriever` over a run; what did not change since `before` is taken from there.
 
+    `index` stands in for the built one, which is then not loaded; edits are searched beside it all the same.
     Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
     for another encoder; PluginError when it needs a plugin that is not installed.
     """
@@ -80,7 +82,7 @@ def open_run(
         raise ArtifactError(f"there is no run folder {run}.", hint=f"Make one with: xmc train --out {run}")
     plugins = plugins or load_plugins()
     model = _model(run, plugins, before)
-    built = _built_index(run, model, plugins, device, before)
+    built = _built_index(run, model, plugins, device, before, index)
     edits = read_edits(run)
     edits.require_encoder(model.sha256)
     own_model = replace(model, own=OwnVectors.of(edits))
@@ -142,13 +144,17 @@ def _model(run: Path, plugins: Plugins, before: Opened | None) -> TrainedModel:
     return load_model(run, plugins=plugins)
 
 
-def _built_index(run: Path, model: TrainedModel, plugins: Plugins, device: str, before: Opened | None) -> BuiltIndex:
+def _built_index(
+    run: Path, model: TrainedModel, plugins: Plugins, device: str, before: Opened | None, index: Index | None
+) -> BuiltIndex:
     if before and before.model is model and before.built.sha256 == index_store(run).current_sha256():
         return before.built
-    return index_store(run).parse_current(partial(_open_index, run, model, plugins, device))
+    return index_store(run).parse_current(partial(_open_index, run, model, plugins, device, index))
 
 
-def _open_index(run: Path, model: TrainedModel, plugins: Plugins, device: str, version: Version) -> BuiltIndex:
+def _open_index(
+    run: Path, model: TrainedModel, plugins: Plugins, device: str, index: Index | None, version: Version
+) -> BuiltIndex:
     description = json.loads((version.folder / "index.json").read_text(encoding="utf-8"))
     if description["encoder_sha256"] != model.sha256:
         raise ArtifactError(
@@ -157,7 +163,7 @@ def _open_index(run: Path, model: TrainedModel, plugins: Plugins, device: str, v
         )
     backend = plugins.find("index", description["name"]).spec.load()(**description["options"])
     return BuiltIndex(
-        backend.load(version.folder / "backend", device=device),
+        index or backend.load(version.folder / "backend", device=device),
         backend,
         read_labels([version.folder / "labels.parquet"]),
         load_own(version.folder),
