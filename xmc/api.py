@@ -18,6 +18,7 @@ from xmc.augmentations import (
 )
 from xmc.check_contract import Check, CheckContext, CheckFigure, CheckResult
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
+from xmc.fixed_order import dot_pairs, normalise_rows
 from xmc.heads import (
     FittedHead,
     Head,
@@ -52,7 +53,7 @@ from xmc.specs import (
 )
 from xmc.substitutions.word_sets import Site, Substitutions, read_substitutions, replaced
 from xmc.values import Hits, IndexReport, Positives, RunInfo
-from xmc.vectors import validate_k, validate_similarity, validate_vectors
+from xmc.vectors import validate_k, validate_label_rows, validate_similarity, validate_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,11 +142,14 @@ __all__ = [
     "TunableIndex",
     "WholeHeadOptions",
     "XmcError",
+    "dot_pairs",
     "hookimpl",
+    "normalise_rows",
     "rank_hits",
     "read_substitutions",
     "replaced",
     "validate_k",
+    "validate_label_rows",
     "validate_similarity",
     "validate_vectors",
 ]

@@ -144,6 +144,17 @@ def test_checks_page_runs_from_top_to_bottom(folder):
 
 
 @pytest.mark.slow
+def test_labels_page_runs_from_top_to_bottom(folder):
+    assert run_page("docs/labels.md").splitlines() == [
+        "L90 solar kettle appliance",
+        "63 0",
+        "picture-7 a drawing of a kettle",
+        "['L03', 'L40']",
+        "False True",
+    ]
+
+
+@pytest.mark.slow
 def test_plugins_page_runs_and_its_examples_are_plugins(folder, capsys):
     run_page("docs/plugins.md")
     metric = load_plugins(plugin_file=folder / "hit_rate.py").find("metric", "hit-rate").spec.load()

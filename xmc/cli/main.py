@@ -16,6 +16,7 @@ from xmc.cli.evaluate import evaluate_command
 from xmc.cli.import_ import import_command
 from xmc.cli.index import index_command
 from xmc.cli.info import info_command
+from xmc.cli.labels import labels_command
 from xmc.cli.plugins import plugins_command
 from xmc.cli.rerank import rerank_command
 from xmc.cli.search import search_command
@@ -33,6 +34,7 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "train": train_command,
     "index": index_command,
+    "labels": labels_command,
     "rerank": rerank_command,
     "search": search_command,
     "evaluate": evaluate_command,

@@ -12,6 +12,7 @@ from xmc.cli.options import DeviceOption, JsonOption, RunOption
 from xmc.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from xmc.retrieve.label_filter import LabelFilter
     from xmc.retrieve.retriever import Retriever
     from xmc.values import Hit
 
@@ -24,6 +25,11 @@ def search_command(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the hits of --queries.")] = None,
     min_probability: Annotated[
         float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
+    ] = None,
+    allow: Annotated[list[str] | None, typer.Option("--allow", help="Only this label id; may be repeated.")] = None,
+    allowed: Annotated[
+        Path | None,
+        typer.Option("--allowed", help="Only the label ids of this file: one a line, JSON lines or Parquet."),
     ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -41,22 +47,40 @@ def search_command(
     if text is not None and out is not None:
         raise ConfigError("--out is for the hits of --queries; those of a text are printed.")
     retriever = Retriever.load(run, device=device)
-    for sentence in retriever.fitted.stale():
+    for sentence in [*retriever.fitted.stale(), *retriever.fitted.notes]:
         typer.echo(f"note: {sentence}", err=True)
+    label_filter = _filter(retriever, allow, allowed)
     if text is not None:
-        _search_one(retriever, text, k, min_probability, as_json)
+        _search_one(retriever, text, k, min_probability, label_filter, as_json)
     elif out is not None:
-        _search_shards(retriever, queries, out, k, min_probability, as_json)
+        _search_shards(retriever, queries, out, k, min_probability, label_filter, as_json)
 
 
-def _search_one(retriever: Retriever, text: str, k: int, min_probability: float | None, as_json: bool) -> None:
+def _filter(retriever: Retriever, allow: list[str] | None, allowed: Path | None) -> LabelFilter | None:
+    from xmc.data.label_files import read_id_file
+
+    if not allow and allowed is None:
+        return None
+    return retriever.filter([*(allow or ()), *(read_id_file(allowed) if allowed else ())])
+
+
+def _search_one(
+    retriever: Retriever,
+    text: str,
+    k: int,
+    min_probability: float | None,
+    label_filter: LabelFilter | None,
+    as_json: bool,
+) -> None:
     from xmc.cli.output import print_json
 
-    hits = retriever.search([text], k=k, min_probability=min_probability)[0]
+    hits = retriever.search([text], k=k, min_probability=min_probability, allowed=label_filter)[0]
     if as_json:
         print_json({"query": text, "k": k, "hits": [hit._asdict() for hit in hits]})
     elif hits:
         _print_hits(hits, text)
+    elif min_probability is None:
+        typer.echo("no label is allowed")
     else:
         typer.echo(f"no label is relevant to '{text}' with a probability of {min_probability} or more")
 
@@ -74,17 +98,25 @@ def _print_hits(hits: Sequence[Hit], text: str) -> None:
 
 
 def _search_shards(
-    retriever: Retriever, pattern: str, out: Path, k: int, min_probability: float | None, as_json: bool
+    retriever: Retriever,
+    pattern: str,
+    out: Path,
+    k: int,
+    min_probability: float | None,
+    label_filter: LabelFilter | None,
+    as_json: bool,
 ) -> None:
     from xmc.cli.output import print_json
     from xmc.data.shards import find_shards
-    from xmc.retrieve.batch import search_texts, write_hits
+    from xmc.retrieve.batch import judged_texts, write_hits
 
     done = []
     for shard, path in _pair_with_outputs(find_shards(pattern), out):
         ids, texts = _read_queries(shard)
         try:
-            hits, probabilities_H = retriever.judged_hits(search_texts(retriever, texts, k=k), min_probability)
+            hits, probabilities_H = judged_texts(
+                retriever, texts, k=k, min_probability=min_probability, allowed=label_filter
+            )
         except DataError as error:
             raise DataError(f"{shard}: {error.message}", hint=error.hint) from None
         write_hits(path, ids, hits, retriever.labels, probabilities_H)

@@ -33,3 +33,22 @@ def concatenate_rows(parts: Iterable[Tensor], *, dimension: int) -> Tensor:
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     columns, values = (torch.cat(part) for part in zip(*((t.col_indices(), t.values()) for t in tensors), strict=True))
     return csr_tensor(offsets, columns, values, (len(counts), dimension))
+
+
+def take_rows(vectors_ND: Tensor, rows: Tensor) -> Tensor:
+    """The given rows of a dense or CSR tensor, in the given order (torch cannot index CSR).
+
+    >>> take_rows(torch.eye(3).to_sparse_csr(), torch.tensor([2, 0])).to_dense().tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    rows = rows.to(vectors_ND.device)
+    if vectors_ND.layout != torch.sparse_csr:
+        return vectors_ND[rows]
+    starts = vectors_ND.crow_indices()
+    counts = starts.diff()[rows]
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    source = torch.repeat_interleave(starts[:-1][rows] - offsets[:-1], counts) + torch.arange(
+        int(offsets[-1]), device=rows.device
+    )
+    columns, values = vectors_ND.col_indices()[source], vectors_ND.values()[source]
+    return csr_tensor(offsets, columns, values, (len(rows), vectors_ND.shape[1]))

@@ -27,10 +27,12 @@ from xmc.engine.check_settings import CheckSettings, options_of
 from xmc.engine.environment import versions
 from xmc.engine.evaluation import index_rows
 from xmc.engine.held_out import HeldOut, HeldOutSearch, held_out
+from xmc.engine.removed_labels import without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import load_for_training
 from xmc.errors import ConfigError, DataError
 from xmc.plugin_manager import Offer, Plugins
+from xmc.retrieve.label_edits import read_edits
 from xmc.retrieve.layout import checks_folder, fitted_store
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json, write_text
@@ -58,7 +60,7 @@ def run_checks(
     """
     offers = choose_checks(plugins, names)
     together = len(offers) > 1 or ALL in names
-    data = load_for_training(config)
+    data = without_removed(load_for_training(config), read_edits(run))
     retriever = Retriever.load(run, device=device, plugins=plugins)
     queries = held_out(data, retriever, split=split, fit_split=fit_split)
     context = open_context(config, run, data, retriever, queries, device=device)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xmc.config import read_toml
+from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError
-from xmc.retrieve.layout import encoder_store, index_store, reranker_store
+from xmc.retrieve.layout import encoder_store, index_store, labels_store, reranker_store
 from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
 
@@ -26,14 +27,28 @@ def describe_run(run: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {section: _name(config.get(section)) for section in NAMED_SECTIONS}
     if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
         facts["index"] = index_store(run).current().manifest.facts["name"]
-    stores = {"checkpoint": open_store, "encoder": encoder_store, "index": index_store, "reranker": reranker_store}
+    stores = {
+        "checkpoint": open_store,
+        "encoder": encoder_store,
+        "index": index_store,
+        "labels": labels_store,
+        "reranker": reranker_store,
+    }
     for name, store_of in stores.items():
         facts[f"{name} folder"] = _verified(store_of(run)) if store_of(run).exists() else "none"
+    if index_store(run).exists():
+        facts["labels"] = _labels(run)
     for name in ("train", "report"):
         path = run / f"{name}.json"
         if path.is_file():
             facts |= _read_figures(name, path)
     return facts
+
+
+def _labels(run: Path) -> str:
+    """How many labels there are, and where."""
+    report = LabelEditor(run).report()
+    return f"{report.labels:,}: {report.base:,} in the index, {report.added:,} added and {report.removed:,} gone since"
 
 
 def _name(section: Any) -> str:

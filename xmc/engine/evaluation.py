@@ -12,6 +12,7 @@ import numpy as np
 
 from xmc.data.dataset import Dataset
 from xmc.engine.environment import versions
+from xmc.engine.removed_labels import without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.separation import measure_separation, search_depth
 from xmc.engine.training_set import load_for_training
@@ -20,6 +21,7 @@ from xmc.evaluate.report import EvaluationReport, evaluate_hits
 from xmc.plugin_manager import Plugins
 from xmc.ranking import first_hits
 from xmc.retrieve.batch import search_texts, write_hits
+from xmc.retrieve.label_edits import read_edits
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
 from xmc.values import Positives
@@ -38,9 +40,10 @@ def run_evaluation(
 
     With `evaluate.auc_negatives` the report has the pooled AUC as well, and its curve is in `run/roc.csv` and `.png`.
     Frequencies (bands, propensities) are those of the queries the run was trained on.
+    Labels that were removed from the run are no positives, and queries that had no others are left out, with a note.
     Raises: DataError when the data set has no such split or does not fit the index.
     """
-    data = load_for_training(config)
+    data = without_removed(load_for_training(config), read_edits(run))
     if split not in data.splits:
         raise DataError(f"data set '{data.name}' has no split '{split}' (it has: {', '.join(data.splits)}).")
     queries = data.splits[split]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,11 @@ from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow
 from xmc.engine.carried import Carried
 from xmc.engine.run_config import RunConfig
+from xmc.errors import DataError
 from xmc.plugin_manager import Plugins
+from xmc.retrieve.label_edits import read_edits
 from xmc.retrieve.layout import index_store
+from xmc.retrieve.own_vectors import OwnVectors, save_own
 from xmc.retrieve.query_map import save_query_map
 from xmc.retrieve.trained_model import load_model
 from xmc.store import write_json
@@ -21,17 +24,32 @@ from xmc.values import IndexReport, RunInfo
 
 
 def run_indexing(
-    config: RunConfig, run: Path, *, plugins: Plugins, device: str = "auto", carried: Carried | None = None
+    config: RunConfig,
+    run: Path,
+    *,
+    plugins: Plugins,
+    device: str = "auto",
+    carried: Carried | None = None,
+    labels: LabelTable | None = None,
 ) -> IndexReport:
-    """Index the labels of the run's data set with the backend of `[index]` and make it the run's current index.
+    """Index labels, with all edits, by the backend of `[index]`; make it the current index.
+
+    The labels are those of the run's data set unless `labels` are given.
 
     Labels are put in the order of their ids first, so that a backend's tie rule (lower row first) is the promised one
     (lower label id first). The earlier index stays current until the new one is whole.
-    Raises: ArtifactError when the run has no trained encoder; DataError for a label that its head does not know.
+    Edits committed while it is built are not in it; they stay edits.
+    Raises: ArtifactError when the run has no trained encoder, or a label has a vector that was given for another one;
+    DataError for a label that its head does not know, and when the edits leave no label.
     """
-    model = load_model(run, plugins=plugins)
-    data = carried.load(config) if carried else load_dataset(config.data.name)
-    labels = sort_labels(data.labels)
+    model, edits = load_model(run, plugins=plugins), read_edits(run)
+    edits.require_encoder(model.sha256)
+    model = replace(model, own=OwnVectors.of(edits))
+    if labels is None:
+        labels = (carried.load(config) if carried else load_dataset(config.data.name)).labels
+    labels = edits.applied(sort_labels(labels))
+    if not len(labels):
+        raise DataError(f"all labels of {run} are removed.", hint="Add some: xmc labels add")
     chunks, query_map = model.label_vectors(labels)
     similarity = "dot" if query_map else model.encoder.similarity  # of what a map gives, the length means something
     index = config.index.options.build(chunks, similarity=similarity, device=device)
@@ -40,6 +58,7 @@ def run_indexing(
         (folder / "backend").mkdir()
         index.save(folder / "backend")
         write_table(folder / "labels.parquet", label_table_to_arrow(labels))
+        save_own(folder, labels, edits)
         save_query_map(folder, query_map)
         section = config.index.to_dict()
         write_json(

@@ -8,21 +8,29 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from xmc.api import RerankContext, RerankQueries
+import numpy as np
+
+from xmc.api import Hits, RerankContext, RerankQueries
 from xmc.data.dataset import Dataset, QueryTable
+from xmc.data.shards import write_table
+from xmc.data.tables import label_table_to_arrow
 from xmc.engine.carried import Carried
 from xmc.engine.evaluation import index_rows
 from xmc.engine.fusion import WeightChoice, choose_weight
+from xmc.engine.removed_labels import without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import validation_queries
 from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.batch import search_queries
+from xmc.retrieve.label_edits import read_edits
 from xmc.retrieve.layout import reranker_store
-from xmc.retrieve.reranking import BACKEND_FOLDER, NONE, Reranking, labels_identity
+from xmc.retrieve.reranking import BACKEND_FOLDER, LABELS_FILE, NONE, Reranking, labels_identity
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
 from xmc.values import Positives
+
+NEUTRAL_QUERIES = 1000
 
 
 def run_reranking(
@@ -42,8 +50,8 @@ def run_reranking(
         raise ConfigError("[reranker] names none.", hint="See: xmc plugins --kind reranker")
     started = time.monotonic()
     carried = carried or Carried()
-    data = carried.load(config)
     first = Retriever.load(run, device=device, plugins=plugins, reranked=False)
+    data = without_removed(carried.load(config), read_edits(run))
     rows_L = index_rows(data, first)
     truth = _in_index_rows(data.train, rows_L)
     if carried.train_features is None:
@@ -55,7 +63,11 @@ def run_reranking(
     reranker = config.reranker.options.fit(context, progress=progress)
     reranking = Reranking(reranker, config.fusion.depth, config.fusion.weight)
     choice = None if config.fusion.weight else _choose(config, data, first, reranking)
-    reranking = replace(reranking, weight=choice.weight if choice else config.fusion.weight)
+    reranking = replace(
+        reranking,
+        weight=choice.weight if choice else config.fusion.weight,
+        neutral=_mean_score(reranking, queries, hits),
+    )
     _commit(config, run, first, reranking)
     report = {
         "reranker": config.reranker.name,
@@ -82,6 +94,16 @@ def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reran
     return choose_weight(reranking, queries, hits, positives, k=config.fusion.k, labels=labels)
 
 
+def _mean_score(reranking: Reranking, queries: RerankQueries, hits: Hits) -> float:
+    """The mean second score of the first shortlists: what a label gets that is added later."""
+    count = min(len(hits), NEUTRAL_QUERIES)
+    some = RerankQueries(queries.texts[:count], queries.features.take(np.arange(count)))
+    stop = int(hits.offsets[count])
+    shortlist = Hits(hits.offsets[: count + 1], hits.label_rows[:stop], hits.scores[:stop])
+    scores_H = reranking.second_scores(some, shortlist)
+    return float(scores_H.mean(dtype=np.float64)) if len(scores_H) else 0.0
+
+
 def _in_index_rows(queries: QueryTable, rows_L: Any) -> Positives:
     truth = queries.positives
     return Positives(truth.offsets, rows_L[truth.label_rows], truth.weights)
@@ -96,7 +118,9 @@ def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking
         "weight": reranking.weight,
         "encoder_sha256": first.model.sha256,
         "labels_sha256": labels_identity(first.labels),
+        "neutral": reranking.neutral,
     }
     with reranker_store(run).new_version(facts=facts) as folder:
+        write_table(folder / LABELS_FILE, label_table_to_arrow(first.labels))
         (folder / BACKEND_FOLDER).mkdir()
         reranking.reranker.save(folder / BACKEND_FOLDER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
 from xmc.engine.evaluation import run_evaluation
 from xmc.engine.indexing import run_indexing
+from xmc.engine.label_editing import LabelEditor, LabelsReport
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.whole_run import make_run
@@ -42,6 +43,31 @@ def index_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "a
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
     return run_indexing(config, Path(run), plugins=plugins, device=device)
+
+
+def add_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
+    """Add labels, id to text, to a run; they can be found at once, without building the index anew.
+
+    `vectors`, (N, D) in the order of `labels`, take the place of the embedded texts. For several edits in a row
+    `xmc.LabelEditor` is quicker.
+    Raises: DataError, NonFiniteError for labels or vectors that cannot be; LockedError while another process edits.
+    """
+    return LabelEditor(run).add(labels, vectors=vectors)
+
+
+def replace_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
+    """Give labels of a run other texts, or vectors. Raises: as `add_labels`; DataError for an id that is not there."""
+    return LabelEditor(run).replace(labels, vectors=vectors)
+
+
+def remove_labels(run: str | Path, label_ids: Iterable[str]) -> LabelsReport:
+    """Remove labels of a run. Raises: DataError for an id that is not there; LockedError while another edits."""
+    return LabelEditor(run).remove(label_ids)
+
+
+def compact_labels(run: str | Path, *, device: str = "auto") -> IndexReport:
+    """Build the index of a run anew over its whole label set, by the backend that it has."""
+    return LabelEditor(run).compact(device=device)
 
 
 def rerank_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "auto") -> dict[str, Any]:

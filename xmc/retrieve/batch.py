@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from xmc.data.schemas import schema_of
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable
 from xmc.encode.encoder import chunks
+from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.retriever import Retriever, check_texts
 from xmc.values import Hits
 
@@ -20,20 +21,49 @@ CHUNK = 1024
 
 
 def search_texts(
-    retriever: Retriever, texts: Sequence[str], *, k: int, on_chunk: Callable[[int], None] | None = None
+    retriever: Retriever,
+    texts: Sequence[str],
+    *,
+    k: int,
+    on_chunk: Callable[[int], None] | None = None,
+    allowed: Iterable[str] | LabelFilter | None = None,
 ) -> Hits:
     """Hits of many texts, encoded and searched 1,024 at a time; `on_chunk` hears how many were done.
 
-    Raises: DataError naming the first text that is none, before any is searched.
+    Raises: DataError naming the first text that is none, before any is searched, and for unknown allowed labels.
     """
+    allowed = as_filter(retriever.labels, allowed)
     check_texts(texts)
     parts = []
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
-        parts.append(retriever.hits(chunk, k=k))
+        parts.append(retriever.hits(chunk, k=k, allowed=allowed))
         if on_chunk:
             on_chunk(len(chunk))
     return concatenate_hits(parts)
+
+
+def judged_texts(
+    retriever: Retriever,
+    texts: Sequence[str],
+    *,
+    k: int,
+    min_probability: float | None = None,
+    allowed: Iterable[str] | LabelFilter | None = None,
+) -> tuple[Hits, Any]:
+    """`search_texts` with the probability of each hit, (H,), None without a calibration; less probable hits left out.
+
+    Raises: as `Retriever.search`.
+    """
+    check_texts(texts)
+    allowed = as_filter(retriever.labels, allowed)
+    parts = [
+        retriever.judged_search(texts[start : start + CHUNK], k=k, min_probability=min_probability, allowed=allowed)
+        for start in range(0, len(texts), CHUNK)
+    ]
+    hits = concatenate_hits([part for part, _ in parts])
+    judged = [probabilities_H for _, probabilities_H in parts if probabilities_H is not None]
+    return hits, np.concatenate(judged) if judged else None
 
 
 def search_queries(retriever: Retriever, queries: RerankQueries, *, k: int) -> Hits:

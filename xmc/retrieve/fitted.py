@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Any
 from xmc.errors import ArtifactError
 from xmc.retrieve.layout import fitted_store
 from xmc.store.manifest import damaged
+from xmc.store.versions import Version
 
 if TYPE_CHECKING:
     from xmc.retrieve.calibration import Calibration
     from xmc.retrieve.label_sets import LabelSets
-    from xmc.store.versions import Version
 
 CALIBRATION_KIND = "calibration"
 CALIBRATION_FILE = "calibration.json"
 LABEL_SETS_KIND = "label-sets"
 LABEL_SETS_FILE = "label-sets.json"
 MODEL = "model"  # the fact that names the encoder and index that something was fitted to
+LABELS = "labels"  # its entry for the edits of labels since the index was built
 
 
 @dataclass(frozen=True)
 class Absence:
-    """Why a fitted thing cannot be used, and what to do; `stale` when it is there but of another encoder or index."""
+    """Why a fitted thing cannot be used, and what to do; `stale` when it is there but no longer fits the run."""
 
     problem: str
     hint: str
@@ -35,11 +36,15 @@ class Absence:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The calibration and the label sets of a run; `absences` says of each that is None why."""
+    """The calibration and the label sets of a run; `absences` says of each that is None why.
+
+    `notes` say of what is used in spite of something what that is.
+    """
 
     calibration: Calibration | None = None
     label_sets: LabelSets | None = None
     absences: Mapping[str, Absence] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def require_calibration(self) -> Calibration:
         """The calibration. Raises: ArtifactError, with what to do, when there is none for this encoder and index."""
@@ -65,15 +70,31 @@ class Fitted:
 def read_fitted(run: Path, model: Mapping[str, str]) -> Fitted:
     """What was fitted to this `model` (the SHA-256 of its parts) in a run.
 
+    Labels may have been edited since. A calibration is an estimate and stays in use, with a note; the promise of label
+    sets is one for the label set that it was made with, so they are stale then.
     Raises: ArtifactError when it is damaged.
     """
     calibration = _current(run, CALIBRATION_KIND, "calibrate", model)
     label_sets = _current(run, LABEL_SETS_KIND, "conformal", model)
+    notes = []
+    if isinstance(calibration, Version) and _was_edited(calibration, model):
+        notes.append(
+            f"the labels of {run} were edited after its probabilities were fitted; they are still used, and new labels "
+            f"share them. To fit them anew: xmc check calibrate --run {run}"
+        )
+    if isinstance(label_sets, Version) and _was_edited(label_sets, model):
+        label_sets = Absence(
+            f"the labels of {run} were edited after its {LABEL_SETS_KIND} were made, whose promise is for the labels "
+            "that were there.",
+            f"Make them again: xmc check conformal --run {run}",
+            stale=True,
+        )
     found = {CALIBRATION_KIND: calibration, LABEL_SETS_KIND: label_sets}
     return Fitted(
         None if isinstance(calibration, Absence) else _parse_calibration(calibration),
         None if isinstance(label_sets, Absence) else _parse_label_sets(label_sets),
         {kind: absence for kind, absence in found.items() if isinstance(absence, Absence)},
+        tuple(notes),
     )
 
 
@@ -82,10 +103,18 @@ def _current(run: Path, kind: str, check: str, model: Mapping[str, str]) -> Vers
     if not store.exists():
         return Absence(f"{run} has no {kind}.", f"Make it with: {command}")
     version = store.current()
-    if version.manifest.facts.get(MODEL) != dict(model):
+    if _without_labels(version.manifest.facts.get(MODEL)) != _without_labels(model):
         problem = f"the {kind} of {run} belongs to another encoder or index than those that are there now."
         return Absence(problem, f"Make it again: {command}", stale=True)
     return version
+
+
+def _without_labels(model: Any) -> Any:
+    return {part: sha for part, sha in model.items() if part != LABELS} if isinstance(model, Mapping) else model
+
+
+def _was_edited(version: Version, model: Mapping[str, str]) -> bool:
+    return bool(version.manifest.facts[MODEL].get(LABELS) != model.get(LABELS))
 
 
 def _parse_calibration(version: Version) -> Calibration:

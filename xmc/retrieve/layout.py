@@ -8,6 +8,7 @@ from xmc.store import VersionedFolder
 
 ENCODER_KIND = "encoder"
 INDEX_KIND = "index"
+LABELS_KIND = "label edits"
 RERANKER_KIND = "reranker"
 
 
@@ -19,6 +20,11 @@ def encoder_store(run: Path) -> VersionedFolder:
 def index_store(run: Path) -> VersionedFolder:
     """The index of a run."""
     return VersionedFolder(run / "index", kind=INDEX_KIND)
+
+
+def labels_store(run: Path) -> VersionedFolder:
+    """What was added to, replaced in and removed from the labels of a run, where anything was."""
+    return VersionedFolder(run / "labels", kind=LABELS_KIND)
 
 
 def checks_folder(run: Path) -> Path:

@@ -2,11 +2,14 @@
 
 score = first + weight x second      for the best `depth` labels of the first stage
 score = first + shift                for the others, which stay below these in the order they had
+
+A label that the second stage was not fitted to (added or replaced since) has in place of a second score the mean one of
+all shortlists that it was fitted to.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,26 +17,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xmc.api import ArtifactError, Hits, NonFiniteError, rank_hits
+from xmc.data.tables import LabelTable, read_labels
 from xmc.ranking import first_hits
+from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.layout import reranker_store
 
 if TYPE_CHECKING:
     from xmc.api import Reranker, RerankQueries
-    from xmc.data.tables import LabelTable
     from xmc.plugin_manager import Plugins
 
 BACKEND_FOLDER = "reranker"
+LABELS_FILE = "labels.parquet"
 NONE = "none"
 
 
 @dataclass(frozen=True)
 class Reranking:
-    """A fitted reranker with the depth of its shortlist and its weight beside the first score."""
+    """A fitted reranker with the depth of its shortlist and its weight beside the first score.
+
+    `fitted_rows_L` has for each label row that of the labels it was fitted to, -1 for one it does not know; None where
+    they are the same. `neutral` is what a label has that it does not know.
+    """
 
     reranker: Reranker
     depth: int
     weight: float
     sha256: str = ""
+    neutral: float = 0.0
+    fitted_rows_L: np.ndarray[Any, Any] | None = None
 
     def rerank(self, queries: RerankQueries, hits: Hits, k: int) -> Hits:
         """The best k hits of each query; `hits` are the first stage's, at least `depth` of them where there are."""
@@ -47,7 +58,13 @@ class Reranking:
 
     def second_scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """The reranker's scores, (H,) float32. Raises: NonFiniteError when one is not finite."""
-        scores_H = np.asarray(self.reranker.scores(queries, hits), np.float32)
+        if self.fitted_rows_L is None:
+            scores_H = np.asarray(self.reranker.scores(queries, hits), np.float32)
+        else:
+            rows_H = self.fitted_rows_L[hits.label_rows]
+            known = keep_hits(replace(hits, label_rows=rows_H), rows_H >= 0)
+            scores_H = np.full(len(rows_H), self.neutral, np.float32)
+            scores_H[rows_H >= 0] = self.reranker.scores(queries, known)
         if not np.isfinite(scores_H).all():
             place = int(np.flatnonzero(~np.isfinite(scores_H))[0])
             query = int(np.searchsorted(hits.offsets, place, side="right")) - 1
@@ -84,12 +101,18 @@ def _shifts(shortlist: Hits, fused_H: np.ndarray[Any, Any]) -> np.ndarray[Any, A
 
 
 def load_reranking(
-    run: Path, encoder_sha256: str, labels: LabelTable, *, expected: str, plugins: Plugins
+    run: Path,
+    encoder_sha256: str,
+    labels: LabelTable,
+    *,
+    expected: str,
+    plugins: Plugins,
+    labels_may_differ: bool = False,
 ) -> Reranking | None:
     """The second stage of a run, None when it has none; `expected` names the one it was configured with.
 
-    Raises: ArtifactError when the expected one was never fitted, when it was fitted to another encoder or other labels,
-    or is damaged.
+    Raises: ArtifactError when the expected one was never fitted, when it was fitted to another encoder or other labels
+    (unless these may differ, because they were edited), or is damaged.
     """
     store = reranker_store(run)
     if not store.exists():
@@ -101,14 +124,30 @@ def load_reranking(
         )
     version = store.current()
     facts = version.manifest.facts
-    if facts["encoder_sha256"] != encoder_sha256 or facts["labels_sha256"] != labels_identity(labels):
+    differs = facts["labels_sha256"] != labels_identity(labels)
+    path = version.folder / LABELS_FILE
+    if facts["encoder_sha256"] != encoder_sha256 or (differs and not (labels_may_differ and path.is_file())):
         raise ArtifactError(
             f"the reranker of {run} was fitted to another encoder or other labels than are there now.",
             hint=f"Fit it again: xmc rerank --run {run}",
         )
     options = plugins.find("reranker", facts["name"]).spec.load()(**facts["options"])
     reranker = options.load(version.folder / BACKEND_FOLDER)
-    return Reranking(reranker, int(facts["depth"]), float(facts["weight"]), version.sha256)
+    rows_L = _rows_in(read_labels([path]), labels) if labels_may_differ and path.is_file() else None
+    return Reranking(
+        reranker,
+        int(facts["depth"]),
+        float(facts["weight"]),
+        version.sha256,
+        float(facts.get("neutral", 0.0)),
+        rows_L,
+    )
+
+
+def _rows_in(fitted: LabelTable, labels: LabelTable) -> np.ndarray[Any, Any]:
+    """For each label its row among those that the reranker was fitted to, -1 where id and text are not there."""
+    row_of = {pair: row for row, pair in enumerate(zip(fitted.ids, fitted.texts, strict=True))}
+    return np.array([row_of.get(pair, -1) for pair in zip(labels.ids, labels.texts, strict=True)], dtype=np.int64)
 
 
 def labels_identity(labels: LabelTable) -> str:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.api import ConfigError, DataError, Hits, IndexReport, QueryMap, RerankQueries
-from xmc.errors import ArtifactError
-from xmc.retrieve.fitted import Fitted, read_fitted
-from xmc.retrieve.layout import index_store
-from xmc.retrieve.query_map import load_query_map
-from xmc.retrieve.reranking import Reranking, load_reranking
-from xmc.retrieve.trained_model import TrainedModel, load_model
+from xmc.retrieve.fitted import Fitted
+from xmc.retrieve.reranking import Reranking
+from xmc.retrieve.trained_model import TrainedModel
 from xmc.values import Hit
 
 if TYPE_CHECKING:
@@ -25,7 +21,9 @@ if TYPE_CHECKING:
     from xmc.data.tables import LabelTable
     from xmc.encode.encoder import Encoder
     from xmc.plugin_manager import Plugins
+    from xmc.retrieve.label_filter import LabelFilter
     from xmc.retrieve.label_sets import Risk
+    from xmc.retrieve.opening import Opened
 
 MAX_K = 10_000
 MAX_TEXT_CHARACTERS = 1_000_000
@@ -45,6 +43,8 @@ class Retriever:
     reranking: Reranking | None = None
     fitted: Fitted = field(default_factory=Fitted)
     index_sha256: str = ""
+    labels_sha256: str = ""  # of the edits that the index was built without; empty when it has them all
+    opened: Opened | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -61,60 +61,87 @@ class Retriever:
         Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
         for another encoder; PluginError when it needs a plugin that is not installed.
         """
-        from xmc.data.tables import read_labels
-        from xmc.plugin_manager import load_plugins
+        from xmc.retrieve.opening import open_run
 
-        run = Path(run)
-        if not run.is_dir():
-            raise ArtifactError(f"there is no run folder {run}.", hint="Make one with: xmc train --out " + str(run))
-        plugins = plugins or load_plugins()
-        model = load_model(run, plugins=plugins)
-        version = index_store(run).current()
-        description = json.loads((version.folder / "index.json").read_text(encoding="utf-8"))
-        if description["encoder_sha256"] != model.sha256:
-            raise ArtifactError(
-                f"the index of {run} was built with another encoder than the one that is there now.",
-                hint=f"Build it again: xmc index --run {run}",
-            )
-        backend = plugins.find("index", description["name"]).spec.load()(**description["options"])
-        index = backend.load(version.folder / "backend", device=device)
-        labels = read_labels([version.folder / "labels.parquet"])
-        reranking = None
-        if reranked:
-            expected = description.get("reranker", "none")
-            reranking = load_reranking(run, model.sha256, labels, expected=expected, plugins=plugins)
-        query_map = load_query_map(version.folder)
-        opened = cls(model, index, labels, query_map, reranking, index_sha256=version.sha256)
-        return replace(opened, fitted=read_fitted(run, opened.identity))
+        return cls(**open_run(Path(run), device=device, plugins=plugins, reranked=reranked))
+
+    def reload_if_changed(self) -> Retriever:
+        """This retriever, or a new one when something was committed to the run since; cheap when nothing was.
+
+        What did not change is shared with the new one: after an edit of labels only the edits are read.
+        Raises: as `load`; this retriever goes on working.
+        """
+        from xmc.retrieve.opening import reopened
+
+        parts = reopened(self.opened)
+        return Retriever(**parts) if parts else self
+
+    @property
+    def generation(self) -> str:
+        """A name for the committed state that answers come from: it changes with every commit that could change one."""
+        return self.opened.generation if self.opened else ""
 
     @property
     def identity(self) -> dict[str, str]:
-        """What makes the scores: the SHA-256 of encoder (with head), index and reranker (where there is one)."""
+        """The SHA-256 of what makes the scores: encoder (with head), index, and if any, later edits and reranker."""
         parts = {"encoder": self.model.sha256, "index": self.index_sha256}
+        if self.labels_sha256:
+            parts["labels"] = self.labels_sha256
         return parts | {"reranker": self.reranking.sha256} if self.reranking else parts
 
-    def search(self, texts: Sequence[str], *, k: int = 10, min_probability: float | None = None) -> list[list[Hit]]:
+    def filter(self, label_ids: Iterable[str], *, ignore_unknown: bool = False) -> LabelFilter:
+        """These labels, ready to be the `allowed` of any number of searches of this retriever.
+
+        Raises: DataError naming label ids that are not there, unless they are to be ignored.
+        """
+        from xmc.retrieve.label_filter import make_filter
+
+        return make_filter(self.labels, label_ids, ignore_unknown=ignore_unknown)
+
+    def search(
+        self,
+        texts: Sequence[str],
+        *,
+        k: int = 10,
+        min_probability: float | None = None,
+        allowed: Iterable[str] | LabelFilter | None = None,
+    ) -> list[list[Hit]]:
         """The best k labels of each text, best first; fewer when there are fewer labels.
 
-        After `xmc check calibrate` each hit has a probability; `min_probability` then leaves out hits below it, all of
-        them where nothing matches.
-        Raises: DataError for a text that is not a non-blank string; ConfigError for k outside 1..10,000 or a
-        probability outside 0..1; ArtifactError for `min_probability` without a calibration of this encoder and index.
+        With `allowed`, label ids or a `filter` of them, the best k of those. After `xmc check calibrate` each hit has a
+        probability; `min_probability` then leaves out hits below it, all of them where nothing matches.
+        Raises: DataError for a text that is not a non-blank string, and for an allowed label that is not there;
+        ConfigError for k outside 1..10,000 or a probability outside 0..1; ArtifactError for `min_probability` without
+        a calibration of this encoder and index.
         """
-        return self._named(self.hits(texts, k=k), min_probability)
+        hits, probabilities_H = self.judged_search(texts, k=k, min_probability=min_probability, allowed=allowed)
+        return self._named(hits, probabilities_H)
 
     def search_sets(
-        self, texts: Sequence[str], *, alpha: float = 0.1, risk: Risk = "false-negatives"
+        self,
+        texts: Sequence[str],
+        *,
+        alpha: float = 0.1,
+        risk: Risk = "false-negatives",
+        allowed: Iterable[str] | LabelFilter | None = None,
     ) -> list[list[Hit]]:
         """For each text as many labels as it takes: on average at most a share alpha of its positives is missing.
 
         With `risk="coverage"` at least one positive is there with probability 1 - alpha. The promise is for queries of
-        the kind that `xmc check conformal` was calibrated on.
-        Raises: ArtifactError before `xmc check conformal`; DataError when alpha is too small for what it was given.
+        the kind that `xmc check conformal` was calibrated on. With `allowed`, the allowed labels of those sets: of a
+        query's positives at most the share alpha is missing that would have been allowed.
+        Raises: ArtifactError before `xmc check conformal`; DataError when alpha is too small for what it was given, and
+        for an allowed label that is not there.
         """
+        from xmc.retrieve.label_filter import as_filter
+
+        label_filter = as_filter(self.labels, allowed)
         label_sets = self.fitted.require_label_sets()
         hits = self.hits(texts, k=label_sets.most_labels)
-        return self._named(label_sets.cut(hits, alpha=alpha, risk=risk))
+        hits, probabilities_H = self.judged_hits(label_sets.cut(hits, alpha=alpha, risk=risk))
+        if label_filter is not None:
+            hits, probabilities_H = label_filter.keep(hits, probabilities_H)
+        return self._named(hits, probabilities_H)
 
     def threshold(
         self, *, precision: float | None = None, recall: float | None = None, false_positive_rate: float | None = None
@@ -126,22 +153,43 @@ class Retriever:
         cut_offs = self.fitted.require_calibration().cut_offs
         return cut_offs.choose(precision=precision, recall=recall, false_positive_rate=false_positive_rate)
 
-    def judged_hits(self, hits: Hits, min_probability: float | None = None) -> tuple[Hits, Any]:
+    def judged_hits(self, hits: Hits, min_probability: float | None = None, ranks_H: Any = None) -> tuple[Hits, Any]:
         """Hits of at least `min_probability` and the probability of each, (H,), None without a calibration.
 
-        `hits` are whole lists, as the search answers them: a probability depends on the rank.
+        `hits` are whole lists, as the search answers them: a probability depends on the rank, unless `ranks_H` has it.
         Raises: ConfigError, ArtifactError as `search`.
         """
         from xmc.retrieve.label_sets import keep_hits
 
-        if min_probability is None:
-            calibration = self.fitted.calibration
-            return hits, calibration.probabilities(hits) if calibration else None
-        if not 0 <= min_probability <= 1:
+        if min_probability is not None and not 0 <= min_probability <= 1:
             raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
-        probabilities_H = self.fitted.require_calibration().probabilities(hits)
+        calibration = self.fitted.calibration if min_probability is None else self.fitted.require_calibration()
+        if calibration is None:
+            return hits, None
+        by_rank = ranks_H is None
+        probabilities_H = calibration.probabilities(hits) if by_rank else calibration.at_ranks(hits.scores, ranks_H)
+        if min_probability is None:
+            return hits, probabilities_H
         kept_H = probabilities_H >= min_probability
         return keep_hits(hits, kept_H), probabilities_H[kept_H]
+
+    def judged_search(
+        self,
+        texts: Sequence[str],
+        *,
+        k: int = 10,
+        min_probability: float | None = None,
+        allowed: Iterable[str] | LabelFilter | None = None,
+    ) -> tuple[Hits, Any]:
+        """`hits` of texts with their probabilities, as `judged_hits`, right under a filter too. Raises: as `search`."""
+        from xmc.retrieve.label_filter import as_filter, ranks_among_all
+
+        label_filter = as_filter(self.labels, allowed)
+        check_texts(texts)
+        queries = self.prepare(texts)
+        hits = self.hits_of(queries, k=k, allowed=label_filter)
+        ranks_H = ranks_among_all(self, queries, hits) if label_filter is not None else None
+        return self.judged_hits(hits, min_probability, ranks_H)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Query embeddings (Q, D) of texts.
@@ -151,23 +199,25 @@ class Retriever:
         check_texts(texts)
         return self.embed(self.prepare(texts))
 
-    def hits(self, texts: Sequence[str], *, k: int = 10) -> Hits:
+    def hits(self, texts: Sequence[str], *, k: int = 10, allowed: Iterable[str] | LabelFilter | None = None) -> Hits:
         """The best k label rows of each text (rows of `labels`), after the second stage where there is one.
 
         Raises: as `search`.
         """
+        from xmc.retrieve.label_filter import as_filter
+
         check_texts(texts)
-        return self.hits_of(self.prepare(texts), k=k)
+        return self.hits_of(self.prepare(texts), k=k, allowed=as_filter(self.labels, allowed))
 
     def prepare(self, texts: Sequence[str]) -> RerankQueries:
         """The texts with the features that the encoder makes of them: the costly part of encoding long texts."""
         return RerankQueries(texts, self.encoder.prepare(texts, "query"))
 
-    def hits_of(self, queries: RerankQueries, *, k: int = 10) -> Hits:
+    def hits_of(self, queries: RerankQueries, *, k: int = 10, allowed: LabelFilter | None = None) -> Hits:
         """`hits` of texts that are prepared already."""
         check_k(k)
         depth = max(k, self.reranking.depth) if self.reranking else k
-        hits = self.search_embeddings(self.embed(queries), k=depth)
+        hits = self.search_embeddings(self.embed(queries), k=depth, allowed=allowed)
         return self.reranking.rerank(queries, hits, k) if self.reranking else hits
 
     def embed(self, queries: RerankQueries) -> Tensor:
@@ -176,15 +226,16 @@ class Retriever:
 
         return embed_features(self.encoder, queries.features, "query")
 
-    def search_embeddings(self, queries_QD: Tensor, *, k: int = 10) -> Hits:
+    def search_embeddings(self, queries_QD: Tensor, *, k: int = 10, allowed: LabelFilter | None = None) -> Hits:
         """The best k label rows of each query embedding by the first stage alone: encoder and index."""
         import numpy as np
         import torch
 
         check_k(k)
+        queries_QE = self.query_map.queries(queries_QD) if self.query_map else queries_QD
+        hits = self.index.search(queries_QE, k) if allowed is None else allowed.search(self.index, queries_QE, k)
         if self.query_map is None:
-            return self.index.search(queries_QD, k)
-        hits = self.index.search(self.query_map.queries(queries_QD), k)
+            return hits
         offsets_H = self.query_map.offsets(queries_QD).repeat_interleave(torch.from_numpy(np.diff(hits.offsets)))
         return replace(hits, scores=hits.scores + offsets_H.float().numpy())
 
@@ -193,8 +244,7 @@ class Retriever:
         """What the index is."""
         return self.index.report
 
-    def _named(self, hits: Hits, min_probability: float | None = None) -> list[list[Hit]]:
-        hits, probabilities_H = self.judged_hits(hits, min_probability)
+    def _named(self, hits: Hits, probabilities_H: Any) -> list[list[Hit]]:
         shown = [None] * len(hits.scores) if probabilities_H is None else probabilities_H.tolist()
         rows, scores = hits.label_rows.tolist(), hits.scores.tolist()
         return [

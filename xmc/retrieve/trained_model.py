@@ -18,6 +18,7 @@ from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
 from xmc.errors import ArtifactError
 from xmc.retrieve.layout import encoder_store
+from xmc.retrieve.own_vectors import OwnVectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,12 +35,18 @@ TRAINING_ONLY = "optimiser."
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """An opened, verified model; `sha256` identifies it, encoder and head."""
+    """An opened, verified model; `sha256` identifies it, encoder and head. `own` are vectors that the user gave."""
 
     encoder: Encoder
     folder: Path
     sha256: str
     _head: HeadOptions
+    own: OwnVectors | None = None
+
+    @property
+    def knows_any_label(self) -> bool:
+        """Whether a label's vector comes from its text alone, so that any label has one."""
+        return not (self.folder / HEAD_FOLDER).is_dir()
 
     def label_vectors(self, labels: LabelTable) -> tuple[Iterator[Tensor], QueryMap | None]:
         """Vectors of these labels in chunks, in their order, and the map from embeddings to queries over them.
@@ -47,6 +54,16 @@ class TrainedModel:
         Raises: DataError when the head has a vector for each label it was trained with and one of these is not among
         them.
         """
+        return self.own.weave(labels, self._head_vectors) if self.own else self._head_vectors(labels)
+
+    def known_vectors(self, count: int) -> tuple[Iterator[Tensor], QueryMap | None]:
+        """Vectors of some labels that the model knows, to see of what kind they are."""
+        if self.knows_any_label:
+            return self._head_vectors(LabelTable(["any"] * count, ["any"] * count))
+        known = read_labels([self.folder / HEAD_FOLDER / LABELS_NAME])
+        return self._head_vectors(known.take(np.arange(min(count, len(known)))))
+
+    def _head_vectors(self, labels: LabelTable) -> tuple[Iterator[Tensor], QueryMap | None]:
         head, label_rows = self._open_head(labels)
         return head.label_vectors(label_rows), head.query_map()
 
@@ -54,7 +71,7 @@ class TrainedModel:
         from safetensors.torch import load_file
 
         folder = self.folder / HEAD_FOLDER
-        if not folder.is_dir():
+        if self.knows_any_label:
             return self._build(labels), np.arange(len(labels))
         known = read_labels([folder / LABELS_NAME])
         row_of_id = {label_id: row for row, label_id in enumerate(known.ids)}

@@ -11,10 +11,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xmc.errors import ArtifactError
 from xmc.store.atomic import (
@@ -29,6 +29,7 @@ from xmc.store.lock import locked
 from xmc.store.manifest import Manifest, build_manifest, damaged, verify_folder
 
 CURRENT_NAME = "CURRENT"
+Parsed = TypeVar("Parsed")
 VERSION_PATTERN = re.compile(r"v[0-9]{6,}")
 
 
@@ -102,6 +103,27 @@ class VersionedFolder:
                 if isinstance(error, FileNotFoundError):
                     raise damaged(Path(error.filename), "it is missing") from error
                 raise
+
+    def parse_current(self, parse: Callable[[Version], Parsed]) -> Parsed:
+        """What `parse` makes of the current version, verified; again of a newer one when writers replaced it meanwhile.
+
+        A version that two newer ones follow is removed, be it while it is parsed.
+        Raises: as `current`; what `parse` raises on a version that is still the current one.
+        """
+        while True:
+            version = self.current()
+            try:
+                return parse(version)
+            except Exception:
+                if self.current_sha256() == version.sha256:
+                    raise
+
+    def current_sha256(self) -> str:
+        """The identity that `CURRENT` names, empty when there is none; reads that one small file and verifies nothing.
+
+        Raises: ArtifactError when it is damaged.
+        """
+        return self._read_current()[1] if os.path.lexists(self.root / CURRENT_NAME) else ""
 
     def _verified(self, name: str, sha256: str) -> Version:
         folder = self.root / name

@@ -8,8 +8,9 @@ from xmc.cli.main import VERBS, app
 FLAGS = {
     "train": "--config --data --device --dry-run --epochs --json --out --overwrite --plugin --resume --seed --set",
     "index": "--device --json --run --set",
+    "labels": "--device --id --json --run --text action file",
     "rerank": "--device --json --run --set",
-    "search": "--device --json --min-probability --out --queries --run -k text",
+    "search": "--allow --allowed --device --json --min-probability --out --queries --run -k text",
     "evaluate": "--device --json --run --set --split",
     "check": "--alpha --device --fit-split --json --run --set --split names",
     "info": "--json run",

@@ -12,10 +12,11 @@ import safetensors.torch
 from damage import KINDS, damaged, files_of
 
 import xmc
-import xmc_index_faiss.flat
+import xmc_index_faiss.saved
 from xmc.errors import ArtifactError
 from xmc.plugin_manager import load_plugins
-from xmc.retrieve.layout import encoder_store, index_store
+from xmc.retrieve.label_edits import read_edits
+from xmc.retrieve.layout import encoder_store, index_store, labels_store
 from xmc.retrieve.retriever import Retriever
 from xmc.store import VersionedFolder, manifest
 from xmc.train import checkpoint
@@ -31,6 +32,7 @@ def run(tiny_run, tmp_path_factory):
         copies[backend] = tmp_path_factory.mktemp("damaged") / "run"
         shutil.copytree(tiny_run, copies[backend])
         xmc.index_run(copies[backend], settings=[f"index.name={backend}"])
+    xmc.add_labels(copies["exact"], {"new": "purple banana"})
     return copies
 
 
@@ -41,7 +43,7 @@ class Parsers:
         self.parsed: list[str] = []
         self._watch(monkeypatch, safetensors.torch, "load_file")
         self._watch(monkeypatch, checkpoint, "load_file")
-        self._watch(monkeypatch, xmc_index_faiss.flat, "read_faiss")
+        self._watch(monkeypatch, xmc_index_faiss.saved, "read_faiss")
         self._watch(monkeypatch, Path, "read_text")  # the store reads bytes
 
     def _watch(self, monkeypatch, owner, name) -> None:
@@ -69,6 +71,7 @@ TARGETS = {
     "exact index": ("exact", index_store, open_run),
     "faiss index": ("faiss.flat", index_store, open_run),
     "checkpoint": ("exact", checkpoint.open_store, open_checkpoint),
+    "labels": ("exact", labels_store, read_edits),
 }
 
 

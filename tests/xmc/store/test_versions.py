@@ -162,6 +162,34 @@ def test_a_reader_beside_a_writer_always_reads_a_whole_version(store):
     assert seen == sorted(seen, key=lambda text: (text != "start", text))  # never back to an older one
 
 
+def test_a_version_that_is_removed_while_it_is_parsed_is_parsed_anew(store):
+    commit(store, "old", keep=1)
+    seen = []
+
+    def parse(version):
+        seen.append(version.manifest.facts["text"])
+        if len(seen) == 1:
+            commit(store, "new", keep=1)
+        return sorted(path.name for path in version.folder.iterdir())
+
+    assert "manifest.json" in store.parse_current(parse)
+    assert seen == ["old", "new"]
+    with pytest.raises(ZeroDivisionError):
+        store.parse_current(lambda version: 1 / 0)
+
+
+def test_the_identity_is_read_without_verifying(store):
+    assert store.current_sha256() == ""
+    commit(store, "a")
+    first = store.current_sha256()
+    assert first == store.current().sha256
+    commit(store, "b")
+    assert store.current_sha256() == store.current().sha256 != first
+    (store.root / "CURRENT").write_text("{}")
+    with pytest.raises(ArtifactError, match="CURRENT"):
+        store.current_sha256()
+
+
 def test_names_that_only_look_like_versions_are_left_alone(store):
     for name in ("v1", "v00001²", "version", "vv000001"):
         (store.root / name).mkdir(parents=True)

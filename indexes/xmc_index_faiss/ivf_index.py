@@ -1,0 +1,108 @@
+"""The built inverted file: visits cells, scores candidates of codes again, fills short lists.
+
+Shapes: Q queries, K wanted, M candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.index import FaissIndex, Found
+from xmc_index_faiss.label_vectors import HeldVectors
+from xmc_index_faiss.row_scan import rescore
+from xmc_index_faiss.search_options import doubling_ladder, with_options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmc.api import Hits
+    from xmc_index_faiss.ivf import Ivf
+    from xmc_index_faiss.ivf_proof import Prover
+
+VECTORS_FILE = "vectors.safetensors"
+BOUNDS_FILE = "cells.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class IvfIndex(FaissIndex):
+    """The built cells; `options.nprobe` is the effort of a search."""
+
+    options: Ivf
+    prover: Prover | None
+
+    def search_certified(self, queries_QD: Tensor, k: int) -> tuple[Hits, np.ndarray[Any, Any]]:
+        """The hits of `search`, and for each query whether they are proven to be the true top k, (Q,) bool.
+
+        Without the full vectors (codes with `rerank = 0`) nothing is proven. Raises: as `search`.
+        """
+        hits = self.search(queries_QD, k)
+        if self.prover is None or self.options.exact:
+            return hits, np.full(len(hits), self.options.exact)
+        return hits, self.prover.proven(self._checked(queries_QD), hits, k, self.effort)
+
+    def search_ladder(self) -> list[Mapping[str, Any]]:
+        """`nprobe` doubled from 1 to all cells."""
+        return doubling_ladder("nprobe", 1, self.faiss_index.nlist)
+
+    def with_search_options(self, options: Mapping[str, Any]) -> IvfIndex:
+        """This index searched with another `nprobe`.
+
+        Raises: ConfigError for another option or a value that is not allowed.
+        """
+        changed, report = with_options(self.options, self.report, options, allowed=("nprobe",))
+        return replace(self, options=changed, report=report)
+
+    def save(self, folder: Path) -> None:
+        """Write the faiss index, the facts, the bounds of the cells, and the vectors that are kept beside codes."""
+        from safetensors.numpy import save_file
+
+        super().save(folder)
+        if self.prover is not None:
+            save_file(self.prover.bounds.to_arrays(), folder / BOUNDS_FILE)
+        if isinstance(self.vectors, HeldVectors):
+            save_file({"vectors_LD": self.vectors.matrix_LD}, folder / VECTORS_FILE)
+
+    @property
+    def effort(self) -> int:
+        """`nprobe`, or all cells when there are fewer."""
+        return min(self.options.nprobe, self.most_effort)
+
+    @property
+    def most_effort(self) -> int:
+        """All cells."""
+        return int(self.faiss_index.nlist)
+
+    def _parameters(self, effort: int, selector: Any) -> Any:
+        return import_faiss().SearchParametersIVF(nprobe=effort, sel=selector)
+
+    def _found_hits(self, queries: np.ndarray[Any, Any], k: int, rows: np.ndarray[Any, Any] | None = None) -> Hits:
+        if self.options.exact and self.prover is not None and rows is None:
+            return self.prover.exact(queries, k, self.effort)
+        return super()._found_hits(queries, k, rows)
+
+    def _most_scanned(self, queries: int, k: int) -> int:
+        return self.report.labels if self.options.exact else self._scanned_beside_cells(queries, k)
+
+    def _ask(self, queries: np.ndarray[Any, Any], k: int, effort: int, selector: Any) -> Found:
+        if not isinstance(self.vectors, HeldVectors):
+            return super()._ask(queries, k, effort, selector)
+        wanted = min(self.report.labels, k * self.options.rerank)
+        scores_QM, rows_QM = super()._ask(queries, wanted, effort, selector)
+        return self._reranked(queries, scores_QM, rows_QM, k)
+
+    def _reranked(self, queries: Any, scores_QM: np.ndarray[Any, Any], rows_QM: np.ndarray[Any, Any], k: int) -> Found:
+        """The best k of the candidates by their true scores; places without a candidate stay last."""
+        query_rows, columns = np.nonzero(rows_QM >= 0)
+        label_rows = rows_QM[query_rows, columns]
+        pairs = torch.from_numpy(query_rows), torch.from_numpy(label_rows)
+        scores_QM[rows_QM < 0] = -np.inf
+        scores_QM[query_rows, columns] = rescore(torch.from_numpy(queries), self.vectors, *pairs).numpy()
+        order_QK = np.lexsort((rows_QM, -scores_QM), axis=1)[:, :k]
+        return np.take_along_axis(scores_QM, order_QK, 1), np.take_along_axis(rows_QM, order_QK, 1)

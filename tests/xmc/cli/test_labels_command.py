@@ -1,0 +1,128 @@
+"""Invariants: `xmc labels` and `xmc search --allow` do what their functions do, from files of every form, and refuse
+what does not fit together."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from xmc.data.dataset import load_dataset
+from xmc.retrieve.retriever import Retriever
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(name, *rows):
+        path = tmp_path / name
+        if path.suffix == ".parquet":
+            pq.write_table(pa.Table.from_pylist(list(rows)), path)
+        else:
+            path.write_text("".join(row + "\n" if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return write
+
+
+def test_labels_are_edited_and_listed(xmc_command, tiny_run_copy, files):
+    labels = files("new.jsonl", {"id": "x1", "text": "purple banana"}, {"id": 7, "text": "quartz"})
+    code, out, err = xmc_command("labels", "add", labels, "--run", tiny_run_copy)
+    assert code == 0 and not err
+    assert out == "62 labels: 60 in the index, 2 added and 0 gone since it was built\n"
+    code, out, _ = xmc_command(
+        "labels", "replace", "--id", "x1", "--text", "[bold] banana", "--run", tiny_run_copy, "--json"
+    )
+    assert code == 0 and json.loads(out) == {"labels": 62, "base": 60, "added": 2, "removed": 0, "hint": ""}
+    table = files("more.parquet", {"label_id": "L21", "text": "tram"}, {"label_id": "L22", "text": "zebra"})
+    assert xmc_command("labels", "replace", table, "--run", tiny_run_copy)[0] == 0
+    assert xmc_command("labels", "remove", files("gone.txt", "L00", " L01 ", ""), "--run", tiny_run_copy)[0] == 0
+    assert xmc_command("labels", "remove", "--id", "L02", "--run", tiny_run_copy)[0] == 0
+    code, out, _ = xmc_command("labels", "list", "--run", tiny_run_copy, "--json")
+    listed = json.loads(out)
+    assert {row["label"]: row["change"] for row in listed["changes"]} == {
+        "L00": "removed",
+        "L01": "removed",
+        "L02": "removed",
+        "L21": "replaced",
+        "L22": "replaced",
+        "x1": "added",
+        "7": "added",
+    }
+    assert (listed["labels"], listed["added"], listed["removed"]) == (59, 4, 5)
+    code, out, _ = xmc_command("labels", "list", "--run", tiny_run_copy)
+    assert code == 0 and "[bold] banana" in out and "59 labels: 60 in the index" in out
+    code, out, _ = xmc_command("info", tiny_run_copy, "--json")
+    facts = json.loads(out)
+    assert facts["labels"] == "59: 60 in the index, 4 added and 5 gone since" and "verified" in facts["labels folder"]
+    code, out, _ = xmc_command("labels", "compact", "--run", tiny_run_copy)
+    assert code == 0 and out.startswith("indexed 59 labels x 32 with 'exact'")
+    code, out, _ = xmc_command("labels", "compact", "--run", tiny_run_copy, "--json")
+    assert code == 0 and json.loads(out)["labels"] == 59
+    code, out, _ = xmc_command("labels", "list", "--run", tiny_run_copy)
+    assert code == 0 and out == "59 labels: 59 in the index, 0 added and 0 gone since it was built\n"
+
+
+def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
+    gone = files("gone.txt", *load_dataset("tiny").labels.ids[:10])
+    code, _, err = xmc_command("labels", "remove", gone, "--run", tiny_run_copy)
+    assert code == 0 and "note: 0 labels stand beside the 60" in err and "xmc labels compact" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sort"], "'sort' is not one of add, remove, replace, compact, list."),
+        (["ad", "--id", "x"], "Did you mean 'add'?"),
+        (["add"], "xmc labels add needs either a file or --id."),
+        (["add", "new.jsonl", "--id", "x", "--text", "y"], "xmc labels add needs either a file or --id."),
+        (["add", "--id", "x"], "--id and --text go together"),
+        (["add", "--id", "x", "--id", "y", "--text", "z"], "--id and --text go together"),
+        (["remove", "--id", "L00", "--text", "z"], "--id and --text go together"),
+        (["list", "--id", "L00"], "xmc labels list takes neither labels nor a file."),
+        (["add", "nowhere.jsonl"], "there is no file nowhere.jsonl."),
+        (["add", "--id", "L00", "--text", "z"], "1 labels are there already: 'L00'."),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(xmc_command, tiny_run, arguments, message):
+    code, out, err = xmc_command("labels", *arguments, "--run", tiny_run)
+    assert code == 2 and not out and message in err
+
+
+def test_files_that_cannot_be_read_are_refused_by_row(xmc_command, tiny_run, files):
+    for name, rows, message in (
+        ("a.jsonl", [{"id": "x", "text": "y"}, {"id": "x", "text": "z"}], "a.jsonl:2: label 'x' stands there twice"),
+        ("b.jsonl", [{"id": "x"}], "b.jsonl:1: 'text' must be a string"),
+        ("c.jsonl", ["no json"], "c.jsonl:1: not JSON"),
+        ("d.parquet", [{"id": "x"}], "no column named 'label_id'"),
+    ):
+        code, _, err = xmc_command("labels", "add", files(name, *rows), "--run", tiny_run)
+        assert code == 2 and message in err and "--on-bad-row" not in err
+    for name, rows, message in (
+        ("e.jsonl", [{"id": 0.5}], "e.jsonl:1: 'id' must be a string or a whole number"),
+        ("f.parquet", [{"id": "x"}], "column 'label_id' is missing"),
+    ):
+        code, _, err = xmc_command("labels", "remove", files(name, *rows), "--run", tiny_run)
+        assert code == 2 and message in err
+
+
+def test_a_search_among_allowed_labels(xmc_command, tiny_run, files, tmp_path):
+    retriever, ids = Retriever.load(tiny_run), [f"L{number:02d}" for number in range(5, 20)]
+    wanted = [hit._asdict() for hit in retriever.search(["tender tram"], k=4, allowed=ids)[0]]
+    for path in (
+        files("ids.txt", *ids),
+        files("ids.jsonl", *({"id": label_id} for label_id in ids)),
+        files("ids.parquet", *({"label_id": label_id} for label_id in ids)),
+    ):
+        code, out, _ = xmc_command("search", "tender tram", "--run", tiny_run, "-k", 4, "--allowed", path, "--json")
+        assert code == 0 and json.loads(out)["hits"] == wanted
+    options = ["--allow", "L05", "--allow", "L07"]
+    code, out, _ = xmc_command("search", "tender tram", "--run", tiny_run, *options, "--json")
+    assert code == 0 and {hit["label_id"] for hit in json.loads(out)["hits"]} == {"L05", "L07"}
+    code, _, err = xmc_command("search", "tender tram", "--run", tiny_run, "--allow", "nope")
+    assert code == 2 and "1 of the allowed labels are not there: 'nope'" in err
+    code, out, _ = xmc_command("search", "tender tram", "--run", tiny_run, "--allowed", files("none.txt"))
+    assert code == 0 and out == "no label is allowed\n"
+    queries = files("q.parquet", {"query_id": "q", "text": "tender tram"})
+    done = xmc_command("search", "--run", tiny_run, "--queries", queries, "--out", tmp_path / "hits", "-k", 4, *options)
+    assert done[0] == 0
+    assert set(pq.read_table(tmp_path / "hits" / "q.parquet").to_pylist()[0]["label_ids"]) == {"L05", "L07"}

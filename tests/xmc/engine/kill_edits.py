@@ -1,0 +1,60 @@
+"""Kill an edit of labels with SIGKILL at the calls it makes that can touch the disk, then read the run.
+
+Run as a program: kill_edits.py RUN FOLDER STEP, prints JSON; it is killed at every STEP-th call.
+"""
+
+import json
+import shutil
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
+from kill_points import killed_at  # also makes fsync quick
+
+from xmc.engine.label_editing import LabelEditor
+from xmc.errors import ArtifactError, XmcWarning
+from xmc.plugin_manager import load_plugins
+from xmc.retrieve.label_edits import read_edits
+from xmc.retrieve.layout import labels_store
+from xmc.store.atomic import TEMPORARY_PREFIX
+
+OLD, NEW = {"L00": None}, {"L00": None, "L01": None, "L02": None}
+
+
+def texts_of(run: Path) -> dict[str, str | None]:
+    return {label_id: edit.text for label_id, edit in read_edits(run).edits.items()}
+
+
+def main(run: Path, base: Path, step: int) -> dict[str, int]:
+    warnings.simplefilter("ignore", XmcWarning)
+    editor = LabelEditor(run, plugins=load_plugins())  # one that has its table already, so that only the edit is killed
+    editor.remove(["L00"])
+    seen: Counter[str] = Counter()
+    point = 0
+    while True:
+        target = base / f"run-{point}"
+        target.mkdir()
+        for name in ("index", "encoder", "config.toml"):
+            (target / name).symlink_to(run / name)
+        shutil.copytree(run / "labels", target / "labels")
+        editor.run = target
+        killed = killed_at(point, lambda: editor.remove(["L01", "L02"]) and None)
+        try:
+            found = texts_of(target)
+            seen["old" if found == OLD else "new" if found == NEW else "half"] += 1
+        except ArtifactError:
+            seen["torn"] += 1
+        if not killed:
+            return {"points": point, **seen}
+        if found == OLD:  # the next writer needs no help
+            editor.remove(["L01", "L02"])
+        seen["failed restarts"] += texts_of(target) != NEW
+        labels_store(target).remove_orphans()  # as the next edit does, after a kill while the old version was removed
+        seen["rest"] += len(list(target.rglob(f"{TEMPORARY_PREFIX}*")))
+        point += step
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))

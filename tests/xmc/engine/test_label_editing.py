@@ -1,0 +1,281 @@
+"""Invariants: after any edit a run answers as one whose index was built of the resulting labels; a rebuilt index loses
+no edit; what cannot be is refused before anything is committed."""
+
+import fcntl
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import xmc
+from xmc.data.dataset import load_dataset
+from xmc.engine.label_editing import LabelEditor
+from xmc.errors import ArtifactError, DataError, LockedError, NonFiniteError, XmcWarning
+from xmc.plugin_manager import load_plugins
+from xmc.retrieve.layout import encoder_store, labels_store
+from xmc.retrieve.retriever import Retriever
+
+PLUGINS = load_plugins()
+TEXTS = [*load_dataset("tiny").test.texts[:20], "purple banana", "tender tram vehicle", "quartz"]
+TINY = load_dataset("tiny").labels
+
+
+def opened(run) -> Retriever:
+    return Retriever.load(run, device="cpu", plugins=PLUGINS)
+
+
+def answers(retriever, **options):
+    return [[(hit.label_id, hit.text, hit.score) for hit in hits] for hits in retriever.search(TEXTS, **options)]
+
+
+def fresh(run, labels):
+    """The answers of an index built of these labels (id to text) by the model of the run."""
+    retriever = opened(run)
+    ids = sorted(labels)
+    table = type(retriever.labels)(ids, [labels[label_id] for label_id in ids])
+    chunks, _ = retriever.model.label_vectors(table)
+    similarity = retriever.encoder.similarity
+    index = PLUGINS.find("index", "exact").spec.load()().build(chunks, similarity=similarity, device="cpu")
+    return Retriever(retriever.model, index, table, retriever.query_map)
+
+
+@pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
+def test_edits_answer_as_a_run_built_of_the_resulting_labels(tiny_run_copy):
+    editor, labels = LabelEditor(tiny_run_copy, plugins=PLUGINS), dict(zip(TINY.ids, TINY.texts, strict=True))
+    generator, names = np.random.default_rng(0), set()
+    for step in range(14):
+        there = sorted(labels)
+        chosen = [there[row] for row in generator.choice(len(there), 2, replace=False)]
+        what = ["add", "remove", "replace", "compact"][int(generator.choice(4, p=[0.4, 0.25, 0.25, 0.1]))]
+        if what == "add":
+            new = {f"L{step:02d}{letter}": labels[chosen[0]] if letter == "t" else f"new {step}" for letter in "tn"}
+            report, labels = editor.add(new), {**labels, **new}
+        elif what == "replace":
+            new = {chosen[0]: labels[chosen[1]], chosen[1]: "purple banana"}
+            report, labels = editor.replace(new), {**labels, **new}
+        elif what == "remove":
+            report = editor.remove(chosen)
+            labels = {label_id: text for label_id, text in labels.items() if label_id not in chosen}
+        else:
+            assert editor.compact(device="cpu").labels == len(labels)
+            report = editor.report()
+            assert (report.added, report.removed) == (0, 0)
+        assert report.labels == len(labels)
+        retriever, wanted = opened(tiny_run_copy), fresh(tiny_run_copy, labels)
+        assert retriever.labels == wanted.labels
+        for k in (1, 7, 100):
+            assert answers(retriever, k=k) == answers(wanted, k=k)
+        allowed = sorted(labels)[:: step + 2]
+        assert answers(retriever, k=9, allowed=allowed) == answers(wanted, k=9, allowed=allowed)
+        names.add(retriever.generation)
+    assert len(names) == 14
+
+
+def test_a_rebuilt_index_has_the_edits(tiny_run_copy):
+    xmc.add_labels(tiny_run_copy, {"new": "purple banana", "L21x": "tender tram vehicle"})
+    xmc.remove_labels(tiny_run_copy, ["L21", "L00"])
+    xmc.replace_labels(tiny_run_copy, {"L01": "quartz"})
+    before = answers(opened(tiny_run_copy), k=5)
+    report = xmc.index_run(tiny_run_copy, device="cpu")
+    assert report.labels == 60
+    assert LabelEditor(tiny_run_copy).report().added == 0
+    assert answers(opened(tiny_run_copy), k=5) == before
+    xmc.add_labels(tiny_run_copy, {"L21": "tender tram vehicle"})  # a removed label comes back
+    assert [hits[0][0] for hits in answers(opened(tiny_run_copy), k=1)][-2] == "L21"
+    xmc.index_run(tiny_run_copy, settings=["index.name=faiss.flat"], device="cpu")
+    assert len(opened(tiny_run_copy).labels) == 61
+    assert xmc.compact_labels(tiny_run_copy, device="cpu").backend == "faiss.flat"  # the backend that is there
+
+
+def test_a_compacted_index_needs_no_data_set(tiny_run_copy):
+    config = tiny_run_copy / "config.toml"
+    config.write_text(config.read_text().replace('name = "tiny"', 'name = "gone"'))
+    xmc.add_labels(tiny_run_copy, {"new": "purple banana"})
+    with pytest.raises(DataError, match="no data set 'gone'"):
+        xmc.index_run(tiny_run_copy, device="cpu")
+    assert xmc.compact_labels(tiny_run_copy, device="cpu").labels == 61
+
+
+def test_an_edit_that_is_committed_while_an_index_is_built_is_not_lost(tiny_run_copy, monkeypatch):
+    from xmc.engine import indexing
+
+    real = indexing.load_dataset
+
+    def and_meanwhile(name):
+        xmc.add_labels(tiny_run_copy, {"late": "purple banana"})
+        xmc.remove_labels(tiny_run_copy, ["L21"])
+        return real(name)
+
+    monkeypatch.setattr(indexing, "load_dataset", and_meanwhile)
+    assert xmc.index_run(tiny_run_copy, device="cpu").labels == 60
+    assert opened(tiny_run_copy).search(["purple banana"], k=1)[0][0].label_id == "late"
+    assert "L21" not in opened(tiny_run_copy).labels.ids
+
+
+def test_vectors_take_the_place_of_texts(tiny_run_copy):
+    retriever = opened(tiny_run_copy)
+    vectors_ND = retriever.encode(["purple banana", "quartz"]).numpy()
+    xmc.add_labels(tiny_run_copy, {"image-1": "a picture", "L999": "another"}, vectors=vectors_ND)
+    hits = opened(tiny_run_copy).search(["purple banana", "quartz"], k=1)
+    assert [(each[0].label_id, each[0].text) for each in hits] == [("image-1", "a picture"), ("L999", "another")]
+    before = answers(opened(tiny_run_copy), k=6)
+    xmc.remove_labels(tiny_run_copy, ["L05"])
+    xmc.index_run(tiny_run_copy, device="cpu")
+    xmc.add_labels(tiny_run_copy, {"L05": TINY.texts[TINY.ids.index("L05")]})
+    assert answers(opened(tiny_run_copy), k=6) == before  # in the index now, and kept for the next one
+    xmc.replace_labels(tiny_run_copy, {"image-1": "a picture"})  # by its text from now on
+    assert opened(tiny_run_copy).search(["purple banana"], k=1)[0][0].label_id != "image-1"
+    chunks, _ = opened(tiny_run_copy).model.label_vectors(opened(tiny_run_copy).labels)
+    rows = torch.cat(list(chunks))
+    assert torch.allclose(rows[opened(tiny_run_copy).labels.ids.index("L999")], torch.from_numpy(vectors_ND[1]))
+
+
+@pytest.mark.parametrize(
+    ("edit", "error", "message"),
+    [
+        (lambda e: e.add({"L21": "again"}), DataError, r"1 labels are there already: 'L21'\. .*xmc labels replace"),
+        (lambda e: e.add({}), DataError, "there are no labels"),
+        (lambda e: e.add({"x": " \n"}), DataError, "label 'x' has an empty text"),
+        (lambda e: e.add({"x": None}), DataError, "label 'x' has None"),
+        (lambda e: e.add({"": "text"}), DataError, "a label id must be a string of at least one character, got ''"),
+        (lambda e: e.add({7: "text"}), DataError, "a label id must be a string of at least one character, got 7"),
+        (lambda e: e.add({"x": "a\ud800"}), DataError, "the text of label 'x' is not valid Unicode"),
+        (lambda e: e.add({"x\ud800": "a"}), DataError, "is not valid Unicode"),
+        (lambda e: e.add({"x": "a" * 1_000_001}), DataError, "longer than 1,000,000 bytes"),
+        (lambda e: e.add(["x"]), DataError, "labels must be a mapping of label ids to texts, got list"),
+        (lambda e: e.add({"x": "a"}, vectors=np.ones((2, 32))), DataError, "2 vectors for 1 labels"),
+        (lambda e: e.add({"x": "a"}, vectors=np.ones((1, 31))), DataError, "dimension 31, expected 32"),
+        (lambda e: e.add({"x": "a"}, vectors=np.full((1, 32), np.nan)), NonFiniteError, "NaN.* in row 0"),
+        (
+            lambda e: e.replace({"nope": "a", "L21": "b"}),
+            DataError,
+            r"1 labels are not there: 'nope'\. See: xmc labels",
+        ),
+        (lambda e: e.remove(["L21", "nope"]), DataError, r"1 labels are not there: 'nope'"),
+        (lambda e: e.remove(["L21", "L21"]), DataError, "1 label ids are given twice, such as 'L21'"),
+        (lambda e: e.remove([]), DataError, "there are no labels"),
+        (lambda e: e.remove("L21"), DataError, "must be a list of strings, got one string"),
+        (lambda e: e.remove(TINY.ids), DataError, "remove all labels"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_committed(tiny_run, edit, error, message):
+    editor = LabelEditor(tiny_run, plugins=PLUGINS)
+    with pytest.raises(error, match=message):
+        edit(editor)
+    assert not labels_store(tiny_run).exists()
+    assert not list((tiny_run / "labels").glob("[!.]*")) if (tiny_run / "labels").exists() else True
+
+
+def test_a_second_writer_is_refused_at_once(tiny_run_copy):
+    editor = LabelEditor(tiny_run_copy, plugins=PLUGINS)
+    editor.remove(["L00"])
+    with (tiny_run_copy / "labels" / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for edit in (lambda: editor.remove(["L01"]), lambda: editor.add({"x": "y"})):
+            started = time.monotonic()
+            with pytest.raises(LockedError, match="being written by another process"):
+                edit()
+            assert time.monotonic() - started < 1
+        assert len(opened(tiny_run_copy).labels) == 59
+    editor.remove(["L01"])
+
+
+def test_many_edits_ask_for_a_new_index(tiny_run_copy):
+    editor = LabelEditor(tiny_run_copy, plugins=PLUGINS)
+    assert not editor.remove(TINY.ids[:6]).hint
+    with pytest.warns(XmcWarning, match="7 of those are gone, .* xmc labels compact --run"):
+        report = editor.remove([TINY.ids[6]])
+    assert report.hint and report.removed == 7
+    editor.compact(device="cpu")
+    assert not editor.report().hint
+
+
+def test_vectors_kept_for_another_encoder_are_made_anew_and_given_ones_refused(tiny_run_copy):
+    retriever = opened(tiny_run_copy)
+    xmc.add_labels(tiny_run_copy, {"new": "purple banana"})
+    before = answers(opened(tiny_run_copy), k=3)
+    recommit_encoder(tiny_run_copy)
+    with pytest.raises(ArtifactError, match="built with another encoder"):
+        opened(tiny_run_copy)
+    xmc.index_run(tiny_run_copy, device="cpu")
+    assert answers(opened(tiny_run_copy), k=3) == before
+    xmc.add_labels(tiny_run_copy, {"own": "text"}, vectors=retriever.encode(["quartz"]))
+    recommit_encoder(tiny_run_copy)
+    with pytest.raises(ArtifactError, match=r"'own', have vectors that were given for another encoder"):
+        xmc.index_run(tiny_run_copy, device="cpu")
+    xmc.remove_labels(tiny_run_copy, ["own"])
+    xmc.index_run(tiny_run_copy, device="cpu")
+    assert answers(opened(tiny_run_copy), k=3) == before
+
+
+def recommit_encoder(run: Path) -> None:
+    store = encoder_store(run)
+    old = store.current()
+    count = old.manifest.facts.get("count", 0) + 1
+    with store.new_version(facts={**old.manifest.facts, "count": count}) as folder:
+        shutil.copytree(old.folder, folder, dirs_exist_ok=True)
+        (folder / "manifest.json").unlink()
+
+
+def test_removed_labels_are_no_positives_any_more(tiny_run_copy):
+    data = load_dataset("tiny")
+    counts = np.bincount(data.test.positives.label_rows, minlength=60)
+    gone = [data.labels.ids[row] for row in np.argsort(-counts)[:5]]
+    xmc.remove_labels(tiny_run_copy, gone)
+    xmc.add_labels(tiny_run_copy, {"new": "purple banana"})
+    report = xmc.evaluate_run(tiny_run_copy, settings=["evaluate.auc_negatives=10"])
+    kept = sum(any(data.labels.ids[row] not in gone for row in rows) for rows in positives_of(data.test))
+    assert report.queries == kept < 100
+    assert report.overall.figures["P@1"].value > 0.9
+    assert xmc.check_run(tiny_run_copy, ["exactness"], device="cpu").passed
+
+
+def positives_of(queries):
+    truth = queries.positives
+    return [truth.label_rows[a:b] for a, b in zip(truth.offsets, truth.offsets[1:], strict=False)]
+
+
+@pytest.mark.slow
+def test_probabilities_stay_with_a_note_and_label_sets_go_stale(tiny_run_copy):
+    quick = ["check.calibrate.bootstrap_samples=0"]
+    xmc.check_run(tiny_run_copy, ["calibrate", "conformal"], settings=quick, device="cpu")
+    whole = opened(tiny_run_copy)
+    assert not whole.fitted.notes and whole.search_sets(TEXTS[:2], alpha=0.3)
+    some = [label_id for label_id in TINY.ids if label_id != "L21"][:20]
+    everything = {hit.label_id: hit.probability for hit in whole.search(["tender tram"], k=60)[0]}
+    filtered = whole.search(["tender tram"], k=5, allowed=some)[0]
+    assert len(filtered) == 5
+    assert {hit.label_id: hit.probability for hit in filtered} == {
+        hit.label_id: everything[hit.label_id] for hit in filtered
+    }  # not those of the rank among the allowed
+    sets = whole.search_sets(TEXTS, alpha=0.3)
+    for hits, kept in zip(sets, whole.search_sets(TEXTS, alpha=0.3, allowed=some), strict=True):
+        assert [hit.label_id for hit in kept] == [hit.label_id for hit in hits if hit.label_id in some]
+    xmc.add_labels(tiny_run_copy, {"new": "purple banana"})
+    edited = opened(tiny_run_copy)
+    assert edited.search(["purple banana"])[0][0].probability is not None
+    assert "edited after its probabilities were fitted" in edited.fitted.notes[0]
+    with pytest.raises(ArtifactError, match=r"labels of .* were edited after its label-sets"):
+        edited.search_sets(TEXTS)
+    xmc.check_run(tiny_run_copy, ["calibrate"], settings=quick, device="cpu")
+    again = edited.reload_if_changed()
+    assert again is not edited and not again.fitted.notes and again.fitted.label_sets is None
+
+
+def test_generation_changes_with_every_commit_and_an_unchanged_run_is_not_read_again(tiny_run_copy):
+    first = opened(tiny_run_copy)
+    assert first.reload_if_changed() is first and len(first.generation) == 16
+    xmc.remove_labels(tiny_run_copy, ["L00"])
+    second = first.reload_if_changed()
+    assert second.generation not in ("", first.generation)
+    assert second.index.base is first.index  # shared: only the edits were read
+    assert "L00" in first.labels.ids and "L00" not in second.labels.ids
+    assert opened(tiny_run_copy).generation == second.generation
+    xmc.compact_labels(tiny_run_copy, device="cpu")
+    third = second.reload_if_changed()
+    assert third.generation != second.generation and third.encoder is first.encoder
+    with pytest.raises(ArtifactError, match="not loaded from a run"):
+        Retriever(first.model, first.index, first.labels).reload_if_changed()

@@ -1,0 +1,75 @@
+"""Files of labels to add, and of label ids to remove or to search among."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from xmc.data.importers.jsonl import read_label_rows
+from xmc.data.importers.tally import Tally
+from xmc.data.importers.text_files import as_id, read_json_rows, read_lines
+from xmc.data.shards import SUFFIXES, read_table
+from xmc.data.tables import read_labels
+from xmc.errors import DataError
+
+
+def read_label_file(path: Path) -> dict[str, str]:
+    """Labels, id to text: a Parquet or Arrow table with label_id and text, else JSON lines of {id, text}.
+
+    Raises: DataError naming file and row for a file or row that cannot be read, and for an id that stands twice.
+    """
+    _require_file(path)
+    if path.suffix in SUFFIXES:
+        table = read_labels([path])
+        return dict(zip(table.ids, table.texts, strict=True))
+    labels: dict[str, str] = {}
+    with _no_importer():
+        for row in read_label_rows(path, Tally("error")):
+            if row.id in labels:
+                raise DataError(f"{row.place}: label '{row.id}' stands there twice.")
+            labels[row.id] = row.text
+    return labels
+
+
+def read_id_file(path: Path) -> list[str]:
+    """Label ids: the column label_id of a Parquet or Arrow table, the `id` of JSON lines, else one id a line.
+
+    Raises: DataError naming file and row for a file or row that cannot be read.
+    """
+    _require_file(path)
+    if path.suffix in SUFFIXES:
+        table = read_table(path)
+        if "label_id" not in table.column_names:
+            raise DataError(f"{path}: column 'label_id' is missing (it has: {', '.join(table.column_names)}).")
+        return [str(label_id) for label_id in table.column("label_id").to_pylist()]
+    with _no_importer():
+        return _ids_of_json(path) if ".jsonl" in path.suffixes else _ids_of_lines(path)
+
+
+def _ids_of_lines(path: Path) -> list[str]:
+    return [line.strip() for _, line in read_lines(path, table="labels", tally=Tally("error")) if line.strip()]
+
+
+def _ids_of_json(path: Path) -> list[str]:
+    ids = []
+    for place, row in read_json_rows(path, table="labels", tally=Tally("error")):
+        label_id = as_id(row.get("id"))
+        if label_id is None:
+            raise DataError(f"{place}: 'id' must be a string or a whole number.")
+        ids.append(label_id)
+    return ids
+
+
+@contextlib.contextmanager
+def _no_importer() -> Iterator[None]:
+    """Errors of the importers' readers, without their hint at an option of `xmc import`."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(error.message) from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"there is no file {path}.")

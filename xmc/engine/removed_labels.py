@@ -1,0 +1,42 @@
+"""A data set without the labels that were removed from a run, so that nobody is judged by what cannot be found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from xmc.data.dataset import Dataset, QueryTable
+from xmc.retrieve.label_edits import LabelEdits
+from xmc.values import Positives
+
+
+def without_removed(data: Dataset, edits: LabelEdits) -> Dataset:
+    """The data set without the removed labels, which are positives of no query then; itself when it has none of them.
+
+    Queries to judge by that are left without positives are left out, and a note says so; training queries all stay.
+    """
+    removed = edits.removed
+    stays_L = np.array([label_id not in removed for label_id in data.labels.ids], dtype=bool)
+    if stays_L.all():
+        return data
+    splits, notes = {}, list(data.notes)
+    for split, queries in data.splits.items():
+        kept = _kept_positives(queries, stays_L)
+        lonely_Q = kept.positives.counts() == 0
+        if split != "train" and lonely_Q.any():
+            notes.append(f"{split}: {lonely_Q.sum()} of {len(kept)} queries have removed labels only and are left out")
+            kept = kept.take(np.flatnonzero(~lonely_Q))
+        splits[split] = kept
+    labels = data.labels.take(np.flatnonzero(stays_L))
+    return replace(data, labels=labels, splits=splits, notes=tuple(notes))
+
+
+def _kept_positives(queries: QueryTable, stays_L: np.ndarray[tuple[int], np.dtype[np.bool]]) -> QueryTable:
+    """The queries with those positives that stay, by their new label rows."""
+    truth = queries.positives
+    stays_P = stays_L[truth.label_rows]
+    offsets = np.concatenate(([0], np.cumsum(stays_P)))[truth.offsets].astype(np.int64)
+    new_rows_L = (np.cumsum(stays_L) - 1).astype(truth.label_rows.dtype)
+    positives = Positives(offsets, new_rows_L[truth.label_rows[stays_P]], truth.weights[stays_P])
+    return QueryTable(queries.ids, queries.texts, positives)

@@ -1,0 +1,65 @@
+"""The vectors that edits keep: merged with new edits, made for labels that the index lacks, dropped when it has them.
+
+Shapes: N vectors, E width of an index vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from xmc.data.tables import LabelTable
+from xmc.encode.csr import concatenate_rows, take_rows
+from xmc.retrieve.label_edits import Edit, LabelEdits
+from xmc.retrieve.living_labels import LivingLabels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmc.retrieve.trained_model import TrainedModel
+
+
+def with_edits(
+    before: LabelEdits, new: Mapping[str, Edit], encoder_sha256: str, own_NE: Tensor | None = None
+) -> LabelEdits:
+    """The edits with new ones, whose vectors are `own_NE`, in their order, where given.
+
+    Vectors that were made by another model than `encoder_sha256` are dropped.
+    """
+    same = before.encoder_sha256 == encoder_sha256
+    kept = {label_id: edit if same else edit._replace(row=-1) for label_id, edit in before.edits.items()}
+    kept = {label_id: edit for label_id, edit in kept.items() if label_id not in new}
+    rows = [edit.row for edit in kept.values() if edit.row >= 0]
+    parts: list[Tensor] = []
+    if rows and before.vectors_NE is not None:
+        parts.append(take_rows(before.vectors_NE, torch.tensor(rows)))
+    place_of = {row: place for place, row in enumerate(rows)}
+    edits = {label_id: edit._replace(row=place_of.get(edit.row, -1)) for label_id, edit in kept.items()}
+    if own_NE is not None:
+        parts.append(own_NE)
+        new = {label_id: edit._replace(row=len(rows) + row) for row, (label_id, edit) in enumerate(new.items())}
+    vectors_NE = concatenate_rows(parts, dimension=parts[0].shape[1]) if parts else None
+    return LabelEdits({**edits, **new}, vectors_NE, encoder_sha256)
+
+
+def with_vectors(edits: LabelEdits, living: LivingLabels | None, model: TrainedModel) -> LabelEdits:
+    """The edits with a vector for each label that the index lacks, and without those of labels that it has.
+
+    Raises: DataError for a label that the model has no vector for.
+    """
+    added = living.added if living else LabelTable([], [])
+    lacking = added.take(np.array([row for row, i in enumerate(added.ids) if edits.edits[i].row < 0], dtype=np.int64))
+    wanted = set(added.ids) | set(edits.own)
+    kept = [label_id for label_id, edit in edits.edits.items() if edit.row >= 0 and label_id in wanted]
+    parts: list[Tensor] = []
+    if kept and edits.vectors_NE is not None:
+        parts.append(take_rows(edits.vectors_NE, torch.tensor([edits.edits[label_id].row for label_id in kept])))
+    if len(lacking):
+        parts += list(model.label_vectors(lacking)[0])
+    row_of = {label_id: row for row, label_id in enumerate([*kept, *lacking.ids])}
+    after = {label_id: edit._replace(row=row_of.get(label_id, -1)) for label_id, edit in edits.edits.items()}
+    vectors_NE = concatenate_rows(parts, dimension=parts[0].shape[1]) if parts else None
+    return LabelEdits(after, vectors_NE, edits.encoder_sha256)

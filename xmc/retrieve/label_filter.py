@@ -1,0 +1,113 @@
+"""A set of labels that a search may answer with, looked up once and used for any number of queries.
+
+Shapes: Q queries, H hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xmc.api import Hits, RerankQueries
+from xmc.data.tables import LabelTable
+from xmc.errors import ConfigError, DataError
+from xmc.retrieve.kept_search import search_among
+from xmc.retrieve.label_sets import keep_hits
+from xmc.retrieve.living_labels import find
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmc.api import Index
+    from xmc.retrieve.retriever import Retriever
+
+NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFilter:
+    """The allowed label rows, ascending, of the label table they were looked up in; `unknown` ids were passed over.
+
+    An empty filter allows nothing; it is false, as empty things are, so ask `is None`.
+    """
+
+    label_rows: np.ndarray[Any, Any]
+    labels: LabelTable
+    unknown: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.label_rows)
+
+    def search(self, index: Index, queries_QE: Tensor, k: int) -> Hits:
+        """The best k allowed labels of each query, min(k, allowed) of them. Raises: what the index raises."""
+        return search_among(index, queries_QE, k, self.label_rows)
+
+    def keep(self, hits: Hits, probabilities_H: Any = None) -> tuple[Hits, Any]:
+        """The hits that are allowed, in their order, and their probabilities where there are such."""
+        kept_H = np.isin(hits.label_rows, self.label_rows)
+        return keep_hits(hits, kept_H), None if probabilities_H is None else probabilities_H[kept_H]
+
+
+def make_filter(labels: LabelTable, label_ids: Iterable[str], *, ignore_unknown: bool = False) -> LabelFilter:
+    """Look up label ids in a table that is ordered by id; an id may be named twice.
+
+    Raises: DataError naming the first ids that are not there, unless they are to be ignored, and for no ids but a text.
+
+    >>> make_filter(LabelTable(["a", "b", "c"], ["", "", ""]), ["c", "a"]).label_rows.tolist()
+    [0, 2]
+    """
+    if isinstance(label_ids, (str, bytes)):
+        raise DataError("allowed must be a collection of label ids, got one text.", hint="Write allowed=[label_id].")
+    ids = list(label_ids)
+    for label_id in ids:
+        if not isinstance(label_id, str):
+            raise DataError(f"allowed must be label ids, which are texts, got {label_id!r:.60}.")
+    rows = np.array([find(labels, label_id) for label_id in ids], dtype=np.int64)
+    unknown = tuple(dict.fromkeys(label_id for label_id, row in zip(ids, rows, strict=True) if row < 0))
+    if unknown and not ignore_unknown:
+        shown = ", ".join(f"'{label_id}'" for label_id in unknown[:NAMED])
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        raise DataError(
+            f"{len(unknown)} of the allowed labels are not there: {shown}{more}.",
+            hint="Leave them out, or pass over them with retriever.filter(ids, ignore_unknown=True).",
+        )
+    return LabelFilter(np.unique(rows[rows >= 0]), labels, unknown)
+
+
+def as_filter(labels: LabelTable, allowed: Iterable[str] | LabelFilter | None) -> LabelFilter | None:
+    """What a caller gave, as a filter of these labels; None for no filter.
+
+    Raises: ConfigError for a filter of another label set; DataError for unknown ids.
+    """
+    if allowed is None:
+        return None
+    if not isinstance(allowed, LabelFilter):
+        return make_filter(labels, allowed)
+    if allowed.labels is not labels:
+        raise ConfigError(
+            "this filter was made by another retriever, whose labels may be others.",
+            hint="Make it again: retriever.filter(label_ids)",
+        )
+    return allowed
+
+
+def ranks_among_all(retriever: Retriever, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any] | None:
+    """The rank of each filtered hit in the unfiltered list, (H,), as far as a calibration tells ranks apart.
+
+    A calibration is fitted to whole lists, and a filter lets labels rise: by its rank among the allowed a hit would
+    seem more probable than it is. None without a calibration.
+    """
+    calibration = retriever.fitted.calibration
+    if calibration is None:
+        return None
+    last = max(calibration.first_ranks)
+    ranks_H = np.full(len(hits.label_rows), last)
+    if last > 1:
+        first = retriever.hits_of(queries, k=last - 1)
+        for (start, stop), (best, _) in zip(zip(hits.offsets, hits.offsets[1:], strict=False), first, strict=True):
+            rank_of = {int(row): rank for rank, row in enumerate(best, start=1)}
+            ranks_H[start:stop] = [rank_of.get(int(row), last) for row in hits.label_rows[start:stop]]
+    return ranks_H

@@ -1,0 +1,208 @@
+"""Open a run for searching: model, index, the edits of its labels, second stage, what was fitted; and open it again.
+
+The index is read before the edits: edits only grow, so those that are read later are never older than those that the
+index was built with, and the two together are one committed label set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmc.data.tables import LabelTable, read_labels
+from xmc.errors import ArtifactError
+from xmc.retrieve.fitted import CALIBRATION_KIND, LABEL_SETS_KIND, read_fitted
+from xmc.retrieve.flat_scan import FlatScan
+from xmc.retrieve.label_edits import LabelEdits, read_edits
+from xmc.retrieve.layout import encoder_store, fitted_store, index_store, labels_store, reranker_store
+from xmc.retrieve.living_index import LivingIndex
+from xmc.retrieve.living_labels import LivingLabels, live_labels
+from xmc.retrieve.own_vectors import OwnVectors, load_own
+from xmc.retrieve.query_map import load_query_map
+from xmc.retrieve.reranking import NONE, load_reranking
+from xmc.retrieve.trained_model import TrainedModel, load_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmc.api import Index, QueryMap
+    from xmc.plugin_manager import Plugins
+    from xmc.store.versions import Version
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltIndex:
+    """The index that was built last, with the labels it was built of, before any edit since."""
+
+    index: Index
+    backend: Any
+    labels: LabelTable
+    own: Mapping[str, str]
+    query_map: QueryMap | None
+    reranker: str
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """Where a retriever comes from, and what the next one can share with it."""
+
+    run: Path
+    device: str
+    plugins: Plugins
+    reranked: bool
+    model: TrainedModel
+    built: BuiltIndex
+    generation: str
+
+
+def open_run(
+    run: Path,
+    *,
+    device: str = "auto",
+    plugins: Plugins | None = None,
+    reranked: bool = True,
+    before: Opened | None = None,
+    index: Index | None = None,
+) -> dict[str, Any]:
+    """The fields of a `Retriever` over a run; what did not change since `before` is taken from there.
+
+    `index` stands in for the built one, which is then not loaded; edits are searched beside it all the same.
+    Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
+    for another encoder; PluginError when it needs a plugin that is not installed.
+    """
+    from xmc.plugin_manager import load_plugins
+
+    if not run.is_dir():
+        raise ArtifactError(f"there is no run folder {run}.", hint=f"Make one with: xmc train --out {run}")
+    plugins = plugins or load_plugins()
+    model = _model(run, plugins, before)
+    built = _built_index(run, model, plugins, device, before, index)
+    edits = read_edits(run)
+    edits.require_encoder(model.sha256)
+    own_model = replace(model, own=OwnVectors.of(edits))
+    living = live_labels(built.labels, built.own, edits)
+    labels = living.labels if living else built.labels
+    reranking = None
+    if reranked:
+        changed = bool(edits.edits)
+        reranking = load_reranking(
+            run, model.sha256, labels, expected=built.reranker, plugins=plugins, labels_may_differ=changed
+        )
+    identity = {"encoder": model.sha256, "index": built.sha256}
+    if living:
+        identity["labels"] = edits.sha256
+    if reranking:
+        identity["reranker"] = reranking.sha256
+    shas = {**identity, "labels": edits.sha256}
+    opened = Opened(run, device, plugins, reranked, model, built, generation_of(run, shas))
+    return {
+        "model": own_model,
+        "index": _living_index(built, living, own_model, edits, device) if living else built.index,
+        "labels": labels,
+        "query_map": built.query_map,
+        "reranking": reranking,
+        "fitted": read_fitted(run, identity),
+        "index_sha256": built.sha256,
+        "labels_sha256": edits.sha256 if living else "",
+        "opened": opened,
+    }
+
+
+def reopened(opened: Opened | None) -> dict[str, Any] | None:
+    """The fields of a new retriever over the same run, None when nothing was committed since.
+
+    Raises: ArtifactError for a retriever that was not loaded from a run; as `open_run`.
+    """
+    if opened is None:
+        raise ArtifactError("this retriever was not loaded from a run.", hint="Open it with Retriever.load.")
+    stores = {"encoder": encoder_store, "index": index_store, "labels": labels_store}
+    if opened.reranked:
+        stores["reranker"] = reranker_store
+    shas = {name: store_of(opened.run).current_sha256() for name, store_of in stores.items()}
+    if generation_of(opened.run, shas) == opened.generation:
+        return None
+    return open_run(opened.run, device=opened.device, plugins=opened.plugins, reranked=opened.reranked, before=opened)
+
+
+def generation_of(run: Path, shas: Mapping[str, str]) -> str:
+    """A name for a state of a run: the identities of its parts, and of what is fitted to them now."""
+    parts = {name: sha for name, sha in shas.items() if sha}
+    for check, kind in (("calibrate", CALIBRATION_KIND), ("conformal", LABEL_SETS_KIND)):
+        parts[kind] = fitted_store(run, check, kind).current_sha256()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _model(run: Path, plugins: Plugins, before: Opened | None) -> TrainedModel:
+    if before and before.model.sha256 == encoder_store(run).current_sha256():
+        return before.model
+    return load_model(run, plugins=plugins)
+
+
+def _built_index(
+    run: Path, model: TrainedModel, plugins: Plugins, device: str, before: Opened | None, index: Index | None
+) -> BuiltIndex:
+    if before and before.model is model and before.built.sha256 == index_store(run).current_sha256():
+        return before.built
+    return index_store(run).parse_current(partial(_open_index, run, model, plugins, device, index))
+
+
+def _open_index(
+    run: Path, model: TrainedModel, plugins: Plugins, device: str, index: Index | None, version: Version
+) -> BuiltIndex:
+    description = json.loads((version.folder / "index.json").read_text(encoding="utf-8"))
+    if description["encoder_sha256"] != model.sha256:
+        raise ArtifactError(
+            f"the index of {run} was built with another encoder than the one that is there now.",
+            hint=f"Build it again: xmc index --run {run}",
+        )
+    backend = plugins.find("index", description["name"]).spec.load()(**description["options"])
+    return BuiltIndex(
+        index or backend.load(version.folder / "backend", device=device),
+        backend,
+        read_labels([version.folder / "labels.parquet"]),
+        load_own(version.folder),
+        load_query_map(version.folder),
+        description.get("reranker", NONE),
+        version.sha256,
+    )
+
+
+def _living_index(
+    built: BuiltIndex, living: LivingLabels, model: TrainedModel, edits: LabelEdits, device: str
+) -> Index:
+    """Base and added labels; beside an exact base in its own backend, so that equal vectors tie to the bit."""
+    added = living.added
+    if not len(added):
+        return LivingIndex.of(built.index, None, living)
+    vectors_NE = added_vectors(model, edits, added)
+    similarity = built.index.report.similarity
+    if built.index.report.exact:
+        delta: Index = built.backend.build([vectors_NE], similarity=similarity, device=device)
+    else:
+        delta = FlatScan.of(vectors_NE, similarity=similarity)
+    return LivingIndex.of(built.index, delta, living)
+
+
+def added_vectors(model: TrainedModel, edits: LabelEdits, added: LabelTable) -> Tensor:
+    """The vectors of these labels, (N, E), dense or CSR: kept ones, and made anew where none of this model is kept."""
+    import numpy as np
+    import torch
+
+    from xmc.encode.csr import concatenate_rows, take_rows
+
+    rows_N = np.array([edits.edits[label_id].row for label_id in added.ids], dtype=np.int64)
+    if edits.encoder_sha256 != model.sha256:
+        rows_N[:] = -1
+    missing = np.flatnonzero(rows_N < 0)
+    parts = [] if edits.vectors_NE is None else [edits.vectors_NE]
+    kept = 0 if edits.vectors_NE is None else edits.vectors_NE.shape[0]
+    if len(missing):
+        parts += list(model.label_vectors(added.take(missing))[0])
+        rows_N[missing] = kept + np.arange(len(missing))
+    return take_rows(concatenate_rows(parts, dimension=parts[0].shape[1]), torch.from_numpy(rows_N))
