@@ -28,7 +28,7 @@ from xmc_index_exact.scan import Candidates, find_candidates, joined, tightened
 LABELS_FILE = "labels.safetensors"
 FACTS_FILE = "index.json"
 SMALL_BATCH = 4  # up to here the float32 pass is bound by memory and its kernel is the faster one
-_RESCORE_BYTES = 32 << 20
+_RESCORE_BYTES = 2 << 20  # what stays in the cache between the passes of a sum
 
 
 @dataclass(frozen=True, eq=False)
