@@ -54,6 +54,9 @@ docs: install-dev  ## write the generated pages and the tables of figures
 bench: install-dev  ## run the benchmarks; those of data sets that do not ship want XMC_BENCHMARK_DATA
 	$(BIN)/python benchmarks/bench_icd10cm.py
 	$(BIN)/python benchmarks/bench_exact_search.py
+	$(BIN)/python benchmarks/bench_index_curve.py
+	$(BIN)/python benchmarks/bench_certificates.py
+	$(BIN)/python benchmarks/bench_filtered_search.py
 	$(BIN)/python benchmarks/bench_step_time.py
 	$(BIN)/python benchmarks/bench_exactness.py
 	$(BIN)/python benchmarks/bench_eurlex57k.py

@@ -1,7 +1,9 @@
 """Is exact search by xmc faster than faiss Flat? 200,000 x 384 clustered vectors, k = 10, several batch sizes.
 
-Run: python benchmarks/bench_exact_search.py [--threads 2] [--labels 200000] [--repeats 9]
-All subjects run in turn in one process; before timing, the answers are compared with faiss's.
+Run: python benchmarks/bench_exact_search.py [--threads 2] [--labels 200000 1000000] [--repeats 9]
+All subjects run in turn in one process; before timing, the answers are compared with faiss's. In the same turns run
+two roofs: reading the vectors once (`memory roof`), and the matrix product alone in slices, without finding the best
+(`product roof`). The rows `share of the roof` give the time of the higher roof over that of the search.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from record import alternate, record, spread
 from torch import Tensor
 
 from xmc_index_exact.exact import Exact
+from xmc_index_exact.index import ExactIndex
 
 RESULTS = Path(__file__).parent / "results" / "exact_search.csv"
 FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
@@ -65,7 +68,7 @@ def faiss_tuned(flat: faiss.IndexFlatIP, queries_QD: Tensor, k: int) -> object:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--labels", type=int, default=200_000)
+    parser.add_argument("--labels", type=int, nargs="+", default=[200_000, 1_000_000])
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=9)
@@ -87,19 +90,63 @@ def rows_of_batch(batch: int, seconds: dict[str, list[float]]) -> list[dict[str,
     return rows
 
 
+def read_once(labels_LD: Tensor) -> object:
+    """The least that a search of one batch must do: see every number once (as integers: no arithmetic to wait for)."""
+    return labels_LD.view(torch.int32).amax()
+
+
+def product_alone(labels_LD: Tensor, queries_QD: Tensor, scores_LQ: Tensor) -> object:
+    """All scores in slices whose results stay in the cache, each thrown away."""
+    for part_LD in labels_LD.split(CHUNK // 4):
+        torch.mm(part_LD, queries_QD.T, out=scores_LQ[: len(part_LD)])
+    return scores_LQ
+
+
+def roofs_of(wide: ExactIndex, narrow: ExactIndex, queries_QD: Tensor) -> dict[str, Callable[[], object]]:
+    """Name and what to run, for the float32 and for the bfloat16 matrix."""
+    roofs: dict[str, Callable[[], object]] = {"memory roof float32": partial(read_once, wide.wide.labels_LD)}
+    for name, matrix in (("float32", wide.wide), ("bfloat16", narrow.narrow)):
+        scores_LQ = torch.empty((CHUNK // 4, len(queries_QD)), dtype=matrix.labels_LD.dtype)
+        queries = queries_QD.to(matrix.labels_LD.dtype)
+        roofs[f"product roof {name}"] = partial(product_alone, matrix.labels_LD, queries, scores_LQ)
+    return roofs
+
+
+def shares_of_roofs(batch: int, seconds: dict[str, list[float]]) -> list[dict[str, object]]:
+    """For each of xmc's searches the share of the higher roof that it reaches: 1 is as fast as can be."""
+    medians = {subject: spread(values)[0] for subject, values in seconds.items()}
+    memory = {"float32": medians["memory roof float32"], "bfloat16": medians["memory roof float32"] / 2}
+    rows: list[dict[str, object]] = []
+    for name, read_s in memory.items():
+        roof_s = max(read_s, medians[f"product roof {name}"])
+        share = roof_s / medians[f"xmc exact {name}"]
+        print(f"batch {batch:5d}  xmc exact {name}: {share:.2f} of the roof ({roof_s * 1e3:.1f} ms)", flush=True)
+        names = {"question": "share of the roof vs batch", "subject": f"xmc exact {name}", "x": batch}
+        rows.append({**names, "baseline": "higher roof", "median": f"{share:.3f}", "unit": "roof time / own time"})
+    return rows
+
+
 def main() -> None:
     options = arguments()
-    k = options.k
     torch.set_num_threads(options.threads)
     faiss.omp_set_num_threads(options.threads)
-    labels_LD, queries_QD = clustered(options.labels, max(options.batches), options.dimension)
+    rows = []
+    for labels in options.labels:
+        rows += rows_of_labels(labels, options)
+    record(RESULTS, [{**row, "threads": options.threads} for row in rows])
+
+
+def rows_of_labels(labels: int, options: argparse.Namespace) -> list[dict[str, object]]:
+    """The rows of one number of labels."""
+    k = options.k
+    labels_LD, queries_QD = clustered(labels, max(options.batches), options.dimension)
     flat = faiss.IndexFlatIP(options.dimension)
     flat.add(labels_LD.numpy())
     wide, narrow = (
         Exact(first_pass=name).build([labels_LD], similarity="dot", device="cpu") for name in ("float32", "bfloat16")
     )
-    config = f"labels={options.labels} dimension={options.dimension} k={k} repeats={options.repeats}"
-    rows = []
+    config = f"labels={labels} dimension={options.dimension} k={k} repeats={options.repeats}"
+    rows: list[dict[str, object]] = []
     for batch in options.batches:
         part_QD = queries_QD[:batch].clone()
         subjects: dict[str, Callable[[], object]] = {
@@ -111,8 +158,10 @@ def main() -> None:
         }
         same = np.mean(flat.search(part_QD.numpy(), k)[1].ravel() == narrow.search(part_QD, k).label_rows)
         print(f"batch {batch:5d}  same labels as faiss: {same:.5f}", flush=True)
-        rows += rows_of_batch(batch, alternate(subjects, repeats=options.repeats))
-    record(RESULTS, [{**row, "threads": options.threads, "config": config} for row in rows])
+        subjects |= roofs_of(wide, narrow, part_QD)
+        seconds = alternate(subjects, repeats=options.repeats)
+        rows += rows_of_batch(batch, seconds) + shares_of_roofs(batch, seconds)
+    return [{**row, "config": config} for row in rows]
 
 
 if __name__ == "__main__":

@@ -143,6 +143,10 @@ def test_checks_page_runs_from_top_to_bottom(folder):
     assert "limits are kept." in (folder / "runs" / "quickstart" / "checks" / "report.html").read_text()
 
 
+def test_the_page_on_indexes_runs():
+    assert re.fullmatch(r"\d+% of the answers are proven\n", run_page("docs/indexes.md"))
+
+
 @pytest.mark.slow
 def test_labels_page_runs_from_top_to_bottom(folder):
     assert run_page("docs/labels.md").splitlines() == [

@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+import safetensors.numpy
 import safetensors.torch
 from damage import KINDS, damaged, files_of
 
@@ -24,14 +25,17 @@ from xmc.train import checkpoint
 PLUGINS = load_plugins()
 
 
+BACKENDS = {"exact": [], "faiss.flat": [], "faiss.ivf": ["index.storage=sq8"], "faiss.hnsw": []}
+
+
 @pytest.fixture(scope="module")
 def run(tiny_run, tmp_path_factory):
     """A copy of the tiny run; each of its index folders has a version before the current one."""
     copies = {}
-    for backend in ("exact", "faiss.flat"):
+    for backend, settings in BACKENDS.items():
         copies[backend] = tmp_path_factory.mktemp("damaged") / "run"
         shutil.copytree(tiny_run, copies[backend])
-        xmc.index_run(copies[backend], settings=[f"index.name={backend}"])
+        xmc.index_run(copies[backend], settings=[f"index.name={backend}", *settings])
     xmc.add_labels(copies["exact"], {"new": "purple banana"})
     return copies
 
@@ -42,6 +46,7 @@ class Parsers:
     def __init__(self, monkeypatch) -> None:
         self.parsed: list[str] = []
         self._watch(monkeypatch, safetensors.torch, "load_file")
+        self._watch(monkeypatch, safetensors.numpy, "load_file")
         self._watch(monkeypatch, checkpoint, "load_file")
         self._watch(monkeypatch, xmc_index_faiss.saved, "read_faiss")
         self._watch(monkeypatch, Path, "read_text")  # the store reads bytes
@@ -70,6 +75,8 @@ TARGETS = {
     "encoder": ("exact", encoder_store, open_run),
     "exact index": ("exact", index_store, open_run),
     "faiss index": ("faiss.flat", index_store, open_run),
+    "faiss.ivf with codes, bounds and vectors": ("faiss.ivf", index_store, open_run),
+    "faiss.hnsw": ("faiss.hnsw", index_store, open_run),
     "checkpoint": ("exact", checkpoint.open_store, open_checkpoint),
     "labels": ("exact", labels_store, read_edits),
 }
