@@ -1,10 +1,11 @@
-"""Checks: calibration before and after, conformal label sets over many splits with a null control, and their time.
+"""Checks: calibration before and after, conformal sets over many splits with a null control, pooled AUC, and time.
 
     python benchmarks/bench_checks.py NAME=RUN_FOLDER ...
 
-Each run is one that `xmc train` made, such as `icd10cm=runs/icd eurlex57k=runs/eurlex wordnet=runs/wordnet`. Without
-any only the time on synthetic queries is measured. The null control calibrates on the queries that the model finds
-easiest (by the score of their best hit) and judges on the others, which breaks exchangeability.
+Each run is one that check_runs.py made, such as `icd10cm=runs/icd10cm icd10cm-mw=runs/icd10cm-mw`. Without any only the
+time on synthetic queries is measured. Of a run whose name ends in `-mw` (Mann-Whitney) or `-untrained` only the pooled
+AUC is measured, to stand beside that of the run without the ending. The null control calibrates on the queries that the
+model finds easiest (by the score of their best hit) and judges on the others, which breaks exchangeability.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from xmc.data.tables import QueryTable
 from xmc.engine.checking import open_context
 from xmc.engine.held_out import held_out
 from xmc.engine.run_config import read_run_config
+from xmc.engine.separation import positive_scores
 from xmc.engine.training_set import load_for_training
+from xmc.evaluate.auc import roc_auc
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.retriever import Retriever
 from xmc.testing.check_cases import Recorder, example_context
@@ -41,6 +44,8 @@ SPLITS = 500
 MOST_LABELS = 2000
 SYNTHETIC_QUERIES = 100_000
 METHODS = ("isotonic", "platt", "temperature")
+NEGATIVES = 500
+LOSSES = {"mw": "Mann-Whitney", "untrained": "untrained"}  # by the ending of a run's name
 Row = dict[str, object]
 
 
@@ -129,6 +134,41 @@ def set_sizes(context: CheckContext, cut_off: float) -> np.ndarray:
     return np.array(sizes)
 
 
+def separation_row(name: str, context: CheckContext) -> Row:
+    """The pooled AUC of the judged queries: every positive against the best negatives of every query."""
+    queries, retriever = context.queries, context.retriever
+    depth = NEGATIVES + int(queries.positives.counts().max())
+    hits = context.search(queries, k=min(depth, len(retriever.labels)))
+    scores_P = positive_scores(retriever, queries.texts, hits, queries.positives)
+    positives = np.split(scores_P, queries.positives.offsets[1:-1])
+    negatives = [
+        scores[~np.isin(rows, queries.positives.label_rows[start:stop])][:NEGATIVES]
+        for (rows, scores), start, stop in zip(
+            hits, queries.positives.offsets[:-1], queries.positives.offsets[1:], strict=True
+        )
+    ]
+    value, error = clustered_auc(positives, negatives)
+    data, _, ending = name.partition("-")
+    figure = CheckFigure(value, value - 1.96 * error, value + 1.96 * error)
+    config = f"{len(queries)} queries, {len(scores_P)} positives, best {NEGATIVES} negatives of each"
+    found = row("separation", f"{data} {LOSSES.get(ending, 'decoupled softmax')}", "pooled AUC", figure, config=config)
+    return {**found, "baseline": "decoupled softmax"}
+
+
+def clustered_auc(positives: list[np.ndarray], negatives: list[np.ndarray]) -> tuple[float, float]:
+    """The AUC of scores pooled over queries, and its standard error with queries as clusters (Obuchowski 1997)."""
+    all_positives, all_negatives = np.sort(np.concatenate(positives)), np.sort(np.concatenate(negatives))
+    value = roc_auc(all_positives, all_negatives)
+    influence_Q = np.zeros(len(positives))
+    for query, (own_positives, own_negatives) in enumerate(zip(positives, negatives, strict=True)):
+        below = sum(np.searchsorted(all_negatives, own_positives, side=side).sum() for side in ("left", "right"))
+        up_to = sum(np.searchsorted(all_positives, own_negatives, side=side).sum() for side in ("left", "right"))
+        lifted = below / (2 * len(all_negatives)) - value * len(own_positives)
+        sunk = len(own_negatives) - up_to / (2 * len(all_positives)) - value * len(own_negatives)
+        influence_Q[query] = lifted / len(all_positives) + sunk / len(all_negatives)
+    return value, float(np.sqrt((influence_Q**2).sum()))
+
+
 def synthetic_context() -> CheckContext:
     """100,000 queries, whose hits are there already: what remains is the checks' own time."""
     generator = np.random.default_rng(0)
@@ -174,6 +214,9 @@ def timed(run: object) -> float:
 def run_rows(name: str, run: Path) -> Iterator[Row]:
     """Everything about one run."""
     context = context_of(run)
+    yield separation_row(name, context)
+    if name.partition("-")[2] in LOSSES:
+        return
     yield from calibration_rows(name, context)
     yield from conformal_rows(name, context)
     for check in (Calibrate(), Conformal(alpha=0.2, most_labels=MOST_LABELS), Exactness()):

@@ -70,13 +70,15 @@ class Certify:
         names = [f"{kind}_{end}" for kind in kinds for end in ends]
         clean = ["precision"] + [f"{side}_smoothed_precision" for side in self.sides if self.samples]
         names += [f"{name}_at_{k}" for name in clean for k in self.ks]
-        return {**dict.fromkeys(names, "higher"), "violations": "lower"}
+        if "query" in self.sides:
+            names.append("query_witnesses_working")
+        return {**dict.fromkeys(names, "higher"), "violations": "lower", "attacks": "neither"}
 
     def run(self, context: CheckContext) -> CheckResult:
         """Sample queries, certify, attack.
 
-        Raises: DataError for substitutions that cannot be read; ConfigError for a head that maps queries, and for a
-        run with a second stage.
+        Raises: DataError for substitutions that cannot be read; ConfigError for a run with a second stage, for sparse
+        label vectors, and for the label side alone of a head whose labels are more than their texts.
         """
         from xmc.checks.certify_labels import measure_labels
         from xmc.checks.certify_queries import measure_queries
@@ -84,19 +86,23 @@ class Certify:
 
         bench = self._bench(context)
         sides: dict[str, Side] = {}
-        if "query" in self.sides:
+        notes = []
+        chosen = self.sides if bench.labels_from_text else tuple(side for side in self.sides if side != "label")
+        if len(chosen) < len(self.sides):
+            notes.append(self._only_queries())
+        if "query" in chosen:
             sides["query"] = measure_queries(bench)
-        if "label" in self.sides:
+        if "label" in chosen:
             sides["label"] = measure_labels(bench)
         values = {name: value_Q for side in sides.values() for name, value_Q in side.extra.items()}
         for name, side in sides.items():
             values |= self._shares(f"{name}_certified", side.certified_QTN)
             values |= self._shares(f"{name}_unbroken", ~side.broken_QTN)
-        notes = [note for side in sides.values() for note in side.notes]
+        notes += [note for side in sides.values() for note in side.notes]
         clean_QN = bench.precision(bench.embed(bench.queries.texts) @ bench.labels.labels_LD.T)
         values |= {f"precision_at_{k}": clean_QN[:, column] for column, k in enumerate(self.ks)}
         if self.samples:
-            for name in self.sides:
+            for name in chosen:
                 smoothed = measure_smoothing(bench, name, samples=self.samples, confidence=self.confidence)
                 values |= self._shares(f"{name}_smoothed_certified", smoothed.certified_QTN)
                 values |= {
@@ -105,6 +111,15 @@ class Certify:
                 }
                 notes += smoothed.notes
         return self._result(bench, values, sides, notes)
+
+    def _only_queries(self) -> str:
+        if self.sides == ("label",):
+            raise ConfigError(
+                "the vectors of this run's labels are not the embeddings of their texts alone, so rewriting a text has "
+                "no certificate.",
+                hint="Use: --set 'check.certify.sides=[\"query\"]'",
+            )
+        return "The label side is left out: this run's labels have vectors that are more than their texts' embeddings."
 
     def _bench(self, context: CheckContext) -> Bench:
         from xmc.checks.label_matrix import LabelMatrix
@@ -144,6 +159,9 @@ class Certify:
         figures = dict(zip(names, means, strict=True))
         violations = sum(side.violations for side in sides.values())
         figures["violations"] = CheckFigure(float(violations))
+        figures["attacks"] = CheckFigure(float(sum(side.attacks for side in sides.values())))
+        if "query" in sides and sides["query"].working is not None:
+            figures["query_witnesses_working"] = CheckFigure(sides["query"].working)
         source = bench.substitutions
         notes.insert(
             0,
@@ -151,7 +169,9 @@ class Certify:
             f"{len(source.of_word):,} words. Ranks are those among all labels, ties by label id.",
         )
         if violations:
-            notes.append(f"{violations} certified lists were broken: the certificates are wrong, please report it.")
+            notes.append(
+                f"{violations} certified lists or labels were broken: the certificates are wrong, please report it."
+            )
         rows = [row for side in sides.values() for row in side.witnesses]
         columns = ("side", "query_id", "k", "radius", "falls", "rises", "works", "text")
         tables = {"witnesses": {name: [row[name] for row in rows] for name in columns}} if rows else {}

@@ -127,6 +127,7 @@ class _LabelAttacker:
     def _enters(self, texts: list[str], label: int, row: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether a label with one of these texts comes above the k-th score, (N texts, N values of k)."""
         scores_N = (self.bench.embed(texts, "label") @ self.queries_QD[row]).numpy()
+        self.side.attacks += len(texts)
         outside_N = ~np.array([label in self.leading_QK[row, :k] for k in self.bench.ks])
         return np.asarray((scores_N[:, None] > self.scores_QN[row]) & outside_N & np.isfinite(self.scores_QN[row]))
 

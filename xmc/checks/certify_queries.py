@@ -42,11 +42,19 @@ def measure_queries(bench: Bench) -> Side:
         attacks = attacker.random(text, bench.attacks, generator)
         if bench.greedy:
             attacks += attacker.greedy(text, leading[row].tolist(), bench.greedy, generator)
-        side.broken_QTN[row] |= attacker.broken(attacks, leading[row].tolist())
+        answers = attacker.answers(attacks)
+        side.attacks += len(answers)
+        side.broken_QTN[row] |= attacker.broken(answers, leading[row].tolist())
+        if certificate is not None:
+            rivals_TK = certificate.rivals_TK
+            lowest_TK = attacker.lowest_ranks(answers, leading[row][: rivals_TK.shape[1]].tolist())
+            side.fallen += int((lowest_TK > rivals_TK).sum())  # with so many rivals a label cannot come lower
         bench.progress(row + 1, len(texts))
     for place, radius in enumerate(bench.radii):
         for column, k in enumerate(bench.ks):
             side.extra[f"query_kept_precision_at_{k}_radius_{radius_name(radius)}"] = kept_QTN[:, place, column]
+    if counts["witnesses"]:
+        side.working = counts["working"] / counts["witnesses"]
     side.notes = _notes(bench, counts, len(texts))
     return side
 

@@ -110,7 +110,7 @@ class QueryCertifier:
         return [(rows, rows is short) for rows in [short, *apart] if rows]
 
     def _worst(self, text: str, sites: Sequence[Site], rows: list[int], listed: bool) -> WorstCase:
-        radii, label_norm = [self.radii[row] for row in rows], self.labels.largest_norm
+        radii, label_norm = [self.radii[row] for row in rows], self.labels.rounding_norm
         if listed or self.texts is None:
             return ListedWorst(text, sites, radii, self.embed, label_norm=label_norm)
         return AdditiveWorst(text, self.texts.edits(text, sites, radii[0]), radii, label_norm=label_norm)

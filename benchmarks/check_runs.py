@@ -1,0 +1,66 @@
+"""Train the runs that bench_checks.py and bench_certificates.py measure, each into WORK_FOLDER/NAME.
+
+    XMC_BENCHMARK_DATA=FOLDER python benchmarks/check_runs.py WORK_FOLDER [NAME ...]
+
+A run that is there already is kept. `*-mw` has the Mann-Whitney loss in the place of the decoupled softmax,
+`*-untrained` a learning rate so small that nothing is learned.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from quality import imported, xmc
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A data set, the plugin's recipe and what is set beside it."""
+
+    data: str
+    plugin: str
+    settings: tuple[str, ...] = ()
+
+
+SAMPLED = ("train.epochs=4", "train.label_scope=sampled", "train.sampled_labels=4096", "train.score_memory_mb=1024")
+STATIC = (
+    "encoder.name=static", "encoder.dimension=384", "encoder.similarity=dot", "encoder.shared=false",
+    "encoder.ngrams_longest=0", "encoder.vocabulary_size=30000", "train.learning_rate=4.0",
+    "train.label_learning_rate=0.05",
+)  # fmt: skip
+UNTRAINED = ("train.epochs=1", "train.learning_rate=1e-12")
+MANN_WHITNEY = ("loss.name=mw.mann-whitney", "loss.temperature=0.05", "loss.mix=0")
+RUNS = {
+    "scifact": Recipe("scifact", "dexml"),
+    "scifact-mw": Recipe("scifact", "dexml", MANN_WHITNEY),
+    "scifact-untrained": Recipe("scifact", "dexml", UNTRAINED),
+    "icd10cm": Recipe("icd10cm", "dexml"),
+    "icd10cm-mw": Recipe("icd10cm", "dexml", (*MANN_WHITNEY, "train.score_memory_mb=2048")),
+    "icd10cm-untrained": Recipe("icd10cm", "dexml", UNTRAINED),
+    "eurlex57k-static": Recipe("eurlex57k", "dexml.documents", STATIC),
+    "eurlex57k": Recipe("eurlex57k", "dexml.documents"),
+    "wordnet": Recipe("wordnet", "dexml", SAMPLED),
+}
+SHIPPED = ("icd10cm",)
+
+
+def make(name: str, work: Path) -> Path | None:
+    """The folder of run `name`, trained if it is not there; None where its data set is absent."""
+    recipe, run = RUNS[name], work / name
+    if (run / "train.json").is_file():
+        return run
+    data = recipe.data if recipe.data in SHIPPED else imported(recipe.data, work / "data")
+    if data is None:
+        return None
+    chosen = [part for setting in recipe.settings for part in ("--set", setting)]
+    cost = xmc("train", "--plugin", recipe.plugin, "--data", data, "--out", str(run), *chosen)
+    print(f"{name}: {cost.processor_s:.0f} processor seconds, {cost.peak_mb:.0f} MB at most")
+    return run
+
+
+if __name__ == "__main__":
+    work_folder, *names = sys.argv[1:]
+    for each in names or RUNS:
+        make(each, Path(work_folder))
