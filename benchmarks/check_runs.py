@@ -2,8 +2,8 @@
 
     XMC_BENCHMARK_DATA=FOLDER python benchmarks/check_runs.py WORK_FOLDER [NAME ...]
 
-They are trained for two epochs where the data set is large. A run that is there already is kept. `*-mw` has the Mann-Whitney loss in the place of the decoupled softmax,
-`*-untrained` a learning rate so small that nothing is learned.
+Large sets are trained on for two epochs. A run that is there already is kept. `*-mw` has the Mann-Whitney loss in the
+place of the decoupled softmax, `*-untrained` a learning rate so small that nothing is learned.
 """
 
 from __future__ import annotations

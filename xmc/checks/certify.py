@@ -29,7 +29,8 @@ class Certify:
     every word. `listed`: texts with at most so many rewritings are certified by embedding all of them, where the sum
     over words is not exact. `attacks` random ones on each query and radius; `greedy` substitutions tried in each step
     of the greedy attacker, 0 leaves it out. `samples` above 0 adds randomised smoothing, with that many rewritings of
-    each text and this `confidence` for each query.
+    each text and this `confidence` for each query; a word is rewritten to words that lie up to `steps` substitutions
+    away, of which more make it provable and fewer make it good.
     """
 
     ks: tuple[int, ...] = (1, 5, 10)
@@ -41,6 +42,7 @@ class Certify:
     attacks: int = 10
     greedy: int = 16
     samples: int = 0
+    steps: int = 1
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class Certify:
             raise ConfigError(
                 "check.certify: sample must be at least 1, listed, attacks, greedy and samples at least 0."
             )
+        if not 1 <= self.steps <= 3:
+            raise ConfigError(f"check.certify.steps must be 1, 2 or 3, got {self.steps}.")
         if not 0 < self.confidence < 1:
             raise ConfigError(f"check.certify.confidence must lie between 0 and 1, got {self.confidence}.")
 
@@ -103,7 +107,9 @@ class Certify:
         values |= {f"precision_at_{k}": clean_QN[:, column] for column, k in enumerate(self.ks)}
         if self.samples:
             for name in chosen:
-                smoothed = measure_smoothing(bench, name, samples=self.samples, confidence=self.confidence)
+                smoothed = measure_smoothing(
+                    bench, name, samples=self.samples, confidence=self.confidence, steps=self.steps
+                )
                 values |= self._shares(f"{name}_smoothed_certified", smoothed.certified_QTN)
                 values |= {
                     f"{name}_smoothed_precision_at_{k}": smoothed.precision_QN[:, column]
