@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from record import record
+from record import beside_earlier, record
 
 from xmc.api import CheckContext, CheckFigure, DataError, Hits
 from xmc.checks.calibrate import Calibrate
@@ -227,7 +227,7 @@ def run_rows(name: str, run: Path) -> Iterator[Row]:
 
 
 def main(arguments: list[str]) -> None:
-    """Write results/checks.csv."""
+    """Write results/checks.csv; what it has about other runs stays."""
     rows = list(time_rows())
     for argument in arguments:
         name, _, folder = argument.partition("=")
@@ -237,7 +237,8 @@ def main(arguments: list[str]) -> None:
             rows += run_rows(name, copy)
     for each in rows:
         print(each["subject"], each["x"], each["median"], each.get("low95", ""), each.get("high95", ""), sep="\t")
-    record(Path(__file__).parent / "results" / "checks.csv", rows)
+    path = Path(__file__).parent / "results" / "checks.csv"
+    record(path, beside_earlier(path, rows))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from xmc.checks import comparison
 from xmc.checks.additive import additive_texts
 from xmc.checks.label_matrix import LabelMatrix
 from xmc.checks.query_certificate import QueryCertifier
-from xmc.checks.variants import variants
+from xmc.checks.variants import variant_count, variants
 from xmc.encode.encoder import embed_texts
 from xmc_index_exact.exact import Exact
 
@@ -89,6 +89,21 @@ def test_nothing_is_said_of_long_texts_without_a_sum():
     text, rank, certifier = case("tfidf", 1, by_listing=True)
     certifier.listed = 0
     assert certifier.certify(text, rank([text])[0][:3]) is None
+
+
+def test_small_radii_are_listed_where_large_ones_are_too_many():
+    text, rank, certifier = case("static", 3, by_listing=True)
+    (before,) = rank([text])
+    whole = certifier.certify(text, before[:3])
+    counts = [variant_count(certifier.substitutions.sites(text), radius) for radius in RADII]
+    assert counts[0] < counts[1]
+    certifier.listed = counts[0]
+    part = certifier.certify(text, before[:3])
+    assert whole.lists_TN[0].any()
+    assert (part.lists_TN[0] == whole.lists_TN[0]).all()
+    assert (part.rivals_TK[0] == whole.rivals_TK[0]).all()
+    assert not part.lists_TN[1:].any()
+    assert (part.rivals_TK[1:] >= max(KS)).all()
 
 
 def test_fewer_labels_than_k():
