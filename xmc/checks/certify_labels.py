@@ -40,7 +40,9 @@ def measure_labels(bench: Bench) -> Side:
         is_here_QK = leading_QK == label_row
         return np.where(is_here_QK.any(axis=1), is_here_QK.argmax(axis=1), len(bench.labels))
 
-    found = certifier.certify(queries_QD, scores_QN, ranks_of, bench.ks, progress=bench.progress)
+    found = certifier.certify(
+        queries_QD, scores_QN, ranks_of, bench.ks, first=np.unique(leading_QK).tolist(), progress=bench.progress
+    )
     room_N = np.array([k >= len(bench.labels) for k in bench.ks])
     certified_QTN = (found.lists_TQN | room_N).transpose(1, 0, 2)
     side = Side(certified_QTN, np.zeros(certified_QTN.shape, dtype=bool))
