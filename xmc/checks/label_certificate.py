@@ -142,7 +142,7 @@ class LabelCertifier:
             if self.texts is not None:
                 for places in [[place] for place in asked] if self.texts.by_radius else [asked]:
                     bound = LabelBound.of(self.texts, text, sites, [self.radii[place] for place in places])
-                    may_TQN[np.ix_(places, queries)] &= bound.may_reach(some_QD, some_QN)
+                    may_TQN[np.array(places)[:, None], queries] &= bound.may_reach(some_QD, some_QN)
         except NotAdditiveError:
             is_known = False
         listed = _Listed(row, may_TQN, {}, [])
