@@ -1,8 +1,8 @@
 """Checks: calibration before and after, conformal sets over many splits with a null control, pooled AUC, and time.
 
-    python benchmarks/bench_checks.py NAME=RUN_FOLDER ...
+    python benchmarks/bench_checks.py [--queries=N] NAME=RUN_FOLDER ...
 
-Each run is one that check_runs.py made, such as `icd10cm=runs/icd10cm icd10cm-mw=runs/icd10cm-mw`. Without any only the
+At most N queries are judged, and as many fitted. Each run is one that check_runs.py made, such as `icd10cm=runs/icd10cm icd10cm-mw=runs/icd10cm-mw`. Without any only the
 time on synthetic queries is measured. Of a run whose name ends in `-mw` (Mann-Whitney) or `-untrained` only the pooled
 AUC is measured, to stand beside that of the run without the ending. The null control calibrates on the queries that the
 model finds easiest (by the score of their best hit) and judges on the others, which breaks exchangeability.
@@ -29,7 +29,7 @@ from xmc.checks.exactness import Exactness
 from xmc.checks.risk_curves import FoundPositives, find_positives, risk_curve
 from xmc.data.tables import QueryTable
 from xmc.engine.checking import open_context
-from xmc.engine.held_out import held_out
+from xmc.engine.held_out import HeldOut, held_out
 from xmc.engine.run_config import read_run_config
 from xmc.engine.separation import positive_scores
 from xmc.engine.training_set import load_for_training
@@ -49,14 +49,24 @@ LOSSES = {"mw": "Mann-Whitney", "untrained": "untrained"}  # by the ending of a 
 Row = dict[str, object]
 
 
-def context_of(run: Path) -> CheckContext:
-    """The context of a run, dev against test, in which nothing is kept."""
+def context_of(run: Path, most: int = 0) -> CheckContext:
+    """The context of a run, dev against test, in which nothing is kept; with at most so many queries of each (0 = all)."""
     plugins = load_plugins()
     config = read_run_config(plugins, run)
     data = load_for_training(config)
     retriever = Retriever.load(run, device="cpu", plugins=plugins)
-    context = open_context(config, run, data, retriever, held_out(data, retriever, split="test"))
+    found = held_out(data, retriever, split="test")
+    judged, fitted = (first_queries(queries, most) for queries in (found.queries, found.fit_queries))
+    source = f"judged on {len(judged):,} and fitted on {len(fitted):,} of: {found.source}" if most else found.source
+    context = open_context(config, run, data, retriever, HeldOut(judged, fitted, source))
     return replace(context, new_version=Recorder().new_version)
+
+
+def first_queries(queries: QueryTable, most: int) -> QueryTable:
+    """At most so many of the queries, drawn with a fixed seed."""
+    if most == 0 or len(queries) <= most:
+        return queries
+    return queries.take(np.sort(np.random.default_rng(0).choice(len(queries), most, replace=False)))
 
 
 def row(question: str, subject: str, x: str, figure: CheckFigure, unit: str = "", config: str = "") -> Row:
@@ -211,16 +221,16 @@ def timed(run: object) -> float:
     return round(time.perf_counter() - started, 2)
 
 
-def run_rows(name: str, run: Path) -> Iterator[Row]:
+def run_rows(name: str, run: Path, most: int) -> Iterator[Row]:
     """Everything about one run."""
-    context = context_of(run)
+    context = context_of(run, most)
     yield separation_row(name, context)
     if name.partition("-")[2] in LOSSES:
         return
     yield from calibration_rows(name, context)
     yield from conformal_rows(name, context)
     for check in (Calibrate(), Conformal(alpha=0.2, most_labels=MOST_LABELS), Exactness()):
-        fresh = context_of(run)
+        fresh = context_of(run, most)
         subject = f"{name} {type(check).__name__.lower()}"
         seconds = timed(lambda check=check, fresh=fresh: check.run(fresh))
         yield row("time", subject, "wall with search", CheckFigure(seconds), "s", fresh.source)
@@ -229,12 +239,13 @@ def run_rows(name: str, run: Path) -> Iterator[Row]:
 def main(arguments: list[str]) -> None:
     """Write results/checks.csv; what it has about other runs stays."""
     rows = list(time_rows())
-    for argument in arguments:
+    most = next((int(one.partition("=")[2]) for one in arguments if one.startswith("--queries=")), 0)
+    for argument in (one for one in arguments if not one.startswith("--")):
         name, _, folder = argument.partition("=")
         with tempfile.TemporaryDirectory() as temporary:
             copy = Path(temporary) / "run"
             shutil.copytree(folder, copy)
-            rows += run_rows(name, copy)
+            rows += run_rows(name, copy, most)
     for each in rows:
         print(each["subject"], each["x"], each["median"], each.get("low95", ""), each.get("high95", ""), sep="\t")
     path = Path(__file__).parent / "results" / "checks.csv"
