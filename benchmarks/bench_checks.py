@@ -2,10 +2,11 @@
 
     python benchmarks/bench_checks.py [--queries=N] NAME=RUN_FOLDER ...
 
-At most N queries are judged, and as many fitted. Each run is one that check_runs.py made, such as `icd10cm=runs/icd10cm icd10cm-mw=runs/icd10cm-mw`. Without any only the
-time on synthetic queries is measured. Of a run whose name ends in `-mw` (Mann-Whitney) or `-untrained` only the pooled
-AUC is measured, to stand beside that of the run without the ending. The null control calibrates on the queries that the
-model finds easiest (by the score of their best hit) and judges on the others, which breaks exchangeability.
+At most N queries are judged, and as many fitted. Each run is one that check_runs.py made, such as
+`icd10cm=runs/icd10cm icd10cm-mw=runs/icd10cm-mw`. Without any only the time on synthetic queries is measured. Of a run
+whose name ends in `-mw` (Mann-Whitney) or `-untrained` only the pooled AUC is measured, to stand beside that of the run
+without the ending. The null control calibrates on the queries that the model finds easiest (by the score of their best
+hit) and judges on the others, which breaks exchangeability.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ Row = dict[str, object]
 
 
 def context_of(run: Path, most: int = 0) -> CheckContext:
-    """The context of a run, dev against test, in which nothing is kept; with at most so many queries of each (0 = all)."""
+    """The context of a run, dev against test, in which nothing is kept; at most so many queries of each (0 = all)."""
     plugins = load_plugins()
     config = read_run_config(plugins, run)
     data = load_for_training(config)
