@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class LengthSlopes:
     """Bounds of f(z) = 1 / sqrt(length² + z) − 1 / length that add up over edits; z is what they add to the square.
 
-    f is convex and falls: it lies above its tangent in 0, and below the chord from 0 to the end of its range on the side
-    of z. The chord of z < 0 is the steeper one, so the sum of the edits' chords lies above f(Σ z) for edits of either
-    sign.
+    f is convex and falls: it lies above its tangent in 0, and below the chord from 0 to the end of its range on the
+    side of z. The chord of z < 0 is the steeper one, so the sum of the edits' chords lies above f(Σ z) for edits of
+    either sign.
     """
 
     tangent: float
