@@ -110,7 +110,9 @@ def _notes(bench: Bench, counts: dict[str, int], queries: int) -> list[str]:
     if counts["unknown"]:
         notes.append(f"Nothing can be proved of {counts['unknown']} of {queries} queries; they count as not certified.")
     if counts["witnesses"]:
-        ties = "" if counts["working"] == counts["witnesses"] else "; the others come to a tie, within rounding"
+        ties = (
+            "" if counts["working"] == counts["witnesses"] else "; the others come so near that rounding could decide"
+        )
         notes.append(
             f"{counts['working']} of {counts['witnesses']} exact witnesses of uncertified lists change the list{ties}."
         )
