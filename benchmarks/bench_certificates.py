@@ -208,16 +208,14 @@ def minilm_rows(work: Path) -> Iterator[Row]:
 def main(work: Path, names: list[str]) -> None:
     """Write results/certificates.csv; what it has about other names stays."""
     names = names or [*PLANS, "minilm"]
-    rows: list[Row] = []
+    path = Path(__file__).parent / "results" / "certificates.csv"
     for name in names:
         started = time.process_time()
         found = list(minilm_rows(work) if name == "minilm" else run_rows(name, work / name))
         print(f"{name}: {time.process_time() - started:.0f} processor seconds")
-        rows += found
-    for each in rows:
-        print(each["subject"], each["x"], each["median"], each["low95"], each["high95"], sep="\t")
-    path = Path(__file__).parent / "results" / "certificates.csv"
-    record(path, beside_earlier(path, rows))
+        for each in found:
+            print(each["subject"], each["x"], each["median"], each["low95"], each["high95"], sep="\t")
+        record(path, beside_earlier(path, found))
 
 
 if __name__ == "__main__":

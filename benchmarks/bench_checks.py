@@ -99,18 +99,20 @@ def conformal_rows(name: str, context: CheckContext) -> Iterator[Row]:
     best_score_Q = np.concatenate([scores[:1] for _, scores in context.search(queries, k=1)])
     easiest_first = np.argsort(-best_score_Q, kind="stable")
     config = f"{len(queries)} test queries, best {MOST_LABELS} labels, {SPLITS} halvings"
+    kept: dict[float, float] = {}
     for alpha in ALPHAS:
         try:
             losses, cut_offs = over_splits(found, alpha)
         except DataError as error:
             print(f"{name}: {error}")
             continue
+        kept[alpha] = float(np.median(cut_offs))
         error = 1.96 * losses.std(ddof=1) / np.sqrt(SPLITS)
         mean = CheckFigure(losses.mean(), losses.mean() - error, losses.mean() + error)
         yield row("conformal", name, f"mean FNR at alpha {alpha:g}", mean, config=config)
         yield row("conformal", name, f"null control FNR at alpha {alpha:g}", null_control(found, easiest_first, alpha))
-        sizes = set_sizes(context, float(np.median(cut_offs)))
-        for what, value in (("mean", sizes.mean()), ("median", np.median(sizes))):
+    for alpha, sizes_Q in zip(kept, set_sizes(context, list(kept.values())).T, strict=True):
+        for what, value in (("mean", sizes_Q.mean()), ("median", np.median(sizes_Q))):
             yield row("conformal", name, f"{what} set size at alpha {alpha:g}", CheckFigure(float(value)), "labels")
 
 
@@ -135,14 +137,16 @@ def null_control(found: FoundPositives, easiest_first: np.ndarray, alpha: float)
     return CheckFigure(losses.mean(), losses.mean() - error, losses.mean() + error)
 
 
-def set_sizes(context: CheckContext, cut_off: float) -> np.ndarray:
-    """Labels in the set of each test query."""
+def set_sizes(context: CheckContext, cut_offs: list[float]) -> np.ndarray:
+    """Labels in the set of each test query at each cut-off, (Q, cut-offs)."""
     sizes = []
     for start in range(0, len(context.queries), 1024):
         texts = context.queries.texts[start : start + 1024]
         hits = context.retriever.search_embeddings(context.retriever.encode(texts), k=MOST_LABELS)
-        sizes += [int((scores.astype(np.float64) - scores[0] >= cut_off).sum()) for _, scores in hits]
-    return np.array(sizes)
+        for _, scores in hits:
+            gaps_H = scores.astype(np.float64) - scores[0]
+            sizes.append([int((gaps_H >= cut_off).sum()) for cut_off in cut_offs])
+    return np.array(sizes).reshape(len(context.queries), len(cut_offs))
 
 
 def separation_row(name: str, context: CheckContext) -> Row:
@@ -240,6 +244,7 @@ def run_rows(name: str, run: Path, most: int) -> Iterator[Row]:
 def main(arguments: list[str]) -> None:
     """Write results/checks.csv; what it has about other runs stays."""
     rows = list(time_rows())
+    write(rows)
     most = next((int(one.partition("=")[2]) for one in arguments if one.startswith("--queries=")), 0)
     for argument in (one for one in arguments if not one.startswith("--")):
         name, _, folder = argument.partition("=")
@@ -247,10 +252,16 @@ def main(arguments: list[str]) -> None:
             copy = Path(temporary) / "run"
             shutil.copytree(folder, copy)
             rows += run_rows(name, copy, most)
+        write(rows)
+
+
+def write(rows: list[Row]) -> None:
+    """Print the rows and put them into the table; called after each run, so that no finished work is lost."""
     for each in rows:
         print(each["subject"], each["x"], each["median"], each.get("low95", ""), each.get("high95", ""), sep="\t")
     path = Path(__file__).parent / "results" / "checks.csv"
     record(path, beside_earlier(path, rows))
+    rows.clear()
 
 
 if __name__ == "__main__":
