@@ -55,7 +55,7 @@ bench: install-dev  ## run the benchmarks; those of data sets that do not ship w
 	$(BIN)/python benchmarks/bench_icd10cm.py
 	$(BIN)/python benchmarks/bench_exact_search.py
 	$(BIN)/python benchmarks/bench_index_curve.py
-	$(BIN)/python benchmarks/bench_certificates.py
+	$(BIN)/python benchmarks/bench_index_proofs.py
 	$(BIN)/python benchmarks/bench_filtered_search.py
 	$(BIN)/python benchmarks/bench_step_time.py
 	$(BIN)/python benchmarks/bench_exactness.py

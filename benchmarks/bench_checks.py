@@ -1,9 +1,11 @@
-"""Checks: calibration before and after, conformal label sets over many splits with a null control, and their time.
+"""Checks: calibration before and after, conformal sets over many splits with a null control, pooled AUC, and time.
 
-    python benchmarks/bench_checks.py NAME=RUN_FOLDER ...
+    python benchmarks/bench_checks.py [--queries=N] NAME=RUN_FOLDER ...
 
-Each run is one that `xmc train` made, such as `icd10cm=runs/icd eurlex57k=runs/eurlex wordnet=runs/wordnet`. Without
-any only the time on synthetic queries is measured. The null control calibrates on the queries that the model finds
+At most N queries are judged, and as many fitted, and then the time with search is left out. Each run is one that
+check_runs.py made, such as `icd10cm=runs/icd10cm icd10cm-mw=runs/icd10cm-mw`. Without any only the time on synthetic
+queries is measured. Of a run whose name ends in `-mw` (Mann-Whitney) or `-untrained` only the pooled AUC is measured,
+to stand beside that of the run without the ending. The null control calibrates on the queries that the model finds
 easiest (by the score of their best hit) and judges on the others, which breaks exchangeability.
 """
 
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from record import record
+from record import beside_earlier, record
 
 from xmc.api import CheckContext, CheckFigure, DataError, Hits
 from xmc.checks.calibrate import Calibrate
@@ -28,9 +30,11 @@ from xmc.checks.exactness import Exactness
 from xmc.checks.risk_curves import FoundPositives, find_positives, risk_curve
 from xmc.data.tables import QueryTable
 from xmc.engine.checking import open_context
-from xmc.engine.held_out import held_out
+from xmc.engine.held_out import HeldOut, held_out
 from xmc.engine.run_config import read_run_config
+from xmc.engine.separation import positive_scores
 from xmc.engine.training_set import load_for_training
+from xmc.evaluate.auc import roc_auc
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.retriever import Retriever
 from xmc.testing.check_cases import Recorder, example_context
@@ -41,17 +45,29 @@ SPLITS = 500
 MOST_LABELS = 2000
 SYNTHETIC_QUERIES = 100_000
 METHODS = ("isotonic", "platt", "temperature")
+NEGATIVES = 500
+LOSSES = {"mw": "Mann-Whitney", "untrained": "untrained"}  # by the ending of a run's name
 Row = dict[str, object]
 
 
-def context_of(run: Path) -> CheckContext:
-    """The context of a run, dev against test, in which nothing is kept."""
+def context_of(run: Path, most: int = 0) -> CheckContext:
+    """The context of a run, dev against test, in which nothing is kept; at most so many queries of each (0 = all)."""
     plugins = load_plugins()
     config = read_run_config(plugins, run)
     data = load_for_training(config)
     retriever = Retriever.load(run, device="cpu", plugins=plugins)
-    context = open_context(config, run, data, retriever, held_out(data, retriever, split="test"))
+    found = held_out(data, retriever, split="test")
+    judged, fitted = (first_queries(queries, most) for queries in (found.queries, found.fit_queries))
+    source = f"judged on {len(judged):,} and fitted on {len(fitted):,} of: {found.source}" if most else found.source
+    context = open_context(config, run, data, retriever, HeldOut(judged, fitted, source))
     return replace(context, new_version=Recorder().new_version)
+
+
+def first_queries(queries: QueryTable, most: int) -> QueryTable:
+    """At most so many of the queries, drawn with a fixed seed."""
+    if most == 0 or len(queries) <= most:
+        return queries
+    return queries.take(np.sort(np.random.default_rng(0).choice(len(queries), most, replace=False)))
 
 
 def row(question: str, subject: str, x: str, figure: CheckFigure, unit: str = "", config: str = "") -> Row:
@@ -83,18 +99,20 @@ def conformal_rows(name: str, context: CheckContext) -> Iterator[Row]:
     best_score_Q = np.concatenate([scores[:1] for _, scores in context.search(queries, k=1)])
     easiest_first = np.argsort(-best_score_Q, kind="stable")
     config = f"{len(queries)} test queries, best {MOST_LABELS} labels, {SPLITS} halvings"
+    kept: dict[float, float] = {}
     for alpha in ALPHAS:
         try:
             losses, cut_offs = over_splits(found, alpha)
         except DataError as error:
             print(f"{name}: {error}")
             continue
+        kept[alpha] = float(np.median(cut_offs))
         error = 1.96 * losses.std(ddof=1) / np.sqrt(SPLITS)
         mean = CheckFigure(losses.mean(), losses.mean() - error, losses.mean() + error)
         yield row("conformal", name, f"mean FNR at alpha {alpha:g}", mean, config=config)
         yield row("conformal", name, f"null control FNR at alpha {alpha:g}", null_control(found, easiest_first, alpha))
-        sizes = set_sizes(context, float(np.median(cut_offs)))
-        for what, value in (("mean", sizes.mean()), ("median", np.median(sizes))):
+    for alpha, sizes_Q in zip(kept, set_sizes(context, list(kept.values())).T, strict=True):
+        for what, value in (("mean", sizes_Q.mean()), ("median", np.median(sizes_Q))):
             yield row("conformal", name, f"{what} set size at alpha {alpha:g}", CheckFigure(float(value)), "labels")
 
 
@@ -119,14 +137,51 @@ def null_control(found: FoundPositives, easiest_first: np.ndarray, alpha: float)
     return CheckFigure(losses.mean(), losses.mean() - error, losses.mean() + error)
 
 
-def set_sizes(context: CheckContext, cut_off: float) -> np.ndarray:
-    """Labels in the set of each test query."""
+def set_sizes(context: CheckContext, cut_offs: list[float]) -> np.ndarray:
+    """Labels in the set of each test query at each cut-off, (Q, cut-offs)."""
     sizes = []
     for start in range(0, len(context.queries), 1024):
         texts = context.queries.texts[start : start + 1024]
         hits = context.retriever.search_embeddings(context.retriever.encode(texts), k=MOST_LABELS)
-        sizes += [int((scores.astype(np.float64) - scores[0] >= cut_off).sum()) for _, scores in hits]
-    return np.array(sizes)
+        for _, scores in hits:
+            gaps_H = scores.astype(np.float64) - scores[0]
+            sizes.append([int((gaps_H >= cut_off).sum()) for cut_off in cut_offs])
+    return np.array(sizes).reshape(len(context.queries), len(cut_offs))
+
+
+def separation_row(name: str, context: CheckContext) -> Row:
+    """The pooled AUC of the judged queries: every positive against the best negatives of every query."""
+    queries, retriever = context.queries, context.retriever
+    depth = NEGATIVES + int(queries.positives.counts().max())
+    hits = context.search(queries, k=min(depth, len(retriever.labels)))
+    scores_P = positive_scores(retriever, queries.texts, hits, queries.positives)
+    positives = np.split(scores_P, queries.positives.offsets[1:-1])
+    negatives = [
+        scores[~np.isin(rows, queries.positives.label_rows[start:stop])][:NEGATIVES]
+        for (rows, scores), start, stop in zip(
+            hits, queries.positives.offsets[:-1], queries.positives.offsets[1:], strict=True
+        )
+    ]
+    value, error = clustered_auc(positives, negatives)
+    data, _, ending = name.partition("-")
+    figure = CheckFigure(value, value - 1.96 * error, value + 1.96 * error)
+    config = f"{len(queries)} queries, {len(scores_P)} positives, best {NEGATIVES} negatives of each"
+    found = row("separation", f"{data} {LOSSES.get(ending, 'decoupled softmax')}", "pooled AUC", figure, config=config)
+    return {**found, "baseline": "decoupled softmax"}
+
+
+def clustered_auc(positives: list[np.ndarray], negatives: list[np.ndarray]) -> tuple[float, float]:
+    """The AUC of scores pooled over queries, and its standard error with queries as clusters (Obuchowski 1997)."""
+    all_positives, all_negatives = np.sort(np.concatenate(positives)), np.sort(np.concatenate(negatives))
+    value = roc_auc(all_positives, all_negatives)
+    influence_Q = np.zeros(len(positives))
+    for query, (own_positives, own_negatives) in enumerate(zip(positives, negatives, strict=True)):
+        below = sum(np.searchsorted(all_negatives, own_positives, side=side).sum() for side in ("left", "right"))
+        up_to = sum(np.searchsorted(all_positives, own_negatives, side=side).sum() for side in ("left", "right"))
+        lifted = below / (2 * len(all_negatives)) - value * len(own_positives)
+        sunk = len(own_negatives) - up_to / (2 * len(all_positives)) - value * len(own_negatives)
+        influence_Q[query] = lifted / len(all_positives) + sunk / len(all_negatives)
+    return value, float(np.sqrt((influence_Q**2).sum()))
 
 
 def synthetic_context() -> CheckContext:
@@ -171,30 +226,44 @@ def timed(run: object) -> float:
     return round(time.perf_counter() - started, 2)
 
 
-def run_rows(name: str, run: Path) -> Iterator[Row]:
+def run_rows(name: str, run: Path, most: int) -> Iterator[Row]:
     """Everything about one run."""
-    context = context_of(run)
+    context = context_of(run, most)
+    yield separation_row(name, context)
+    if name.partition("-")[2] in LOSSES:
+        return
     yield from calibration_rows(name, context)
     yield from conformal_rows(name, context)
+    if most:
+        return  # the time of all queries is what is asked for
     for check in (Calibrate(), Conformal(alpha=0.2, most_labels=MOST_LABELS), Exactness()):
-        fresh = context_of(run)
+        fresh = context_of(run, most)
         subject = f"{name} {type(check).__name__.lower()}"
         seconds = timed(lambda check=check, fresh=fresh: check.run(fresh))
         yield row("time", subject, "wall with search", CheckFigure(seconds), "s", fresh.source)
 
 
 def main(arguments: list[str]) -> None:
-    """Write results/checks.csv."""
+    """Write results/checks.csv; what it has about other runs stays."""
     rows = list(time_rows())
-    for argument in arguments:
+    write(rows)
+    most = next((int(one.partition("=")[2]) for one in arguments if one.startswith("--queries=")), 0)
+    for argument in (one for one in arguments if not one.startswith("--")):
         name, _, folder = argument.partition("=")
         with tempfile.TemporaryDirectory() as temporary:
             copy = Path(temporary) / "run"
             shutil.copytree(folder, copy)
-            rows += run_rows(name, copy)
+            rows += run_rows(name, copy, most)
+        write(rows)
+
+
+def write(rows: list[Row]) -> None:
+    """Print the rows and put them into the table; called after each run, so that no finished work is lost."""
     for each in rows:
         print(each["subject"], each["x"], each["median"], each.get("low95", ""), each.get("high95", ""), sep="\t")
-    record(Path(__file__).parent / "results" / "checks.csv", rows)
+    path = Path(__file__).parent / "results" / "checks.csv"
+    record(path, beside_earlier(path, rows))
+    rows.clear()
 
 
 if __name__ == "__main__":

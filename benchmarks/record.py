@@ -37,6 +37,17 @@ def record(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
             writer.writerow({**shared, **row})
 
 
+def beside_earlier(path: Path, rows: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
+    """The rows of an earlier table that these do not measure again, as they were recorded, and then these."""
+    new = [dict(row) for row in rows]
+    again = {(str(row["question"]), str(row["subject"]), str(row["x"])) for row in new}
+    if not path.is_file():
+        return new
+    with path.open(encoding="utf-8", newline="") as file:
+        earlier = [dict(row) for row in csv.DictReader(file)]
+    return [row for row in earlier if (row["question"], row["subject"], row["x"]) not in again] + new
+
+
 def circumstances() -> dict[str, str]:
     """What holds for every row of this run."""
     return {

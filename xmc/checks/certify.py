@@ -29,7 +29,8 @@ class Certify:
     every word. `listed`: texts with at most so many rewritings are certified by embedding all of them, where the sum
     over words is not exact. `attacks` random ones on each query and radius; `greedy` substitutions tried in each step
     of the greedy attacker, 0 leaves it out. `samples` above 0 adds randomised smoothing, with that many rewritings of
-    each text and this `confidence` for each query.
+    each text and this `confidence` for each query; a word is rewritten to words that lie up to `steps` substitutions
+    away, of which more make it provable and fewer make it good.
     """
 
     ks: tuple[int, ...] = (1, 5, 10)
@@ -41,6 +42,7 @@ class Certify:
     attacks: int = 10
     greedy: int = 16
     samples: int = 0
+    steps: int = 1
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class Certify:
             raise ConfigError(
                 "check.certify: sample must be at least 1, listed, attacks, greedy and samples at least 0."
             )
+        if not 1 <= self.steps <= 3:
+            raise ConfigError(f"check.certify.steps must be 1, 2 or 3, got {self.steps}.")
         if not 0 < self.confidence < 1:
             raise ConfigError(f"check.certify.confidence must lie between 0 and 1, got {self.confidence}.")
 
@@ -70,13 +74,15 @@ class Certify:
         names = [f"{kind}_{end}" for kind in kinds for end in ends]
         clean = ["precision"] + [f"{side}_smoothed_precision" for side in self.sides if self.samples]
         names += [f"{name}_at_{k}" for name in clean for k in self.ks]
-        return {**dict.fromkeys(names, "higher"), "violations": "lower"}
+        if "query" in self.sides:
+            names.append("query_witnesses_working")
+        return {**dict.fromkeys(names, "higher"), "violations": "lower", "attacks": "neither"}
 
     def run(self, context: CheckContext) -> CheckResult:
         """Sample queries, certify, attack.
 
-        Raises: DataError for substitutions that cannot be read; ConfigError for a head that maps queries, and for a
-        run with a second stage.
+        Raises: DataError for substitutions that cannot be read; ConfigError for a run with a second stage, for sparse
+        label vectors, and for the label side alone of a head whose labels are more than their texts.
         """
         from xmc.checks.certify_labels import measure_labels
         from xmc.checks.certify_queries import measure_queries
@@ -84,20 +90,26 @@ class Certify:
 
         bench = self._bench(context)
         sides: dict[str, Side] = {}
-        if "query" in self.sides:
+        notes = []
+        chosen = self.sides if bench.labels_from_text else tuple(side for side in self.sides if side != "label")
+        if len(chosen) < len(self.sides):
+            notes.append(self._only_queries())
+        if "query" in chosen:
             sides["query"] = measure_queries(bench)
-        if "label" in self.sides:
+        if "label" in chosen:
             sides["label"] = measure_labels(bench)
         values = {name: value_Q for side in sides.values() for name, value_Q in side.extra.items()}
         for name, side in sides.items():
             values |= self._shares(f"{name}_certified", side.certified_QTN)
             values |= self._shares(f"{name}_unbroken", ~side.broken_QTN)
-        notes = [note for side in sides.values() for note in side.notes]
+        notes += [note for side in sides.values() for note in side.notes]
         clean_QN = bench.precision(bench.embed(bench.queries.texts) @ bench.labels.labels_LD.T)
         values |= {f"precision_at_{k}": clean_QN[:, column] for column, k in enumerate(self.ks)}
         if self.samples:
-            for name in self.sides:
-                smoothed = measure_smoothing(bench, name, samples=self.samples, confidence=self.confidence)
+            for name in chosen:
+                smoothed = measure_smoothing(
+                    bench, name, samples=self.samples, confidence=self.confidence, steps=self.steps
+                )
                 values |= self._shares(f"{name}_smoothed_certified", smoothed.certified_QTN)
                 values |= {
                     f"{name}_smoothed_precision_at_{k}": smoothed.precision_QN[:, column]
@@ -105,6 +117,15 @@ class Certify:
                 }
                 notes += smoothed.notes
         return self._result(bench, values, sides, notes)
+
+    def _only_queries(self) -> str:
+        if self.sides == ("label",):
+            raise ConfigError(
+                "the vectors of this run's labels are not the embeddings of their texts alone, so rewriting a text has "
+                "no certificate.",
+                hint="Use: --set 'check.certify.sides=[\"query\"]'",
+            )
+        return "The label side is left out: this run's labels have vectors that are more than their texts' embeddings."
 
     def _bench(self, context: CheckContext) -> Bench:
         from xmc.checks.label_matrix import LabelMatrix
@@ -144,6 +165,9 @@ class Certify:
         figures = dict(zip(names, means, strict=True))
         violations = sum(side.violations for side in sides.values())
         figures["violations"] = CheckFigure(float(violations))
+        figures["attacks"] = CheckFigure(float(sum(side.attacks for side in sides.values())))
+        if "query" in sides and sides["query"].working is not None:
+            figures["query_witnesses_working"] = CheckFigure(sides["query"].working)
         source = bench.substitutions
         notes.insert(
             0,
@@ -151,7 +175,9 @@ class Certify:
             f"{len(source.of_word):,} words. Ranks are those among all labels, ties by label id.",
         )
         if violations:
-            notes.append(f"{violations} certified lists were broken: the certificates are wrong, please report it.")
+            notes.append(
+                f"{violations} certified lists or labels were broken: the certificates are wrong, please report it."
+            )
         rows = [row for side in sides.values() for row in side.witnesses]
         columns = ("side", "query_id", "k", "radius", "falls", "rises", "works", "text")
         tables = {"witnesses": {name: [row[name] for row in rows] for name in columns}} if rows else {}

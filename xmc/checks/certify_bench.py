@@ -45,6 +45,11 @@ class Bench:
         """Embeddings as they are compared."""
         return embed_texts(self.retriever.encoder, texts, role)
 
+    @property
+    def labels_from_text(self) -> bool:
+        """Whether rewriting a label's text moves the label by nothing but the text's embedding."""
+        return bool(getattr(getattr(self.retriever, "model", None), "labels_from_text", True))
+
     def additive(self, role: Role) -> AdditiveTexts | None:
         """The additive form of a side, None for an encoder without one."""
         try:
@@ -88,18 +93,25 @@ class Bench:
 
 @dataclass(eq=False)
 class Side:
-    """What is proved of one side and what was broken; `witnesses` are rows of the table that the report keeps."""
+    """What is proved of one side and what was broken; `witnesses` are rows of the table that the report keeps.
+
+    `fallen`: labels of which it is proved that they cannot leave a list, and that left it. `attacks`: how many texts
+    were tried. `working`: share of the exact witnesses that change their list, None where there is none.
+    """
 
     certified_QTN: NDArray[np.bool_]
     broken_QTN: NDArray[np.bool_]
     witnesses: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     extra: dict[str, Floats] = field(default_factory=dict)  # figures by name, a value for each query
+    fallen: int = 0
+    attacks: int = 0
+    working: float | None = None
 
     @property
     def violations(self) -> int:
-        """Lists that are certified and broken: a bug if there is one."""
-        return int((self.certified_QTN & self.broken_QTN).sum())
+        """Lists and labels that are certified and broken: a bug if there is one."""
+        return int((self.certified_QTN & self.broken_QTN).sum()) + self.fallen
 
 
 def radius_name(radius: int) -> str:

@@ -40,7 +40,9 @@ def measure_labels(bench: Bench) -> Side:
         is_here_QK = leading_QK == label_row
         return np.where(is_here_QK.any(axis=1), is_here_QK.argmax(axis=1), len(bench.labels))
 
-    found = certifier.certify(queries_QD, scores_QN, ranks_of, bench.ks, progress=bench.progress)
+    found = certifier.certify(
+        queries_QD, scores_QN, ranks_of, bench.ks, first=np.unique(leading_QK).tolist(), progress=bench.progress
+    )
     room_N = np.array([k >= len(bench.labels) for k in bench.ks])
     certified_QTN = (found.lists_TQN | room_N).transpose(1, 0, 2)
     side = Side(certified_QTN, np.zeros(certified_QTN.shape, dtype=bool))
@@ -127,6 +129,7 @@ class _LabelAttacker:
     def _enters(self, texts: list[str], label: int, row: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether a label with one of these texts comes above the k-th score, (N texts, N values of k)."""
         scores_N = (self.bench.embed(texts, "label") @ self.queries_QD[row]).numpy()
+        self.side.attacks += len(texts)
         outside_N = ~np.array([label in self.leading_QK[row, :k] for k in self.bench.ks])
         return np.asarray((scores_N[:, None] > self.scores_QN[row]) & outside_N & np.isfinite(self.scores_QN[row]))
 

@@ -42,11 +42,19 @@ def measure_queries(bench: Bench) -> Side:
         attacks = attacker.random(text, bench.attacks, generator)
         if bench.greedy:
             attacks += attacker.greedy(text, leading[row].tolist(), bench.greedy, generator)
-        side.broken_QTN[row] |= attacker.broken(attacks, leading[row].tolist())
+        answers = attacker.answers(attacks)
+        side.attacks += len(answers)
+        side.broken_QTN[row] |= attacker.broken(answers, leading[row].tolist())
+        if certificate is not None:
+            rivals_TK = certificate.rivals_TK
+            lowest_TK = attacker.lowest_ranks(answers, leading[row][: rivals_TK.shape[1]].tolist())
+            side.fallen += int((lowest_TK > rivals_TK).sum())  # with so many rivals a label cannot come lower
         bench.progress(row + 1, len(texts))
     for place, radius in enumerate(bench.radii):
         for column, k in enumerate(bench.ks):
             side.extra[f"query_kept_precision_at_{k}_radius_{radius_name(radius)}"] = kept_QTN[:, place, column]
+    if counts["witnesses"]:
+        side.working = counts["working"] / counts["witnesses"]
     side.notes = _notes(bench, counts, len(texts))
     return side
 
@@ -102,7 +110,9 @@ def _notes(bench: Bench, counts: dict[str, int], queries: int) -> list[str]:
     if counts["unknown"]:
         notes.append(f"Nothing can be proved of {counts['unknown']} of {queries} queries; they count as not certified.")
     if counts["witnesses"]:
-        ties = "" if counts["working"] == counts["witnesses"] else "; the others come to a tie, within rounding"
+        ties = (
+            "" if counts["working"] == counts["witnesses"] else "; the others come so near that rounding could decide"
+        )
         notes.append(
             f"{counts['working']} of {counts['witnesses']} exact witnesses of uncertified lists change the list{ties}."
         )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xmc.checks.label_matrix import LabelMatrix
 from xmc.checks.worst_case import WorstCase
+from xmc.checks.worst_gap import UNIT
 
 FIRST = 48
 AT_ONCE = 1024
@@ -59,11 +60,10 @@ class Comparison:
         self, is_left_L: NDArray[np.bool_], scores_L: NDArray[np.floating]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating]]]:
         """Chunks of the labels that may come as high as a leading one may fall, with the heights they reach."""
-        norms_L, margins_T = self.labels.norms_L, self.worst.margins_T[:, None]
+        margins_T = self.worst.margins_T[:, None]
         for start in range(0, len(self.labels), 4 * AT_ONCE):
             rows = np.arange(start, min(start + 4 * AT_ONCE, len(self.labels)))
-            highest_TC = scores_L[rows] + self.worst.rises_T[:, None] * norms_L[rows] + margins_T
-            is_wanted = is_left_L[rows] & (highest_TC >= self._floors()[:, None]).any(axis=0)
+            is_wanted = is_left_L[rows] & self._near(rows, scores_L)
             if 2 * is_wanted.sum() < len(rows):
                 rows = rows[is_wanted]
                 is_wanted = np.ones(len(rows), dtype=bool)
@@ -74,6 +74,24 @@ class Comparison:
                 keep = is_wanted & (reach_TC >= self._floors()[:, None]).any(axis=0)
                 if keep.any():
                     yield rows[keep], reach_TC[:, keep]
+
+    def _near(self, rows: NDArray[np.int64], scores_L: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """False for a label that no attack brings to an open leading one: the text moves by too little for that.
+
+        The gap of two labels changes by at most `rises_T` times the distance of their vectors.
+        """
+        open_TK = self._open()
+        places = np.flatnonzero(open_TK.any(axis=0))
+        leading = self.leading[places]
+        gaps_KC = scores_L[leading][:, None] - scores_L[rows]
+        products_KC = (self.labels.take(leading) @ self.labels.labels_LD[rows[0] : rows[-1] + 1].T).double().numpy()
+        squares_KC = self.labels.norms_L[leading][:, None] ** 2 + self.labels.norms_L[rows] ** 2
+        rounding = 2 * self.labels.labels_LD.shape[1] * UNIT  # of the products, added so that no distance is too small
+        distances_KC = np.sqrt(np.maximum(squares_KC - 2 * products_KC, 0) + rounding * squares_KC)
+        is_near_C = np.zeros(len(rows), dtype=bool)
+        for open_K, rise, margin in zip(open_TK[:, places], self.worst.rises_T, self.worst.margins_T, strict=True):
+            is_near_C |= (gaps_KC[open_K] <= rise * distances_KC[open_K] + margin).any(axis=0)
+        return is_near_C
 
     def _open(self) -> NDArray[np.bool_]:
         """Which leading labels are still worth comparing, (T, K)."""

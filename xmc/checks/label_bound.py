@@ -82,7 +82,7 @@ class LabelBound:
         counts_W = self.edits.counts_W()
         may_TQN = np.ones((len(self.radii), *scores_QN.shape), dtype=bool)
         for place, shift in enumerate(self.shifts_T.tolist()):
-            margin = rounding_margin(self.edits, shift, 1.0, size=size)
+            margin = rounding_margin(self.edits, shift, 1.0, radius=self.radii[place], size=size)
             largest = max(divisor.base for divisor in [*self.lower[place], self.upper[place]])
             for column in range(scores_QN.shape[1]):
                 score_Q = scores_QN[:, column]

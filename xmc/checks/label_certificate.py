@@ -28,8 +28,9 @@ class LabelCertificates:
     """What is proved of Q queries against rewriting one label at a time.
 
     `lists_TQN`: no label from outside can enter the first k. `entrants_TQN` counts the labels of which that is not
-    proved, `strongest_TQN` is one of them (-1 where there is none), `exact_L` says for which labels the answer is not
-    a bound. Labels that could not be examined count as entrants everywhere; there are `unknown` of them.
+    proved, as long as there is something left to prove of the list; `strongest_TQN` is one of them (-1 where there is
+    none), `exact_TL` says for which labels the answer is not a bound. Labels that could not be examined count as
+    entrants everywhere; there are `unknown` of them.
     """
 
     entrants_TQN: NDArray[np.int64]
@@ -75,12 +76,15 @@ class LabelCertifier:
         ranks_of: Callable[[int], NDArray[np.int64]],
         ks: Sequence[int],
         *,
+        first: Sequence[int] | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> LabelCertificates:
         """The certificates of queries whose k-th scores are `scores_QN` (-inf: the list has room for every label).
 
         Naive: for each label, embed every allowed text of it, and see whether its score comes to the k-th.
-        `ranks_of(label_row)` are the ranks (from 0) of a label in the queries' lists, large where it is not there.
+        `ranks_of(label_row)` are the ranks (from 0) of a label in the queries' lists, large where it is not there. The
+        labels `first` (those next to the lists; None = all) are held against every list, the others against those that
+        still stand.
         """
         shape = (len(self.radii), *scores_QN.shape)
         strongest = np.full(shape, -1, dtype=np.int64)
@@ -89,15 +93,19 @@ class LabelCertifier:
         )
         excess_TQN = np.full(shape, -np.inf)
         batch: list[_Listed] = []
-        for row, text in enumerate(self.label_texts):
-            sites = self.substitutions.sites(text)
+        waiting, first = 0, range(len(self.label_texts)) if first is None else first
+        for done, row in enumerate([*first, *sorted({*range(len(self.label_texts))} - {*first})], start=1):
+            sites = self.substitutions.sites(self.label_texts[row])
             if sites:  # a text that cannot change stays outside
-                outside_QN = ranks_of(row)[:, None] >= np.asarray(ks)
-                batch.append(self._bounded(row, sites, queries_QD, scores_QN, outside_QN, found))
-            if row + 1 == len(self.label_texts) or sum(len(one.texts) for one in batch) >= TEXTS_AT_ONCE:
+                open_TQN = (found.entrants_TQN == 0) | (done <= len(first))
+                open_TQN &= ranks_of(row)[:, None] >= np.asarray(ks)
+                if open_TQN.any():
+                    batch.append(self._bounded(row, sites, queries_QD, scores_QN, open_TQN, found))
+                    waiting += len(batch[-1].texts)
+            if done in (len(first), len(self.label_texts)) or waiting >= TEXTS_AT_ONCE:
                 self._list(batch, queries_QD, scores_QN, found, excess_TQN)
-                batch = []
-                progress(row + 1, len(self.label_texts))
+                batch, waiting = [], 0
+                progress(done, len(self.label_texts))
         return found
 
     def attack(self, row: int, place: int, query_D: Tensor, score: float) -> str:
@@ -120,22 +128,21 @@ class LabelCertifier:
         sites: list[Site],
         queries_QD: Tensor,
         scores_QN: Floats,
-        outside_QN: NDArray[np.bool_],
+        may_TQN: NDArray[np.bool_],
         found: LabelCertificates,
     ) -> _Listed:
         """What the sum over words leaves open: counted for long texts, to be listed for short ones."""
         text = self.label_texts[row]
-        may_TQN = np.repeat(outside_QN[None], len(self.radii), axis=0)
         counts = [variant_count(sites, radius) for radius in self.radii]
+        asked = np.flatnonzero(may_TQN.any(axis=(1, 2))).tolist()
+        queries = np.flatnonzero(may_TQN.any(axis=(0, 2)))
+        some_QD, some_QN = queries_QD[torch.from_numpy(queries)], scores_QN[queries]
         is_known = self.texts is not None
         try:
             if self.texts is not None:
-                for places in (
-                    [[place] for place in range(len(counts))] if self.texts.by_radius else [range(len(counts))]
-                ):
-                    radii = [self.radii[place] for place in places]
-                    bound = LabelBound.of(self.texts, text, sites, radii)
-                    may_TQN[list(places)] &= bound.may_reach(queries_QD, scores_QN)
+                for places in [[place] for place in asked] if self.texts.by_radius else [asked]:
+                    bound = LabelBound.of(self.texts, text, sites, [self.radii[place] for place in places])
+                    may_TQN[np.array(places)[:, None], queries] &= bound.may_reach(some_QD, some_QN)
         except NotAdditiveError:
             is_known = False
         listed = _Listed(row, may_TQN, {}, [])

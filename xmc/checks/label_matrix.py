@@ -1,4 +1,7 @@
-"""The label vectors of an index in memory, with what certificates ask of them again and again."""
+"""The label vectors of an index in memory, with what certificates ask of them again and again.
+
+Shapes: L labels, D width of an embedding, E width of an index query.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +19,51 @@ from xmc.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class LabelMatrix:
-    """The vectors (L, D) float32 that queries are compared with by scalar product, in the order of the index."""
+    """The vectors (L, D) float32 that embeddings are compared with by scalar product, in the order of the index.
+
+    A head that asks its index for M h compares h with Mᵀ u for the index's vector u; what it adds to every score of a
+    query changes no list. `rounding_factor` is then above 1: so many times the error of a plain scalar product of
+    vectors as long as these is what the two steps can come to.
+    """
 
     labels_LD: Tensor
+    rounding_factor: float = 1.0
+    index_LE: Tensor | None = None  # the vectors of the index, where they are others
 
     @classmethod
     def of(cls, retriever: Any) -> LabelMatrix:
         """The vectors of a retriever's labels, made again from its model.
 
-        Raises: ConfigError for a head that turns queries into others before it searches.
+        Raises: ConfigError for sparse vectors.
         """
         from xmc.encode.encoder import embed_texts
 
+        query_map = None
         if hasattr(retriever, "model"):
             chunks, query_map = retriever.model.label_vectors(retriever.labels)
-            if query_map is not None:
-                raise ConfigError("this run's head maps queries before the search; certificates do not cover that yet.")
-            labels_LD = torch.cat([chunk.detach().float() for chunk in chunks])
+            parts = [chunk.detach().float() for chunk in chunks]
+            if any(part.layout != torch.strided for part in parts):
+                raise ConfigError("this run's label vectors are sparse, and certificates need dense ones.")
+            labels_LD = torch.cat(parts)
         else:
             labels_LD = embed_texts(retriever.encoder, retriever.labels.texts, "label")
+        if query_map is not None:
+            return cls.mapped(labels_LD, query_map.matrix_ED)
         if retriever.encoder.similarity == "cosine":
             labels_LD = torch.nn.functional.normalize(labels_LD, dim=1)
         return cls(labels_LD)
+
+    @classmethod
+    def mapped(cls, labels_LE: Tensor, matrix_ED: Tensor) -> LabelMatrix:
+        """The vectors that stand for an index over `labels_LE` that is asked for `matrix_ED @ h`."""
+        labels_LD = (labels_LE.double() @ matrix_ED.double()).float()
+        # |fl(u . fl(M h)) - u . M h| grows with |u| ‖M‖ ‖h‖ and with both widths, however short Mᵀ u is
+        longest = float(
+            torch.linalg.vector_norm(labels_LE.double(), dim=1).max() * torch.linalg.norm(matrix_ED.double())
+        )
+        kept = float(torch.linalg.vector_norm(labels_LD.double(), dim=1).max())
+        widths = 1 + labels_LE.shape[1] / labels_LD.shape[1]
+        return cls(labels_LD, max(1.0, widths * longest / kept) if kept > 0 else 1.0, labels_LE)
 
     def __len__(self) -> int:
         return len(self.labels_LD)
@@ -56,9 +82,15 @@ class LabelMatrix:
         """The greatest of them."""
         return float(self.norms_L.max())
 
+    @property
+    def rounding_norm(self) -> float:
+        """The length that bounds the rounding errors of a score."""
+        return self.largest_norm * self.rounding_factor
+
     @cached_property
     def twins_L(self) -> NDArray[np.int64]:
-        """A number for each label that it shares with the labels of the very same vector."""
-        rows = np.ascontiguousarray(self.labels_LD.numpy() + np.float32(0))  # -0.0 and 0.0 are the same number
+        """A number for each label that it shares with the labels of the very same vector in the index."""
+        vectors = self.labels_LD if self.index_LE is None else self.index_LE
+        rows = np.ascontiguousarray(vectors.numpy() + np.float32(0))  # -0.0 and 0.0 are the same number
         keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
         return np.asarray(np.unique(keys, return_inverse=True)[1])

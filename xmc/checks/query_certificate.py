@@ -80,7 +80,7 @@ class QueryCertifier:
         """The certificates of a text whose first labels are `label_rows`: as many as the largest k, or all there are.
 
         Naive: embed every allowed text, search it, and see whether its first k labels are the same set.
-        None for a text of which nothing can be said: too many variants to list, and no sum over words.
+        None for a text of which nothing can be said: too many variants to list at every radius, and no sum over words.
         """
         sites = self.substitutions.sites(text)
         parts: list[QueryCertificate] = []
@@ -90,7 +90,9 @@ class QueryCertifier:
                 lost = parts[-1].lost(rows, max(self.ks)) if parts else None
                 parts.append(lost or self._certify(self._worst(text, sites, rows, listed), rows, label_rows))
         except NotAdditiveError:
-            return None
+            if not parts:
+                return None
+            parts.append(self._nothing(sum(len(part.lists_TN) for part in parts), len(label_rows)))
         return QueryCertificate(
             np.concatenate([part.lists_TN for part in parts]),
             np.concatenate([part.rivals_TK for part in parts]),
@@ -98,21 +100,27 @@ class QueryCertifier:
             max(part.compared for part in parts),
         )
 
+    def _nothing(self, known: int, leading: int) -> QueryCertificate:
+        """For the radii after the first `known`: no list is certified, and every label may leave."""
+        rest = len(self.radii) - known
+        rivals_TK = np.full((rest, min(leading, max(self.ks))), len(self.labels))
+        return QueryCertificate(np.zeros((rest, len(self.ks)), dtype=bool), rivals_TK, {}, 0)
+
     def _plan(self, sites: Sequence[Site]) -> list[tuple[list[int], bool]]:
         """Which radii (rows of `self.radii`) are treated together, and whether by listing all texts."""
         exact = self.texts is not None and self.texts.exact
         counts = [variant_count(sites, radius) for radius in self.radii]
         short = [row for row, count in enumerate(counts) if count <= self.listed and not exact]
         long = [row for row in range(len(counts)) if row not in short]
-        if long and self.texts is None:
-            raise NotAdditiveError("the encoder is not a sum over words")
         apart = [[row] for row in long] if self.texts and self.texts.by_radius else [long]
         return [(rows, rows is short) for rows in [short, *apart] if rows]
 
     def _worst(self, text: str, sites: Sequence[Site], rows: list[int], listed: bool) -> WorstCase:
-        radii, label_norm = [self.radii[row] for row in rows], self.labels.largest_norm
-        if listed or self.texts is None:
+        radii, label_norm = [self.radii[row] for row in rows], self.labels.rounding_norm
+        if listed:
             return ListedWorst(text, sites, radii, self.embed, label_norm=label_norm)
+        if self.texts is None:
+            raise NotAdditiveError("the encoder is not a sum over words")
         return AdditiveWorst(text, self.texts.edits(text, sites, radii[0]), radii, label_norm=label_norm)
 
     def _certify(self, worst: WorstCase, rows: list[int], label_rows: NDArray[np.int64]) -> QueryCertificate:

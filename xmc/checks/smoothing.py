@@ -1,12 +1,16 @@
-"""Randomised smoothing: certificates for any encoder, by scoring random rewritings of a text instead of the text.
+"""Randomised smoothing: certificates for any encoder, by ranking random rewritings of a text instead of the text.
 
-The smoothed score is g(x) = E[(1 + cos(e(r(x)), v)) / 2], r replaces every word by a uniform draw from its perturbation
-set P(w), which holds w. For one substitution w -> w' the two draws differ in total variation by 1 - overlap(w, w'), so
-|g(x') - g(x)| <= 1 - Π over the R least overlaps, for every x' within R substitutions. g itself is known from samples
-up to Hoeffding's bound. A list that is not certified is not thereby shown to be fragile.
+r replaces every word by a uniform draw from its perturbation set P(w), which holds w. For one substitution w -> w' the
+two draws differ in total variation by 1 - overlap(w, w'). So for every function f of a text with values in [0, 1],
+g(x) = E[f(r(x))] changes by Q = 1 - Π over the R least overlaps at most, for every x' within R substitutions.
+
+A label under attack has f = (1 + cos(e(r(x)), v)) / 2, a query under attack has a vote for each label: f is 1 where the
+label is among the first k for r(x). g itself is known from samples, up to Hoeffding's bound, and for votes, which are
+mostly near 0 or 1, up to the narrower one of Clopper and Pearson. A list that is not certified is not thereby fragile.
+With Q of a half or more no list of votes can be certified, however many samples are drawn.
 
 Reference: Wu et al., Certified Robustness to Word Substitution Ranking Attack for Neural Ranking Models, CIKM 2022;
-perturbation sets as in Ye et al., SAFER, ACL 2020.
+votes and perturbation sets as in Ye et al., SAFER, ACL 2020.
 """
 
 from __future__ import annotations
@@ -30,7 +34,9 @@ TEXTS_AT_ONCE = 2048
 
 @dataclass(frozen=True, eq=False)
 class Perturbations:
-    """The perturbation set of each word: the word and its substitutes.
+    """The perturbation set of each word: the word, its substitutes, and theirs, so many `steps` far.
+
+    More steps make the sets of a word and its substitutes more alike, and rewritings less like the text.
 
     >>> some = Perturbations(Substitutions({"car": ("auto",), "auto": ("car",)}))
     >>> some.words("car"), some.overlap("car"), some.words("sea")
@@ -38,18 +44,30 @@ class Perturbations:
     """
 
     substitutions: Substitutions
+    steps: int = 1
 
     def words(self, word: str) -> tuple[str, ...]:
-        """P(word)."""
-        return (word, *self.substitutions.of_word.get(word, ()))
+        """P(word), the word first."""
+        if word not in self._sets:
+            found = newest = dict.fromkeys([word])
+            for _ in range(self.steps):
+                others = (other for one in newest for other in self.substitutions.of_word.get(one, ()))
+                newest = dict.fromkeys(other for other in others if other not in found)
+                found = found | newest
+            self._sets[word] = tuple(found)
+        return self._sets[word]
 
     def overlap(self, word: str) -> float:
         """The least overlap of P(word) with that of a substitute, |P ∩ P'| / max(|P|, |P'|); 1 for a fixed word."""
         if word not in self._overlaps:
             own = set(self.words(word))
-            others = [set(self.words(other)) for other in self.words(word)[1:]]
+            others = [set(self.words(other)) for other in self.substitutions.of_word.get(word, ())]
             self._overlaps[word] = min((len(own & other) / max(len(own), len(other)) for other in others), default=1.0)
         return self._overlaps[word]
+
+    @cached_property
+    def _sets(self) -> dict[str, tuple[str, ...]]:
+        return {}
 
     @cached_property
     def _overlaps(self) -> dict[str, float]:
@@ -70,10 +88,10 @@ class Perturbations:
         sites = self.substitutions.sites(text)
         if not sites:
             return [text] * samples
-        sizes = np.array([1 + len(site.substitutes) for site in sites])
-        choices = (generator.random((samples, len(sites))) * sizes).astype(int)
+        sets = [self.words(site.word) for site in sites]
+        choices = (generator.random((samples, len(sites))) * [len(words) for words in sets]).astype(int)
         return [
-            replaced(text, [(site, site.substitutes[one - 1]) for site, one in zip(sites, row, strict=True) if one])
+            replaced(text, [(site, words[one]) for site, words, one in zip(sites, sets, row, strict=True) if one])
             for row in choices.tolist()
         ]
 
@@ -118,21 +136,48 @@ def smoothed_scores(queries_QD: Tensor, labels_CD: Tensor) -> Tensor:
     return (1 + queries_QD @ labels_CD.T) / 2
 
 
-def certified_against_queries(
-    scores_QL: Floats, variations_Q: Floats, width: float, ks: Sequence[int]
-) -> NDArray[np.bool_]:
-    """Whether no allowed edit of the query changes the first k of the smoothed ranking, (Q, N).
+@dataclass(frozen=True)
+class Votes:
+    """How often labels are among the first k of `samples` rewritings: `label_rows` by falling `counts`, then by row."""
 
-    Both sides of the list's edge may move: lower(g of the k-th) − Q > upper(g of the next) + Q.
+    label_rows: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    samples: int
+
+    @classmethod
+    def of(cls, answers: Sequence[NDArray[np.int64]], k: int) -> Votes:
+        """Count the first k of each answer; a label without a vote is left out.
+
+        >>> Votes.of([np.array([3, 1]), np.array([3, 2]), np.array([2, 3])], 1).counts.tolist()
+        [2, 1]
+        """
+        label_rows, counts = np.unique(np.concatenate([answer[:k] for answer in answers]), return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return cls(label_rows[order].astype(np.int64), counts[order], len(answers))
+
+    def certified(self, k: int, variation: float, *, labels: int, confidence: float) -> bool:
+        """Whether every text within `variation` of this one has the same first k labels by expected votes.
+
+        lower(g of the k-th) − Q > upper(g of the next) + Q, with bounds that hold for all `labels` at once.
+        """
+        if k >= labels:
+            return True
+        tail = (1 - confidence) / (2 * labels)
+        following = int(self.counts[k]) if len(self.counts) > k else 0
+        low = least_share(int(self.counts[k - 1]), self.samples, tail)
+        high = 1 - least_share(self.samples - following, self.samples, tail)
+        return low - variation > high + variation
+
+
+def least_share(count: int, samples: int, tail: float) -> float:
+    """Clopper-Pearson: a true share below this would give `count` of `samples` or more with probability < `tail`.
+
+    >>> round(least_share(100, 100, 0.05), 4), least_share(0, 100, 0.05)
+    (0.9705, 0.0)
     """
-    ordered_QL = -np.sort(-scores_QL, axis=1)
-    certified = []
-    for k in ks:
-        if k >= scores_QL.shape[1]:
-            certified.append(np.ones(len(scores_QL), dtype=bool))
-        else:
-            certified.append(ordered_QL[:, k - 1] - ordered_QL[:, k] > 2 * (width + variations_Q))
-    return np.stack(certified, axis=1)
+    from scipy.stats import beta
+
+    return float(beta.ppf(tail, count, samples - count + 1)) if count else 0.0
 
 
 def certified_against_labels(

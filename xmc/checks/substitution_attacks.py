@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from xmc.checks.additive import radius_of
 from xmc.checks.text_edits import Floats
 from xmc.substitutions.word_sets import Site, Substitutions, replaced
+
+Answers = Sequence[tuple[int, np.ndarray[Any, np.dtype[np.int64]]]]
 
 
 def random_attack(text: str, sites: Sequence[Site], radius: int, generator: np.random.Generator) -> str:
@@ -95,13 +98,24 @@ class QueryAttacker:
                     found += [(row, attacked) for row, radius in enumerate(self.radii) if radius in (0, done)]
         return found
 
-    def broken(
-        self, attacks: Sequence[tuple[int, str]], label_rows: Sequence[int]
-    ) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    def answers(self, attacks: Sequence[tuple[int, str]]) -> list[tuple[int, np.ndarray[Any, np.dtype[np.int64]]]]:
+        """The first label rows of each attack, with the number of its radius."""
+        found = self.search([text for _, text in attacks], max(self.ks)) if attacks else []
+        return [(row, answer) for (row, _), answer in zip(attacks, found, strict=True)]
+
+    def broken(self, answers: Answers, label_rows: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which lists some attack changed, (radii, ks). What breaks a list breaks it at every larger radius too."""
         broken_TN = np.zeros((len(self.radii), len(self.ks)), dtype=bool)
-        answers = self.search([text for _, text in attacks], max(self.ks)) if attacks else []
-        for (row, _), answer in zip(attacks, answers, strict=True):
+        for row, answer in answers:
             for column, k in enumerate(self.ks):
                 broken_TN[row:, column] |= set(answer[:k].tolist()) != set(label_rows[:k])
         return broken_TN
+
+    def lowest_ranks(self, answers: Answers, label_rows: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The lowest rank (from 0) that some attack brought each leading label to, (radii, K); K for not among K."""
+        lowest_TK = np.zeros((len(self.radii), len(label_rows)), dtype=np.int64)
+        for row, answer in answers:
+            is_it_KK = np.asarray(label_rows)[:, None] == answer[: len(label_rows)]
+            ranks_K = np.where(is_it_KK.any(axis=1), is_it_KK.argmax(axis=1), len(label_rows))
+            lowest_TK[row:] = np.maximum(lowest_TK[row:], ranks_K)
+        return lowest_TK

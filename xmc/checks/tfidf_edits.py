@@ -2,7 +2,8 @@
 
 Within R substitutions a count can move by R at most, so the weight (1 + ln count) x idf that a word gains or loses lies
 in an interval, and so does the length of a block. Both go into the lower model of `TextEdits`, which is then sound but
-not complete. With radius 1 the counts and lengths after each edit are known, and the certificate of a query is exact.
+not complete; what an edit does to the length is charged to that edit (see `LengthSlopes`). With radius 1 the counts and
+lengths after each edit are known, and the certificate of a query is exact.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from xmc.checks.additive import NotAdditiveError, radius_of
 from xmc.checks.block_changes import Block, Change
+from xmc.checks.length_slopes import LengthSlopes
 from xmc.checks.text_edits import Edit, Group, TextEdits, arrange
 from xmc.encode.encoder import Role
 from xmc.encode.tfidf import TfidfEncoder
@@ -65,6 +67,11 @@ class TfidfTexts:
         lengths = [tuple(scale * value for value in one) for one in ranges]
         if self.role == "label":
             lengths = [(1.0, 1.0, 1.0)]
+        slopes: list[LengthSlopes | None] = [None] * len(lengths)
+        if allowed > 1 and self.role == "query":
+            slopes = [
+                LengthSlopes.of(one, block.least_weight(), scale) for one, block in zip(ranges, blocks, strict=True)
+            ]
         places: dict[tuple[str, int], list[int]] = {}
         for place, key in key_of.items():
             places.setdefault(key, []).append(position_at[place])
@@ -74,13 +81,18 @@ class TfidfTexts:
             lengths = [(length, length, length) for length, _, _ in lengths]
         first_sum = len(self.table_FD)
         groups = [
-            _group(tuple(same), ways[key], _Lengths(lengths, alone_lengths, first_sum)) for key, same in places.items()
+            _group(tuple(same), ways[key], _Lengths(lengths, alone_lengths, slopes, first_sum))
+            for key, same in places.items()
         ]
         base: list[dict[int, float]] = [block.base() for block in blocks]
         if self.bags.options.constant:
             base.append({self.bags.feature_count - 1: 1.0})
             lengths.append((1.0, 1.0, 1.0))
-        triples = [(one[0], one[1], one[2]) for one in lengths]
+            slopes.append(None)
+        triples = [  # where the edits follow the length, the text's own sum keeps it
+            (one[0], one[0], one[0]) if slope else (one[0], one[1], one[2])
+            for one, slope in zip(lengths, slopes, strict=True)
+        ]
         return arrange(sites, groups, base, self.table_FD, lengths=triples, weight_norms=ranges[0][1:])
 
     def weights(self, edits: TextEdits) -> Tensor:
@@ -136,11 +148,13 @@ def _length_range(
 @dataclass(frozen=True)
 class _Lengths:
     """Length, shortest and longest of each block; where `alone` is given, the square of its length, its least positive
-    weight and its scale, from which the lengths after one single edit follow. `first_sum` is the row of block 0's sum.
+    weight and its scale, from which the lengths after one single edit follow. `slopes` are those of several edits.
+    `first_sum` is the row of block 0's sum.
     """
 
     ranges: Sequence[Sequence[float]]
     alone: Sequence[tuple[float, float, float]] | None
+    slopes: Sequence[LengthSlopes | None]
     first_sum: int
 
     def after(self, block: int, change: Change) -> tuple[float, float]:
@@ -173,4 +187,6 @@ def _edit(substitute: str, parts: Sequence[Change], lengths: _Lengths) -> Edit:
         if lengths.alone is not None:  # what was there before is divided by another length now
             length = lengths.ranges[block][0]
             put(lengths.first_sum + block, 1 / longest - 1 / length, 1 / shortest - 1 / length, 1.0, 1.0)
+        elif slope := lengths.slopes[block]:
+            put(lengths.first_sum + block, *slope.range_of(part.square), 1.0, 1.0)
     return Edit(substitute, change, spread)

@@ -46,7 +46,13 @@ class AdditiveWorst:
         self.text, self.edits, self.radii = text, edits, list(radii)
         self.exact = edits.exact
         shifts_T = largest_shifts(edits, self.radii)
-        self.margins_T = np.array([rounding_margin(edits, shift, label_norm) for shift in shifts_T])
+        size = edits.size()
+        self.margins_T = np.array(
+            [
+                rounding_margin(edits, shift, label_norm, radius=radius, size=size)
+                for shift, radius in zip(shifts_T.tolist(), self.radii, strict=True)
+            ]
+        )
         norms_B = torch.linalg.vector_norm(edits.block_sums(), dim=1).numpy()
         shorter = float((norms_B * (1 / edits.shortest_B - 1 / edits.longest_B)).sum())  # blocks that become shorter
         self.rises_T = shifts_T + shorter

@@ -72,12 +72,19 @@ def worst_substitutions(
     return [(edits.sites[site], edit.substitute) for _, site, edit in ranked[: radius_of(radius, len(edits.sites))]]
 
 
-def rounding_margin(edits: TextEdits, shift: float, label_norm: float, *, size: float | None = None) -> float:
-    """What the float32 arithmetic of encoder, index and `worst_gaps` can change a gap by.
+def rounding_margin(
+    edits: TextEdits, shift: float, label_norm: float, *, radius: int = 0, size: float | None = None
+) -> float:
+    """What the float32 arithmetic of encoder, index and `worst_gaps` can change a gap by within a radius (0 = all).
 
-    A gap above it is above 0 in all of them.
+    A gap above it is above 0 in all of them. Two scores, of n features and D columns each, are made twice: 4 (n + D)
+    units in the last place, n the features of the text and of so many edits.
     `shift` is that of `largest_shifts`, `size` that of the edits where it is known.
     Reference: Higham 2002, section 3.1 (gamma_n, any order of summation).
     """
-    terms = 2 * len(edits.rows_F) + edits.vectors_FD.shape[1] + 32
+    features = len(edits.rows_F)
+    if radius:
+        longest = int(np.diff(edits.changes.offsets).max(initial=0))
+        features = min(features, int(torch.count_nonzero(edits.base_BF)) + radius * longest)
+    terms = features + edits.vectors_FD.shape[1] + 32
     return 4 * terms * UNIT * ((edits.size() if size is None else size) + shift) * label_norm

@@ -48,6 +48,11 @@ class TrainedModel:
         """Whether a label's vector comes from its text alone, so that any label has one."""
         return not (self.folder / HEAD_FOLDER).is_dir()
 
+    @property
+    def labels_from_text(self) -> bool:
+        """Whether a label's vector is the embedding of its text and nothing else."""
+        return not (self.folder / HEAD_FOLDER).is_dir()
+
     def label_vectors(self, labels: LabelTable) -> tuple[Iterator[Tensor], QueryMap | None]:
         """Vectors of these labels in chunks, in their order, and the map from embeddings to queries over them.
 

@@ -116,3 +116,24 @@ def test_a_second_stage_is_not_covered(context):
     reranked = replace(context.retriever, reranking=Reranking(reranker=None, depth=5, weight=1.0))
     with pytest.raises(ConfigError, match="the first stage only"):
         Certify(ks=(1,), radii=(1,), sample=5).run(replace(context, retriever=reranked))
+
+
+def test_labels_that_are_more_than_their_text(context, monkeypatch):
+    monkeypatch.setattr(type(context.retriever.model), "labels_from_text", False)
+    result = Certify(ks=(1,), radii=(1,), sample=5, attacks=1, greedy=0).run(context)
+    assert "query_certified_at_1_radius_1" in result.figures
+    assert not any(name.startswith("label_") for name in result.figures)
+    assert any("label side is left out" in note for note in result.notes)
+    with pytest.raises(ConfigError, match="not the embeddings of their texts alone"):
+        Certify(sides=("label",), sample=5).run(context)
+
+
+def test_a_certificate_that_is_wrong_is_noticed(context, monkeypatch):
+    def too_good(*arguments):
+        return np.full((len(arguments[3]), arguments[2], len(arguments[1])), 1e9)
+
+    monkeypatch.setattr("xmc.checks.worst_case.worst_gaps", too_good)
+    result = Certify(ks=(1, 3), radii=(2,), sample=20, attacks=20, sides=("query",)).run(context)
+    assert result.figures["violations"].value > 0
+    assert result.figures["attacks"].value >= 20 * 20 / 2
+    assert any("were broken" in note for note in result.notes)

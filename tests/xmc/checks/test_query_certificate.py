@@ -10,28 +10,33 @@ from xmc.checks import comparison
 from xmc.checks.additive import additive_texts
 from xmc.checks.label_matrix import LabelMatrix
 from xmc.checks.query_certificate import QueryCertifier
-from xmc.checks.variants import variants
+from xmc.checks.variants import variant_count, variants
 from xmc.encode.encoder import embed_texts
 from xmc_index_exact.exact import Exact
 
 RADII, KS = (1, 2, 0), (1, 3)
 
 
-def case(kind, seed, *, by_listing):
+def case(kind, seed, *, by_listing, mapped=False):
     generator, _, encoder, substitutions = toy(kind, seed)
     labels_LD = torch.from_numpy(generator.normal(size=(12, 4)).astype(np.float32))
     labels_LD[5] = labels_LD[2]  # a tie for every query
     if encoder.similarity == "cosine":
         labels_LD = torch.nn.functional.normalize(labels_LD, dim=1)
-    index = Exact().build([labels_LD], similarity=encoder.similarity, device="cpu")
+    labels = LabelMatrix(labels_LD)
+    matrix_ED = torch.eye(4)
+    if mapped:
+        matrix_ED = torch.from_numpy(generator.normal(size=(4, 4)).astype(np.float32))
+        labels = LabelMatrix.mapped(labels_LD, matrix_ED)
+    index = Exact().build([labels_LD], similarity="dot" if mapped else encoder.similarity, device="cpu")
 
     def rank(texts):
-        return [rows for rows, _ in index.search(embed_texts(encoder, texts, "query"), 12)]
+        return [rows for rows, _ in index.search(embed_texts(encoder, texts, "query") @ matrix_ED.T, 12)]
 
     certifier = QueryCertifier(
         None if by_listing else additive_texts(encoder, "query"),
         substitutions,
-        LabelMatrix(labels_LD),
+        labels,
         lambda texts: embed_texts(encoder, texts, "query"),
         KS,
         RADII,
@@ -41,21 +46,22 @@ def case(kind, seed, *, by_listing):
 
 
 @pytest.mark.parametrize(
-    ("kind", "by_listing", "exact"),
+    ("kind", "by_listing", "exact", "mapped"),
     [
-        ("static", False, True),
-        ("static dot", False, True),
-        ("tfidf", False, False),
-        ("tfidf cosine", False, False),
-        ("tfidf", True, True),
+        ("static", False, True, False),
+        ("static", False, True, True),
+        ("static dot", False, True, False),
+        ("tfidf", False, False, False),
+        ("tfidf cosine", False, False, True),
+        ("tfidf", True, True, False),
     ],
 )
-def test_against_every_edit(kind, by_listing, exact, monkeypatch):
+def test_against_every_edit(kind, by_listing, exact, mapped, monkeypatch):
     monkeypatch.setattr(comparison, "FIRST", 4)  # so that the bounds have labels to leave out
     monkeypatch.setattr(comparison, "AT_ONCE", 2)
     certified = compared = 0
     for seed in range(25):
-        text, rank, certifier = case(kind, seed, by_listing=by_listing)
+        text, rank, certifier = case(kind, seed, by_listing=by_listing, mapped=mapped)
         (before,) = rank([text])
         found = certifier.certify(text, before[: max(KS)])
         compared += found.compared
@@ -83,6 +89,21 @@ def test_nothing_is_said_of_long_texts_without_a_sum():
     text, rank, certifier = case("tfidf", 1, by_listing=True)
     certifier.listed = 0
     assert certifier.certify(text, rank([text])[0][:3]) is None
+
+
+def test_small_radii_are_listed_where_large_ones_are_too_many():
+    text, rank, certifier = case("static", 3, by_listing=True)
+    (before,) = rank([text])
+    whole = certifier.certify(text, before[:3])
+    counts = [variant_count(certifier.substitutions.sites(text), radius) for radius in RADII]
+    assert counts[0] < counts[1]
+    certifier.listed = counts[0]
+    part = certifier.certify(text, before[:3])
+    assert whole.lists_TN[0].any()
+    assert (part.lists_TN[0] == whole.lists_TN[0]).all()
+    assert (part.rivals_TK[0] == whole.rivals_TK[0]).all()
+    assert not part.lists_TN[1:].any()
+    assert (part.rivals_TK[1:] >= max(KS)).all()
 
 
 def test_fewer_labels_than_k():

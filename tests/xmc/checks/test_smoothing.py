@@ -11,9 +11,10 @@ from toy_words import WORDS, some_substitutions, some_text
 
 from xmc.checks.smoothing import (
     Perturbations,
+    Votes,
     certified_against_labels,
-    certified_against_queries,
     half_width,
+    least_share,
     smoothed_scores,
     smoothed_vectors,
 )
@@ -81,21 +82,69 @@ def test_draws_are_uniform_over_the_set():
     )
 
 
-def test_lists_against_their_definition():
+def true_votes(text, perturbations, labels_LD, k):
+    """Share of all rewritings, weighted by how they are drawn, that have each label among their first k."""
+    sets = [perturbations.words(word) for word in text.split()]
+    votes_L = np.zeros(len(labels_LD))
+    combinations = list(itertools.product(*sets))
+    for words in combinations:
+        scores_L = labels_LD @ sum(VECTORS[word] for word in words)
+        votes_L[np.argsort(-scores_L)[:k]] += 1 / len(combinations)
+    return votes_L
+
+
+def test_lists_of_votes_stay_under_every_edit():
+    """Certified from drawn rewritings, judged by all of them."""
+    generator = np.random.default_rng(4)
+    alike = {word: tuple(other for other in WORDS[:4] if other != word) for word in WORDS[:4]}
+    alike["red"] = (*alike["red"], "old")  # four words with nearly the same set, and one with an end in it
+    certified = lost = 0
+    perturbations = Perturbations(Substitutions(alike))
+    for case in range(40):
+        text, labels_LD = some_text(generator, longest=3), generator.normal(size=(6, 3))
+        sites = perturbations.substitutions.sites(text)
+        for k, radius in itertools.product((1, 2), (1, 2)):
+            before = set(np.argsort(-true_votes(text, perturbations, labels_LD, k))[:k])
+            drawn = perturbations.draw(text, 400, np.random.default_rng(case))
+            answers = [np.argsort(-labels_LD @ sum(VECTORS[word] for word in one.split())) for one in drawn]
+            votes = Votes.of(answers, k)
+            variation = perturbations.variation(text, radius)
+            if variation > 0 and votes.certified(k, variation, labels=6, confidence=0.99):
+                certified += 1
+                lost += set(votes.label_rows[:k].tolist()) != before
+                for attacked in variants(text, sites, radius):
+                    after = np.argsort(-true_votes(attacked, perturbations, labels_LD, k))[:k]
+                    lost += set(after) != before
+    assert certified >= 5
+    assert lost == 0
+
+
+def test_more_steps_make_sets_more_alike():
+    chain = Substitutions({"red": ("blue",), "blue": ("red", "net"), "net": ("blue",)})
+    assert Perturbations(chain).words("red") == ("red", "blue")
+    assert Perturbations(chain, 2).words("red") == ("red", "blue", "net")
+    assert Perturbations(chain).overlap("red") == pytest.approx(2 / 3)
+    assert Perturbations(chain, 2).overlap("red") == 1
+
+
+def test_the_least_share_holds_as_often_as_it_promises():
+    generator = np.random.default_rng(0)
+    for share in (0.02, 0.5, 0.97):
+        counts = generator.binomial(80, share, size=1000)
+        assert np.mean([least_share(int(count), 80, 0.1) <= share for count in counts]) >= 0.88
+    assert least_share(60, 80, 0.01) < least_share(60, 80, 0.1) < 60 / 80
+
+
+def test_label_lists_against_their_definition():
     generator = np.random.default_rng(2)
     scores_QL = generator.random((6, 5))
-    variations_Q, variations_L, width, ks = generator.random(6) / 10, generator.random(5) / 10, 0.01, (1, 2, 5)
-    by_query = certified_against_queries(scores_QL, variations_Q, width, ks)
+    variations_L, width, ks = generator.random(5) / 10, 0.01, (1, 2, 5)
     by_label = certified_against_labels(scores_QL, variations_L, width, ks)
-    assert by_query.any() and not by_query[:, :2].all()
+    assert by_label.any() and not by_label[:, :2].all()
     for query, column in itertools.product(range(6), range(3)):
         ranked = sorted(range(5), key=lambda label: -scores_QL[query, label])
         inside, outside = ranked[: ks[column]], ranked[ks[column] :]
         edge = scores_QL[query, inside[-1]]
-        assert by_query[query, column] == all(
-            scores_QL[query, label] + width + variations_Q[query] < edge - width - variations_Q[query]
-            for label in outside
-        )
         assert by_label[query, column] == all(
             scores_QL[query, label] + width + variations_L[label] < edge - width for label in outside
         )
