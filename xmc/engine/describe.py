@@ -25,7 +25,9 @@ def describe_run(run: Path) -> dict[str, Any]:
     config = read_toml(run / "config.toml")
     facts: dict[str, Any] = {section: _name(config.get(section)) for section in NAMED_SECTIONS}
     if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
-        facts["index"] = index_store(run).current().manifest.facts["name"]
+        version = index_store(run).current()
+        facts["index"] = version.manifest.facts["name"]
+        facts |= _chosen_by_goal(version.folder / "index.json")
     stores = {"checkpoint": open_store, "encoder": encoder_store, "index": index_store, "reranker": reranker_store}
     for name, store_of in stores.items():
         facts[f"{name} folder"] = _verified(store_of(run)) if store_of(run).exists() else "none"
@@ -34,6 +36,15 @@ def describe_run(run: Path) -> dict[str, Any]:
         if path.is_file():
             facts |= _read_figures(name, path)
     return facts
+
+
+def _chosen_by_goal(path: Path) -> dict[str, Any]:
+    """What was asked of the index and what it reached; nothing where it was named."""
+    try:
+        choice = json.loads(path.read_text(encoding="utf-8"))["report"].get("choice")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
+    return {} if choice is None else {"index chosen by goal": choice}
 
 
 def _name(section: Any) -> str:

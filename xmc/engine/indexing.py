@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from xmc.api import Index, QueryMap
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow
@@ -18,6 +20,15 @@ from xmc.retrieve.query_map import save_query_map
 from xmc.retrieve.trained_model import load_model
 from xmc.store import write_json
 from xmc.values import IndexReport, RunInfo
+
+
+@dataclass(frozen=True)
+class IndexedLabels:
+    """What an index is over: the model that made the vectors, the labels in its order, the map of queries."""
+
+    model_sha256: str
+    labels: LabelTable
+    query_map: QueryMap | None
 
 
 def run_indexing(
@@ -36,24 +47,39 @@ def run_indexing(
     similarity = "dot" if query_map else model.encoder.similarity  # of what a map gives, the length means something
     index = config.index.options.build(chunks, similarity=similarity, device=device)
     report: IndexReport = index.report
+    commit_index(config, run, index, report, IndexedLabels(model.sha256, labels, query_map), plugins=plugins)
+    return report
+
+
+def commit_index(
+    config: RunConfig,
+    run: Path,
+    index: Index,
+    report: IndexReport,
+    indexed: IndexedLabels,
+    *,
+    plugins: Plugins,
+    fill: Callable[[Path], None] = lambda folder: None,
+) -> None:
+    """Make an index that was built with the backend of `[index]` the run's current one; `fill` may add files."""
     with index_store(run).new_version(facts={"name": config.index.name}, keep=2) as folder:
         (folder / "backend").mkdir()
         index.save(folder / "backend")
-        write_table(folder / "labels.parquet", label_table_to_arrow(labels))
-        save_query_map(folder, query_map)
+        write_table(folder / "labels.parquet", label_table_to_arrow(indexed.labels))
+        save_query_map(folder, indexed.query_map)
+        fill(folder)
         section = config.index.to_dict()
         write_json(
             folder / "index.json",
             {
                 "name": section.pop("name"),
                 "options": section,
-                "encoder_sha256": model.sha256,
+                "encoder_sha256": indexed.model_sha256,
                 "reranker": config.reranker.name,
                 "report": asdict(report),
             },
         )
-    plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(labels)), report)
-    return report
+    plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(indexed.labels)), report)
 
 
 def sort_labels(labels: LabelTable) -> LabelTable:
