@@ -112,9 +112,9 @@ def _row(trial: Trial, tuned: Tuned) -> dict[str, str]:
     if point is None:
         size = human_bytes(trial.candidate.estimated_bytes)
         measured = {"recall": "", "queries/s": "", "ms a query": "", "memory": f"about {size}", "built in": ""}
-        return {"index": trial.candidate.name, "search": "", **measured, "verdict": trial.verdict}
+        return {"index": label(trial.candidate), "search": "", **measured, "verdict": trial.verdict}
     return {
-        "index": label(point),
+        "index": label(trial.candidate),
         "search": ", ".join(f"{name}={value}" for name, value in point.search_options.items()),
         "recall": f"{point.recall:.3f}",
         "queries/s": f"{point.queries_per_s:,.0f}",

@@ -18,7 +18,7 @@ def parse_bytes(text: str) -> int:
     (524288000, 1610612736, 4096)
     """
     number, unit = _split(text, "size", BYTES)
-    return int(number * _unit(BYTES, unit.replace("i", "") or "B", text, "size"))
+    return int(number * _unit(BYTES, re.sub("(?i)(?<=[kmgt])i(?=b$)", "", unit) or "B", text, "size"))
 
 
 def parse_seconds(text: str) -> float:

@@ -40,11 +40,14 @@ def describe_run(run: Path) -> dict[str, Any]:
 
 def _chosen_by_goal(path: Path) -> dict[str, Any]:
     """What was asked of the index and what it reached; nothing where it was named."""
+    kept = ("recall", "recall_low", "recall_high", "queries_per_s", "latency_s", "search_options", "exact", "notes")
     try:
         choice = json.loads(path.read_text(encoding="utf-8"))["report"].get("choice")
+        if choice is None:
+            return {}
+        return {"index goal": choice["asked"], "index reaches": {name: choice[name] for name in kept}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
-    return {} if choice is None else {"index chosen by goal": choice}
 
 
 def _name(section: Any) -> str:

@@ -34,8 +34,9 @@ class LabelVectors:
         """E."""
         return int(self.matrix_LE.shape[1])
 
-    def chunks(self, size: int = _CHUNK) -> Iterator[Tensor]:
-        """The vectors in their order, `size` at a time."""
+    def chunks(self, size: int = 0) -> Iterator[Tensor]:
+        """The vectors in their order, `size` at a time (0: 8,192)."""
+        size = size or _CHUNK
         for start in range(0, len(self), size):
             yield torch.from_numpy(np.ascontiguousarray(self.matrix_LE[start : start + size]))
 

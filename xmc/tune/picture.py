@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from xmc.tune.candidates import Candidate
 from xmc.tune.choose import Choice
 from xmc.tune.goal import MEGABYTE
-from xmc.tune.measurement import Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SHOWN_OPTIONS = 3
 
 
 def draw(choice: Choice) -> Figure:
@@ -28,7 +26,7 @@ def draw(choice: Choice) -> Figure:
         points = sorted(trial.points, key=lambda point: point.recall)
         recalls = [point.recall for point in points]
         speeds = [point.queries_per_s for point in points]
-        speed_axes.plot(recalls, speeds, "o-", markersize=4, label=label(points[0]))
+        speed_axes.plot(recalls, speeds, "o-", markersize=4, label=label(trial.candidate))
         memory_axes.plot(recalls[-1:], [points[0].memory_bytes / MEGABYTE], "o")
     judged = choice.judged
     star: dict[str, Any] = {"marker": "*", "markersize": 15, "color": "black", "linestyle": "none"}
@@ -39,15 +37,12 @@ def draw(choice: Choice) -> Figure:
     return figure
 
 
-def label(point: Measurement) -> str:
-    """A candidate in few words: its name and the first of its options that are numbers or words."""
-    options = {name: value for name, value in point.options.items() if name not in point.search_options}
-    shown = [f"{name} {value}" for name, value in options.items() if _is_short(value)][:SHOWN_OPTIONS]
-    return f"{point.backend}" + (f" ({', '.join(shown)})" if shown else "")
-
-
-def _is_short(value: object) -> bool:
-    return value is not None and value != "" and len(json.dumps(value, default=str)) <= 24
+def label(candidate: Candidate) -> str:
+    """A candidate in few words: its name and the options that are not the backend's defaults."""
+    backend: Any = candidate.backend
+    fields = [field for field in dataclasses.fields(backend) if getattr(backend, field.name) != field.default]
+    shown = ", ".join(f"{field.name} {getattr(backend, field.name)}" for field in fields)
+    return candidate.name + (f" ({shown})" if shown else "")
 
 
 def _finish(choice: Choice, speed_axes: Axes, memory_axes: Axes) -> None:

@@ -21,6 +21,7 @@ def summary(choice: Choice) -> dict[str, Any]:
     """What was asked, what was reached on the queries that did not choose, beside exact search."""
     judged, exact = choice.judged, choice.exact
     return {
+        "asked": str(choice.goal),
         "goal": dataclasses.asdict(choice.goal),
         "search_options": dict(choice.chosen.search_options),
         "recall": round(judged.recall, 5),

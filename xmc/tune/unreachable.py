@@ -15,9 +15,8 @@ def unreachable(goal: Goal, trials: Sequence[Trial]) -> ConfigError:
     points = [point for trial in trials for point in trial.points if point.stage != "sample"]
     if not points:
         tried = "; ".join(f"'{trial.candidate.name}' {trial.verdict}" for trial in trials)
-        return ConfigError(
-            f"no index serves the goal ({goal}): {tried or 'no backend proposes one'}.", hint=_memory(trials)
-        )
+        said = tried or "no installed backend proposes one"
+        return ConfigError(f"no index serves the goal ({goal}): {said}.", hint=_memory(trials))
     inside = [point for point in points if not goal.is_too_slow(point)]
     nearest = max(inside, key=lambda point: point.recall) if inside else min(points, key=lambda point: point.latency_s)
     ways = [_memory(trials), _lower_recall(goal, inside), _more_time(goal, points)]
