@@ -11,6 +11,7 @@ import pluggy
 
 from xmc.check_contract import Check, CheckContext, CheckFigure, CheckResult
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
+from xmc.fixed_order import dot_pairs, normalise_rows
 from xmc.heads import (
     FittedHead,
     Head,
@@ -43,7 +44,7 @@ from xmc.specs import (
     RerankerSpec,
 )
 from xmc.values import Hits, IndexReport, Positives, RunInfo
-from xmc.vectors import validate_k, validate_similarity, validate_vectors
+from xmc.vectors import validate_k, validate_label_rows, validate_similarity, validate_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,9 +125,12 @@ __all__ = [
     "TunableIndex",
     "WholeHeadOptions",
     "XmcError",
+    "dot_pairs",
     "hookimpl",
+    "normalise_rows",
     "rank_hits",
     "validate_k",
+    "validate_label_rows",
     "validate_similarity",
     "validate_vectors",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xmc.errors import ConfigError, DataError, NonFiniteError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 MAX_NORM = 1e18  # the dot product of two such vectors, and every partial sum of it, is finite in float32
@@ -95,6 +96,31 @@ def validate_k(k: int) -> None:
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ConfigError(f"k must be a whole number of at least 1, got {k!r}.")
+
+
+def validate_label_rows(label_rows: np.ndarray[Any, Any], *, labels: int) -> np.ndarray[Any, Any]:
+    """The label rows of a filtered search as int64: whole numbers in `range(labels)`, ascending, each once; or none.
+
+    Raises: DataError.
+
+    >>> import numpy as np
+    >>> validate_label_rows(np.array([2, 1]), labels=3)
+    Traceback (most recent call last):
+    xmc.errors.DataError: label rows must be ascending, each once, got 2 before 1.
+    """
+    import numpy as np
+
+    rows = np.asarray(label_rows)
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+        raise DataError(f"label rows must be a list of whole numbers, got {rows.dtype} of shape {rows.shape}.")
+    rows = np.ascontiguousarray(rows, dtype=np.int64)
+    descents = np.flatnonzero(rows[1:] <= rows[:-1])
+    if descents.size:
+        before, after = rows[descents[0] : descents[0] + 2].tolist()
+        raise DataError(f"label rows must be ascending, each once, got {before} before {after}.")
+    if rows.size and (rows[0] < 0 or rows[-1] >= labels):
+        raise DataError(f"label rows must lie in 0..{labels - 1}, got {rows[0]} to {rows[-1]}.")
+    return rows
 
 
 def validate_similarity(similarity: str) -> None:

@@ -12,10 +12,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xmc.api import ArtifactError, DataError, DeviceError, IndexReport, validate_similarity, validate_vectors
+from xmc.api import (
+    ArtifactError,
+    DataError,
+    DeviceError,
+    IndexReport,
+    normalise_rows,
+    validate_similarity,
+    validate_vectors,
+)
 from xmc_index_exact.device import resolve_device
 from xmc_index_exact.first_pass import FirstPass, has_fast_bfloat16
-from xmc_index_exact.fixed_order import normalise_rows
 from xmc_index_exact.index import FACTS_FILE, LABELS_FILE, ExactIndex
 
 FIRST_PASSES = ("auto", "float32", "bfloat16")

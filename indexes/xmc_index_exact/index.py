@@ -6,13 +6,23 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_vectors
+from xmc.api import (
+    Hits,
+    IndexReport,
+    dot_pairs,
+    normalise_rows,
+    rank_hits,
+    validate_k,
+    validate_label_rows,
+    validate_vectors,
+)
 from xmc_index_exact.first_pass import FirstPass
-from xmc_index_exact.fixed_order import dot_pairs, normalise_rows
 from xmc_index_exact.scan import Candidates, find_candidates, joined, tightened
 
 LABELS_FILE = "labels.safetensors"
@@ -41,14 +51,17 @@ class ExactIndex:
         Raises: ConfigError for k < 1; DataError for another width; NonFiniteError naming query rows.
         """
         validate_k(k)
-        queries_QD = validate_vectors(queries_QD, what="query", dimension=self.report.dimension)
-        queries_QD = queries_QD.to(self.wide.labels_LD.device)
-        if self.report.similarity == "cosine":
-            queries_QD = normalise_rows(queries_QD)
-        k = min(k, self.report.labels)
-        found = self._scored_candidates(queries_QD, k)
-        query_rows, label_rows, scores = (column.cpu().numpy() for column in found)
-        return rank_hits(query_rows, label_rows, scores, queries=len(queries_QD), k=k)
+        return self._search(queries_QD, min(k, self.report.labels), None)
+
+    def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
+        """The true best k of these label rows (ascending, each once); the same bits that `search` gives them.
+
+        The cost is that of an index of these labels alone, and of bringing their vectors together in slices.
+        Raises: as `search`; DataError for rows that are not there, or not in ascending order.
+        """
+        validate_k(k)
+        rows = validate_label_rows(label_rows, labels=self.report.labels)
+        return self._search(queries_QD, min(k, len(rows)), torch.from_numpy(rows).to(self.wide.labels_LD.device))
 
     def save(self, folder: Path) -> None:
         """Write labels (safetensors) and facts (JSON) into an empty folder that the caller commits."""
@@ -58,17 +71,29 @@ class ExactIndex:
         facts = {"similarity": self.report.similarity, "build_s": self.report.build_s}
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
-    def _scored_candidates(self, queries_QD: Tensor, k: int) -> Candidates:
+    def _search(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Hits:
+        queries_QD = validate_vectors(queries_QD, what="query", dimension=self.report.dimension)
+        queries_QD = queries_QD.to(self.wide.labels_LD.device)
+        if self.report.similarity == "cosine":
+            queries_QD = normalise_rows(queries_QD)
+        if k == 0:
+            return Hits(np.zeros(len(queries_QD) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        found = self._scored_candidates(queries_QD, k, allowed)
+        query_rows, label_rows, scores = (column.cpu().numpy() for column in found)
+        return rank_hits(query_rows, label_rows, scores, queries=len(queries_QD), k=k)
+
+    def _scored_candidates(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Candidates:
         """A superset of the top k with true scores; a zero query ties everywhere, so it takes the first k rows."""
         is_zero_Q = (queries_QD == 0).all(dim=1)
-        parts = [_first_rows(is_zero_Q.nonzero().flatten(), k)]
+        first_rows = torch.arange(k, device=queries_QD.device) if allowed is None else allowed[:k]
+        parts = [_with_score_zero(is_zero_Q.nonzero().flatten(), first_rows)]
         rows_Q = (~is_zero_Q).nonzero().flatten()
         if len(rows_Q) > 0:
-            found = self._found(queries_QD[rows_Q], k)
+            found = self._found(queries_QD[rows_Q], k, allowed)
             parts.append(found._replace(query_rows_P=rows_Q[found.query_rows_P]))
         return joined(parts)
 
-    def _found(self, queries_QD: Tensor, k: int) -> Candidates:
+    def _found(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Candidates:
         first = self.wide if self.narrow is None or len(queries_QD) <= SMALL_BATCH else self.narrow
         found = find_candidates(
             queries_QD.to(first.labels_LD.dtype),
@@ -76,6 +101,7 @@ class ExactIndex:
             k,
             margins_Q=first.margins(queries_QD),
             score_bytes=self.score_bytes,
+            allowed=allowed,
         )
         if first is not self.wide:  # the narrow pass leaves many: thin them out before the slow exact sums
             found = self._rescored(queries_QD, found, torch.linalg.vecdot)
@@ -92,7 +118,7 @@ class ExactIndex:
         )
 
 
-def _first_rows(query_rows: Tensor, k: int) -> Candidates:
-    label_rows = torch.arange(k, device=query_rows.device).repeat(len(query_rows))
+def _with_score_zero(query_rows: Tensor, label_rows_K: Tensor) -> Candidates:
+    label_rows = label_rows_K.repeat(len(query_rows))
     scores = torch.zeros(len(label_rows), dtype=torch.float64, device=query_rows.device)
-    return Candidates(query_rows.repeat_interleave(k), label_rows, scores)
+    return Candidates(query_rows.repeat_interleave(len(label_rows_K)), label_rows, scores)

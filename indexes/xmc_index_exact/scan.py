@@ -2,7 +2,7 @@
 
 Its scores are approximate (rounding differs by batch size), so it promises a superset: with `error` a bound on
 |approximate - true|, k labels are known to reach `kth approximate - error`, and no label below
-`kth approximate - 2 error` can. The superset is scored again in `fixed_order`.
+`kth approximate - 2 error` can. The superset is scored again in `xmc.fixed_order`.
 
 Letters: Q queries, L labels, S labels of one span, N blocks of B labels, K wanted, D dimension, P candidates.
 """
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 MAX_BLOCK = 128
+GATHER_BYTES = 8 << 20  # vectors of allowed labels are brought together in slices of this size
 MAX_QUERIES = 256  # walked together: more share the labels' memory traffic, but their scores leave the cache
 
 
@@ -32,39 +33,52 @@ def joined(parts: list[Candidates]) -> Candidates:
 
 
 def find_candidates(
-    queries_QD: Tensor, labels_LD: Tensor, k: int, *, margins_Q: Tensor, score_bytes: int
+    queries_QD: Tensor,
+    labels_LD: Tensor,
+    k: int,
+    *,
+    margins_Q: Tensor,
+    score_bytes: int,
+    allowed: Tensor | None = None,
 ) -> Candidates:
     """Every label whose approximate score is within `margins_Q` (2 error) of the query's kth best, at least k each.
 
     Naive: `scores = queries @ labels.T`, then all that are `>= kth_largest(scores) - margins`. Needs k <= L.
     Queries are taken in groups and labels in spans, so that the scores held at a time fit `score_bytes`.
+    With `allowed`, ascending label rows, there are no other labels; needs k <= their number.
     """
     parts = []
     for start in range(0, len(queries_QD), MAX_QUERIES):
         group = slice(start, start + MAX_QUERIES)
-        found = _scan(queries_QD[group], labels_LD, k, margins_Q=margins_Q[group], score_bytes=score_bytes)
+        found = _scan(queries_QD[group], labels_LD, k, margins_Q[group], score_bytes, allowed)
         parts.append(found._replace(query_rows_P=found.query_rows_P + start))
-    return joined(parts)
+    found = joined(parts)
+    return found if allowed is None else found._replace(label_rows_P=allowed[found.label_rows_P])
 
 
-def _scan(queries_QD: Tensor, labels_LD: Tensor, k: int, *, margins_Q: Tensor, score_bytes: int) -> Candidates:
+def _scan(
+    queries_QD: Tensor, labels_LD: Tensor, k: int, margins_Q: Tensor, score_bytes: int, allowed: Tensor | None
+) -> Candidates:
     """One group of queries over all spans of labels.
 
     In a span only the maximum of each block is looked at: the kth best maximum so far is reached by k labels, so
     whole blocks below it (less the margin) are out. Few blocks remain, and only those are read again.
     """
-    queries, labels = len(queries_QD), len(labels_LD)
+    queries, labels = len(queries_QD), len(labels_LD if allowed is None else allowed)
     # One column would go to a matrix-vector kernel, which reads memory at half the speed of a two-column product.
     columns_DQ = (queries_QD if queries > 1 else queries_QD.repeat(2, 1)).T
     block = block_size(labels, k)
     span = max(1, score_bytes // (columns_DQ.shape[1] * queries_QD.element_size() * block)) * block
+    if allowed is not None:
+        span = min(span, _rounded_up(GATHER_BYTES // labels_LD[:1].nbytes, block))
     span = min(span, _rounded_up(labels, block))
     scores_SQ = queries_QD.new_empty((span, columns_DQ.shape[1]))
     best_KQ = margins_Q.new_full((k, queries), -torch.inf)
     parts = []
     for start in range(0, labels, span):
         count = min(span, labels - start)
-        torch.mm(labels_LD[start : start + count], columns_DQ, out=scores_SQ[:count])
+        rows = slice(start, start + count)
+        torch.mm(labels_LD[rows if allowed is None else allowed[rows]], columns_DQ, out=scores_SQ[:count])
         scores_SQ[count : _rounded_up(count, block)] = -torch.inf
         scores_NBQ = scores_SQ[: _rounded_up(count, block), :queries].contiguous().unflatten(0, (-1, block))
         maxima_NQ = scores_NBQ.amax(1).to(margins_Q.dtype)

@@ -8,4 +8,8 @@ from xmc.api import IndexSpec, hookimpl
 @hookimpl
 def xmc_indexes() -> list[IndexSpec]:
     """Declare the backends."""
-    return [IndexSpec("flat", "xmc_index_faiss.flat:Flat", summary="all labels scored by faiss in float32, CPU")]
+    return [
+        IndexSpec("flat", "xmc_index_faiss.flat:Flat", summary="all labels scored by faiss in float32"),
+        IndexSpec("ivf", "xmc_index_faiss.ivf:Ivf", summary="cells around centres; vectors, 8-bit or product codes"),
+        IndexSpec("hnsw", "xmc_index_faiss.hnsw:Hnsw", summary="a graph of near labels; high recall, CPU"),
+    ]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import ArtifactError, DataError, IndexReport, validate_similarity, validate_vectors
-from xmc_index_faiss._import import import_faiss, read_faiss
+from xmc.api import IndexReport, validate_similarity
+from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.device import require_cpu
-from xmc_index_faiss.index import FACTS_FILE, INDEX_FILE, FaissIndex, vectors_for_faiss
+from xmc_index_faiss.index import FaissIndex
+from xmc_index_faiss.label_vectors import FaissVectors
+from xmc_index_faiss.saved import read_saved
+from xmc_index_faiss.stream import label_blocks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +29,7 @@ class Flat:
     [0]
     """
 
-    def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> FaissIndex:
+    def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> FlatIndex:
         """Add chunks of label vectors (n, D), in row order.
 
         Raises: DataError when there is no vector or widths differ; NonFiniteError naming rows; DeviceError; PluginError
@@ -38,46 +40,49 @@ class Flat:
         require_cpu(device, backend="faiss.flat")
         faiss = import_faiss()
         index: Any = None
-        for chunk in embeddings:
-            width, rows = (index.d, index.ntotal) if index is not None else (None, 0)
-            checked = validate_vectors(chunk, what="label", dimension=width, first_row=rows)
-            if index is None:
-                index = faiss.IndexFlatIP(checked.shape[1])
-            index.add(vectors_for_faiss(checked, similarity))
-        if index is None or index.ntotal == 0:
-            raise DataError("there are no label vectors to index.", hint="Is the label table empty?")
-        return FaissIndex(index, self._report(index, similarity, build_s=time.perf_counter() - started))
+        for block_ND in label_blocks(embeddings, similarity):
+            index = index or faiss.IndexFlatIP(block_ND.shape[1])
+            index.add(block_ND)
+        return self._index(index, similarity, build_s=time.perf_counter() - started)
 
-    def load(self, folder: Path, *, device: str) -> FaissIndex:
+    def load(self, folder: Path, *, device: str) -> FlatIndex:
         """Open what `save` wrote.
 
         Raises: ArtifactError when it cannot be read or is another index; DeviceError.
         """
         require_cpu(device, backend="faiss.flat")
-        try:
-            facts = json.loads((folder / FACTS_FILE).read_bytes())
-            similarity, build_s = str(facts["similarity"]), float(facts["build_s"])
-            expected = int(facts["labels"]), int(facts["dimension"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{folder} holds no faiss index that can be read: {error}.") from error
-        index = read_faiss(folder / INDEX_FILE)
-        found = index.ntotal, index.d
-        if type(index).__name__ not in ("IndexFlat", "IndexFlatIP") or found != expected:
-            raise ArtifactError(
-                f"{folder} holds a {type(index).__name__} of {found}, expected a flat one of {expected}."
-            )
-        return FaissIndex(index, self._report(index, similarity, build_s=build_s))
+        saved = read_saved(folder, types=("IndexFlat", "IndexFlatIP"))
+        return self._index(saved.faiss_index, saved.similarity, build_s=saved.build_s)
 
-    def _report(self, index: Any, similarity: str, *, build_s: float) -> IndexReport:
-        return IndexReport(
+    def estimated_bytes(self, *, labels: int, dimension: int) -> int:
+        """The vectors."""
+        return labels * dimension * 4
+
+    @classmethod
+    def proposals(cls, *, labels: int, dimension: int) -> list[Flat]:
+        """None: `exact` answers the same, ties settled, in less time."""
+        del labels, dimension
+        return []
+
+    def _index(self, index: Any, similarity: str, *, build_s: float) -> FlatIndex:
+        report = IndexReport(
             backend="faiss.flat",
             similarity=similarity,
             labels=index.ntotal,
             dimension=index.d,
             device_used="cpu",
-            memory_bytes=index.ntotal * index.d * 4,
+            memory_bytes=self.estimated_bytes(labels=index.ntotal, dimension=index.d),
             build_s=build_s,
             exact=False,
             options=asdict(self),
             versions={"faiss": import_faiss().__version__},
         )
+        return FlatIndex(index, FaissVectors(index, true=True), report)
+
+
+@dataclass(frozen=True, eq=False)
+class FlatIndex(FaissIndex):
+    """All labels are scored, so a filter is best served by scoring the allowed ones only."""
+
+    def _most_scanned(self, k: int) -> int:
+        return self.report.labels

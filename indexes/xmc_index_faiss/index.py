@@ -1,4 +1,7 @@
-"""A built faiss index behind xmc's contract: checked queries, ragged hits, one order, plain files."""
+"""A built faiss index behind xmc's contract: checked queries, ragged full lists, one order, filters, plain files.
+
+Shapes: Q queries, D width, K wanted.
+"""
 
 from __future__ import annotations
 
@@ -9,37 +12,55 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_vectors
-from xmc_index_faiss._import import write_faiss
+from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_label_rows, validate_vectors
+from xmc_index_faiss._import import import_faiss, write_faiss
+from xmc_index_faiss.label_vectors import LabelVectors
+from xmc_index_faiss.row_scan import scan_rows
+from xmc_index_faiss.stream import vectors_for_faiss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 INDEX_FILE = "index.faiss"
 FACTS_FILE = "index.json"
+_RAISE = 4  # a query with too few answers is searched again with so many times the effort
+
+Found = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  # scores and label rows, (Q, K) each, -1 for no label
 
 
 @dataclass(frozen=True, eq=False)
 class FaissIndex:
-    """An immutable faiss index over inner products; searched from any number of threads."""
+    """An immutable faiss index over inner products; searched from any number of threads.
+
+    Kinds of index differ in `effort`, the option that trades time for better answers (nprobe, ef; 0 for none).
+    """
 
     faiss_index: Any
+    vectors: LabelVectors
     report: IndexReport
 
     def search(self, queries_QD: Tensor, k: int) -> Hits:
-        """The k labels that faiss finds best for each query, in the order of xmc among those it returns.
+        """The k labels that faiss finds best for each query, min(k, labels) of them, in the order of xmc.
 
         faiss breaks ties at the k-th place as it likes, and its scores may differ in the last bit between batch sizes.
         Raises: ConfigError for k < 1; DataError for another width; NonFiniteError naming query rows.
         """
         validate_k(k)
-        queries_QD = validate_vectors(queries_QD, what="query", dimension=self.report.dimension)
-        queries = vectors_for_faiss(queries_QD, self.report.similarity)
-        scores_QK, label_rows_QK = self.faiss_index.search(queries, min(k, self.report.labels))
-        found_QK = (label_rows_QK >= 0) & np.isfinite(scores_QK)  # faiss fills a short answer with -1
-        return rank_hits(
-            np.nonzero(found_QK)[0], label_rows_QK[found_QK], scores_QK[found_QK], queries=len(queries), k=k
-        )
+        queries = self._checked(queries_QD)
+        return self._found_hits(queries, min(k, self.report.labels))
+
+    def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
+        """The best k of these label rows (ascending, each once): always min(k, rows) of them.
+
+        Few rows are all scored, exactly; of many, faiss visits those that the filter lets through, with as much more
+        effort as the filter leaves out. Raises: as `search`; DataError for rows that are not there or not in order.
+        """
+        validate_k(k)
+        rows = validate_label_rows(label_rows, labels=self.report.labels)
+        queries = self._checked(queries_QD)
+        if len(rows) <= self._most_scanned(k):
+            return scan_rows(queries, self.vectors, rows, k)
+        return self._found_hits(queries, min(k, len(rows)), rows)
 
     def save(self, folder: Path) -> None:
         """Write the faiss index and the facts (JSON) into an empty folder that the caller commits."""
@@ -52,12 +73,76 @@ class FaissIndex:
         }
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
+    @property
+    def effort(self) -> int:
+        """How much of the index a search visits."""
+        return 0
 
-def vectors_for_faiss(vectors_ND: Tensor, similarity: str) -> np.ndarray[Any, Any]:
-    """Float32 rows for an inner-product index: divided by their norm for `cosine`, a zero row stays zero."""
-    vectors = vectors_ND.cpu().numpy()
-    if similarity == "dot":
-        return vectors
-    wide = vectors.astype(np.float64)
-    norms_N = np.linalg.norm(wide, axis=1, keepdims=True)
-    return (wide / np.where(norms_N == 0, 1.0, norms_N)).astype(np.float32)
+    @property
+    def most_effort(self) -> int:
+        """Where more effort finds no more."""
+        return 0
+
+    def _most_scanned(self, k: int) -> int:
+        """Up to so many allowed rows an exact scan is the better search."""
+        del k
+        return 0
+
+    def _parameters(self, effort: int, selector: Any) -> Any:
+        """What faiss wants to be told about one search."""
+        del effort
+        return import_faiss().SearchParameters(sel=selector) if selector is not None else None
+
+    def _checked(self, queries_QD: Tensor) -> np.ndarray[Any, Any]:
+        checked = validate_vectors(queries_QD, what="query", dimension=self.report.dimension)
+        return vectors_for_faiss(checked, self.report.similarity)
+
+    def _found_hits(self, queries: np.ndarray[Any, Any], k: int, rows: np.ndarray[Any, Any] | None = None) -> Hits:
+        """Hits of all labels or of these rows; a query with a short list is searched again, then scanned."""
+        effort, selector = self.effort, None
+        if rows is not None:
+            selector = _selector(rows, self.report.labels)
+            effort = min(self.most_effort, effort * self.report.labels // len(rows))
+        found = scores_QK, rows_QK = self._ask(queries, k, effort, selector)
+        while effort < self.most_effort and (short_S := np.flatnonzero(rows_QK[:, -1] < 0)).size:
+            effort = min(self.most_effort, effort * _RAISE)
+            scores_QK[short_S], rows_QK[short_S] = self._ask(queries[short_S], k, effort, selector)
+        return self._completed(queries, found, k, rows)
+
+    def _ask(self, queries: np.ndarray[Any, Any], k: int, effort: int, selector: Any) -> Found:
+        """One search by faiss."""
+        found: Found = self.faiss_index.search(queries, k, params=self._parameters(effort, selector))
+        return found
+
+    def _completed(
+        self, queries: np.ndarray[Any, Any], found: Found, k: int, rows: np.ndarray[Any, Any] | None
+    ) -> Hits:
+        """The hits in order; lists that are short even with all effort come from a scan of every allowed row."""
+        scores_QK, rows_QK = found
+        if is_ordered(scores_QK, rows_QK):
+            offsets = np.arange(0, rows_QK.size + 1, k) if len(rows_QK) else np.zeros(1, np.int64)
+            return Hits(offsets, rows_QK.ravel(), scores_QK.ravel())
+        whole_QK = (rows_QK >= 0) & np.isfinite(scores_QK)
+        short_S = np.flatnonzero(~whole_QK.all(axis=1))
+        whole_QK[short_S] = False
+        query_rows, label_rows, scores = np.nonzero(whole_QK)[0], rows_QK[whole_QK], scores_QK[whole_QK]
+        if short_S.size:
+            among = np.arange(self.report.labels) if rows is None else rows
+            scanned = scan_rows(queries[short_S], self.vectors, among, k)
+            query_rows = np.concatenate((query_rows, np.repeat(short_S, np.diff(scanned.offsets))))
+            label_rows = np.concatenate((label_rows, scanned.label_rows))
+            scores = np.concatenate((scores, scanned.scores))
+        return rank_hits(query_rows, label_rows, scores, queries=len(queries), k=k)
+
+
+def is_ordered(scores_QK: np.ndarray[Any, Any], rows_QK: np.ndarray[Any, Any]) -> bool:
+    """Whether full lists of strictly falling, finite scores need no sorting."""
+    falling = bool((scores_QK[:, 1:] < scores_QK[:, :-1]).all())
+    return falling and bool((rows_QK[:, -1:] >= 0).all()) and bool(np.isfinite(scores_QK).all())
+
+
+def _selector(rows: np.ndarray[Any, Any], labels: int) -> Any:
+    """A faiss bitmap of the allowed rows (faiss's Python class keeps the array alive)."""
+    allowed_L = np.zeros(labels, dtype=bool)
+    allowed_L[rows] = True
+    return import_faiss().IDSelectorBitmap(np.packbits(allowed_L, bitorder="little"))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_vectors
+from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_label_rows, validate_vectors
 from xmc_index_sparse.rows import normalise_rows, to_rows
 
 TABLE_FILE = "table.safetensors"
@@ -38,17 +38,29 @@ class SparseIndex:
         Raises: ConfigError for k < 1; DataError for another width; NonFiniteError naming query rows.
         """
         validate_k(k)
+        return self._search(queries_QD, min(k, self.report.labels), None)
+
+    def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
+        """The true best k of these label rows (ascending, each once); the same bits that `search` gives them.
+
+        Every label is scored, then the others are left out: it costs as much as `search`.
+        Raises: as `search`; DataError for rows that are not there, or not in ascending order.
+        """
+        validate_k(k)
+        rows = validate_label_rows(label_rows, labels=self.report.labels)
+        return self._search(queries_QD, min(k, len(rows)), rows)
+
+    def _search(self, queries_QD: Tensor, k: int, allowed: np.ndarray[Any, Any] | None) -> Hits:
         checked = validate_vectors(queries_QD, what="query", dimension=self.report.dimension, sparse=True)
         rows_QD = to_rows(checked)
         if self.report.similarity == "cosine":
             rows_QD = normalise_rows(rows_QD)
-        k = min(k, self.report.labels)
         wide_QD = rows_QD.astype(np.float64)
         step = max(1, self.score_bytes // (_BYTES_PER_SCORE * self.report.labels))
         none = np.zeros(0, np.int64)
         parts = [(none, none, np.zeros(0, np.float32))]
-        for start in range(0, wide_QD.shape[0], step):
-            query_rows, label_rows, scores = self._best(wide_QD[start : start + step], k)
+        for start in range(0, wide_QD.shape[0] if k else 0, step):
+            query_rows, label_rows, scores = self._best(wide_QD[start : start + step], k, allowed)
             parts.append((query_rows + start, label_rows, scores))
         query_rows, label_rows, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
         return rank_hits(query_rows, label_rows, scores, queries=wide_QD.shape[0], k=k)
@@ -73,9 +85,12 @@ class SparseIndex:
         }
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
-    def _best(self, wide_QD: Any, k: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def _best(self, wide_QD: Any, k: int, allowed: np.ndarray[Any, Any] | None) -> tuple[np.ndarray[Any, Any], ...]:
         """Query rows, label rows and scores of all that reach the k-th best score of their query, ties and all."""
         scores_QL = torch.from_numpy((wide_QD @ self.table_DL).toarray()).float()
+        if allowed is not None:
+            scores_QL = scores_QL[:, torch.from_numpy(allowed)]
         least_Q = scores_QL.topk(k, dim=1).values[:, -1:]
-        query_rows, label_rows = (scores_QL >= least_Q).nonzero(as_tuple=True)
-        return query_rows.numpy(), label_rows.numpy(), scores_QL[query_rows, label_rows].numpy()
+        query_rows, columns = (scores_QL >= least_Q).nonzero(as_tuple=True)
+        label_rows = columns.numpy() if allowed is None else allowed[columns.numpy()]
+        return query_rows.numpy(), label_rows, scores_QL[query_rows, columns].numpy()

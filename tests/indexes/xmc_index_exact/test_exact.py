@@ -191,3 +191,43 @@ def test_a_folder_that_cannot_be_read_is_an_artifact_error(tmp_path, damage):
         save_file({"labels": torch.ones(2, 2)}, tmp_path / "labels.safetensors")
     with pytest.raises(ArtifactError):
         Exact().load(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("first_pass", PASSES)
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    labels=st.integers(1, 700),
+    keep=st.sampled_from([0.0, 0.02, 0.5, 1.0]),
+    queries=st.integers(0, 9),
+    k=st.integers(1, 50),
+)
+def test_among_some_rows_equal_to_brute_force(first_pass, seed, labels, keep, queries, k):
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randint(-2, 3, (labels + queries, 5), generator=generator).float()  # also zero queries, and ties
+    labels_LD, queries_QD = vectors[:labels], vectors[labels:]
+    label_rows = (torch.rand(labels, generator=generator) < keep).nonzero().flatten().numpy()
+    index = Exact(first_pass=first_pass).build([labels_LD], similarity="dot", device="cpu")
+    hits = index.search_among(queries_QD, k, label_rows)
+    expected = brute_force(labels_LD[label_rows], queries_QD, k)
+    assert rows_of(hits) == [label_rows[found].tolist() for found in expected]
+
+
+@pytest.mark.parametrize("first_pass", PASSES)
+def test_among_some_rows_the_scores_have_the_bits_of_the_whole_search(first_pass):
+    generator = torch.Generator().manual_seed(3)
+    labels_LD, queries_QD = torch.randn(30_000, 200, generator=generator), torch.randn(20, 200, generator=generator)
+    index = Exact(first_pass=first_pass).build([labels_LD], similarity="cosine", device="cpu")
+    whole, label_rows = index.search(queries_QD, 50), np.arange(0, 30_000, 2)  # more than one slice of vectors
+    among = index.search_among(queries_QD, 50, label_rows)
+    for (whole_rows, whole_scores), (among_rows, among_scores) in zip(whole, among, strict=True):
+        even = whole_rows % 2 == 0
+        assert whole_rows[even].tolist() == among_rows[: even.sum()].tolist()
+        assert whole_scores[even].tobytes() == among_scores[: even.sum()].tobytes()
+
+
+@pytest.mark.parametrize("label_rows", [[0, 9], [-1, 2], [2, 1], [1, 1], [0.5], [[0]]])
+def test_among_rows_that_cannot_be_is_an_error(label_rows):
+    index = Exact().build([torch.eye(4)], similarity="dot", device="cpu")
+    with pytest.raises(DataError, match="label rows must"):
+        index.search_among(torch.eye(4), 2, np.array(label_rows))

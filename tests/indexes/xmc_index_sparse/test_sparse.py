@@ -126,3 +126,22 @@ def test_a_folder_that_cannot_be_read_is_an_artifact_error(tmp_path, damage):
         save_file(arrays, table)
     with pytest.raises(ArtifactError, match="no sparse index"):
         Sparse().load(tmp_path, device="cpu")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    labels=st.integers(1, 90),
+    keep=st.sampled_from([0.0, 0.1, 1.0]),
+    queries=st.integers(0, 5),
+    k=st.integers(1, 50),
+)
+def test_among_some_rows_equal_to_brute_force(seed, labels, keep, queries, k):
+    generator = torch.Generator().manual_seed(seed)
+    labels_LD = random_sparse(labels, 6, generator, whole=True)
+    queries_QD = random_sparse(queries, 6, generator, share=0.5)
+    label_rows = (torch.rand(labels, generator=generator) < keep).nonzero().flatten().numpy()
+    index = Sparse().build([labels_LD], similarity="dot", device="cpu")
+    expected = brute_force(labels_LD[label_rows], queries_QD, k)
+    hits = index.search_among(queries_QD, k, label_rows)
+    assert rows_of(hits) == [label_rows[found].tolist() for found in expected]

@@ -12,7 +12,7 @@ import safetensors.torch
 from damage import KINDS, damaged, files_of
 
 import xmc
-import xmc_index_faiss.flat
+import xmc_index_faiss.saved
 from xmc.errors import ArtifactError
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.layout import encoder_store, index_store
@@ -41,7 +41,7 @@ class Parsers:
         self.parsed: list[str] = []
         self._watch(monkeypatch, safetensors.torch, "load_file")
         self._watch(monkeypatch, checkpoint, "load_file")
-        self._watch(monkeypatch, xmc_index_faiss.flat, "read_faiss")
+        self._watch(monkeypatch, xmc_index_faiss.saved, "read_faiss")
         self._watch(monkeypatch, Path, "read_text")  # the store reads bytes
 
     def _watch(self, monkeypatch, owner, name) -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from xmc_index_exact.fixed_order import dot_pairs, normalise_rows
+from xmc.fixed_order import dot_pairs, normalise_rows
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3, 5, 8, 13, 384, 1000])

@@ -6,8 +6,10 @@ products are exact in float64 and are folded in halves by element-wise additions
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def dot_pairs(left_PD: Tensor, right_PD: Tensor) -> Tensor:
@@ -15,9 +17,12 @@ def dot_pairs(left_PD: Tensor, right_PD: Tensor) -> Tensor:
 
     Naive: `(left_PD.double() * right_PD.double()).sum(1)`, in a fixed order.
 
+    >>> import torch
     >>> dot_pairs(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4.0, 5.0, 6.0]]))
     tensor([32.], dtype=torch.float64)
     """
+    import torch
+
     sums = left_PD.double() * right_PD.double()
     while (width := sums.shape[1]) > 1:
         half = width // 2
@@ -29,6 +34,7 @@ def dot_pairs(left_PD: Tensor, right_PD: Tensor) -> Tensor:
 def normalise_rows(vectors_ND: Tensor) -> Tensor:
     """Rows divided by their Euclidean norm, float32; a zero row stays zero.
 
+    >>> import torch
     >>> normalise_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """

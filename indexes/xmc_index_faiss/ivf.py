@@ -1,0 +1,204 @@
+"""Backend `faiss.ivf`: labels in cells around centres; a search visits the nearest cells."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from xmc.api import ArtifactError, ConfigError, DataError, IndexReport, validate_similarity
+from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.device import require_cpu
+from xmc_index_faiss.ivf_index import VECTORS_FILE, IvfIndex
+from xmc_index_faiss.label_vectors import FaissVectors, HeldVectors, LabelVectors
+from xmc_index_faiss.saved import read_saved
+from xmc_index_faiss.stream import HeldBlocks, label_blocks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STORAGES = ("flat", "sq8", "pq")
+TYPES = {"flat": "IndexIVFFlat", "sq8": "IndexIVFScalarQuantizer", "pq": "IndexIVFPQ"}
+FEWEST_LABELS = 5_000  # with fewer, scoring all of them is as quick
+
+
+@dataclass(frozen=True)
+class Ivf:
+    """Inverted file: k-means makes `nlist` cells (0: 4 x sqrt(labels)), a search visits the `nprobe` nearest.
+
+    `storage` is how the cells hold their labels: `flat` vectors; `sq8`, a byte for each number; `pq`, product
+    quantisation into `pq_m` (0: dimension / 8 or so) codes of `pq_bits`. Of codes, `rerank` x k candidates are scored
+    again with the full vectors, which then stay in memory beside the codes; with `rerank = 0` only codes are kept and
+    scores are those of the codes. k-means sees `training_per_cell` vectors a cell, drawn under `seed`. A query that
+    finds fewer than k labels visits more cells.
+
+    >>> import torch
+    >>> index = Ivf().build([torch.eye(3)], similarity="dot", device="cpu")
+    >>> index.search(torch.eye(3)[:1], k=2).label_rows.tolist()
+    [0, 1]
+    """
+
+    nlist: int = 0
+    nprobe: int = 16
+    storage: Literal["flat", "sq8", "pq"] = "flat"
+    rerank: int = 4
+    pq_m: int = 0
+    pq_bits: int = 8
+    training_per_cell: int = 64
+    seed: int = 1234
+
+    def __post_init__(self) -> None:
+        if self.storage not in STORAGES:
+            raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}")
+        least = {"nlist": 0, "nprobe": 1, "rerank": 0, "pq_m": 0, "training_per_cell": 1, "seed": 0}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if not 4 <= self.pq_bits <= 12:
+            raise ValueError(f"pq_bits must lie in 4..12, got {self.pq_bits}")
+
+    def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> IvfIndex:
+        """Hold the stream, train on a sample of it, then move it into the cells.
+
+        Raises: DataError when there is no vector, widths differ or there are too few to train on; ConfigError for
+        options that do not go with the labels; NonFiniteError naming rows; DeviceError; PluginError without faiss.
+        """
+        started = time.perf_counter()
+        validate_similarity(similarity)
+        require_cpu(device, backend="faiss.ivf")
+        held = HeldBlocks(label_blocks(embeddings, similarity))
+        index = self._empty(held.labels, held.dimension)
+        index.train(held.sample(self._training_rows(held.labels), seed=self.seed))
+        matrix_LD = None
+        if self._keeps_vectors:
+            matrix_LD = np.empty((held.labels, held.dimension), dtype=np.float32)
+        for block_ND in held.consume():
+            if matrix_LD is not None:
+                matrix_LD[index.ntotal : index.ntotal + len(block_ND)] = block_ND
+            index.add(block_ND)
+        index.make_direct_map()
+        return self._index(index, matrix_LD, similarity, build_s=time.perf_counter() - started)
+
+    def load(self, folder: Path, *, device: str) -> IvfIndex:
+        """Open what `save` wrote.
+
+        Raises: ArtifactError when it cannot be read or is another index; DeviceError.
+        """
+        require_cpu(device, backend="faiss.ivf")
+        saved = read_saved(folder, types=(TYPES[self.storage],))
+        saved.faiss_index.make_direct_map()
+        matrix_LD = _read_vectors(folder) if self._keeps_vectors else None
+        return self._index(saved.faiss_index, matrix_LD, saved.similarity, build_s=saved.build_s)
+
+    def estimated_bytes(self, *, labels: int, dimension: int) -> int:
+        """Codes, row numbers and where each row lies (8 bytes each), centres, and the full vectors where kept."""
+        codes = {"flat": 4 * dimension, "sq8": dimension, "pq": math.ceil(self._codes(dimension) * self.pq_bits / 8)}
+        each = codes[self.storage] + 16 + (4 * dimension if self._keeps_vectors else 0)
+        books = {"flat": 0, "sq8": 8 * dimension, "pq": (4 << self.pq_bits) * dimension}
+        return labels * each + self.cells(labels) * 4 * dimension + books[self.storage]
+
+    @classmethod
+    def proposals(cls, *, labels: int, dimension: int) -> list[Ivf]:
+        """Vectors as they are; codes with the vectors beside them; codes alone, which take the least memory."""
+        if labels < FEWEST_LABELS:
+            return []
+        whole: list[Ivf] = [cls(), cls(storage="sq8"), cls(storage="sq8", rerank=0)]
+        return [*whole, cls(storage="pq", pq_m=_most_codes(dimension), rerank=0)]
+
+    def cells(self, labels: int) -> int:
+        """The number of cells for so many labels.
+
+        >>> Ivf().cells(1_000_000), Ivf().cells(300), Ivf(nlist=7).cells(300)
+        (4000, 7, 7)
+        """
+        return self.nlist or max(1, min(round(4 * math.sqrt(labels)), labels // 39))
+
+    @property
+    def _keeps_vectors(self) -> bool:
+        return self.storage != "flat" and self.rerank > 0
+
+    def _codes(self, dimension: int) -> int:
+        return self.pq_m or _most_codes(dimension)
+
+    def _training_rows(self, labels: int) -> int:
+        rows = self.training_per_cell * self.cells(labels)
+        return max(rows, 64 << self.pq_bits) if self.storage == "pq" else max(rows, 10_000)
+
+    def _empty(self, labels: int, dimension: int) -> Any:
+        faiss = import_faiss()
+        nlist, metric = self.cells(labels), faiss.METRIC_INNER_PRODUCT
+        self._check_size(labels, dimension)
+        quantizer = faiss.IndexFlatIP(dimension)
+        if self.storage == "flat":
+            index = faiss.IndexIVFFlat(quantizer, dimension, nlist, metric)
+        elif self.storage == "sq8":
+            index = faiss.IndexIVFScalarQuantizer(
+                quantizer, dimension, nlist, faiss.ScalarQuantizer.QT_8bit, metric, True
+            )
+        else:
+            index = faiss.IndexIVFPQ(quantizer, dimension, nlist, self._codes(dimension), self.pq_bits, metric)
+            index.pq.cp.seed, index.pq.cp.min_points_per_centroid = self.seed, 1
+        quantizer.this.disown()
+        index.own_fields = True
+        index.cp.seed, index.cp.spherical, index.cp.min_points_per_centroid = self.seed, True, 1
+        index.cp.max_points_per_centroid = max(256, self.training_per_cell)
+        return index
+
+    def _check_size(self, labels: int, dimension: int) -> None:
+        if self.nlist > labels:
+            raise ConfigError(
+                f"index.nlist is {self.nlist:,}, and there are {labels:,} labels: a cell needs at least one.",
+                hint="Use nlist = 0, which chooses, or the index 'exact', which is quick for so few labels.",
+            )
+        if self.storage != "pq":
+            return
+        if dimension % self._codes(dimension):
+            divisors = [m for m in range(1, dimension + 1) if dimension % m == 0]
+            raise ConfigError(
+                f"index.pq_m is {self.pq_m}, which does not divide the dimension {dimension}.",
+                hint=f"Use 0, which chooses, or one of {', '.join(map(str, divisors))}.",
+            )
+        if labels < 1 << self.pq_bits:
+            raise DataError(
+                f"product quantisation with pq_bits {self.pq_bits} learns {1 << self.pq_bits} codes from the label "
+                f"vectors, and there are {labels:,}.",
+                hint="Use storage 'flat' or 'sq8', or fewer pq_bits.",
+            )
+
+    def _index(self, index: Any, matrix_LD: Any, similarity: str, *, build_s: float) -> IvfIndex:
+        report = IndexReport(
+            backend="faiss.ivf",
+            similarity=similarity,
+            labels=index.ntotal,
+            dimension=index.d,
+            device_used="cpu",
+            memory_bytes=self.estimated_bytes(labels=index.ntotal, dimension=index.d),
+            build_s=build_s,
+            exact=False,
+            options=asdict(self),
+            versions={"faiss": import_faiss().__version__},
+        )
+        vectors: LabelVectors = FaissVectors(index, true=self.storage == "flat")
+        if matrix_LD is not None:
+            vectors = HeldVectors(matrix_LD)
+        return IvfIndex(index, vectors, report, self)
+
+
+def _most_codes(dimension: int) -> int:
+    """Codes of product quantisation: the largest divisor of the dimension that is at most an eighth of it."""
+    return max(m for m in range(1, max(1, dimension // 8) + 1) if dimension % m == 0)
+
+
+def _read_vectors(folder: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(folder / VECTORS_FILE)["vectors_LD"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise ArtifactError(f"{folder} holds no vectors that can be read: {error}.") from error

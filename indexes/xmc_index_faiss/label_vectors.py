@@ -1,0 +1,47 @@
+"""Where a built index has the vectors of its labels: in the faiss index itself, or in a matrix beside it.
+
+Shapes: L labels, D width, N rows asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class LabelVectors(Protocol):
+    """Vectors of labels by row; `true` when they are the very vectors that were indexed."""
+
+    @property
+    def true(self) -> bool:
+        """Whether nothing was lost to a codec."""
+
+    def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The vectors of these rows, (N, D) float32, a copy."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldVectors:
+    """A matrix (L, D) float32 beside a faiss index of codes."""
+
+    matrix_LD: np.ndarray[Any, Any]
+    true: bool = True
+
+    def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Rows of the matrix."""
+        return self.matrix_LD[label_rows_N]
+
+
+@dataclass(frozen=True, eq=False)
+class FaissVectors:
+    """What faiss can give back of the vectors: themselves from a flat storage, approximations from codes."""
+
+    faiss_index: Any
+    true: bool
+
+    def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Rows reconstructed by faiss."""
+        rows: np.ndarray[Any, Any] = self.faiss_index.reconstruct_batch(label_rows_N)
+        return rows

@@ -1,0 +1,86 @@
+"""Exact search over some label rows: every one of them is scored, none is lost to rounding.
+
+Letters: Q queries, D width, N rows of a slice, K wanted, P (query, label) pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmc.api import Hits, dot_pairs, rank_hits
+from xmc_index_faiss.label_vectors import LabelVectors
+
+SLICE_BYTES = 8 << 20  # of vectors brought together at a time
+QUERIES = 256  # scored together
+_UNIT = 2.0**-24
+_TINY = 2.0**-126
+_SLACK = 1.05
+
+
+class _Found(NamedTuple):
+    query_rows_P: Tensor
+    label_rows_P: Tensor
+    scores_P: Tensor
+
+
+def scan_rows(
+    queries_QD: np.ndarray[Any, Any], vectors: LabelVectors, label_rows: np.ndarray[Any, Any], k: int
+) -> Hits:
+    """The true best k of these label rows for each query, ties to the lower row; the bits depend on the pair alone.
+
+    Naive: `scores = (queries.double() @ vectors.double().T).float()`, then sort by (-score, label row).
+    """
+    k = min(k, len(label_rows))
+    found = [_Found(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0))]
+    queries = torch.from_numpy(queries_QD)
+    for start in range(0, len(queries) if k else 0, QUERIES):
+        part = _scan_group(queries[start : start + QUERIES], vectors, label_rows, k)
+        part = part._replace(scores_P=rescore(queries[start : start + QUERIES], vectors, part[0], part[1]))
+        found.append(part._replace(query_rows_P=part.query_rows_P + start))
+    columns = [torch.cat(column).numpy() for column in zip(*found, strict=True)]
+    return rank_hits(*columns, queries=len(queries), k=max(k, 1))
+
+
+def rescore(queries_QD: Tensor, vectors: LabelVectors, query_rows_P: Tensor, label_rows_P: Tensor) -> Tensor:
+    """The score of each pair, summed in float64 in a fixed order, (P,), in slices that bound the memory."""
+    step = max(1, SLICE_BYTES // (8 * queries_QD.shape[1]))
+    parts = [
+        dot_pairs(queries_QD[query_rows], torch.from_numpy(vectors.take(label_rows.numpy())))
+        for query_rows, label_rows in zip(query_rows_P.split(step), label_rows_P.split(step), strict=True)
+    ]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+
+def rounding_bounds(queries_QD: Tensor, largest_norm: float) -> Tensor:
+    """How far a float32 product with a vector of at most this norm can be from the true score, float64, (Q,).
+
+    Reference: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1, for any order of summation.
+    """
+    norms_Q = torch.linalg.vector_norm(queries_QD, dim=1, dtype=torch.float64)
+    dimension = queries_QD.shape[1]
+    relative = (dimension + 8) * _UNIT * norms_Q * largest_norm
+    return _SLACK * (relative + dimension * _TINY * (1 + norms_Q + largest_norm))
+
+
+def _scan_group(queries_QD: Tensor, vectors: LabelVectors, label_rows: np.ndarray[Any, Any], k: int) -> _Found:
+    """Every pair whose float32 score may belong to the query's best k."""
+    step = max(1, SLICE_BYTES // (4 * queries_QD.shape[1]))
+    best_QK = queries_QD.new_full((len(queries_QD), k), -torch.inf)
+    margins_Q = queries_QD.new_zeros(len(queries_QD), dtype=torch.float64)
+    parts = []
+    for start in range(0, len(label_rows), step):
+        rows = label_rows[start : start + step]
+        vectors_ND = torch.from_numpy(vectors.take(rows))
+        norm = float(torch.linalg.vector_norm(vectors_ND, dim=1, dtype=torch.float64).max())
+        margins_Q = torch.maximum(margins_Q, 2 * rounding_bounds(queries_QD, norm))
+        scores_QN = queries_QD @ vectors_ND.T
+        best_QK = torch.cat([best_QK, scores_QN], dim=1).topk(k, dim=1).values
+        query_rows, columns = (scores_QN >= (best_QK[:, -1] - margins_Q)[:, None]).nonzero(as_tuple=True)
+        parts.append(_Found(query_rows, torch.from_numpy(rows)[columns], scores_QN[query_rows, columns]))
+    found = _Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    kept_P = found.scores_P >= (best_QK[:, -1] - margins_Q)[found.query_rows_P]
+    return _Found(*(column[kept_P] for column in found))

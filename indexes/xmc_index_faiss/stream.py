@@ -1,0 +1,78 @@
+"""From the caller's stream of chunks to blocks of one size, so that an index depends on the vectors alone.
+
+Shapes: N rows of a block, L labels, D width.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xmc.api import DataError, normalise_rows, validate_vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK_ROWS = 16_384
+
+
+def vectors_for_faiss(vectors_ND: Tensor, similarity: str) -> np.ndarray[Any, Any]:
+    """Float32 rows for an inner-product index: divided by their norm for `cosine`, a zero row stays zero."""
+    vectors_ND = normalise_rows(vectors_ND) if similarity == "cosine" else vectors_ND
+    array: np.ndarray[Any, Any] = vectors_ND.cpu().numpy()
+    return array
+
+
+def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.ndarray[Any, Any]]:
+    """Checked float32 blocks of `BLOCK_ROWS` label vectors, the last one smaller, however the stream is cut.
+
+    Raises: DataError when there is no vector or widths differ; NonFiniteError naming rows.
+    """
+    pending: list[np.ndarray[Any, Any]] = []
+    waiting = rows = 0
+    width = None
+    for chunk in embeddings:
+        checked = validate_vectors(chunk, what="label", dimension=width, first_row=rows)
+        width, rows = checked.shape[1], rows + len(checked)
+        part_ND = vectors_for_faiss(checked, similarity)
+        while waiting + len(part_ND) >= BLOCK_ROWS:
+            cut = BLOCK_ROWS - waiting
+            yield np.concatenate([*pending, part_ND[:cut]])
+            pending, waiting, part_ND = [], 0, part_ND[cut:]
+        if len(part_ND):
+            pending.append(part_ND)
+            waiting += len(part_ND)
+    if rows == 0:
+        raise DataError("there are no label vectors to index.", hint="Is the label table empty?")
+    if pending:
+        yield np.concatenate(pending)
+
+
+class HeldBlocks:
+    """A stream held in memory once, for indexes that must be trained before they can take vectors."""
+
+    def __init__(self, blocks: Iterable[np.ndarray[Any, Any]]) -> None:
+        self._blocks = deque(blocks)
+        self.labels = sum(len(block_ND) for block_ND in self._blocks)
+        self.dimension = self._blocks[0].shape[1]
+
+    def sample(self, rows: int, *, seed: int) -> np.ndarray[Any, Any]:
+        """So many of the vectors, drawn without repetition, in row order; all of them when there are no more."""
+        chosen = np.arange(self.labels)
+        if rows < self.labels:
+            chosen = np.sort(np.random.default_rng(seed).choice(self.labels, rows, replace=False))
+        starts = np.arange(0, self.labels, BLOCK_ROWS)
+        cuts = np.searchsorted(chosen, [*starts, self.labels])
+        parts = [
+            block_ND[chosen[low:high] - start]
+            for block_ND, start, low, high in zip(self._blocks, starts, cuts[:-1], cuts[1:], strict=True)
+        ]
+        return np.concatenate(parts)
+
+    def consume(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Each block in turn, forgotten here as it is handed out, so that two copies never exist."""
+        while self._blocks:
+            yield self._blocks.popleft()
