@@ -151,7 +151,9 @@ def test_cells_are_chosen_so_that_each_has_enough_to_learn_from(labels):
     assert built(torch.eye(8).repeat(labels, 1)[:labels]).search(torch.eye(8), 1).offsets.tolist() == list(range(9))
 
 
-@pytest.mark.parametrize("options", [{}, {"storage": "sq8"}, {"storage": "sq8", "rerank": 0}, {"storage": "pq", "pq_bits": 6}])
+@pytest.mark.parametrize(
+    "options", [{}, {"storage": "sq8"}, {"storage": "sq8", "rerank": 0}, {"storage": "pq", "pq_bits": 6}]
+)
 @pytest.mark.parametrize("labels", [2000, 9000])
 def test_the_memory_estimate_is_within_five_percent(options, labels):
     import faiss
