@@ -76,3 +76,22 @@ def test_the_second_stage_is_measured_at_the_depth_of_its_shortlist(run):
     tuned = tune_run(run, Goal(target_recall=0.9), dry_run=True)
     depth = tomllib.loads((run / "config.toml").read_text())["fusion"]["depth"]
     assert tuned.choice.goal.k == depth > 10
+
+
+def test_an_approximate_index_is_kept_with_its_search_options_and_built_again_by_its_name(run, monkeypatch):
+    import xmc_index_faiss.hnsw
+    from xmc_index_exact.exact import Exact
+
+    monkeypatch.setattr(xmc_index_faiss.hnsw, "FEWEST_LABELS", 10)
+    monkeypatch.setattr(Exact, "proposals", classmethod(lambda cls, **sizes: []))
+    report = xmc.index_run(run, target_recall=0.5, k=5)
+    assert report.backend == "faiss.hnsw" and report.choice["exact"] is None
+    ef = report.choice["search_options"]["ef"]
+    section = tomllib.loads((run / "config.toml").read_text())["index"]
+    assert section["name"] == "faiss.hnsw" and section["ef"] == ef == report.options["ef"]
+    retriever = xmc.Retriever.load(run)
+    assert retriever.report.backend == "faiss.hnsw" and retriever.report.options == report.options
+    found = retriever.search(TEXTS, k=3)
+    again = xmc.index_run(run)
+    assert again.options == report.options and again.choice is None
+    assert xmc.Retriever.load(run).search(TEXTS, k=3) == found
