@@ -1,6 +1,6 @@
 """Does an index that is chosen by goal keep its promise? Targets 0.9, 0.95 and 0.99 on five sets of label vectors.
 
-    XMC_BENCHMARK_DATA=FOLDER python benchmarks/bench_tuner.py [WORK_FOLDER] [--labels 0] [--threads 2]
+    XMC_BENCHMARK_DATA=FOLDER python benchmarks/bench_tuner.py [WORK_FOLDER] [--labels 0] [--queries 4500]
 
 The recall is asked of queries that neither chose nor judged: the test split, and new draws of the synthetic set. Texts
 are embedded by the untrained static encoder with wordllama's token vectors, so that training queries are as fresh to it
@@ -41,7 +41,6 @@ from xmc.tune.ruler import Reading, Ruler
 RESULTS = Path(__file__).parent / "results" / "tuner.csv"
 TARGETS = (0.9, 0.95, 0.99)
 SETS = ("icd10cm", "eurlex57k", "wordnet", "scifact")
-FRESH = 4000
 COLUMNS = (
     "data", "labels", "dimension", "asked", "reached", "low95", "high95", "fresh_queries", "within_0.01",
     "judged", "choosing_queries", "index", "options", "search", "queries_per_s", "exact_queries_per_s", "ratio",
@@ -78,7 +77,7 @@ class BuiltOnce:
         return repr(self.inner)
 
 
-def text_vectors(name: str, work: Path, most_labels: int) -> Vectors | None:
+def text_vectors(name: str, work: Path, most_labels: int, most_queries: int) -> Vectors | None:
     """Label texts and queries of a data set, embedded without training."""
     source = imported(name, work)
     if source is None:
@@ -87,15 +86,15 @@ def text_vectors(name: str, work: Path, most_labels: int) -> Vectors | None:
     encoder = StaticOptions(pretrained="wordllama", ngrams_longest=0).build([], data.labels.texts, seed=0)
     generator = np.random.default_rng(0)
     texts = [data.labels.texts[row] for row in _some(len(data.labels), most_labels or len(data.labels), generator)]
-    asked = [_drawn(data.splits[split].texts, count, generator) for split, count in (("train", MOST), ("test", FRESH))]
+    asked = [_drawn(data.splits[split].texts, most_queries, generator) for split in ("train", "test")]
     labels_LE = embed_texts(encoder, texts, "label").numpy()
     return Vectors(LabelVectors(labels_LE, "cosine"), *(embed_texts(encoder, part, "query") for part in asked))
 
 
-def synthetic_vectors(most_labels: int) -> Vectors:
+def synthetic_vectors(most_labels: int, most_queries: int) -> Vectors:
     """Clustered unit vectors, 128 wide."""
-    labels_LE, queries_QE = clustered(most_labels or 200_000, MOST + FRESH, 128)
-    return Vectors(LabelVectors(labels_LE.numpy(), "cosine"), queries_QE[:MOST], queries_QE[MOST:])
+    labels_LE, queries_QE = clustered(most_labels or 200_000, 2 * most_queries, 128)
+    return Vectors(LabelVectors(labels_LE.numpy(), "cosine"), queries_QE[:most_queries], queries_QE[most_queries:])
 
 
 def _some(count: int, most: int, generator: np.random.Generator) -> list[int]:
@@ -152,21 +151,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, nargs="?", default=Path("runs/tuner"))
     parser.add_argument("--labels", type=int, default=0, help="at most so many labels a set; 0: all")
+    parser.add_argument(
+        "--queries", type=int, default=MOST, help="at most so many that choose and judge, and as many fresh"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--sets", nargs="+", default=[*SETS, "clustered"])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     faiss.omp_set_num_threads(options.threads)
-    config = f"k=10 batch=64 tuning_queries<={MOST} fresh_queries<={FRESH} labels<={options.labels or 'all'}"
+    config = f"k=10 batch=64 queries<={options.queries} labels<={options.labels or 'all'}"
     shared = {**circumstances(), "threads": options.threads, "config": config}
     with RESULTS.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for name in options.sets:
-            synthetic = name == "clustered"
-            vectors = (
-                synthetic_vectors(options.labels) if synthetic else text_vectors(name, options.work, options.labels)
-            )
+            synthetic, most = name == "clustered", (options.labels, options.queries)
+            vectors = synthetic_vectors(*most) if synthetic else text_vectors(name, options.work, *most)
             if vectors is not None:
                 for row in rows_of_set(name, vectors):
                     writer.writerow({**shared, **row})

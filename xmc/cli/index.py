@@ -105,16 +105,15 @@ def _print_choice(run: Path, tuned: Tuned, dry_run: bool) -> None:
 def _row(trial: Trial, tuned: Tuned) -> dict[str, str]:
     """The best setting of a candidate; of one that does not serve the goal, that with the best recall."""
     from xmc.cli.output import human_bytes
-    from xmc.tune.picture import label
 
     choice = tuned.choice
     point = trial.best(choice.goal) or max(trial.points, key=lambda point: point.recall, default=None)
     if point is None:
         size = human_bytes(trial.candidate.estimated_bytes)
         measured = {"recall": "", "queries/s": "", "ms a query": "", "memory": f"about {size}", "built in": ""}
-        return {"index": label(trial.candidate), "search": "", **measured, "verdict": trial.verdict}
+        return {"index": str(trial.candidate), "search": "", **measured, "verdict": trial.verdict}
     return {
-        "index": label(trial.candidate),
+        "index": str(trial.candidate),
         "search": ", ".join(f"{name}={value}" for name, value in point.search_options.items()),
         "recall": f"{point.recall:.3f}",
         "queries/s": f"{point.queries_per_s:,.0f}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,13 @@ class Candidate:
     backend: IndexBackend
     estimated_bytes: int
     exact: bool = False
+
+    def __str__(self) -> str:
+        """The name, with the options that are not the backend's defaults."""
+        backend: Any = self.backend
+        fields = [field for field in dataclasses.fields(backend) if getattr(backend, field.name) != field.default]
+        shown = ", ".join(f"{field.name} {getattr(backend, field.name)}" for field in fields)
+        return self.name + (f" ({shown})" if shown else "")
 
 
 def find_candidates(offers: Sequence[Offer], *, labels: int, dimension: int) -> tuple[list[Candidate], list[str]]:

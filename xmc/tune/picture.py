@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from xmc.tune.candidates import Candidate
 from xmc.tune.choose import Choice
 from xmc.tune.goal import MEGABYTE
 
@@ -26,7 +24,7 @@ def draw(choice: Choice) -> Figure:
         points = sorted(trial.points, key=lambda point: point.recall)
         recalls = [point.recall for point in points]
         speeds = [point.queries_per_s for point in points]
-        speed_axes.plot(recalls, speeds, "o-", markersize=4, label=label(trial.candidate))
+        speed_axes.plot(recalls, speeds, "o-", markersize=4, label=str(trial.candidate))
         memory_axes.plot(recalls[-1:], [points[0].memory_bytes / MEGABYTE], "o")
     judged = choice.judged
     star: dict[str, Any] = {"marker": "*", "markersize": 15, "color": "black", "linestyle": "none"}
@@ -35,14 +33,6 @@ def draw(choice: Choice) -> Figure:
     _finish(choice, speed_axes, memory_axes)
     figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return figure
-
-
-def label(candidate: Candidate) -> str:
-    """A candidate in few words: its name and the options that are not the backend's defaults."""
-    backend: Any = candidate.backend
-    fields = [field for field in dataclasses.fields(backend) if getattr(backend, field.name) != field.default]
-    shown = ", ".join(f"{field.name} {getattr(backend, field.name)}" for field in fields)
-    return candidate.name + (f" ({shown})" if shown else "")
 
 
 def _finish(choice: Choice, speed_axes: Axes, memory_axes: Axes) -> None:
