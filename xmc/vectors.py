@@ -65,9 +65,9 @@ def _require_finite(vectors_ND: Tensor, *, what: str, first_row: int) -> None:
     # One pass finds all three: NaN, infinity and overflow of the squares all make the comparison false.
     is_sparse = vectors_ND.layout != torch.strided
     norms_N = _sparse_norms(vectors_ND) if is_sparse else torch.linalg.vector_norm(vectors_ND, dim=1)
-    bad_rows = (~(norms_N <= MAX_NORM)).nonzero().flatten() + first_row
-    if bad_rows.numel() == 0:
+    if norms_N.numel() == 0 or norms_N.max().item() <= MAX_NORM:
         return
+    bad_rows = (~(norms_N <= MAX_NORM)).nonzero().flatten() + first_row
     named = ", ".join(str(row) for row in bad_rows[:_ROWS_NAMED].tolist())
     more = f" and {bad_rows.numel() - _ROWS_NAMED} more" if bad_rows.numel() > _ROWS_NAMED else ""
     raise NonFiniteError(

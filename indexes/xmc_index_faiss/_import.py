@@ -9,6 +9,7 @@ from typing import Any
 from xmc.api import ArtifactError, PluginError
 
 _MAX_LOOP = 1_000_000
+_PIECE_BYTES = 1 << 20
 _limits_lock = threading.Lock()  # the limits of faiss are global to the process
 
 
@@ -28,9 +29,21 @@ def import_faiss() -> Any:
 
 
 def write_faiss(index: Any, path: Path) -> None:
-    """Write a faiss index by way of a Python file, which reports a full disk (faiss's own writer may not)."""
+    """Write a faiss index by way of a Python file, which reports a full disk (faiss's own writer may not).
+
+    It goes piece by piece, so that there is no second copy of the index in memory.
+    """
+    faiss = import_faiss()
     with path.open("wb") as file:
-        file.write(memoryview(import_faiss().serialize_index(index)))
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write, _PIECE_BYTES))
+
+
+def saved_bytes(index: Any) -> int:
+    """How large the file of a faiss index is, which is what it holds in memory but for a few pointers."""
+    faiss = import_faiss()
+    sizes: list[int] = []
+    faiss.write_index(index, faiss.PyCallbackIOWriter(lambda piece: sizes.append(len(piece)), _PIECE_BYTES))
+    return sum(sizes)
 
 
 def read_faiss(path: Path) -> Any:

@@ -82,7 +82,4 @@ class Flat:
 
 @dataclass(frozen=True, eq=False)
 class FlatIndex(FaissIndex):
-    """All labels are scored, so a filter is best served by scoring the allowed ones only."""
-
-    def _most_scanned(self, k: int) -> int:
-        return self.report.labels
+    """All labels are scored, and with a filter the allowed ones only."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FEWEST_LABELS = 2_000  # with fewer, scoring all of them is as quick
-SCANNED_PER_STEP = 100  # labels that a scan scores in the time of one step of the walk (`ef` of them): measured
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,5 @@ class HnswIndex(FaissIndex):
     def _parameters(self, effort: int, selector: Any) -> Any:
         return import_faiss().SearchParametersHNSW(efSearch=effort, sel=selector)
 
-    def _most_scanned(self, k: int) -> int:
-        """Where n scored labels cost as much as a walk that keeps ef x labels / n in view."""
-        return int((SCANNED_PER_STEP * max(self.options.ef, k) * self.report.labels) ** 0.5)
+    def _most_scanned(self, queries: int, k: int) -> int:
+        return self._scanned_beside_a_walk(queries, k)

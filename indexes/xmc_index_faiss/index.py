@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "index.faiss"
 FACTS_FILE = "index.json"
+_CELL_GAIN = 10  # measured, as the next two: benchmarks/bench_filtered_search.py
+_WALK_GAIN = 100  # labels that a scan scores for a large batch in the time of one step of a walk
+_WALK_HALF = 20  # the batch at which half of that is reached
 _RAISE = 4  # a query with too few answers is searched again with so many times the effort
 
 Found = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  # scores and label rows, (Q, K) each, -1 for no label
@@ -58,7 +62,7 @@ class FaissIndex:
         validate_k(k)
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         queries = self._checked(queries_QD)
-        if len(rows) <= self._most_scanned(k):
+        if len(rows) <= self._most_scanned(len(queries), k):
             return scan_rows(queries, self.vectors, rows, k)
         return self._found_hits(queries, min(k, len(rows)), rows)
 
@@ -83,10 +87,25 @@ class FaissIndex:
         """Where more effort finds no more."""
         return 0
 
-    def _most_scanned(self, k: int) -> int:
+    def _most_scanned(self, queries: int, k: int) -> int:
         """Up to so many allowed rows an exact scan is the better search."""
-        del k
-        return 0
+        del queries, k
+        return self.report.labels
+
+    def _scanned_beside_cells(self, queries: int, k: int) -> int:
+        """As many labels as the visited cells hold for one query, ten times as many for a batch, which shares them."""
+        visited = self.effort / self.most_effort * self.report.labels
+        return int(max(k, _CELL_GAIN * visited * queries / (queries + _CELL_GAIN - 1)))
+
+    def _scanned_beside_a_walk(self, queries: int, k: int) -> int:
+        """Where n scored labels cost as much as a walk that keeps effort x labels / n in view."""
+        gain = _WALK_GAIN * queries / (queries + _WALK_HALF)
+        return int((gain * max(self.effort, k) * self.report.labels) ** 0.5)
+
+    @cached_property
+    def _plain(self) -> tuple[int, Any]:
+        """Effort and parameters of a search without a filter: making them anew takes as long as a small search."""
+        return self.effort, self._parameters(self.effort, None)
 
     def _parameters(self, effort: int, selector: Any) -> Any:
         """What faiss wants to be told about one search."""
@@ -99,19 +118,22 @@ class FaissIndex:
 
     def _found_hits(self, queries: np.ndarray[Any, Any], k: int, rows: np.ndarray[Any, Any] | None = None) -> Hits:
         """Hits of all labels or of these rows; a query with a short list is searched again, then scanned."""
-        effort, selector = self.effort, None
+        effort, selector = self._plain[0], None
         if rows is not None:
             selector = _selector(rows, self.report.labels)
             effort = min(self.most_effort, effort * self.report.labels // len(rows))
         found = scores_QK, rows_QK = self._ask(queries, k, effort, selector)
-        while effort < self.most_effort and (short_S := np.flatnonzero(rows_QK[:, -1] < 0)).size:
+        while (short_S := np.flatnonzero(rows_QK[:, -1] < 0)).size and effort < self.most_effort:
             effort = min(self.most_effort, effort * _RAISE)
             scores_QK[short_S], rows_QK[short_S] = self._ask(queries[short_S], k, effort, selector)
         return self._completed(queries, found, k, rows)
 
     def _ask(self, queries: np.ndarray[Any, Any], k: int, effort: int, selector: Any) -> Found:
         """One search by faiss."""
-        found: Found = self.faiss_index.search(queries, k, params=self._parameters(effort, selector))
+        plain_effort, parameters = self._plain
+        if selector is not None or effort != plain_effort:
+            parameters = self._parameters(effort, selector)
+        found: Found = self.faiss_index.search(queries, k, params=parameters)
         return found
 
     def _completed(
@@ -121,7 +143,7 @@ class FaissIndex:
         scores_QK, rows_QK = found
         if is_ordered(scores_QK, rows_QK):
             offsets = np.arange(0, rows_QK.size + 1, k) if len(rows_QK) else np.zeros(1, np.int64)
-            return Hits(offsets, rows_QK.ravel(), scores_QK.ravel())
+            return Hits(offsets, rows_QK.ravel(), scores_QK.ravel() + np.float32(0))  # -0.0 becomes 0.0
         whole_QK = (rows_QK >= 0) & np.isfinite(scores_QK)
         short_S = np.flatnonzero(~whole_QK.all(axis=1))
         whole_QK[short_S] = False
@@ -137,8 +159,10 @@ class FaissIndex:
 
 def is_ordered(scores_QK: np.ndarray[Any, Any], rows_QK: np.ndarray[Any, Any]) -> bool:
     """Whether full lists of strictly falling, finite scores need no sorting."""
-    falling = bool((scores_QK[:, 1:] < scores_QK[:, :-1]).all())
-    return falling and bool((rows_QK[:, -1:] >= 0).all()) and bool(np.isfinite(scores_QK).all())
+    if not (scores_QK[:, 1:] < scores_QK[:, :-1]).all():  # which NaN makes false, too
+        return False
+    ends = scores_QK[:, [0, -1]]
+    return bool((rows_QK[:, -1] >= 0).all() and np.isfinite(ends).all())
 
 
 def _selector(rows: np.ndarray[Any, Any], labels: int) -> Any:

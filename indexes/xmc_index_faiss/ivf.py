@@ -13,8 +13,10 @@ import numpy as np
 
 from xmc.api import ArtifactError, ConfigError, DataError, IndexReport, validate_similarity
 from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.cell_bounds import CellBounds
 from xmc_index_faiss.device import require_cpu
-from xmc_index_faiss.ivf_index import VECTORS_FILE, IvfIndex
+from xmc_index_faiss.ivf_index import BOUNDS_FILE, VECTORS_FILE, IvfIndex
+from xmc_index_faiss.ivf_proof import Prover
 from xmc_index_faiss.label_vectors import FaissVectors, HeldVectors, LabelVectors
 from xmc_index_faiss.saved import read_saved
 from xmc_index_faiss.stream import HeldBlocks, label_blocks
@@ -34,8 +36,8 @@ class Ivf:
     `storage` is how the cells hold their labels: `flat` vectors; `sq8`, a byte for each number; `pq`, product
     quantisation into `pq_m` (0: dimension / 8 or so) codes of `pq_bits`. Of codes, `rerank` x k candidates are scored
     again with the full vectors, which then stay in memory beside the codes; with `rerank = 0` only codes are kept and
-    scores are those of the codes. k-means sees `training_per_cell` vectors a cell, drawn under `seed`. A query that
-    finds fewer than k labels visits more cells.
+    scores are those of the codes. `exact` visits cells until the true top k is proven, ties and all. k-means sees
+    `training_per_cell` vectors a cell, drawn under `seed`. A query that finds fewer than k labels visits more cells.
 
     >>> import torch
     >>> index = Ivf().build([torch.eye(3)], similarity="dot", device="cpu")
@@ -47,6 +49,7 @@ class Ivf:
     nprobe: int = 16
     storage: Literal["flat", "sq8", "pq"] = "flat"
     rerank: int = 4
+    exact: bool = False
     pq_m: int = 0
     pq_bits: int = 8
     training_per_cell: int = 64
@@ -61,6 +64,8 @@ class Ivf:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
         if not 4 <= self.pq_bits <= 12:
             raise ValueError(f"pq_bits must lie in 4..12, got {self.pq_bits}")
+        if self.exact and self.storage != "flat" and self.rerank == 0:
+            raise ValueError("exact needs the full vectors: use storage 'flat', or rerank of at least 1")
 
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> IvfIndex:
         """Hold the stream, train on a sample of it, then move it into the cells.
@@ -82,7 +87,9 @@ class Ivf:
                 matrix_LD[index.ntotal : index.ntotal + len(block_ND)] = block_ND
             index.add(block_ND)
         index.make_direct_map()
-        return self._index(index, matrix_LD, similarity, build_s=time.perf_counter() - started)
+        vectors = self._vectors(index, matrix_LD)
+        bounds = CellBounds.of(index, vectors) if vectors.true else None
+        return self._index(index, vectors, bounds, similarity, build_s=time.perf_counter() - started)
 
     def load(self, folder: Path, *, device: str) -> IvfIndex:
         """Open what `save` wrote.
@@ -92,15 +99,18 @@ class Ivf:
         require_cpu(device, backend="faiss.ivf")
         saved = read_saved(folder, types=(TYPES[self.storage],))
         saved.faiss_index.make_direct_map()
-        matrix_LD = _read_vectors(folder) if self._keeps_vectors else None
-        return self._index(saved.faiss_index, matrix_LD, saved.similarity, build_s=saved.build_s)
+        matrix_LD = _read_arrays(folder / VECTORS_FILE)["vectors_LD"] if self._keeps_vectors else None
+        vectors = self._vectors(saved.faiss_index, matrix_LD)
+        bounds = CellBounds.from_arrays(_read_arrays(folder / BOUNDS_FILE)) if vectors.true else None
+        return self._index(saved.faiss_index, vectors, bounds, saved.similarity, build_s=saved.build_s)
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """Codes, row numbers and where each row lies (8 bytes each), centres, and the full vectors where kept."""
         codes = {"flat": 4 * dimension, "sq8": dimension, "pq": math.ceil(self._codes(dimension) * self.pq_bits / 8)}
         each = codes[self.storage] + 16 + (4 * dimension if self._keeps_vectors else 0)
         books = {"flat": 0, "sq8": 8 * dimension, "pq": (4 << self.pq_bits) * dimension}
-        return labels * each + self.cells(labels) * 4 * dimension + books[self.storage]
+        centres = self.cells(labels) * (12 * dimension + 40) if self._proves else self.cells(labels) * 4 * dimension
+        return labels * each + centres + books[self.storage]
 
     @classmethod
     def proposals(cls, *, labels: int, dimension: int) -> list[Ivf]:
@@ -121,6 +131,10 @@ class Ivf:
     @property
     def _keeps_vectors(self) -> bool:
         return self.storage != "flat" and self.rerank > 0
+
+    @property
+    def _proves(self) -> bool:
+        return self.storage == "flat" or self.rerank > 0
 
     def _codes(self, dimension: int) -> int:
         return self.pq_m or _most_codes(dimension)
@@ -170,7 +184,12 @@ class Ivf:
                 hint="Use storage 'flat' or 'sq8', or fewer pq_bits.",
             )
 
-    def _index(self, index: Any, matrix_LD: Any, similarity: str, *, build_s: float) -> IvfIndex:
+    def _vectors(self, index: Any, matrix_LD: Any) -> LabelVectors:
+        return FaissVectors(index, true=self.storage == "flat") if matrix_LD is None else HeldVectors(matrix_LD)
+
+    def _index(
+        self, index: Any, vectors: LabelVectors, bounds: CellBounds | None, similarity: str, *, build_s: float
+    ) -> IvfIndex:
         report = IndexReport(
             backend="faiss.ivf",
             similarity=similarity,
@@ -179,14 +198,16 @@ class Ivf:
             device_used="cpu",
             memory_bytes=self.estimated_bytes(labels=index.ntotal, dimension=index.d),
             build_s=build_s,
-            exact=False,
+            exact=self.exact,
             options=asdict(self),
             versions={"faiss": import_faiss().__version__},
         )
-        vectors: LabelVectors = FaissVectors(index, true=self.storage == "flat")
-        if matrix_LD is not None:
-            vectors = HeldVectors(matrix_LD)
-        return IvfIndex(index, vectors, report, self)
+        prover = (
+            Prover(index, vectors, bounds, index.quantizer.reconstruct_n(), deepen=max(1, self.rerank))
+            if bounds
+            else None
+        )
+        return IvfIndex(index, vectors, report, self, prover)
 
 
 def _most_codes(dimension: int) -> int:
@@ -194,11 +215,11 @@ def _most_codes(dimension: int) -> int:
     return max(m for m in range(1, max(1, dimension // 8) + 1) if dimension % m == 0)
 
 
-def _read_vectors(folder: Path) -> Any:
+def _read_arrays(path: Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        return load_file(folder / VECTORS_FILE)["vectors_LD"]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise ArtifactError(f"{folder} holds no vectors that can be read: {error}.") from error
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path} holds no vectors that can be read: {error}.") from error

@@ -20,10 +20,14 @@ from xmc_index_faiss.row_scan import rescore
 from xmc_index_faiss.search_options import doubling_ladder, with_options
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmc.api import Hits
     from xmc_index_faiss.ivf import Ivf
+    from xmc_index_faiss.ivf_proof import Prover
 
 VECTORS_FILE = "vectors.safetensors"
-SCANNED_PER_CELL = 1  # of a filter's rows, in shares of what the visited cells hold
+BOUNDS_FILE = "cells.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,17 @@ class IvfIndex(FaissIndex):
     """The built cells; `options.nprobe` is the effort of a search."""
 
     options: Ivf
+    prover: Prover | None
+
+    def search_certified(self, queries_QD: Tensor, k: int) -> tuple[Hits, np.ndarray[Any, Any]]:
+        """The hits of `search`, and for each query whether they are proven to be the true top k, (Q,) bool.
+
+        Without the full vectors (codes with `rerank = 0`) nothing is proven. Raises: as `search`.
+        """
+        hits = self.search(queries_QD, k)
+        if self.prover is None or self.options.exact:
+            return hits, np.full(len(hits), self.options.exact)
+        return hits, self.prover.proven(self._checked(queries_QD), hits, k, self.effort)
 
     def search_ladder(self) -> list[Mapping[str, Any]]:
         """`nprobe` doubled from 1 to all cells."""
@@ -45,11 +60,13 @@ class IvfIndex(FaissIndex):
         return replace(self, options=changed, report=report)
 
     def save(self, folder: Path) -> None:
-        """Write the faiss index, the facts, and the full vectors (safetensors) where they are kept beside codes."""
-        super().save(folder)
-        if isinstance(self.vectors, HeldVectors):
-            from safetensors.numpy import save_file
+        """Write the faiss index, the facts, the bounds of the cells, and the vectors that are kept beside codes."""
+        from safetensors.numpy import save_file
 
+        super().save(folder)
+        if self.prover is not None:
+            save_file(self.prover.bounds.to_arrays(), folder / BOUNDS_FILE)
+        if isinstance(self.vectors, HeldVectors):
             save_file({"vectors_LD": self.vectors.matrix_LD}, folder / VECTORS_FILE)
 
     @property
@@ -65,9 +82,13 @@ class IvfIndex(FaissIndex):
     def _parameters(self, effort: int, selector: Any) -> Any:
         return import_faiss().SearchParametersIVF(nprobe=effort, sel=selector)
 
-    def _most_scanned(self, k: int) -> int:
-        visited = self.effort / self.most_effort * self.report.labels
-        return int(max(SCANNED_PER_CELL * visited, k))
+    def _found_hits(self, queries: np.ndarray[Any, Any], k: int, rows: np.ndarray[Any, Any] | None = None) -> Hits:
+        if self.options.exact and self.prover is not None and rows is None:
+            return self.prover.exact(queries, k, self.effort)
+        return super()._found_hits(queries, k, rows)
+
+    def _most_scanned(self, queries: int, k: int) -> int:
+        return self.report.labels if self.options.exact else self._scanned_beside_cells(queries, k)
 
     def _ask(self, queries: np.ndarray[Any, Any], k: int, effort: int, selector: Any) -> Found:
         if not isinstance(self.vectors, HeldVectors):

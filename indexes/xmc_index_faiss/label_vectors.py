@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from xmc.api import DataError
+
 
 class LabelVectors(Protocol):
     """Vectors of labels by row; `true` when they are the very vectors that were indexed."""
@@ -42,6 +44,15 @@ class FaissVectors:
     true: bool
 
     def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Rows reconstructed by faiss."""
-        rows: np.ndarray[Any, Any] = self.faiss_index.reconstruct_batch(label_rows_N)
-        return rows
+        """Rows reconstructed by faiss.
+
+        Raises: DataError when this kind of index cannot.
+        """
+        try:
+            vectors_ND: np.ndarray[Any, Any] = self.faiss_index.reconstruct_batch(label_rows_N)
+        except RuntimeError as error:
+            raise DataError(
+                f"{type(self.faiss_index).__name__} cannot give back the vectors of its labels, as this search wants.",
+                hint="Search among all labels, or use 'exact', 'faiss.ivf' or 'faiss.hnsw'.",
+            ) from error
+        return vectors_ND

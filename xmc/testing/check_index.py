@@ -16,6 +16,7 @@ from torch import Tensor
 
 from xmc.api import Index, IndexBackend
 from xmc.errors import ConfigError, DataError, NonFiniteError, XmcError
+from xmc.testing.check_offers import check_certificates, check_filter, check_ladder, check_proposals
 from xmc.testing.conformance import expect
 from xmc.testing.index_cases import LABELS, QUERIES, K, label_chunks, label_vectors, oracle, query_vectors, recall
 from xmc.values import Hits
@@ -44,7 +45,8 @@ def check_index(backend: IndexBackend, *, exact: bool = False, least_recall: flo
     """Check the contract of an index backend on the CPU, against a brute-force search in float64.
 
     `exact` is that of its IndexSpec: an exact backend must return the very labels of the brute-force search, ties
-    settled by label row; any other must find the share `least_recall` of them with its default options.
+    settled by label row; any other must find the share `least_recall` of them with its default options. Where the
+    index has `search_among`, `search_certified` or a ladder, or the backend makes proposals, these are checked too.
 
     Raises: ConformanceError naming the backend, the promise and the numbers.
 
@@ -190,6 +192,16 @@ def _are_equal(case: _Case, one: Hits, other: Hits, promise: str) -> None:
     case.expect(all(np.array_equal(left, right) for left, right in pairs), promise)
 
 
+def _offers(case: _Case) -> None:
+    """What the index may offer beyond search."""
+    for similarity in SIMILARITIES:
+        index = case.built(similarity=similarity)
+        check_filter(index, case.expect, exact=case.exact, similarity=similarity)
+        check_certificates(index, case.expect, similarity=similarity)
+    check_ladder(case.built(), case.expect)
+    check_proposals(case.backend, case.expect)
+
+
 CHECKS: tuple[Callable[[_Case], None], ...] = (
     _finds_the_best,
     _short_lists,
@@ -200,4 +212,5 @@ CHECKS: tuple[Callable[[_Case], None], ...] = (
     _inputs_stay_as_they_are,
     _save_and_load,
     _threads,
+    _offers,
 )

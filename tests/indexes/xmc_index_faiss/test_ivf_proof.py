@@ -1,0 +1,118 @@
+"""Invariants: every certified answer is that of brute force, ties and all; so is every answer with `exact`; with the
+bounds of the cells shrunk, false certificates come up."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from clustered import brute_force, clustered, rows_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmc.config import build_options
+from xmc.errors import ConfigError
+from xmc.testing import check_index
+from xmc_index_faiss.ivf import Ivf
+
+STORAGES = {"flat": {}, "sq8": {"storage": "sq8"}, "pq": {"storage": "pq", "pq_bits": 4, "pq_m": 2}}
+KINDS = ["random", "tight", "whole", "copies", "far", "norms"]
+
+
+def vectors_of(kind, labels, queries, dimension, seed):
+    """Random; tight clusters; whole numbers (many ties); copies of a few; clusters far away; very unlike norms."""
+    generator = torch.Generator().manual_seed(seed)
+    if kind == "tight":
+        return clustered(labels, queries, dimension, seed=seed, spread=0.05)
+    vectors = torch.randn(labels + queries, dimension, generator=generator)
+    if kind == "whole":
+        vectors = vectors.round()
+    if kind == "copies":
+        vectors[:labels] = vectors[torch.randint(max(1, labels // 20), (labels,), generator=generator)]
+    if kind == "far":
+        vectors[:labels] += 50 * torch.randint(-1, 2, (labels, 1), generator=generator)
+    if kind == "norms":
+        vectors *= 10 ** torch.linspace(-3, 3, len(vectors))[torch.randperm(len(vectors), generator=generator)][:, None]
+    return vectors[:labels], vectors[labels:]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(KINDS),
+    labels=st.integers(16, 400),
+    cells=st.integers(1, 16),
+    nprobe=st.integers(1, 16),
+    k=st.integers(1, 30),
+)
+def test_certified_and_exact_answers_are_those_of_brute_force(storage, seed, kind, labels, cells, nprobe, k):
+    labels_LD, queries_QD = vectors_of(kind, labels, 6, 8, seed)
+    options = {"nlist": cells, "nprobe": nprobe, **STORAGES[storage]}
+    index = Ivf(**options).build([labels_LD], similarity="dot", device="cpu")
+    expected = brute_force(labels_LD, queries_QD, k)
+    hits, exact_Q = index.search_certified(queries_QD, k)
+    assert [rows for rows, proven in zip(rows_of(hits), exact_Q, strict=True) if proven] == [
+        rows for rows, proven in zip(expected, exact_Q, strict=True) if proven
+    ]
+    exact = replace(index, options=replace(index.options, exact=True))
+    assert rows_of(exact.search(queries_QD, k)) == expected
+
+
+@pytest.mark.parametrize("storage", ["flat", "sq8"])
+def test_certificates_come_with_more_cells(storage):
+    labels_LD, queries_QD = clustered(2000, 50, spread=0.2)
+    index = Ivf(nlist=50, **STORAGES[storage]).build([labels_LD], similarity="dot", device="cpu")
+    shares = [
+        index.with_search_options(step).search_certified(queries_QD, 5)[1].mean() for step in index.search_ladder()
+    ]
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.9
+
+
+def test_without_the_radius_wrong_certificates_come_up():
+    """The protection removed: or the property above proves nothing."""
+    wrong = 0
+    for seed in range(30):
+        labels_LD, queries_QD = vectors_of("random", 300, 20, 8, seed)
+        index = Ivf(nlist=12, nprobe=2).build([labels_LD], similarity="dot", device="cpu")
+        shrunk = replace(index.prover.bounds, radii_C=index.prover.bounds.radii_C * 0.5)
+        index = replace(index, prover=replace(index.prover, bounds=shrunk))
+        hits, exact_Q = index.search_certified(queries_QD, 5)
+        same_Q = [one == other for one, other in zip(rows_of(hits), brute_force(labels_LD, queries_QD, 5), strict=True)]
+        wrong += int((exact_Q & ~np.array(same_Q)).sum())
+    assert wrong > 5
+
+
+def test_most_cells_are_left_alone_where_clusters_are_tight(monkeypatch):
+    labels_LD, queries_QD = clustered(3000, 30, spread=0.1)
+    index = Ivf(exact=True, nprobe=2).build([labels_LD], similarity="dot", device="cpu")
+    monkeypatch.setattr("xmc_index_faiss.ivf_proof.scan_rows", None)  # no answer needs all labels
+    assert rows_of(index.search(queries_QD, 5)) == brute_force(labels_LD, queries_QD, 5)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_contract_of_the_exact_search(storage):
+    if storage != "pq":  # which cannot hold one label
+        check_index(Ivf(exact=True, **STORAGES[storage]), exact=True)
+    assert (
+        Ivf(exact=True, **STORAGES[storage]).build([clustered(500, 1)[0]], similarity="dot", device="cpu").report.exact
+    )
+
+
+def test_codes_alone_prove_nothing():
+    labels_LD, queries_QD = clustered(500, 4)
+    index = Ivf(storage="sq8", rerank=0, nprobe=100).build([labels_LD], similarity="dot", device="cpu")
+    assert not index.search_certified(queries_QD, 3)[1].any()
+    with pytest.raises(ConfigError, match="exact needs the full vectors"):
+        build_options(Ivf, {"storage": "pq", "rerank": 0, "exact": True}, section="index")
+
+
+def test_certificates_survive_a_save(tmp_path):
+    labels_LD, queries_QD = clustered(1000, 20, spread=0.2)
+    index = Ivf(nprobe=8).build([labels_LD], similarity="cosine", device="cpu")
+    index.save(tmp_path)
+    loaded = Ivf(nprobe=8).load(tmp_path, device="cpu")
+    before, after = index.search_certified(queries_QD, 3)[1], loaded.search_certified(queries_QD, 3)[1]
+    assert before.any()
+    assert before.tolist() == after.tolist()
