@@ -215,3 +215,17 @@ def test_a_sample_of_the_labels_discards_what_cannot_do_it():
 def test_goals_that_cannot_be(options):
     with pytest.raises(ConfigError):
         Goal(**options)
+
+
+def test_the_noise_of_timing_does_not_raise_the_effort(monkeypatch):
+    """Every second reading comes out three times as fast as it is."""
+    read, count = ruler.Ruler.read, iter(range(10**6))
+
+    def noisy(self, index):
+        reading = read(self, index)
+        return dataclasses.replace(reading, queries_per_s=reading.queries_per_s * (3 if next(count) % 2 else 1))
+
+    monkeypatch.setattr(ruler.Ruler, "read", noisy)
+    choice = choose(Goal(target_recall=0.6), Graded())
+    assert 0.6 <= choice.chosen.recall <= 0.62
+    assert not [p for p in choice.trial.points if 0.6 <= p.recall < choice.chosen.recall]
