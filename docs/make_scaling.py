@@ -62,7 +62,7 @@ def build_table() -> str:
     for subject, found in figures.items():
         minutes = found["processor s"] / int(labels) * 1e6 / 60
         lines.append(f"| `{subject}` | {minutes:,.1f} | {found['bytes a label on disk']:,.0f} |")
-    said = f"Measured at {int(labels):,} labels ({config}; {threads} threads; {machine}) and scaled to a million."
+    said = f"Measured at {int(labels):,} labels ({config}, threads={threads}; {machine}) and scaled to a million."
     return "\n".join([said, "", *lines])
 
 
