@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -52,8 +51,8 @@ class Choice:
     @property
     def backend(self) -> IndexBackend:
         """The backend whose options search as chosen."""
-        options: dict[str, Any] = dict(self.chosen.search_options)
-        return dataclasses.replace(self.trial.candidate.backend, **options)  # type: ignore[type-var]
+        backend: Any = self.trial.candidate.backend
+        return cast("IndexBackend", replace(backend, **self.chosen.search_options))
 
     @property
     def index(self) -> Index:
