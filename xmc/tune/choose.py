@@ -135,5 +135,5 @@ def _better(
         ratio = ruler.faster(trial.searched_with(best.search_options), old_trial.searched_with(old.search_options))
     alike = 1 / ALIKE < ratio < ALIKE
     wins = best.memory_bytes < old.memory_bytes if alike else ratio > 1
-    (old_trial if wins else trial).verdict = "as fast as the chosen one, but larger" if alike else "slower"
+    (old_trial if wins else trial).verdict = "as fast as the chosen one, and no smaller" if alike else "slower"
     return (trial, best) if wins else champion

@@ -103,7 +103,7 @@ def test_of_two_alike_the_smaller_is_taken_and_of_different_ones_the_faster():
     for backends in ((small, large), (large, small)):
         choice = choose(Goal(target_recall=0.5), *backends)
         assert choice.trial.candidate.backend == small
-        assert {trial.verdict for trial in choice.trials} == {"chosen", "as fast as the chosen one, but larger"}
+        assert {trial.verdict for trial in choice.trials} == {"chosen", "as fast as the chosen one, and no smaller"}
     fast = Graded(held_bytes=900, query_s=0.5e-5)
     assert choose(Goal(target_recall=0.5), small, fast).trial.candidate.backend == fast
 
