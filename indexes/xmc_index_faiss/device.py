@@ -1,22 +1,66 @@
-"""Which devices the faiss backends run on; asking for another one is an error, never a silent fallback."""
+"""Which device a faiss index runs on; asking for one that cannot be used is an error, never a silent fallback."""
 
 from __future__ import annotations
 
 from xmc.api import ConfigError, DeviceError
+from xmc_index_faiss._import import import_faiss
+
+_INSTALL = "pip uninstall faiss-cpu, then pip install 'xmc-engine[gpu]' (both install over each other)"
 
 
 def require_cpu(device: str, *, backend: str) -> None:
-    """Accept `auto` (which is recorded as cpu) and `cpu`.
+    """Accept `auto` (which is recorded as cpu) and `cpu`, for an index that faiss has on the CPU only.
 
     Raises: DeviceError for a GPU; ConfigError for another word.
 
-    >>> require_cpu("auto", backend="faiss.flat")
+    >>> require_cpu("auto", backend="faiss.hnsw")
     """
     if device in ("auto", "cpu"):
         return
-    if device.partition(":")[0] == "cuda":
+    gpu_number(device)
+    raise DeviceError(
+        f"index backend '{backend}' runs on the CPU, got device {device!r}: faiss has no such index for a GPU.",
+        hint="Use device='cpu' or 'auto', or the backends 'faiss.ivf', 'faiss.flat' or 'exact', which have.",
+    )
+
+
+def choose_gpu(device: str, *, backend: str) -> int | None:
+    """The number of the GPU to use, None for the CPU; `auto` takes the first GPU when this faiss can use one.
+
+    Raises: DeviceError, saying what to do, for a GPU that faiss cannot use; ConfigError for another word.
+
+    >>> choose_gpu("cpu", backend="faiss.flat") is None
+    True
+    """
+    if device == "cpu":
+        return None
+    faiss = import_faiss()
+    built, gpus = hasattr(faiss, "StandardGpuResources"), 0
+    if built:
+        gpus = faiss.get_num_gpus()
+    if device == "auto":
+        return 0 if gpus else None
+    number = gpu_number(device)
+    if not built:
         raise DeviceError(
-            f"index backend '{backend}' runs on the CPU, got device {device!r}.",
-            hint="Use device='cpu' or 'auto', or the backend 'exact', which searches on a GPU.",
+            f"index backend '{backend}' was asked for device {device!r}, and the installed faiss {faiss.__version__} "
+            "is built without GPUs.",
+            hint=f"Use device='cpu', or do: {_INSTALL}.",
         )
-    raise ConfigError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}.")
+    if number >= gpus:
+        raise DeviceError(
+            f"index backend '{backend}' was asked for device {device!r}, and faiss sees {gpus} GPUs.",
+            hint="Use device='cpu' or 'auto', or a number below that; `xmc doctor` shows what faiss sees.",
+        )
+    return number
+
+
+def gpu_number(device: str) -> int:
+    """The N of `cuda:N`, 0 for `cuda`.
+
+    Raises: ConfigError for another word.
+    """
+    name, colon, number = device.partition(":")
+    if name != "cuda" or (colon and not number.isdecimal()):
+        raise ConfigError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
+    return int(number or 0)

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xmc.api import IndexReport, validate_similarity
 from xmc_index_faiss._import import import_faiss
-from xmc_index_faiss.device import require_cpu
+from xmc_index_faiss.gpu import SPREADS, Gpu, place
 from xmc_index_faiss.index import FaissIndex
 from xmc_index_faiss.label_vectors import FaissVectors
 from xmc_index_faiss.saved import read_saved
@@ -24,10 +24,20 @@ if TYPE_CHECKING:
 class Flat:
     """`faiss.IndexFlatIP`; `exact` answers the same with ties settled and is faster, this one is here to compare.
 
+    On GPUs, `float16` halves the memory (and rounds the vectors), and `spread` puts whole copies (`replicas`) or parts
+    (`shards`) of the index on all of them.
+
     >>> import torch
     >>> Flat().build([torch.eye(3)], similarity="dot", device="cpu").search(torch.eye(3)[:1], k=1).label_rows.tolist()
     [0]
     """
+
+    float16: bool = False
+    spread: Literal["one", "replicas", "shards"] = "one"
+
+    def __post_init__(self) -> None:
+        if self.spread not in SPREADS:
+            raise ValueError(f"spread must be one of {', '.join(SPREADS)}, got {self.spread!r}")
 
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> FlatIndex:
         """Add chunks of label vectors (n, D), in row order.
@@ -37,26 +47,26 @@ class Flat:
         """
         started = time.perf_counter()
         validate_similarity(similarity)
-        require_cpu(device, backend="faiss.flat")
+        gpu = self._place(device)
         faiss = import_faiss()
         index: Any = None
         for block_ND in label_blocks(embeddings, similarity):
             index = index or faiss.IndexFlatIP(block_ND.shape[1])
             index.add(block_ND)
-        return self._index(index, similarity, build_s=time.perf_counter() - started)
+        return self._index(index, gpu, similarity, build_s=time.perf_counter() - started)
 
     def load(self, folder: Path, *, device: str) -> FlatIndex:
         """Open what `save` wrote.
 
         Raises: ArtifactError when it cannot be read or is another index; DeviceError.
         """
-        require_cpu(device, backend="faiss.flat")
+        gpu = self._place(device)
         saved = read_saved(folder, types=("IndexFlat", "IndexFlatIP"))
-        return self._index(saved.faiss_index, saved.similarity, build_s=saved.build_s)
+        return self._index(saved.faiss_index, gpu, saved.similarity, build_s=saved.build_s)
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """The vectors."""
-        return labels * dimension * 4
+        return labels * dimension * (2 if self.float16 else 4)
 
     @classmethod
     def proposals(cls, *, labels: int, dimension: int) -> list[Flat]:
@@ -64,20 +74,24 @@ class Flat:
         del labels, dimension
         return []
 
-    def _index(self, index: Any, similarity: str, *, build_s: float) -> FlatIndex:
+    def _place(self, device: str) -> Gpu | None:
+        return place(device, backend="faiss.flat", spread=self.spread, float16=self.float16)
+
+    def _index(self, index: Any, gpu: Gpu | None, similarity: str, *, build_s: float) -> FlatIndex:
         report = IndexReport(
             backend="faiss.flat",
             similarity=similarity,
             labels=index.ntotal,
             dimension=index.d,
-            device_used="cpu",
+            device_used=gpu.name if gpu else "cpu",
             memory_bytes=self.estimated_bytes(labels=index.ntotal, dimension=index.d),
             build_s=build_s,
             exact=False,
             options=asdict(self),
             versions={"faiss": import_faiss().__version__},
         )
-        return FlatIndex(index, FaissVectors(index, true=True), report)
+        vectors = FaissVectors(index, true=True)
+        return FlatIndex(index, vectors, report, gpu=gpu.copy(index) if gpu else None)
 
 
 @dataclass(frozen=True, eq=False)

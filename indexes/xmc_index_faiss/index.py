@@ -6,7 +6,7 @@ Shapes: Q queries, D width, K wanted.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_label_rows, validate_vectors
 from xmc_index_faiss._import import import_faiss, write_faiss
+from xmc_index_faiss.gpu import OnGpu
 from xmc_index_faiss.label_vectors import LabelVectors
 from xmc_index_faiss.row_scan import scan_rows
 from xmc_index_faiss.stream import vectors_for_faiss
@@ -37,11 +38,13 @@ class FaissIndex:
     """An immutable faiss index over inner products; searched from any number of threads.
 
     Kinds of index differ in `effort`, the option that trades time for better answers (nprobe, ef; 0 for none).
+    With `gpu` the search is done by a copy there; filters, proofs and files use the index in the host's memory.
     """
 
     faiss_index: Any
     vectors: LabelVectors
     report: IndexReport
+    gpu: OnGpu | None = field(default=None, kw_only=True)
 
     def search(self, queries_QD: Tensor, k: int) -> Hits:
         """The k labels that faiss finds best for each query, min(k, labels) of them, in the order of xmc.
@@ -62,7 +65,7 @@ class FaissIndex:
         validate_k(k)
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         queries = self._checked(queries_QD)
-        if len(rows) <= self._most_scanned(len(queries), k):
+        if self.gpu or len(rows) <= self._most_scanned(len(queries), k):
             return scan_rows(queries, self.vectors, rows, k)
         return self._found_hits(queries, min(k, len(rows)), rows)
 
@@ -105,7 +108,7 @@ class FaissIndex:
     @cached_property
     def _plain(self) -> tuple[int, Any]:
         """Effort and parameters of a search without a filter: making them anew takes as long as a small search."""
-        return self.effort, self._parameters(self.effort, None)
+        return self.effort, None if self.gpu else self._parameters(self.effort, None)
 
     def _parameters(self, effort: int, selector: Any) -> Any:
         """What faiss wants to be told about one search."""
@@ -130,6 +133,8 @@ class FaissIndex:
 
     def _ask(self, queries: np.ndarray[Any, Any], k: int, effort: int, selector: Any) -> Found:
         """One search by faiss."""
+        if self.gpu:
+            return self.gpu.search(queries, k, effort)
         plain_effort, parameters = self._plain
         if selector is not None or effort != plain_effort:
             parameters = self._parameters(effort, selector)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xmc.api import ArtifactError, ConfigError, DataError, IndexReport, validate_similarity
+from xmc.api import ArtifactError, ConfigError, DataError, DeviceError, IndexReport, validate_similarity
 from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.cell_bounds import CellBounds
-from xmc_index_faiss.device import require_cpu
+from xmc_index_faiss.gpu import SPREADS, Gpu, place
 from xmc_index_faiss.ivf_index import BOUNDS_FILE, VECTORS_FILE, IvfIndex
 from xmc_index_faiss.ivf_proof import Prover
 from xmc_index_faiss.label_vectors import FaissVectors, HeldVectors, LabelVectors
@@ -24,8 +24,13 @@ from xmc_index_faiss.stream import HeldBlocks, label_blocks
 if TYPE_CHECKING:
     from torch import Tensor
 
-STORAGES = ("flat", "sq8", "pq")
-TYPES = {"flat": "IndexIVFFlat", "sq8": "IndexIVFScalarQuantizer", "pq": "IndexIVFPQ"}
+STORAGES = ("flat", "fp16", "sq8", "pq")
+TYPES = {
+    "flat": "IndexIVFFlat",
+    "fp16": "IndexIVFScalarQuantizer",
+    "sq8": "IndexIVFScalarQuantizer",
+    "pq": "IndexIVFPQ",
+}
 FEWEST_LABELS = 5_000  # with fewer, scoring all of them is as quick
 
 
@@ -33,11 +38,14 @@ FEWEST_LABELS = 5_000  # with fewer, scoring all of them is as quick
 class Ivf:
     """Inverted file: k-means makes `nlist` cells (0: 4 x sqrt(labels)), a search visits the `nprobe` nearest.
 
-    `storage` is how the cells hold their labels: `flat` vectors; `sq8`, a byte for each number; `pq`, product
-    quantisation into `pq_m` (0: dimension / 8 or so) codes of `pq_bits`. Of codes, `rerank` x k candidates are scored
-    again with the full vectors, which then stay in memory beside the codes; with `rerank = 0` only codes are kept and
-    scores are those of the codes. `exact` visits cells until the true top k is proven, ties and all. k-means sees
-    `training_per_cell` vectors a cell, drawn under `seed`. A query that finds fewer than k labels visits more cells.
+    `storage` is how the cells hold their labels: `flat` vectors; `fp16` and `sq8`, two bytes and one for each number;
+    `pq`, product quantisation into `pq_m` (0: dimension / 8 or so) codes of `pq_bits`. Of codes, `rerank` x k labels
+    are scored again with the full vectors, which then stay in memory beside the codes; with `rerank = 0` only codes are
+    kept and scores are those of the codes. `exact` visits cells until the true top k is proven, ties and all. k-means
+    sees `training_per_cell` vectors a cell, drawn under `seed`. A query that finds fewer than k labels visits more.
+
+    On GPUs, `spread` puts whole copies (`replicas`) or parts (`shards`) of the index on all of them; `exact` is
+    for the CPU, and filters and certificates are worked out on the CPU.
 
     >>> import torch
     >>> index = Ivf().build([torch.eye(3)], similarity="dot", device="cpu")
@@ -47,17 +55,20 @@ class Ivf:
 
     nlist: int = 0
     nprobe: int = 16
-    storage: Literal["flat", "sq8", "pq"] = "flat"
+    storage: Literal["flat", "fp16", "sq8", "pq"] = "flat"
     rerank: int = 4
     exact: bool = False
     pq_m: int = 0
     pq_bits: int = 8
     training_per_cell: int = 64
     seed: int = 1234
+    spread: Literal["one", "replicas", "shards"] = "one"
 
     def __post_init__(self) -> None:
         if self.storage not in STORAGES:
             raise ValueError(f"storage must be one of {', '.join(STORAGES)}, got {self.storage!r}")
+        if self.spread not in SPREADS:
+            raise ValueError(f"spread must be one of {', '.join(SPREADS)}, got {self.spread!r}")
         least = {"nlist": 0, "nprobe": 1, "rerank": 0, "pq_m": 0, "training_per_cell": 1, "seed": 0}
         for name, low in least.items():
             if getattr(self, name) < low:
@@ -75,10 +86,15 @@ class Ivf:
         """
         started = time.perf_counter()
         validate_similarity(similarity)
-        require_cpu(device, backend="faiss.ivf")
+        gpu = self._place(device)
         held = HeldBlocks(label_blocks(embeddings, similarity))
         index = self._empty(held.labels, held.dimension)
-        index.train(held.sample(self._training_rows(held.labels), seed=self.seed))
+        sample_SD = held.sample(self._training_rows(held.labels), seed=self.seed)
+        if gpu:
+            index = gpu.train(index, sample_SD)
+        else:
+            index.train(sample_SD)
+        del sample_SD
         matrix_LD = None
         if self._keeps_vectors:
             matrix_LD = np.empty((held.labels, held.dimension), dtype=np.float32)
@@ -89,26 +105,27 @@ class Ivf:
         index.make_direct_map()
         vectors = self._vectors(index, matrix_LD)
         bounds = CellBounds.of(index, vectors) if vectors.true else None
-        return self._index(index, vectors, bounds, similarity, build_s=time.perf_counter() - started)
+        return self._index(index, vectors, bounds, gpu, similarity, build_s=time.perf_counter() - started)
 
     def load(self, folder: Path, *, device: str) -> IvfIndex:
         """Open what `save` wrote.
 
         Raises: ArtifactError when it cannot be read or is another index; DeviceError.
         """
-        require_cpu(device, backend="faiss.ivf")
+        gpu = self._place(device)
         saved = read_saved(folder, types=(TYPES[self.storage],))
+        if saved.faiss_index.code_size != self._code_bytes(saved.faiss_index.d):
+            raise ArtifactError(f"{folder} holds codes of another size than storage {self.storage!r} makes.")
         saved.faiss_index.make_direct_map()
         matrix_LD = _read_arrays(folder / VECTORS_FILE)["vectors_LD"] if self._keeps_vectors else None
         vectors = self._vectors(saved.faiss_index, matrix_LD)
         bounds = CellBounds.from_arrays(_read_arrays(folder / BOUNDS_FILE)) if vectors.true else None
-        return self._index(saved.faiss_index, vectors, bounds, saved.similarity, build_s=saved.build_s)
+        return self._index(saved.faiss_index, vectors, bounds, gpu, saved.similarity, build_s=saved.build_s)
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """Codes, row numbers and where each row lies (8 bytes each), centres, and the full vectors where kept."""
-        codes = {"flat": 4 * dimension, "sq8": dimension, "pq": math.ceil(self._codes(dimension) * self.pq_bits / 8)}
-        each = codes[self.storage] + 16 + (4 * dimension if self._keeps_vectors else 0)
-        books = {"flat": 0, "sq8": 8 * dimension, "pq": (4 << self.pq_bits) * dimension}
+        each = self._code_bytes(dimension) + 16 + (4 * dimension if self._keeps_vectors else 0)
+        books = {"flat": 0, "fp16": 0, "sq8": 8 * dimension, "pq": (4 << self.pq_bits) * dimension}
         centres = self.cells(labels) * (12 * dimension + 40) if self._proves else self.cells(labels) * 4 * dimension
         return labels * each + centres + books[self.storage]
 
@@ -136,6 +153,10 @@ class Ivf:
     def _proves(self) -> bool:
         return self.storage == "flat" or self.rerank > 0
 
+    def _code_bytes(self, dimension: int) -> int:
+        codes = math.ceil(self._codes(dimension) * self.pq_bits / 8)
+        return {"flat": 4 * dimension, "fp16": 2 * dimension, "sq8": dimension, "pq": codes}[self.storage]
+
     def _codes(self, dimension: int) -> int:
         return self.pq_m or _most_codes(dimension)
 
@@ -150,10 +171,9 @@ class Ivf:
         quantizer = faiss.IndexFlatIP(dimension)
         if self.storage == "flat":
             index = faiss.IndexIVFFlat(quantizer, dimension, nlist, metric)
-        elif self.storage == "sq8":
-            index = faiss.IndexIVFScalarQuantizer(
-                quantizer, dimension, nlist, faiss.ScalarQuantizer.QT_8bit, metric, True
-            )
+        elif self.storage in ("fp16", "sq8"):
+            kind = faiss.ScalarQuantizer.QT_fp16 if self.storage == "fp16" else faiss.ScalarQuantizer.QT_8bit
+            index = faiss.IndexIVFScalarQuantizer(quantizer, dimension, nlist, kind, metric, True)
         else:
             index = faiss.IndexIVFPQ(quantizer, dimension, nlist, self._codes(dimension), self.pq_bits, metric)
             index.pq.cp.seed, index.pq.cp.min_points_per_centroid = self.seed, 1
@@ -187,27 +207,41 @@ class Ivf:
     def _vectors(self, index: Any, matrix_LD: Any) -> LabelVectors:
         return FaissVectors(index, true=self.storage == "flat") if matrix_LD is None else HeldVectors(matrix_LD)
 
+    def _place(self, device: str) -> Gpu | None:
+        gpu = place(device, backend="faiss.ivf", spread=self.spread)
+        if gpu and self.exact:
+            raise DeviceError(
+                f"faiss.ivf proves its answers (exact) on the CPU only, and device {device!r} is a GPU here.",
+                hint="Use device='cpu', or the backend 'exact', which runs on a GPU.",
+            )
+        return gpu
+
     def _index(
-        self, index: Any, vectors: LabelVectors, bounds: CellBounds | None, similarity: str, *, build_s: float
+        self,
+        index: Any,
+        vectors: LabelVectors,
+        bounds: CellBounds | None,
+        gpu: Gpu | None,
+        similarity: str,
+        *,
+        build_s: float,
     ) -> IvfIndex:
         report = IndexReport(
             backend="faiss.ivf",
             similarity=similarity,
             labels=index.ntotal,
             dimension=index.d,
-            device_used="cpu",
+            device_used=gpu.name if gpu else "cpu",
             memory_bytes=self.estimated_bytes(labels=index.ntotal, dimension=index.d),
             build_s=build_s,
             exact=self.exact,
             options=asdict(self),
             versions={"faiss": import_faiss().__version__},
         )
-        prover = (
-            Prover(index, vectors, bounds, index.quantizer.reconstruct_n(), deepen=max(1, self.rerank))
-            if bounds
-            else None
-        )
-        return IvfIndex(index, vectors, report, self, prover)
+        prover = None
+        if bounds is not None:
+            prover = Prover(index, vectors, bounds, index.quantizer.reconstruct_n(), deepen=max(1, self.rerank))
+        return IvfIndex(index, vectors, report, self, prover, gpu=gpu.copy(index) if gpu else None)
 
 
 def _most_codes(dimension: int) -> int:

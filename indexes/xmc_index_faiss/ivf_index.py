@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.gpu import MOST
 from xmc_index_faiss.index import FaissIndex, Found
 from xmc_index_faiss.label_vectors import HeldVectors
 from xmc_index_faiss.row_scan import rescore
@@ -49,7 +50,7 @@ class IvfIndex(FaissIndex):
 
     def search_ladder(self) -> list[Mapping[str, Any]]:
         """`nprobe` doubled from 1 to all cells."""
-        return doubling_ladder("nprobe", 1, self.faiss_index.nlist)
+        return doubling_ladder("nprobe", 1, self.most_effort)
 
     def with_search_options(self, options: Mapping[str, Any]) -> IvfIndex:
         """This index searched with another `nprobe`.
@@ -76,8 +77,9 @@ class IvfIndex(FaissIndex):
 
     @property
     def most_effort(self) -> int:
-        """All cells."""
-        return int(self.faiss_index.nlist)
+        """All cells; on a GPU at most as many as faiss can visit there."""
+        cells = int(self.faiss_index.nlist)
+        return min(cells, MOST) if self.gpu else cells
 
     def _parameters(self, effort: int, selector: Any) -> Any:
         return import_faiss().SearchParametersIVF(nprobe=effort, sel=selector)

@@ -1,0 +1,91 @@
+"""Do the GPU paths of the indexes work on this machine? Each kind on a GPU beside the CPU, as JSON; under five minutes.
+
+Run: python benchmarks/gpu_smoke.py [--labels 100000] [--device cuda]
+Exits with 3 and one sentence when there is no GPU that faiss can use, with 1 when an answer of a GPU is not as good as
+that of the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+import torch
+from bench_exact_search import clustered
+
+from xmc.errors import DeviceError
+from xmc.testing.index_cases import recall
+from xmc_index_exact.exact import Exact
+from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.flat import Flat
+from xmc_index_faiss.gpu import place
+from xmc_index_faiss.ivf import Ivf
+
+K = 10
+BACKENDS = {
+    "exact": Exact(first_pass="float32"),
+    "faiss.flat": Flat(),
+    "faiss.flat float16": Flat(float16=True),
+    "faiss.flat shards": Flat(spread="shards"),
+    "faiss.flat replicas": Flat(spread="replicas"),
+    "faiss.ivf flat": Ivf(),
+    "faiss.ivf fp16": Ivf(storage="fp16"),
+    "faiss.ivf sq8": Ivf(storage="sq8"),
+    "faiss.ivf pq": Ivf(storage="pq", pq_m=48, rerank=16),
+    "faiss.ivf shards": Ivf(spread="shards"),
+}
+
+
+def tried(backend: Any, labels_LD: torch.Tensor, queries_QD: torch.Tensor, device: str) -> tuple[dict[str, Any], Any]:
+    started = time.perf_counter()
+    index = backend.build(labels_LD.split(16_384), similarity="dot", device=device)
+    built = time.perf_counter()
+    index.search(queries_QD, K)
+    warm = time.perf_counter()
+    hits = index.search(queries_QD, K)
+    done = time.perf_counter()
+    seconds = {"build_s": built - started, "first_search_s": warm - built, "search_s": done - warm}
+    return {"device_used": index.report.device_used, **{name: round(value, 4) for name, value in seconds.items()}}, hits
+
+
+def compared(name: str, backend: Any, vectors: tuple[torch.Tensor, torch.Tensor], device: str, true: Any) -> dict:
+    try:
+        on_gpu, hits = tried(backend, *vectors, device)
+    except DeviceError as error:
+        return {"index": name, "ok": False, "error": str(error)}
+    on_gpu["recall_against_exact"] = round(recall(hits, true), 4)
+    row: dict[str, Any] = {"index": name, "gpu": on_gpu, "ok": on_gpu["recall_against_exact"] > 0.85}
+    if getattr(backend, "spread", "one") == "one" and not getattr(backend, "float16", False):
+        on_cpu, cpu_hits = tried(backend, *vectors, "cpu")
+        on_cpu["recall_against_exact"] = round(recall(cpu_hits, true), 4)
+        row |= {"cpu": on_cpu, "ok": on_gpu["recall_against_exact"] > on_cpu["recall_against_exact"] - 0.02}
+    return row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--labels", type=int, default=100_000)
+    parser.add_argument("--dimension", type=int, default=384)
+    parser.add_argument("--queries", type=int, default=1024)
+    parser.add_argument("--device", default="cuda")
+    options = parser.parse_args()
+    try:
+        place(options.device, backend="faiss.flat")
+    except DeviceError as error:
+        print(f"no GPU to try: {error}", file=sys.stderr)
+        return 3
+    faiss = import_faiss()
+    vectors = clustered(options.labels, options.queries, options.dimension)
+    true = Exact().build([vectors[0]], similarity="dot", device="cpu").search(vectors[1], K)
+    rows = [compared(name, backend, vectors, options.device, true) for name, backend in BACKENDS.items()]
+    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else "unknown to torch"
+    facts = {"gpu": machine, "gpus": faiss.get_num_gpus(), "faiss": faiss.__version__, "torch": torch.__version__}
+    print(json.dumps({**facts, "labels": options.labels, "dimension": options.dimension, "rows": rows}, indent=2))
+    return 0 if all(row["ok"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

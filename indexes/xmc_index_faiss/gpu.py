@@ -1,0 +1,118 @@
+"""A faiss index on one or several GPUs: how it gets there, and how it is searched.
+
+The memory that faiss lends to a search is not for two at a time, so searches of one index take turns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from xmc.api import DeviceError
+from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.device import choose_gpu
+
+SPREADS = ("one", "replicas", "shards")
+MOST = 2048  # of k and of nprobe: what the selection kernels of faiss hold
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Where an index is to lie: the GPU `number`, or all GPUs as `replicas` or `shards`; in float16 where asked."""
+
+    number: int
+    spread: str = "one"
+    float16: bool = False
+
+    @property
+    def name(self) -> str:
+        """The device as a report names it."""
+        return f"cuda:{self.number}" if self.spread == "one" else f"cuda ({self.spread})"
+
+    def train(self, index: Any, sample_SD: Any) -> Any:
+        """The CPU index trained by this GPU, on the CPU again.
+
+        Raises: DeviceError with faiss's reason when it has no such index there or memory runs out.
+        """
+        with _told("train"):
+            first = self._cloned(index)
+            for name in ("seed", "spherical", "min_points_per_centroid", "max_points_per_centroid"):
+                setattr(first.cp, name, getattr(index.cp, name))
+            first.train(sample_SD)
+            return import_faiss().index_gpu_to_cpu(first)
+
+    def copy(self, index: Any) -> OnGpu:
+        """A copy of the CPU index there, to search.
+
+        Raises: DeviceError with faiss's reason when it has no such index there or memory runs out.
+        """
+        with _told("copy the index"):
+            if self.spread == "one":
+                return OnGpu(self._cloned(index))
+            return OnGpu(import_faiss().index_cpu_to_all_gpus(index, co=self._options()))
+
+    def _cloned(self, index: Any) -> Any:
+        faiss = import_faiss()
+        resources = faiss.StandardGpuResources()
+        clone = faiss.index_cpu_to_gpu(resources, self.number, index, self._options())
+        clone.xmc_resources = resources  # faiss does not keep them alive itself
+        return clone
+
+    def _options(self) -> Any:
+        options = import_faiss().GpuMultipleClonerOptions()
+        options.useFloat16 = self.float16
+        options.shard = self.spread == "shards"
+        return options
+
+
+@dataclass(frozen=True, eq=False)
+class OnGpu:
+    """An index in the memory of one or several GPUs."""
+
+    index: Any
+    lock: Any = field(default_factory=threading.Lock)
+
+    def search(self, queries_QD: Any, k: int, nprobe: int) -> tuple[Any, Any]:
+        """Scores and rows (Q, K), with so many cells visited (0: the index has no cells).
+
+        Raises: DeviceError for more than faiss can select on a GPU, and with faiss's reason when it fails.
+        """
+        if k > MOST:
+            raise DeviceError(
+                f"faiss selects at most {MOST:,} labels on a GPU, got {k:,} (k, or rerank x k).",
+                hint="Use a smaller k or device='cpu'.",
+            )
+        with self.lock, _told("search"):
+            if nprobe:
+                import_faiss().GpuParameterSpace().set_index_parameter(self.index, "nprobe", nprobe)
+            scores_QK, rows_QK = self.index.search(queries_QD, k)
+        return scores_QK, rows_QK
+
+
+def place(device: str, *, backend: str, spread: str = "one", float16: bool = False) -> Gpu | None:
+    """The GPU for this device, None for the CPU, where options that are for GPUs are refused.
+
+    Raises: DeviceError; ConfigError.
+    """
+    number = choose_gpu(device, backend=backend)
+    if number is not None:
+        return Gpu(number, spread, float16)
+    asked = [f"spread = {spread!r}"] * (spread != "one") + ["float16"] * float16
+    if asked:
+        raise DeviceError(
+            f"{backend}: {' and '.join(asked)} is for GPUs, and device {device!r} is the CPU here.",
+            hint="Use device='cuda', or leave the option out.",
+        )
+    return None
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rpartition("Error: ")[2].strip()[:200]
+        raise DeviceError(f"faiss cannot {what} on the GPU: {reason}.", hint="Use device='cpu'.") from error
