@@ -144,8 +144,8 @@ def test_checks_page_runs_from_top_to_bottom(folder):
 
 
 @pytest.mark.slow
-def test_indexes_page_runs_from_top_to_bottom(folder):
-    assert run_page("docs/indexes.md").startswith("exact {") and (folder / "choice.json").is_file()
+def test_index_by_goal_page_runs_from_top_to_bottom(folder):
+    assert run_page("docs/index-by-goal.md").startswith("exact {") and (folder / "choice.json").is_file()
 
 
 @pytest.mark.slow
