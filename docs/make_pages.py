@@ -1,4 +1,4 @@
-"""Write docs/commands.md and docs/components.md from the code: python docs/make_pages.py (or: make docs).
+"""Write docs/commands.md, docs/components.md, the tables of docs/scaling.md: python docs/make_pages.py (or: make docs).
 
 The first says what `xmc VERB --help` says, the second what `xmc plugins show NAME` says, in a form that does not depend
 on the width of a terminal. Tests compare both pages with the code.
@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import make_scaling
 import typer
 
 from xmc.cli.main import VERBS, app
@@ -121,6 +122,7 @@ def main() -> None:
     """Write the pages."""
     (FOLDER / "commands.md").write_text(commands_page(), encoding="utf-8")
     (FOLDER / "components.md").write_text(components_page(load_plugins()), encoding="utf-8")
+    make_scaling.main()
 
 
 if __name__ == "__main__":

@@ -64,7 +64,10 @@ class TunableIndex(Index, Protocol):
     """An index whose search can be made faster or better without building it anew."""
 
     def search_ladder(self) -> Sequence[Mapping[str, Any]]:
-        """Options of the search from the fastest to the best, such as `{"nprobe": 1}`, `{"nprobe": 2}`, …"""
+        """Options of the search from the fastest to the best, such as `{"nprobe": 1}`, `{"nprobe": 2}`, …
+
+        They are fields of the backend. Whole numbers between those of two steps are allowed too, and lie between them.
+        """
 
     def with_search_options(self, options: Mapping[str, Any]) -> Index:
         """This index searched with other options of its backend; the vectors are shared, not copied."""

@@ -89,7 +89,8 @@ class Hit(NamedTuple):
 class IndexReport:
     """What an index backend did: enough to judge, repeat and size it.
 
-    `options` are the backend's fields, `memory_bytes` what the index holds in memory, `build_s` wall seconds.
+    `options` are the backend's fields, `memory_bytes` what the index holds in memory, `build_s` wall seconds. `choice`
+    is filled by the engine where the index was chosen by goal: what was asked and what was reached.
     """
 
     backend: str
@@ -102,6 +103,7 @@ class IndexReport:
     exact: bool
     options: dict[str, Any]
     versions: dict[str, str]
+    choice: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

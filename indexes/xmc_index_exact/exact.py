@@ -52,6 +52,18 @@ class Exact:
         if self.score_memory_mb < 1:
             raise ValueError(f"score_memory_mb must be at least 1, got {self.score_memory_mb}")
 
+    @classmethod
+    def proposals(cls, *, labels: int, dimension: int) -> list[Exact]:
+        """The default options, for any number of labels: what approximate indexes have to beat."""
+        del labels, dimension
+        return [cls()]
+
+    def estimated_bytes(self, *, labels: int, dimension: int) -> int:
+        """Four bytes a number, and two more for the bfloat16 copy where the first pass uses one (on a CPU)."""
+        cpu = torch.device("cpu")
+        narrow = self.first_pass == "bfloat16" or (self.first_pass == "auto" and has_fast_bfloat16(cpu))
+        return labels * dimension * (6 if narrow else 4)
+
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> ExactIndex:
         """Copy chunks of label vectors (n, D) into one matrix; `cosine` normalises them (and later each query).
 

@@ -159,6 +159,11 @@ def test_labels_page_runs_from_top_to_bottom(folder):
 
 
 @pytest.mark.slow
+def test_index_by_goal_page_runs_from_top_to_bottom(folder):
+    assert run_page("docs/index-by-goal.md").startswith("exact {") and (folder / "choice.json").is_file()
+
+
+@pytest.mark.slow
 def test_plugins_page_runs_and_its_examples_are_plugins(folder, capsys):
     run_page("docs/plugins.md")
     metric = load_plugins(plugin_file=folder / "hit_rate.py").find("metric", "hit-rate").spec.load()

@@ -26,7 +26,9 @@ def describe_run(run: Path) -> dict[str, Any]:
     config = read_toml(run / "config.toml")
     facts: dict[str, Any] = {section: _name(config.get(section)) for section in NAMED_SECTIONS}
     if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
-        facts["index"] = index_store(run).current().manifest.facts["name"]
+        version = index_store(run).current()
+        facts["index"] = version.manifest.facts["name"]
+        facts |= _chosen_by_goal(version.folder / "index.json")
     stores = {
         "checkpoint": open_store,
         "encoder": encoder_store,
@@ -49,6 +51,18 @@ def _labels(run: Path) -> str:
     """How many labels there are, and where."""
     report = LabelEditor(run).report()
     return f"{report.labels:,}: {report.base:,} in the index, {report.added:,} added and {report.removed:,} gone since"
+
+
+def _chosen_by_goal(path: Path) -> dict[str, Any]:
+    """What was asked of the index and what it reached; nothing where it was named."""
+    kept = ("recall", "recall_low", "recall_high", "queries_per_s", "latency_s", "search_options", "exact", "notes")
+    try:
+        choice = json.loads(path.read_text(encoding="utf-8"))["report"].get("choice")
+        if choice is None:
+            return {}
+        return {"index goal": choice["asked"], "index reaches": {name: choice[name] for name in kept}}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
 
 
 def _name(section: Any) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xmc.api import Index, QueryMap
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow
@@ -14,13 +17,52 @@ from xmc.engine.carried import Carried
 from xmc.engine.run_config import RunConfig
 from xmc.errors import DataError
 from xmc.plugin_manager import Plugins
-from xmc.retrieve.label_edits import read_edits
+from xmc.retrieve.label_edits import LabelEdits, read_edits
 from xmc.retrieve.layout import index_store
 from xmc.retrieve.own_vectors import OwnVectors, save_own
 from xmc.retrieve.query_map import save_query_map
-from xmc.retrieve.trained_model import load_model
+from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.store import write_json
 from xmc.values import IndexReport, RunInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class IndexedLabels:
+    """What an index is over: the labels in its order, with the edits of the run, and the vectors that a model makes."""
+
+    model: TrainedModel
+    labels: LabelTable
+    edits: LabelEdits
+    chunks: Iterator[Tensor]
+    query_map: QueryMap | None
+
+    @property
+    def similarity(self) -> str:
+        """How the index scores; of what a query map gives, the length means something."""
+        return "dot" if self.query_map else self.model.encoder.similarity
+
+
+def labels_to_index(
+    config: RunConfig, run: Path, *, plugins: Plugins, carried: Carried | None = None, labels: LabelTable | None = None
+) -> IndexedLabels:
+    """The labels of the run's data set, unless `labels` are given, with all edits, in the order of their ids.
+
+    That order makes a backend's tie rule (lower row first) the promised one (lower label id first).
+    Raises: ArtifactError when the run has no trained encoder, or a label has a vector that was given for another one;
+    DataError for a label that its head does not know, and when the edits leave no label.
+    """
+    model, edits = load_model(run, plugins=plugins), read_edits(run)
+    edits.require_encoder(model.sha256)
+    model = replace(model, own=OwnVectors.of(edits))
+    if labels is None:
+        labels = (carried.load(config) if carried else load_dataset(config.data.name)).labels
+    labels = edits.applied(sort_labels(labels))
+    if not len(labels):
+        raise DataError(f"all labels of {run} are removed.", hint="Add some: xmc labels add")
+    return IndexedLabels(model, labels, edits, *model.label_vectors(labels))
 
 
 def run_indexing(
@@ -34,45 +76,47 @@ def run_indexing(
 ) -> IndexReport:
     """Index labels, with all edits, by the backend of `[index]`; make it the current index.
 
-    The labels are those of the run's data set unless `labels` are given.
-
-    Labels are put in the order of their ids first, so that a backend's tie rule (lower row first) is the promised one
-    (lower label id first). The earlier index stays current until the new one is whole.
-    Edits committed while it is built are not in it; they stay edits.
-    Raises: ArtifactError when the run has no trained encoder, or a label has a vector that was given for another one;
-    DataError for a label that its head does not know, and when the edits leave no label.
+    The labels are those of the run's data set unless `labels` are given. The earlier index stays current until the new
+    one is whole. Edits committed while it is built are not in it; they stay edits.
+    Raises: as `labels_to_index`; what the backend raises.
     """
-    model, edits = load_model(run, plugins=plugins), read_edits(run)
-    edits.require_encoder(model.sha256)
-    model = replace(model, own=OwnVectors.of(edits))
-    if labels is None:
-        labels = (carried.load(config) if carried else load_dataset(config.data.name)).labels
-    labels = edits.applied(sort_labels(labels))
-    if not len(labels):
-        raise DataError(f"all labels of {run} are removed.", hint="Add some: xmc labels add")
-    chunks, query_map = model.label_vectors(labels)
-    similarity = "dot" if query_map else model.encoder.similarity  # of what a map gives, the length means something
-    index = config.index.options.build(chunks, similarity=similarity, device=device)
+    indexed = labels_to_index(config, run, plugins=plugins, carried=carried, labels=labels)
+    index = config.index.options.build(indexed.chunks, similarity=indexed.similarity, device=device)
     report: IndexReport = index.report
+    commit_index(config, run, index, report, indexed, plugins=plugins)
+    return report
+
+
+def commit_index(
+    config: RunConfig,
+    run: Path,
+    index: Index,
+    report: IndexReport,
+    indexed: IndexedLabels,
+    *,
+    plugins: Plugins,
+    fill: Callable[[Path], None] = lambda folder: None,
+) -> None:
+    """Make an index that was built with the backend of `[index]` the run's current one; `fill` may add files."""
     with index_store(run).new_version(facts={"name": config.index.name}, keep=2) as folder:
         (folder / "backend").mkdir()
         index.save(folder / "backend")
-        write_table(folder / "labels.parquet", label_table_to_arrow(labels))
-        save_own(folder, labels, edits)
-        save_query_map(folder, query_map)
+        write_table(folder / "labels.parquet", label_table_to_arrow(indexed.labels))
+        save_own(folder, indexed.labels, indexed.edits)
+        save_query_map(folder, indexed.query_map)
+        fill(folder)
         section = config.index.to_dict()
         write_json(
             folder / "index.json",
             {
                 "name": section.pop("name"),
                 "options": section,
-                "encoder_sha256": model.sha256,
+                "encoder_sha256": indexed.model.sha256,
                 "reranker": config.reranker.name,
                 "report": asdict(report),
             },
         )
-    plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(labels)), report)
-    return report
+    plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(indexed.labels)), report)
 
 
 def sort_labels(labels: LabelTable) -> LabelTable:

@@ -13,9 +13,12 @@ from xmc.engine.indexing import run_indexing
 from xmc.engine.label_editing import LabelEditor, LabelsReport
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
+from xmc.engine.tuning import Tuned, run_tuning
 from xmc.engine.whole_run import make_run
+from xmc.errors import ConfigError
 from xmc.evaluate.report import EvaluationReport
 from xmc.plugin_manager import load_plugins
+from xmc.tune.goal import Goal
 from xmc.values import IndexReport
 
 
@@ -38,11 +41,58 @@ def train_run(
     return make_run(config, Path(out), plugins=plugins, resume=resume, overwrite=overwrite)
 
 
-def index_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "auto") -> IndexReport:
-    """Build the index of a run anew, with `index.key=value` settings over those of the run."""
+def index_run(
+    run: str | Path,
+    *,
+    settings: Iterable[str] = (),
+    device: str = "auto",
+    target_recall: float | None = None,
+    memory_bytes: int | None = None,
+    latency_s: float | None = None,
+    k: int = 10,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> IndexReport:
+    """Build the index of a run anew, with `index.key=value` settings over those of the run, or chosen by goal.
+
+    With a target recall (at `k`, against exact search) it is the fastest that reaches it in batches of `batch_size`;
+    without one the best recall within the limits of memory and of the median time for one query. `report.choice` says
+    what is reached. Raises: ConfigError when no index serves the goal.
+    """
+    if target_recall is None and memory_bytes is None and latency_s is None:
+        plugins = load_plugins()
+        config = read_run_config(plugins, Path(run), settings=settings)
+        return run_indexing(config, Path(run), plugins=plugins, device=device)
+    goal = Goal(target_recall, memory_bytes, latency_s, k, batch_size)
+    return tune_run(run, goal, settings=settings, device=device, seed=seed).index
+
+
+def tune_run(
+    run: str | Path,
+    goal: Goal,
+    *,
+    settings: Iterable[str] = (),
+    device: str = "auto",
+    seed: int = 0,
+    dry_run: bool = False,
+    on_progress: Progress | None = None,
+) -> Tuned:
+    """Choose the index of a run by goal; `index_run` with everything that was measured.
+
+    Raises: ConfigError when settings are given, since the choice is kept with the run's own, or no index serves the
+    goal.
+    """
+    if given := list(settings):
+        raise ConfigError(
+            f"an index is chosen by goal with the run's own settings, got {given[0]!r}.",
+            hint="Give a goal, or name an index with --set index.name=NAME, not both.",
+        )
     plugins = load_plugins()
-    config = read_run_config(plugins, Path(run), settings=settings)
-    return run_indexing(config, Path(run), plugins=plugins, device=device)
+    config = read_run_config(plugins, Path(run))
+    progress = on_progress or (lambda what, done, total: None)
+    return run_tuning(
+        config, Path(run), goal, plugins=plugins, device=device, seed=seed, dry_run=dry_run, progress=progress
+    )
 
 
 def add_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:

@@ -7,8 +7,8 @@ from xmc.cli.main import VERBS, app
 
 FLAGS = {
     "train": "--config --data --device --dry-run --epochs --json --out --overwrite --plugin --resume --seed --set",
-    "index": "--device --json --run --set",
     "labels": "--device --id --json --run --text action file",
+    "index": "--batch-size --device --dry-run --json --latency --memory --run --seed --set --target-recall -k",
     "rerank": "--device --json --run --set",
     "search": "--allow --allowed --device --json --min-probability --out --queries --run -k text",
     "evaluate": "--device --json --run --set --split",
