@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,11 +53,18 @@ class Retriever:
 
     @classmethod
     def load(
-        cls, run: str | Path, *, device: str = "auto", plugins: Plugins | None = None, reranked: bool = True
+        cls,
+        run: str | Path,
+        *,
+        device: str = "auto",
+        plugins: Plugins | None = None,
+        reranked: bool = True,
+        index: Index | None = None,
     ) -> Retriever:
         """Open the run that `xmc train` made; every file is verified before it is read.
 
-        `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one.
+        `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one; `index`
+        stands in for the run's own, which is then not loaded (its parts are held by other processes, say).
         Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
         for another encoder; PluginError when it needs a plugin that is not installed.
         """
@@ -77,7 +84,7 @@ class Retriever:
                 hint=f"Build it again: xmc index --run {run}",
             )
         backend = plugins.find("index", description["name"]).spec.load()(**description["options"])
-        index = backend.load(version.folder / "backend", device=device)
+        index = index or backend.load(version.folder / "backend", device=device)
         labels = read_labels([version.folder / "labels.parquet"])
         reranking = None
         if reranked:
@@ -187,6 +194,27 @@ class Retriever:
         hits = self.index.search(self.query_map.queries(queries_QD), k)
         offsets_H = self.query_map.offsets(queries_QD).repeat_interleave(torch.from_numpy(np.diff(hits.offsets)))
         return replace(hits, scores=hits.scores + offsets_H.float().numpy())
+
+    def search_table(self, table: Any, *, k: int = 10, min_probability: float | None = None) -> Any:
+        """The hits of an Arrow table with `query_id`, and `text` or `embedding`: a row for each row, in their order.
+
+        Columns: `query_id` as it came, `label_ids`, `scores`, `probabilities` (after `xmc check calibrate`) and
+        `status`: `ok`, or why the row could not be searched (`null`, `blank`, `too-long`, `invalid-text`,
+        `not-finite`). Raises: DataError for missing or wrong columns; as `search` for k and `min_probability`.
+        """
+        from xmc.retrieve.table_search import search_table
+
+        return search_table(self, table, k=k, min_probability=min_probability)
+
+    def search_batches(self, reader: Any, *, k: int = 10, min_probability: float | None = None) -> Iterator[Any]:
+        """`search_table` for a stream: record batches of hits for those of a `pyarrow.RecordBatchReader`.
+
+        Memory stays bounded: a batch of more than 1,024 rows is answered in parts.
+        Raises: as `search_table`.
+        """
+        from xmc.retrieve.table_search import search_batches
+
+        return search_batches(self, reader, k=k, min_probability=min_probability)
 
     @property
     def report(self) -> IndexReport:

@@ -1,0 +1,178 @@
+"""`xmc predict` from Python: `xmc.predict_run(run, shards, out, k=…)`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmc.data.shard_list import ShardFile, list_shards
+from xmc.errors import ConfigError, DataError, InterruptedRunError
+from xmc.predict.engine import Failure, open_engine
+from xmc.predict.job import Job, make_job
+from xmc.predict.ledger import MANIFEST, Ack, Ledger
+from xmc.predict.shard import output_name
+from xmc.store import locked
+from xmc.store.location import Location
+from xmc.train.signals import stop_on_signals
+
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """What a prediction did; `skipped` shards were there already, from an earlier call. Rows are of all shards."""
+
+    out: str
+    k: int
+    shards: int
+    skipped: int
+    rows: int
+    statuses: Mapping[str, int]
+    rows_now: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        rate = self.rows_now / self.seconds if self.seconds else 0.0
+        return {**vars(self), "statuses": dict(self.statuses), "rows_per_s": rate}
+
+
+@dataclass
+class Progress:
+    """How far a prediction is: `rows`, `size` and `shards` done now, of `total_size` bytes and `total_shards` to do."""
+
+    total_shards: int
+    total_size: int
+    shards: int = 0
+    rows: int = 0
+    size: int = 0
+
+
+def predict_run(
+    run: str | Path,
+    shards: str,
+    out: str | Path,
+    *,
+    k: int = 10,
+    min_probability: float | None = None,
+    engine: str = "native",
+    workers: int = 0,
+    scheduler: str = "",
+    batch_rows: int = 1024,
+    device: str = "auto",
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> PredictReport:
+    """Answer every row of the `shards` (file, folder or pattern; path or URL), one output shard for each, in `out`.
+
+    Started again after an interruption, it goes on: finished shards stay. The output folder is described in
+    docs/batch.md.
+    Raises: ConfigError when `out` holds the output of another job; LockedError when another process writes there;
+    DataError naming the shards that could not be answered, after the others were; InterruptedRunError after a signal;
+    ArtifactError, PluginError, OSError as far as they go.
+    """
+    started = time.monotonic()
+    chosen = open_engine(engine, workers=workers, scheduler=scheduler)
+    job = make_job(
+        run, str(out), k=k, batch_rows=batch_rows, min_probability=min_probability, device=device
+    )
+    inputs = pair_outputs(list_shards(shards), job.out)
+    with _only_writer(job.out), stop_on_signals() as stop:
+        ledger = Ledger(job)
+        ledger.begin(inputs, overwrite=overwrite)
+        done = ledger.finished(inputs)
+        todo = [shard for name, shard in inputs.items() if name not in done]
+        progress = Progress(len(todo), sum(shard.size for shard in todo))
+
+        def watch(rows: int, size: int) -> None:
+            progress.rows += rows
+            progress.size += size
+            if on_progress:
+                on_progress(progress)
+            if stop.signal_number is not None:
+                count = f"{len(inputs) - len(todo) + progress.shards} of {len(inputs)}"
+                raise InterruptedRunError(
+                    f"stopped by a signal; {count} shards are done.",
+                    signal_number=stop.signal_number,
+                    hint="The same command goes on.",
+                )
+
+        failures = []
+        with contextlib.closing(_results(chosen.map_shards(job, todo, watch=watch))) as results:
+            for result in results:
+                if isinstance(result, Failure):
+                    failures.append(result)
+                    continue
+                done[result.name] = result
+                progress.shards += 1
+                watch(0, 0)
+        if failures:
+            raise _failed(failures, len(inputs))
+        ledger.succeed({**ledger.acks(), **done}.values())
+    return _report(job, inputs, todo, done, time.monotonic() - started)
+
+
+def _results(results: Iterator[Ack | Failure]) -> Any:
+    return results
+
+
+def pair_outputs(shards: Sequence[ShardFile], out: Location) -> dict[str, ShardFile]:
+    """Each output's name with the shard it is made from. Raises: ConfigError when two are one, or an input is one."""
+    paired: dict[str, ShardFile] = {}
+    inputs = {shard.location for shard in shards}
+    for shard in shards:
+        name = output_name(shard)
+        if out.child(name) in inputs:
+            raise ConfigError(
+                f"the hits of {shard.location.shown} would overwrite queries in {out.shown}.", hint="Give another --out."
+            )
+        if name in paired:
+            raise ConfigError(
+                f"{paired[name].location.shown} and {shard.location.shown} would both write {out.child(name).shown}.",
+                hint="Predict them one by one, with an --out each.",
+            )
+        paired[name] = shard
+    return paired
+
+
+@contextlib.contextmanager
+def _only_writer(out: Location) -> Iterator[None]:
+    """The lock of the output folder; a store has none."""
+    with locked(out.local) if out.local is not None else contextlib.nullcontext():
+        yield
+
+
+def _failed(failures: Sequence[Failure], total: int) -> DataError:
+    first = failures[0].error
+    if total == 1:
+        return first
+    others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    return DataError(
+        f"{len(failures)} of {total} shards could not be answered; the others are done. {first.message}{others}",
+        hint=first.hint,
+    )
+
+
+def _report(
+    job: Job, inputs: Mapping[str, ShardFile], todo: Sequence[ShardFile], done: Mapping[str, Ack], seconds: float
+) -> PredictReport:
+    statuses: dict[str, int] = {}
+    for name in inputs:
+        for status, count in done[name].statuses.items():
+            statuses[status] = statuses.get(status, 0) + count
+    rows = {name: done[name].rows for name in inputs}
+    now = sum(rows[output_name(shard)] for shard in todo)
+    return PredictReport(
+        out=job.out.shown,
+        k=job.k,
+        shards=len(inputs),
+        skipped=len(inputs) - len(todo),
+        rows=sum(rows.values()),
+        statuses=statuses,
+        rows_now=now,
+        seconds=seconds,
+    )
