@@ -2,7 +2,7 @@
 
 >>> import xmc
 >>> sorted(name for name in dir(xmc) if not name.startswith("_"))
-['Hit', 'Retriever', 'XmcError', 'check_run', 'evaluate_run', 'index_run', 'rerank_run', 'train_run']
+['Hit', 'Retriever', 'XmcError', 'check_run', 'evaluate_run', 'index_run', 'predict_run', 'rerank_run', 'train_run']
 """
 
 from __future__ import annotations
@@ -13,11 +13,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xmc.engine.verbs import check_run, evaluate_run, index_run, rerank_run, train_run
     from xmc.errors import XmcError
+    from xmc.predict.predict import predict_run
     from xmc.retrieve.retriever import Retriever
     from xmc.values import Hit
 
 __version__ = "0.1.0"
-__all__ = ["Hit", "Retriever", "XmcError", "check_run", "evaluate_run", "index_run", "rerank_run", "train_run"]
+__all__ = [
+    "Hit",
+    "Retriever",
+    "XmcError",
+    "check_run",
+    "evaluate_run",
+    "index_run",
+    "predict_run",
+    "rerank_run",
+    "train_run",
+]
 
 _HOMES = {
     "Hit": "xmc.values",
@@ -26,6 +37,7 @@ _HOMES = {
     "check_run": "xmc.engine.verbs",
     "evaluate_run": "xmc.engine.verbs",
     "index_run": "xmc.engine.verbs",
+    "predict_run": "xmc.predict.predict",
     "rerank_run": "xmc.engine.verbs",
     "train_run": "xmc.engine.verbs",
 }

@@ -21,7 +21,7 @@ BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ShardStream:
-    """An open shard: its schema, and batches of at most so many rows, each with the share of the shard up to its end."""
+    """An open shard: its schema, and its batches, each with the share of the shard that ends with it."""
 
     schema: Any
     batches: Iterator[tuple[Any, float]]

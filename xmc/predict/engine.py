@@ -1,13 +1,13 @@
-"""What runs a job's shards: `native` (processes of this machine), `ray` and `dask` (an existing cluster, or a local one).
+"""What runs a job's shards: `native` (processes of this machine), `ray` and `dask` (a cluster, or a local one).
 
-An engine only carries: each shard is answered by `ShardPredictor.predict`, which alone writes, so that the output has the
-same bytes whoever carried it.
+An engine only carries: each shard is answered by `ShardPredictor.predict`, which alone writes, so that the output has
+the same bytes whoever carried it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,7 +33,7 @@ class Failure:
 class Engine(Protocol):
     """Runs the shards of a job on workers that load the retriever once each."""
 
-    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Iterator[Ack | Failure]:
+    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
         """Each shard's acknowledgement, or why it has none, in any order, as they end.
 
         `watch` hears rows and input bytes that are done, and is called at least twice a second: what it raises ends the

@@ -15,6 +15,7 @@ from xmc.retrieve.layout import encoder_store, index_store, reranker_store
 from xmc.store.location import Location
 
 FORMAT = 1
+CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Job:
     model: Mapping[str, str]
     min_probability: float | None = None
     device: str = "auto"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The SHA-256 of encoder, index and reranker: what scores."""
+        return {part: sha256 for part, sha256 in self.model.items() if part != CALIBRATION}
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -82,4 +88,4 @@ def model_facts(identity: Mapping[str, str], fitted: Fitted) -> dict[str, str]:
     if fitted.calibration is None:
         return dict(identity)
     written = json.dumps(fitted.calibration.to_dict(), sort_keys=True).encode()
-    return {**identity, "calibration": hashlib.sha256(written).hexdigest()}
+    return {**identity, CALIBRATION: hashlib.sha256(written).hexdigest()}

@@ -139,8 +139,9 @@ class Ledger:
             return
         ours = self.job.facts
         differing = [
-            f"{key} {facts.get(key)} there, {ours.get(key)} here" if key != "model" else "another encoder, index, "
-            "reranker or calibration"
+            f"{key} {facts.get(key)} there, {ours.get(key)} here"
+            if key != "model"
+            else "another encoder, index, reranker or calibration"
             for key in sorted(facts.keys() | ours.keys())
             if facts.get(key) != ours.get(key)
         ]
@@ -150,7 +151,9 @@ class Ledger:
         )
 
     def _require_free(self, names: Iterable[str]) -> None:
-        there = {place.path.removeprefix(self.out.path.rstrip("/") + "/") for place in _files_below(self.out, ".parquet")}
+        there = {
+            place.path.removeprefix(self.out.path.rstrip("/") + "/") for place in _files_below(self.out, ".parquet")
+        }
         if taken := sorted(there.intersection(names)):
             raise ConfigError(
                 f"{self.out.child(taken[0]).shown} is there already and was not written by this command.",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class NativeEngine:
 
     workers: int = 0
 
-    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Iterator[Ack | Failure]:
+    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
         """See `Engine.map_shards`."""
         workers = min(self.workers or affordable_workers(Path(job.run)), len(shards))
         if workers <= 1:
@@ -46,7 +47,7 @@ class NativeEngine:
             pool.end()
 
 
-def _here(job: Job, shards: Sequence[ShardFile], watch: Watch) -> Iterator[Ack | Failure]:
+def _here(job: Job, shards: Sequence[ShardFile], watch: Watch) -> Generator[Ack | Failure]:
     from xmc.errors import DataError
 
     if not shards:
@@ -93,11 +94,9 @@ class _Worker:
     def send(self, message: dict[str, Any]) -> None:
         """Write a line; that a worker is dead is noticed when it is read from."""
         assert self.process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass
 
 
 @dataclass(eq=False)
@@ -108,7 +107,7 @@ class _Pool:
     selector: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
     tries: dict[str, int] = field(default_factory=dict)
 
-    def run(self, workers: int, watch: Watch) -> Iterator[Ack | Failure]:
+    def run(self, workers: int, watch: Watch) -> Generator[Ack | Failure]:
         for _ in range(workers):
             self._start()
         while self._busy():
@@ -121,10 +120,8 @@ class _Pool:
         processes = [worker.process for worker in self._workers()]
         for process in processes:
             if process.stdin:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()
-                except BrokenPipeError:
-                    pass
         for process in processes:
             try:
                 process.wait(END_S)
@@ -164,7 +161,7 @@ class _Pool:
         if worker.shard:
             worker.send(worker.shard.to_dict())
 
-    def _hear(self, worker: _Worker, watch: Watch) -> Iterator[Ack | Failure]:
+    def _hear(self, worker: _Worker, watch: Watch) -> Generator[Ack | Failure]:
         assert worker.process.stdout is not None
         data = worker.process.stdout.read(1 << 16)
         if data is None:

@@ -13,8 +13,9 @@ from xmc.data.shard_list import ShardFile, list_shards
 from xmc.errors import ConfigError, DataError, InterruptedRunError
 from xmc.predict.engine import Failure, open_engine
 from xmc.predict.job import Job, make_job
-from xmc.predict.ledger import MANIFEST, Ack, Ledger
+from xmc.predict.ledger import Ack, Ledger
 from xmc.predict.shard import output_name
+from xmc.retrieve.fitted import read_fitted
 from xmc.store import locked
 from xmc.store.location import Location
 from xmc.train.signals import stop_on_signals
@@ -34,11 +35,12 @@ class PredictReport:
     statuses: Mapping[str, int]
     rows_now: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         rate = self.rows_now / self.seconds if self.seconds else 0.0
-        return {**vars(self), "statuses": dict(self.statuses), "rows_per_s": rate}
+        return {**vars(self), "statuses": dict(self.statuses), "notes": list(self.notes), "rows_per_s": rate}
 
 
 @dataclass
@@ -77,9 +79,7 @@ def predict_run(
     """
     started = time.monotonic()
     chosen = open_engine(engine, workers=workers, scheduler=scheduler)
-    job = make_job(
-        run, str(out), k=k, batch_rows=batch_rows, min_probability=min_probability, device=device
-    )
+    job = make_job(run, str(out), k=k, batch_rows=batch_rows, min_probability=min_probability, device=device)
     inputs = pair_outputs(list_shards(shards), job.out)
     with _only_writer(job.out), stop_on_signals() as stop:
         ledger = Ledger(job)
@@ -102,7 +102,7 @@ def predict_run(
                 )
 
         failures = []
-        with contextlib.closing(_results(chosen.map_shards(job, todo, watch=watch))) as results:
+        with contextlib.closing(chosen.map_shards(job, todo, watch=watch)) as results:
             for result in results:
                 if isinstance(result, Failure):
                     failures.append(result)
@@ -116,10 +116,6 @@ def predict_run(
     return _report(job, inputs, todo, done, time.monotonic() - started)
 
 
-def _results(results: Iterator[Ack | Failure]) -> Any:
-    return results
-
-
 def pair_outputs(shards: Sequence[ShardFile], out: Location) -> dict[str, ShardFile]:
     """Each output's name with the shard it is made from. Raises: ConfigError when two are one, or an input is one."""
     paired: dict[str, ShardFile] = {}
@@ -128,7 +124,8 @@ def pair_outputs(shards: Sequence[ShardFile], out: Location) -> dict[str, ShardF
         name = output_name(shard)
         if out.child(name) in inputs:
             raise ConfigError(
-                f"the hits of {shard.location.shown} would overwrite queries in {out.shown}.", hint="Give another --out."
+                f"the hits of {shard.location.shown} would overwrite queries in {out.shown}.",
+                hint="Give another --out.",
             )
         if name in paired:
             raise ConfigError(
@@ -175,4 +172,5 @@ def _report(
         statuses=statuses,
         rows_now=now,
         seconds=seconds,
+        notes=tuple(read_fitted(Path(job.run), job.identity).stale()),
     )

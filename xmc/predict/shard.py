@@ -52,12 +52,12 @@ class ShardPredictor:
         name = output_name(shard)
         statuses: Counter[str] = Counter()
         rows = min(self.job.batch_rows, max(1, MAX_HITS // self.job.k))
-        with open_stream(shard, columns=COLUMNS, rows=rows) as stream:
-            with location_writer(self.job.out.child(name)) as file:
-                self._write(file, stream, shard, statuses, watch)
-                if shard.has_changed():
-                    raise DataError(f"{shard.location.shown} was changed while it was read.", hint="Start again.")
-                watch(0, 0)
+        place = self.job.out.child(name)
+        with open_stream(shard, columns=COLUMNS, rows=rows) as stream, location_writer(place) as file:
+            self._write(file, stream, shard, statuses, watch)
+            if shard.has_changed():
+                raise DataError(f"{shard.location.shown} was changed while it was read.", hint="Start again.")
+            watch(0, 0)
         ack = Ack(
             name=name,
             input=shard.name,

@@ -1,7 +1,7 @@
 """The process that the native engine starts: reads lines of JSON (a job, then shards) and answers in lines of JSON.
 
-A new interpreter, not a fork: libraries that were used with threads hang in forks, and a caller's script needs no guard
-against being imported again. When the reading end closes (the engine ends, or is killed) the shard under way is dropped.
+A new interpreter, not a fork: libraries that were used with threads hang in forks, and a caller's script needs no
+guard against being imported again. When the input closes (the engine ends, or is killed) its shard is dropped.
 """
 
 from __future__ import annotations

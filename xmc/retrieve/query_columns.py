@@ -89,7 +89,7 @@ class QueryColumns:
         whole = column.drop_null() if column.null_count else column  # `flatten` would leave out the null rows' places
         numbers = whole.flatten()
         numbers = numbers.fill_null(float("nan")) if numbers.null_count else numbers
-        vectors_ND = torch.from_dlpack(numbers).view(len(whole), column.type.list_size).float()
+        vectors_ND = torch.utils.dlpack.from_dlpack(numbers).view(len(whole), column.type.list_size).float()
         usable_N = torch.linalg.vector_norm(vectors_ND, dim=1) <= MAX_NORM  # false for NaN and infinity too
         statuses = np.full(len(column), NULL, dtype=object)
         statuses[np.asarray(column.is_valid())] = np.where(usable_N.numpy(), OK, NOT_FINITE)

@@ -60,8 +60,9 @@ class Sharded:
             chunks.append(validate_vectors(chunk, what="label", dimension=width, first_row=labels, sparse=True))
             labels += len(chunk)
         size = max(1, -(-labels // self.shards))
-        parts, starts = [], range(0, max(labels, 1), size)
-        for start in starts:
+        starts = tuple(range(0, max(labels, 1), size))
+        parts = []
+        for _ in starts:
             part, chunks = _cut(chunks, size)
             parts.append(backend.build(part, similarity=similarity, device=device))
         report = replace(
@@ -73,7 +74,7 @@ class Sharded:
             exact=all(part.report.exact for part in parts),
             options=asdict(self),
         )
-        return ShardedIndex(tuple(parts), tuple(starts), report)
+        return ShardedIndex(tuple(parts), starts, report)
 
     def load(self, folder: Path, *, device: str) -> ShardedIndex:
         """Open all parts that `save` wrote. Raises: ArtifactError when they cannot be read; DeviceError."""

@@ -58,7 +58,13 @@ class TableSearch:
 
     @classmethod
     def of(
-        cls, retriever: Retriever, schema: Any, *, k: int, min_probability: float | None = None, source: str = "the table"
+        cls,
+        retriever: Retriever,
+        schema: Any,
+        *,
+        k: int,
+        min_probability: float | None = None,
+        source: str = "the table",
     ) -> TableSearch:
         """The search of tables of this schema. Raises: DataError for wrong columns."""
         columns = QueryColumns.of(schema, dimension=retriever.encoder.dimension, source=source)

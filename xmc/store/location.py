@@ -1,7 +1,7 @@
 """Where a file or folder is: a path of this machine, or a URL of a store such as `s3://bucket/folder?region=…`.
 
-A URL may carry options of the store (`endpoint_override`, `region`, `scheme`, …) after a question mark; whatever is shown
-or stored leaves them out, for they may hold a key.
+A URL may carry options of the store (`endpoint_override`, `region`, `scheme`, …) after a question mark; whatever is
+shown or stored leaves them out, for they may hold a key.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from xmc.store.atomic import atomic_writer, disk_errors_name
@@ -84,7 +85,7 @@ def location_writer(location: Location) -> Iterator[HashedFile]:
         return
     with tempfile.TemporaryFile(prefix="xmc-upload-") as file:
         hashed = HashedFile(file)
-        with disk_errors_name_spool():
+        with _spool_errors():
             yield hashed
             file.flush()
         file.seek(0)
@@ -110,16 +111,14 @@ def delete_at(location: Location) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors_name_spool() -> Iterator[None]:
+def _spool_errors() -> Iterator[None]:
     """A full temporary folder is named as such."""
-    from pathlib import Path
-
     with disk_errors_name(Path(tempfile.gettempdir())):
         yield
 
 
 def _upload(file: BinaryIO, location: Location, size: int) -> None:
-    """Nothing but the copy happens between opening and closing: a stream that is closed early would be a short object."""
+    """Only the copy happens between opening and closing: a stream that is closed early would be a short object."""
     with store_errors(location):
         system, path = location.opened()
         with system.open_output_stream(path) as stream:

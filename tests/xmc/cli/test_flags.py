@@ -10,6 +10,8 @@ FLAGS = {
     "index": "--device --json --run --set",
     "rerank": "--device --json --run --set",
     "search": "--device --json --min-probability --out --queries --run -k text",
+    "predict": "--batch-rows --device --engine --json --min-probability --out --overwrite --run --scheduler --shards "
+    "--workers -k",
     "evaluate": "--device --json --run --set --split",
     "check": "--alpha --device --fit-split --json --run --set --split names",
     "info": "--json run",
