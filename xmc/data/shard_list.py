@@ -95,8 +95,6 @@ def _listed(folder: Location, *, recursive: bool) -> list[ShardFile]:
     try:
         infos = system.get_file_info(FileSelector(path, recursive=recursive))
     except (FileNotFoundError, NotADirectoryError):
-        if folder.root:
-            raise
         return []
     prefix = path.rstrip("/") + "/"
     files = [(info.path.removeprefix(prefix), info) for info in infos if info.type == FileType.File]

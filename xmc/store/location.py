@@ -1,7 +1,7 @@
 """Where a file or folder is: a path of this machine, or a URL of a store such as `s3://bucket/folder?region=…`.
 
-A URL may carry options of the store (`endpoint_override`, `region`, `scheme`, …) after a question mark; whatever is
-shown or stored leaves them out, for they may hold a key.
+A URL may carry options of the store (`endpoint_override`, `region`, `scheme`, …) after a question mark, and a key
+before an `@`; whatever is shown or stored leaves both out.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Location:
 
     @property
     def shown(self) -> str:
-        """What people and files get to see: without the options of the store."""
-        return self.root.partition("?")[0] + self.path
+        """What people and files get to see: without key and options of the store."""
+        return shown_root(self.root) + self.path
 
     def child(self, name: str) -> Location:
         """Something in this folder."""
@@ -88,6 +88,16 @@ class Location:
             return None
 
 
+def shown_root(root: str) -> str:
+    """A `Location.root` without key and options.
+
+    >>> shown_root("s3://someone:secret@bucket?region=eu-west-1")
+    's3://bucket'
+    """
+    scheme, separator, rest = root.partition("?")[0].partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
+
+
 @functools.lru_cache(maxsize=64)
 def open_system(root: str) -> tuple[Any, str]:
     """The pyarrow file system of a `Location.root` and the path at which it starts (the bucket of an object store).
@@ -106,7 +116,7 @@ def open_system(root: str) -> tuple[Any, str]:
         return system, str(start).rstrip("/")
     except pa.ArrowInvalid as error:
         if "unrecognized filesystem type" not in str(error).lower():
-            raise ConfigError(f"{root.partition('?')[0]}: {error}.") from None
+            raise ConfigError(f"{shown_root(root)}: {error}.") from None
     try:
         import fsspec
 
@@ -129,7 +139,7 @@ def store_errors(location: Location) -> Iterator[None]:
     except XmcError:
         raise
     except FileNotFoundError as error:
-        if not location.root or "bucket" not in str(error).lower():
+        if not location.root or "no_such_bucket" not in str(error).lower():
             raise
         raise _refused(location, error) from error
     except OSError as error:
@@ -143,5 +153,5 @@ def _refused(location: Location, error: OSError) -> ArtifactError:
     return ArtifactError(
         f"{location.shown}: the store refuses: {reason}.",
         hint="Is the bucket there, are the credentials right (for S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-        "?access_key=…&secret_key=…), and the region or endpoint_override?",
+        "s3://KEY:SECRET@bucket), and the region or endpoint_override?",
     )

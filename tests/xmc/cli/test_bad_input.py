@@ -184,7 +184,7 @@ def test_more_hits_than_labels_is_no_mistake(xmc_command, tiny_run):
     [
         (
             {"query_id": ["a"]},
-            "q.parquet: column 'text' is missing (it has: query_id). hint: Queries need query_id, and text or embedding",
+            "column 'text' is missing (it has: query_id). hint: Queries need query_id, and text or embedding",
         ),
         ({"text": ["a"]}, "q.parquet: column 'query_id' is missing"),
         ({"query_id": ["a"], "text": [3]}, "q.parquet: column 'text' has type int64, allowed: string"),

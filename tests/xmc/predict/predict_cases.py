@@ -30,9 +30,9 @@ def write_shards(folder: Path, *, shards: int, rows: int) -> Path:
     for number in range(shards):
         table = queries(rows + number, first=1000 * number)
         if number % 2:
-            with pa.OSFile(str(folder / f"part-{number}.arrow"), "wb") as file:
-                with pa.ipc.new_file(file, table.schema) as writer:
-                    writer.write_table(table, max_chunksize=37)
+            path = str(folder / f"part-{number}.arrow")
+            with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table, max_chunksize=37)
         else:
             pq.write_table(table, folder / f"part-{number}.parquet", row_group_size=41)
     return folder

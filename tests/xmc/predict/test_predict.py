@@ -1,4 +1,4 @@
-"""Invariants: one output for each input, one row for each row, in their order, whatever the workers, the batches and the
+"""Invariants: one output for each input, one row for each row, in their order, whatever the workers, batches and
 formats; bad rows say why; another job, a changed input, a second writer are refused; what is done is not done again."""
 
 import json
@@ -36,7 +36,10 @@ def test_every_row_has_its_hits_in_order(tiny_run, shards, finished):
     assert report.rows == report.rows_now == sum(line["rows"] for line in lines) == 60 + 61 + 62 + 63
     retriever = Retriever.load(tiny_run)
     for number in range(4):
-        table, asked = read_table(out / f"part-{number}.parquet", kind="hits"), queries(60 + number, first=1000 * number)
+        table, asked = (
+            read_table(out / f"part-{number}.parquet", kind="hits"),
+            queries(60 + number, first=1000 * number),
+        )
         assert table["query_id"].to_pylist() == asked["query_id"].to_pylist()
         for row, text in zip(table.to_pylist(), asked["text"].to_pylist(), strict=True):
             if text is None or text == " ":
@@ -120,7 +123,7 @@ def test_a_changed_input_and_a_file_of_others_are_refused(tiny_run, tmp_path):
     with pytest.raises(ConfigError, match="is not the file whose hits are in"):
         predict_run(tiny_run, str(folder), tmp_path / "out", k=3, workers=1)
     for name in before:
-        assert name.startswith("_") and name != "_job.json" or (tmp_path / "out" / name).read_bytes() == before[name]
+        assert (name.startswith("_") and name != "_job.json") or (tmp_path / "out" / name).read_bytes() == before[name]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "part-0.parquet").write_text("mine")
     with pytest.raises(ConfigError, match="was not written by this command"):
@@ -177,7 +180,7 @@ def test_probabilities_after_calibration(tiny_run_copy, shards, tmp_path):
     shard = str(shards / "part-0.parquet")
     with pytest.raises(ArtifactError, match="has no calibration"):
         predict_run(tiny_run_copy, shard, tmp_path / "out", min_probability=0.5, workers=1)
-    xmc.check_run(tiny_run_copy, ["calibrate"], settings=["check.bootstrap=50"])
+    xmc.check_run(tiny_run_copy, ["calibrate"])
     predict_run(tiny_run_copy, shard, tmp_path / "out", min_probability=0.3, workers=1)
     table = read_table(tmp_path / "out" / "part-0.parquet", kind="hits")
     lists = table["probabilities"].to_pylist()
