@@ -149,7 +149,6 @@ class _Pool:
             env={**os.environ, **threads, **parallel, **path},
         )
         assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
         worker = _Worker(process)
         self.selector.register(process.stdout, selectors.EVENT_READ, worker)
         worker.send(self.job.to_dict())
@@ -163,9 +162,7 @@ class _Pool:
 
     def _hear(self, worker: _Worker, watch: Watch) -> Generator[Ack | Failure]:
         assert worker.process.stdout is not None
-        data = worker.process.stdout.read(1 << 16)
-        if data is None:
-            return
+        data = os.read(worker.process.stdout.fileno(), 1 << 16)
         if not data:
             self._replace(worker, watch)
             return

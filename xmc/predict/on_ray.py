@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 POLL_S = 0.3
 LOCAL_STORE_BYTES = 200 << 20  # only embedded queries and hits of single batches go through it
+# no CPU is reserved, for an actor that waits for one would hold its shard for ever; their number is chosen instead
+PLACING: dict[str, Any] = {
+    "num_cpus": 0,
+    "scheduling_strategy": "SPREAD",
+    "max_restarts": TRIES,
+    "max_task_retries": TRIES - 1,
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class RayEngine:
             parts = _hold_parts(ray, job)
             actors += parts
             free = max(1, int(ray.cluster_resources().get("CPU", 1)) - len(parts))
-            holder = ray.remote(num_cpus=0, max_restarts=TRIES, max_task_retries=TRIES - 1)(_Holder)
+            holder = ray.remote(**PLACING)(_Holder)
             workers = [holder.remote(job.to_dict(), parts) for _ in range(min(self.workers or free, len(shards)))]
             actors += workers
             yield from _run(ray, workers, deque(shards), watch)
@@ -166,7 +173,7 @@ def _hold_parts(ray: Any, job: Job) -> list[Any]:
         return []
     from xmc.retrieve.sharded import read_facts
 
-    holder = ray.remote(num_cpus=0, max_restarts=TRIES, max_task_retries=TRIES - 1)(_PartHolder)
+    holder = ray.remote(**PLACING)(_PartHolder)
     starts, _ = read_facts(folder / "backend")
     return [holder.remote(job.to_dict(), number) for number in range(len(starts))]
 

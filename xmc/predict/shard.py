@@ -7,7 +7,7 @@ done as a whole or counts as not begun.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,6 +22,12 @@ from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.table_search import MAX_HITS, TableSearch
 from xmc.store.location_writer import HashedFile, location_writer
 
+PARQUET: Mapping[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "write_page_checksum": True,
+    "use_dictionary": ["label_ids.list.element", "status"],  # what repeats; ids and scores do not
+}
 Watch = Callable[[int, int], None]
 """Hears rows and input bytes done since the last call, after each batch; what it raises drops the shard."""
 
@@ -86,9 +92,7 @@ class ShardPredictor:
             source=shard.location.shown,
         )
         done = 0
-        with pq.ParquetWriter(
-            file, search.schema, compression="zstd", compression_level=1, write_page_checksum=True
-        ) as writer:
+        with pq.ParquetWriter(file, search.schema, **PARQUET) as writer:
             for batch, share in stream.batches:
                 hits = search.batch(batch)
                 writer.write_batch(hits)
