@@ -37,7 +37,7 @@ from xmc.predict.shard import ShardPredictor
 RESULTS = Path(__file__).parent / "results" / "predict.csv"
 XMC = (sys.executable, "-c", "from xmc.cli.main import main; main()")
 BATCH_ROWS = 1024
-SHARDS = (1, 4, 16, 64)
+SHARDS = (1, 4, 16, 64)  # of one shard only one process has work
 POLL_S = 0.05
 Row = dict[str, object]
 

@@ -139,6 +139,7 @@ class PredictDisplay:
     """A bar for `xmc predict`, over the bytes of the shards: rows a second, shards done, time left."""
 
     def __init__(self, *, quiet: bool = False) -> None:
+        console = Console(stderr=True, quiet=quiet)
         self._progress = Display(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -147,8 +148,8 @@ class PredictDisplay:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True, quiet=quiet),
-            disable=quiet,
+            console=console,
+            disable=quiet or not console.is_terminal,
             transient=True,
         )
         self._task = self._progress.add_task("predicting", total=None, detail="", visible=False)

@@ -14,9 +14,8 @@ from typing import Any, Protocol
 from xmc import errors
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, DataError, XmcError, did_you_mean
-from xmc.predict.job import Job
+from xmc.predict.job import Job, Watch
 from xmc.predict.ledger import Ack
-from xmc.predict.shard import Watch
 
 ENGINES = ("native", "ray", "dask")
 TRIES = 3  # of a shard whose worker died under it

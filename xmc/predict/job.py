@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from xmc.store.location import Location
 
 FORMAT = 1
 CALIBRATION = "calibration"
+Watch = Callable[[int, int], None]
+"""Hears rows and input bytes done since the last call, after each batch; what it raises drops the shard."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from xmc.data.shard_list import ShardFile
@@ -190,3 +191,13 @@ def _files_below(folder: Location, suffix: str) -> list[Location]:
         for info in infos
         if info.type == FileType.File and not info.base_name.startswith(".") and info.path.endswith(suffix)
     ]
+
+
+def output_name(shard: ShardFile) -> str:
+    """The name of a shard's output, in the output folder: its own, as Parquet.
+
+    >>> from xmc.store.location import Location
+    >>> output_name(ShardFile(Location("", "/in/2026/part-3.arrow"), "2026/part-3.arrow", 10, 0))
+    '2026/part-3.parquet'
+    """
+    return str(PurePosixPath(shard.name).with_suffix(".parquet"))

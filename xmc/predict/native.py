@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from xmc.data.shard_list import ShardFile
-from xmc.errors import PeerError
+from xmc.errors import DataError, PeerError
 from xmc.predict.engine import TRIES, Failure, cores, understood
-from xmc.predict.job import Job
+from xmc.predict.job import Job, Watch
 from xmc.predict.ledger import Ack
-from xmc.predict.shard import ShardPredictor, Watch
 from xmc.retrieve.layout import index_store
 
 POLL_S = 0.2
@@ -48,7 +47,7 @@ class NativeEngine:
 
 
 def _here(job: Job, shards: Sequence[ShardFile], watch: Watch) -> Generator[Ack | Failure]:
-    from xmc.errors import DataError
+    from xmc.predict.shard import ShardPredictor  # loads torch, which this process needs in this case only
 
     if not shards:
         return

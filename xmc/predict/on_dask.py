@@ -7,14 +7,16 @@ import queue
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError
 from xmc.predict.engine import TRIES, Failure, answered, cores, understood
-from xmc.predict.job import Job
+from xmc.predict.job import Job, Watch
 from xmc.predict.ledger import Ack
-from xmc.predict.shard import ShardPredictor, Watch
+
+if TYPE_CHECKING:
+    from xmc.predict.shard import ShardPredictor
 
 POLL_S = 0.3
 _opened: dict[str, ShardPredictor] = {}
@@ -55,6 +57,8 @@ def predict_here(job: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
 
 def _predictor(job: dict[str, Any]) -> ShardPredictor:
     """The one predictor of this process; another job takes its place."""
+    from xmc.predict.shard import ShardPredictor
+
     key = json.dumps(job, sort_keys=True)
     with _opening:
         if key not in _opened:

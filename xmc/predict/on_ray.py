@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError
 from xmc.predict.engine import TRIES, Failure, answered, cores, understood
-from xmc.predict.job import Job
+from xmc.predict.job import Job, Watch
 from xmc.predict.ledger import Ack
-from xmc.predict.shard import ShardPredictor, Watch
 from xmc.retrieve.layout import index_store
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xmc.predict.shard import ShardPredictor
     from xmc.values import Hits, IndexReport
 
 POLL_S = 0.3
@@ -87,6 +87,8 @@ class _Holder:
         return answered(lambda: self._opened().predict(ShardFile.from_dict(shard), lambda rows, size: None))
 
     def _opened(self) -> ShardPredictor:
+        from xmc.predict.shard import ShardPredictor
+
         if self.predictor is None:
             index = RemoteParts.of(self.job, self.parts) if self.parts else None
             self.predictor = ShardPredictor.open(self.job, index=index)

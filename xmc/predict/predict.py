@@ -11,16 +11,13 @@ from typing import Any
 
 from xmc.data.shard_list import ShardFile, list_shards
 from xmc.errors import ConfigError, DataError, InterruptedRunError
-from xmc.predict.engine import Failure, open_engine
+from xmc.predict.engine import Engine, Failure, open_engine
 from xmc.predict.job import Job, make_job
-from xmc.predict.ledger import Ack, Ledger
-from xmc.predict.shard import output_name
+from xmc.predict.ledger import Ack, Ledger, output_name
 from xmc.retrieve.fitted import read_fitted
 from xmc.store import locked
 from xmc.store.location import Location
-from xmc.train.signals import stop_on_signals
-
-SHOWN = 3
+from xmc.train.signals import StopRequest, stop_on_signals
 
 
 @dataclass(frozen=True)
@@ -86,34 +83,47 @@ def predict_run(
         ledger.begin(inputs, overwrite=overwrite)
         done = ledger.finished(inputs)
         todo = [shard for name, shard in inputs.items() if name not in done]
-        progress = Progress(len(todo), sum(shard.size for shard in todo))
-
-        def watch(rows: int, size: int) -> None:
-            progress.rows += rows
-            progress.size += size
-            if on_progress:
-                on_progress(progress)
-            if stop.signal_number is not None:
-                count = f"{len(inputs) - len(todo) + progress.shards} of {len(inputs)}"
-                raise InterruptedRunError(
-                    f"stopped by a signal; {count} shards are done.",
-                    signal_number=stop.signal_number,
-                    hint="The same command goes on.",
-                )
-
-        failures = []
-        with contextlib.closing(chosen.map_shards(job, todo, watch=watch)) as results:
-            for result in results:
-                if isinstance(result, Failure):
-                    failures.append(result)
-                    continue
-                done[result.name] = result
-                progress.shards += 1
-                watch(0, 0)
-        if failures:
-            raise _failed(failures, len(inputs))
+        watching = _Watching(Progress(len(todo), sum(shard.size for shard in todo)), stop, on_progress)
+        done |= _answers(chosen, job, todo, watching)
         ledger.succeed({**ledger.acks(), **done}.values())
     return _report(job, inputs, todo, done, time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class _Watching:
+    """Keeps count, tells who wants to know, and ends the work after a signal."""
+
+    progress: Progress
+    stop: StopRequest
+    on_progress: Callable[[Progress], None] | None
+
+    def __call__(self, rows: int, size: int) -> None:
+        self.progress.rows += rows
+        self.progress.size += size
+        if self.on_progress:
+            self.on_progress(self.progress)
+        if self.stop.signal_number is not None:
+            raise InterruptedRunError(
+                f"stopped by a signal; {self.progress.shards} of {self.progress.total_shards} shards are done.",
+                signal_number=self.stop.signal_number,
+                hint="The same command goes on.",
+            )
+
+
+def _answers(engine: Engine, job: Job, todo: Sequence[ShardFile], watching: _Watching) -> dict[str, Ack]:
+    """The acknowledgements of all shards by name. Raises: DataError when some have none, after the others."""
+    answered, failures = {}, []
+    with contextlib.closing(engine.map_shards(job, todo, watch=watching)) as results:
+        for result in results:
+            if isinstance(result, Failure):
+                failures.append(result)
+                continue
+            answered[result.name] = result
+            watching.progress.shards += 1
+            watching(0, 0)
+    if failures:
+        raise _failed(failures, len(todo))
+    return answered
 
 
 def pair_outputs(shards: Sequence[ShardFile], out: Location) -> dict[str, ShardFile]:

@@ -7,16 +7,15 @@ done as a whole or counts as not begun.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from xmc.data.shard_list import ShardFile
 from xmc.data.shard_stream import ShardStream, open_stream
 from xmc.errors import ArtifactError, DataError
-from xmc.predict.job import Job, model_facts
-from xmc.predict.ledger import Ack, Ledger
+from xmc.predict.job import Job, Watch, model_facts
+from xmc.predict.ledger import Ack, Ledger, output_name
 from xmc.retrieve.query_columns import COLUMNS, count_statuses
 from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.table_search import MAX_HITS, TableSearch
@@ -28,8 +27,6 @@ PARQUET: Mapping[str, Any] = {
     "write_page_checksum": True,
     "use_dictionary": ["label_ids.list.element", "status"],  # what repeats; ids and scores do not
 }
-Watch = Callable[[int, int], None]
-"""Hears rows and input bytes done since the last call, after each batch; what it raises drops the shard."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +97,3 @@ class ShardPredictor:
                 now = int(share * shard.size)
                 watch(batch.num_rows, now - done)
                 done = now
-
-
-def output_name(shard: ShardFile) -> str:
-    """The name of a shard's output, in the output folder: its own, as Parquet.
-
-    >>> from xmc.store.location import Location
-    >>> output_name(ShardFile(Location("", "/in/2026/part-3.arrow"), "2026/part-3.arrow", 10, 0))
-    '2026/part-3.parquet'
-    """
-    return str(PurePosixPath(shard.name).with_suffix(".parquet"))

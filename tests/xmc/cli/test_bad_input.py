@@ -160,7 +160,7 @@ def test_a_folder_that_must_not_be_written_into(refused, tmp_path, tiny_run):
         (["search", "tram", "--queries", "q.parquet", "--out", "hits"], "give either a text or --queries"),
         (["search", "tram", "--out", "hits"], "--out is for the hits of --queries"),
         (["search", "--queries", "q.parquet"], "--queries needs --out, the folder for the hits"),
-        (["search", "--queries", "q*.parquet", "--out", "hits"], "there is no table q*.parquet"),
+        (["search", "--queries", "q*.parquet", "--out", "hits"], "/q*.parquet. hint: Give a .parquet or .arrow file"),
         (["search", "tram", "--device", "gpu"], "'gpu'"),
         (["evaluate", "--split", "tset"], "data set 'tiny' has no split 'tset' (it has: train, dev, test)"),
         (["evaluate", "--set", "evaluate.ks=[]"], "evaluate.ks must be one or more ranks from 1 up, got ()"),
