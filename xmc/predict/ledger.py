@@ -114,9 +114,12 @@ class Ledger:
                 found[ack.name] = ack
         return found
 
-    def succeed(self, acks: Iterable[Ack]) -> None:
-        """Write the manifest, and then that it is complete."""
-        lines = [json.dumps(ack.to_dict(), sort_keys=True, ensure_ascii=False) for ack in acks]
+    def succeed(self, done: Mapping[str, Ack]) -> None:
+        """Write the manifest, and then that it is complete; shards of earlier calls are in it while they are whole."""
+        earlier = {name: ack for name, ack in self.acks().items() if name not in done and self._is_whole(ack)}
+        lines = [
+            json.dumps(ack.to_dict(), sort_keys=True, ensure_ascii=False) for ack in (earlier | dict(done)).values()
+        ]
         lines.sort(key=lambda line: natural_key(json.loads(line)["name"]))
         manifest = "".join(line + "\n" for line in lines)
         write_text_at(self.out.child(MANIFEST), manifest)

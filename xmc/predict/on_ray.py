@@ -154,18 +154,23 @@ def _require_ray() -> Any:
 
 
 def _connect(ray: Any, scheduler: str, workers: int) -> None:
-    """Join the cluster, or start one of this machine: without dashboard, reachable from this machine only."""
-    if scheduler:
-        ray.init(address=scheduler, log_to_driver=False)
-        return
-    ray.init(
-        address="local",
-        num_cpus=workers or cores(),
-        include_dashboard=False,
-        object_store_memory=LOCAL_STORE_BYTES,
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-    )
+    """Join the cluster, or start one of this machine: without dashboard, reachable from this machine only.
+
+    Raises: PeerError with Ray's reason.
+    """
+    local = {
+        "num_cpus": workers or cores(),
+        "include_dashboard": False,
+        "object_store_memory": LOCAL_STORE_BYTES,
+        "_node_ip_address": "127.0.0.1",
+    }
+    try:
+        ray.init(address=scheduler or "local", log_to_driver=False, **({} if scheduler else local))
+    except Exception as error:  # Ray raises no narrower class when a start times out
+        raise PeerError(
+            f"no Ray cluster at '{scheduler or 'local'}': {' '.join(str(error).split())[:200]}",
+            hint="Is the address right and the cluster up?",
+        ) from error
 
 
 def _hold_parts(ray: Any, job: Job) -> list[Any]:

@@ -85,7 +85,7 @@ def predict_run(
         todo = [shard for name, shard in inputs.items() if name not in done]
         watching = _Watching(Progress(len(todo), sum(shard.size for shard in todo)), stop, on_progress)
         done |= _answers(chosen, job, todo, watching)
-        ledger.succeed({**ledger.acks(), **done}.values())
+        ledger.succeed(done)
     return _report(job, inputs, todo, done, time.monotonic() - started)
 
 

@@ -14,6 +14,9 @@ import xmc
 from xmc import Retriever, predict_run
 from xmc.data.shards import read_table
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
+from xmc.predict.engine import cores
+from xmc.predict.native import affordable_workers, available_memory
+from xmc.retrieve.layout import index_store
 from xmc.store import locked
 
 
@@ -137,6 +140,11 @@ def test_shards_added_later_join(tiny_run, tmp_path):
     write_shards(folder / "day=2", shards=2, rows=5)
     report = predict_run(tiny_run, str(folder), tmp_path / "out", k=3, workers=1)
     assert (report.shards, report.skipped) == (3, 1)
+    (tmp_path / "out" / "day=1" / "part-0.parquet").unlink()  # lost, and not among what is asked for now
+    predict_run(tiny_run, f"{folder}/day=[2]/*", tmp_path / "out", k=3, workers=1)
+    manifest = (tmp_path / "out" / "_manifest.jsonl").read_text()
+    assert "day=1" not in manifest and manifest.count("day=2") == 2 + 2
+    predict_run(tiny_run, str(folder), tmp_path / "out", k=3, workers=1)
     names = [line["name"] for line in require_complete(tmp_path / "out")]
     assert names == ["day=1/part-0.parquet", "day=2/part-0.parquet", "day=2/part-1.parquet"]
 
@@ -202,6 +210,15 @@ def test_options_that_cannot_be(tiny_run, shards, tmp_path, options, message):
     with pytest.raises(ConfigError) as raised:
         predict_run(tiny_run, str(shards), tmp_path / "out", **options)
     assert message in str(raised.value) and not (tmp_path / "out").exists()
+
+
+def test_workers_as_many_as_there_is_memory_for(tiny_run):
+    index = index_store(tiny_run).current().folder / "index.json"
+    size = 2 * json.loads(index.read_text())["report"]["memory_bytes"] + (500 << 20)
+    assert affordable_workers(tiny_run, count=8, available=100 * size) == 8
+    assert affordable_workers(tiny_run, count=8, available=4 * size) == 3
+    assert affordable_workers(tiny_run, count=8, available=0) == 1
+    assert available_memory() > 1 << 20 and cores() >= 1
 
 
 def test_the_command(tiny_run, shards, finished, tmp_path):
