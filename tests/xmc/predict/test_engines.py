@@ -2,6 +2,7 @@
 the middle and when the parts of the index are held by actors of their own. One local cluster each serves all tests."""
 
 import json
+import os
 import signal
 import threading
 import time
@@ -32,6 +33,7 @@ def expected(tiny_run, shards, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ray():
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # on a busy machine 30 seconds are too few
     ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     ray.init(
         address="local",
