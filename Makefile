@@ -59,6 +59,7 @@ bench: install-dev  ## run the benchmarks; those of data sets that do not ship w
 	$(BIN)/python benchmarks/bench_filtered_search.py
 	$(BIN)/python benchmarks/bench_step_time.py
 	$(BIN)/python benchmarks/bench_exactness.py
+	$(BIN)/python benchmarks/bench_predict.py --run $(RUN)
 	$(BIN)/python benchmarks/bench_eurlex57k.py
 	$(BIN)/python benchmarks/bench_wordnet.py
 	$(BIN)/python benchmarks/bench_best_recipe.py --peers runs/peers

@@ -2,7 +2,7 @@
 
 >>> import xmc
 >>> sorted(name for name in dir(xmc) if name.endswith("_run"))
-['check_run', 'evaluate_run', 'index_run', 'rerank_run', 'train_run']
+['check_run', 'evaluate_run', 'index_run', 'predict_run', 'rerank_run', 'train_run']
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         train_run,
     )
     from xmc.errors import XmcError
+    from xmc.predict.predict import predict_run
     from xmc.retrieve.retriever import Retriever
     from xmc.values import Hit
 
@@ -38,6 +39,7 @@ __all__ = [
     "compact_labels",
     "evaluate_run",
     "index_run",
+    "predict_run",
     "remove_labels",
     "replace_labels",
     "rerank_run",
@@ -56,6 +58,7 @@ _HOMES = {
     "check_run": "xmc.engine.verbs",
     "evaluate_run": "xmc.engine.verbs",
     "index_run": "xmc.engine.verbs",
+    "predict_run": "xmc.predict.predict",
     "rerank_run": "xmc.engine.verbs",
     "train_run": "xmc.engine.verbs",
 }

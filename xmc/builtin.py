@@ -1,8 +1,8 @@
-"""The core's own offers (encoders, heads, checks, ...), declared through the same door as everyone's."""
+"""The core's own offers (encoders, heads, an index, checks, ...), declared through the same door as everyone's."""
 
 from __future__ import annotations
 
-from xmc.api import AugmentationSpec, CheckSpec, EncoderSpec, HeadSpec, RerankerSpec, hookimpl
+from xmc.api import AugmentationSpec, CheckSpec, EncoderSpec, HeadSpec, IndexSpec, RerankerSpec, hookimpl
 
 
 @hookimpl
@@ -44,6 +44,18 @@ def xmc_heads() -> list[HeadSpec]:
             "xmc.train.classifier:ClassifierOptions",
             summary="a trained vector for each label, by itself or on top of its embedded text",
         ),
+    ]
+
+
+@hookimpl
+def xmc_indexes() -> list[IndexSpec]:
+    """The embedded index: one that is made of others."""
+    return [
+        IndexSpec(
+            "sharded",
+            "xmc.retrieve.sharded:Sharded",
+            summary="the labels cut into parts with an index each, on one machine or on many; answers are merged",
+        )
     ]
 
 

@@ -128,6 +128,15 @@ def test_runs_page_runs_from_top_to_bottom(folder):
 
 
 @pytest.mark.slow
+def test_batch_page_runs_from_top_to_bottom(folder):
+    printed = run_page("docs/batch.md").splitlines()
+    assert printed[0].startswith("part-0.parquet 100 {'ok': 100} ['L")
+    assert printed[1:3] == ["100 {'ok': 100}", "['ok', 'null', 'ok']"]
+    assert printed[3].startswith("2 [['L") and printed[4].startswith("1 [['L")
+    assert (folder / "hits" / "_SUCCESS").is_file()
+
+
+@pytest.mark.slow
 def test_configuration_page_runs_and_a_run_repeated_from_its_configuration_is_the_same(folder):
     run_page("docs/configuration.md")
     curves = [(folder / "runs" / name / "curve.csv").read_text().splitlines() for name in ("a", "b")]

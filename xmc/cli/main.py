@@ -18,6 +18,7 @@ from xmc.cli.index import index_command
 from xmc.cli.info import info_command
 from xmc.cli.labels import labels_command
 from xmc.cli.plugins import plugins_command
+from xmc.cli.predict import predict_command
 from xmc.cli.rerank import rerank_command
 from xmc.cli.search import search_command
 from xmc.cli.train import train_command
@@ -37,6 +38,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "labels": labels_command,
     "rerank": rerank_command,
     "search": search_command,
+    "predict": predict_command,
     "evaluate": evaluate_command,
     "check": check_command,
     "info": info_command,

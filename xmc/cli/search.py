@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, RunOption
-from xmc.errors import ConfigError, DataError
+from xmc.cli.predict import predict_command
+from xmc.errors import ConfigError
 
 if TYPE_CHECKING:
     from xmc.retrieve.label_filter import LabelFilter
@@ -21,7 +22,7 @@ def search_command(
     run: RunOption,
     text: Annotated[str | None, typer.Argument(help="The query.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many labels.")] = 10,
-    queries: Annotated[str, typer.Option("--queries", help="Instead of a text: Parquet or Arrow files (glob).")] = "",
+    queries: Annotated[str, typer.Option("--queries", help="Short for xmc predict --workers 1 --shards.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the hits of --queries.")] = None,
     min_probability: Annotated[
         float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
@@ -38,22 +39,28 @@ def search_command(
 
     Example: xmc search "heart attack" --run runs/icd -k 5
     """
-    from xmc.retrieve.retriever import Retriever
-
     if (text is None) == (not queries):
         raise ConfigError("give either a text or --queries.", hint='Example: xmc search "heart attack" --run runs/icd')
     if queries and out is None:
         raise ConfigError("--queries needs --out, the folder for the hits.")
     if text is not None and out is not None:
         raise ConfigError("--out is for the hits of --queries; those of a text are printed.")
+    if queries and (allow or allowed is not None):
+        raise ConfigError(
+            "a filter of labels goes with a text, not with --queries.",
+            hint="From Python: retriever.search(texts, allowed=label_ids).",
+        )
+    if text is None:
+        predict_command(
+            run, queries, str(out), k=k, min_probability=min_probability, workers=1, device=device, as_json=as_json
+        )
+        return
+    from xmc.retrieve.retriever import Retriever
+
     retriever = Retriever.load(run, device=device)
     for sentence in [*retriever.fitted.stale(), *retriever.fitted.notes]:
         typer.echo(f"note: {sentence}", err=True)
-    label_filter = _filter(retriever, allow, allowed)
-    if text is not None:
-        _search_one(retriever, text, k, min_probability, label_filter, as_json)
-    elif out is not None:
-        _search_shards(retriever, queries, out, k, min_probability, label_filter, as_json)
+    _search_one(retriever, text, k, min_probability, _filter(retriever, allow, allowed), as_json)
 
 
 def _filter(retriever: Retriever, allow: list[str] | None, allowed: Path | None) -> LabelFilter | None:
@@ -95,64 +102,3 @@ def _print_hits(hits: Sequence[Hit], text: str) -> None:
             row["probability"] = f"{hit.probability:.3f}"
         rows.append({**row, "text": hit.text})
     print_table(rows, title=text, right=("rank", "score", "probability"))
-
-
-def _search_shards(
-    retriever: Retriever,
-    pattern: str,
-    out: Path,
-    k: int,
-    min_probability: float | None,
-    label_filter: LabelFilter | None,
-    as_json: bool,
-) -> None:
-    from xmc.cli.output import print_json
-    from xmc.data.shards import find_shards
-    from xmc.retrieve.batch import judged_texts, write_hits
-
-    done = []
-    for shard, path in _pair_with_outputs(find_shards(pattern), out):
-        ids, texts = _read_queries(shard)
-        try:
-            hits, probabilities_H = judged_texts(
-                retriever, texts, k=k, min_probability=min_probability, allowed=label_filter
-            )
-        except DataError as error:
-            raise DataError(f"{shard}: {error.message}", hint=error.hint) from None
-        write_hits(path, ids, hits, retriever.labels, probabilities_H)
-        done.append({"queries": str(shard), "hits": str(path), "count": len(texts)})
-        if not as_json:
-            typer.echo(f"{shard} -> {path}: {len(texts):,} queries")
-    if as_json:
-        print_json({"k": k, "shards": done})
-
-
-def _pair_with_outputs(shards: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Each file of queries with the file of its hits, which must be its own and nobody's input."""
-    pairs = [(shard, out / f"{shard.stem}.parquet") for shard in shards]
-    inputs = {shard.resolve() for shard in shards}
-    taken: dict[Path, Path] = {}
-    for shard, path in pairs:
-        if path.resolve() in inputs:
-            raise ConfigError(f"the hits of {shard} would overwrite queries in {out}.", hint="Give another --out.")
-        if path in taken:
-            raise ConfigError(
-                f"{taken[path]} and {shard} would both write {path}.",
-                hint="Search them one by one, with an --out each.",
-            )
-        taken[path] = shard
-    return pairs
-
-
-def _read_queries(shard: Path) -> tuple[list[str], list[str]]:
-    """Ids (numbers as text) and texts of a table."""
-    from xmc.data.shards import read_table
-
-    table = read_table(shard)
-    if missing := {"query_id", "text"} - set(table.column_names):
-        raise DataError(f"{shard}: column '{min(missing)}' is missing.", hint="--queries needs query_id and text.")
-    ids = table.column("query_id").to_pylist()
-    for row, query_id in enumerate(ids):
-        if not isinstance(query_id, (str, int)) or query_id == "":
-            raise DataError(f"{shard}: query_id is {query_id!r} in row {row}; it must be a text or a whole number.")
-    return [str(query_id) for query_id in ids], table.column("text").to_pylist()

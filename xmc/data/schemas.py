@@ -30,6 +30,10 @@ def _is_string(type_: pa.DataType) -> bool:
     return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
 
 
+def _is_id(type_: pa.DataType) -> bool:
+    return _is_string(type_) or bool(pa.types.is_integer(type_))
+
+
 def _is_float(type_: pa.DataType) -> bool:
     return bool(pa.types.is_floating(type_))
 
@@ -75,10 +79,11 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "queries": (_strings("query_id"), _strings("text", large=True), _POSITIVES, _RELEVANCE),
     "embeddings": (_strings("id"), _EMBEDDING),
     "hits": (
-        _strings("query_id"),
+        Column("query_id", pa.string(), "string, large_string or an integer", _is_id),
         Column("label_ids", pa.list_(pa.string()), "list of string", _is_list_of(_is_string)),
         _floats("scores"),
         _floats("probabilities", optional=True),
+        Column("status", pa.string(), "string or large_string", _is_string, optional=True),
     ),
 }
 VERSION = 1

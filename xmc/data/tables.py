@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ class LabelTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def arrow_ids(self) -> Any:
+        """The ids as an Arrow array, made once: a search takes those of its hits from it."""
+        return pa.array(self.ids, pa.string())
 
     def take(self, rows: np.ndarray[Any, Any]) -> LabelTable:
         """The given labels, in the given order."""

@@ -43,29 +43,6 @@ def search_texts(
     return concatenate_hits(parts)
 
 
-def judged_texts(
-    retriever: Retriever,
-    texts: Sequence[str],
-    *,
-    k: int,
-    min_probability: float | None = None,
-    allowed: Iterable[str] | LabelFilter | None = None,
-) -> tuple[Hits, Any]:
-    """`search_texts` with the probability of each hit, (H,), None without a calibration; less probable hits left out.
-
-    Raises: as `Retriever.search`.
-    """
-    check_texts(texts)
-    allowed = as_filter(retriever.labels, allowed)
-    parts = [
-        retriever.judged_search(texts[start : start + CHUNK], k=k, min_probability=min_probability, allowed=allowed)
-        for start in range(0, len(texts), CHUNK)
-    ]
-    hits = concatenate_hits([part for part, _ in parts])
-    judged = [probabilities_H for _, probabilities_H in parts if probabilities_H is not None]
-    return hits, np.concatenate(judged) if judged else None
-
-
 def search_queries(retriever: Retriever, queries: RerankQueries, *, k: int) -> Hits:
     """Hits of prepared queries, searched 1,024 at a time."""
     parts = []
@@ -90,17 +67,21 @@ def hits_to_arrow(query_ids: Sequence[str], hits: Hits, labels: LabelTable, prob
     """The `hits` table: query id, label ids and scores, best first; with probabilities where there are such."""
     import pyarrow as pa
 
-    offsets = pa.array(hits.offsets.astype(np.int32))
-    label_ids = pa.array(labels.ids, pa.string()).take(pa.array(hits.label_rows))
-    schema = schema_of("hits", without=["probabilities"] if probabilities_H is None else [])
-    columns = {
-        "query_id": pa.array(query_ids, pa.string()),
-        "label_ids": pa.ListArray.from_arrays(offsets, label_ids),
-        "scores": pa.ListArray.from_arrays(offsets, pa.array(hits.scores, pa.float32())),
-    }
-    if probabilities_H is not None:
-        columns["probabilities"] = pa.ListArray.from_arrays(offsets, pa.array(probabilities_H, pa.float32()))
+    left_out = ["status"] if probabilities_H is not None else ["status", "probabilities"]
+    schema = schema_of("hits", without=left_out)
+    columns = {"query_id": pa.array(query_ids, pa.string()), **hit_columns(hits, labels, probabilities_H)}
     return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
+
+
+def hit_columns(hits: Hits, labels: LabelTable, probabilities_H: Any = None) -> dict[str, Any]:
+    """The list columns of a `hits` table; scores and offsets are not copied where Arrow can share them."""
+    import pyarrow as pa
+
+    offsets = pa.array(hits.offsets.astype(np.int32))
+    values = {"label_ids": labels.arrow_ids.take(pa.array(hits.label_rows)), "scores": pa.array(hits.scores)}
+    if probabilities_H is not None:
+        values["probabilities"] = pa.array(probabilities_H, pa.float32())
+    return {name: pa.ListArray.from_arrays(offsets, column) for name, column in values.items()}
 
 
 def write_hits(

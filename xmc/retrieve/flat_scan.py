@@ -36,9 +36,17 @@ class FlatScan:
         vectors_NE = validate_vectors(vectors_NE.to_dense(), what="label")
         labels_NE = normalize(vectors_NE, dim=1) if similarity == "cosine" else vectors_NE.clone()
         size = labels_NE.numel() * labels_NE.element_size()
-        facts = {"labels": len(labels_NE), "dimension": labels_NE.shape[1], "memory_bytes": size}
         report = IndexReport(
-            "flat scan", similarity, device_used="cpu", build_s=0.0, exact=True, options={}, versions={}, **facts
+            backend="flat scan",
+            similarity=similarity,
+            labels=len(labels_NE),
+            dimension=labels_NE.shape[1],
+            device_used="cpu",
+            memory_bytes=size,
+            build_s=0.0,
+            exact=True,
+            options={},
+            versions={},
         )
         return cls(labels_NE, report)
 

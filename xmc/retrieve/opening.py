@@ -114,6 +114,21 @@ def open_run(
     }
 
 
+def identity_of(run: Path) -> dict[str, str]:
+    """The `identity` that a retriever of this run will have, without loading encoder and index; both are verified.
+
+    Raises: ArtifactError when the folder is not a run, or is damaged.
+    """
+    encoder, index = encoder_store(run).current(), index_store(run).current()
+    identity = {"encoder": encoder.sha256, "index": index.sha256}
+    edits = read_edits(run)
+    if live_labels(read_labels([index.folder / "labels.parquet"]), load_own(index.folder), edits):
+        identity["labels"] = edits.sha256
+    if reranker_store(run).exists():
+        identity["reranker"] = reranker_store(run).current().sha256
+    return identity
+
+
 def reopened(opened: Opened | None) -> dict[str, Any] | None:
     """The fields of a new retriever over the same run, None when nothing was committed since.
 

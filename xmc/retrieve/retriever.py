@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,17 +53,24 @@ class Retriever:
 
     @classmethod
     def load(
-        cls, run: str | Path, *, device: str = "auto", plugins: Plugins | None = None, reranked: bool = True
+        cls,
+        run: str | Path,
+        *,
+        device: str = "auto",
+        plugins: Plugins | None = None,
+        reranked: bool = True,
+        index: Index | None = None,
     ) -> Retriever:
         """Open the run that `xmc train` made; every file is verified before it is read.
 
-        `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one.
+        `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one; `index`
+        stands in for the run's own, which is then not loaded (its parts are held by other processes, say).
         Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
         for another encoder; PluginError when it needs a plugin that is not installed.
         """
         from xmc.retrieve.opening import open_run
 
-        return cls(**open_run(Path(run), device=device, plugins=plugins, reranked=reranked))
+        return cls(**open_run(Path(run), device=device, plugins=plugins, reranked=reranked, index=index))
 
     def reload_if_changed(self) -> Retriever:
         """This retriever, or a new one when something was committed to the run since; cheap when nothing was.
@@ -238,6 +245,27 @@ class Retriever:
             return hits
         offsets_H = self.query_map.offsets(queries_QD).repeat_interleave(torch.from_numpy(np.diff(hits.offsets)))
         return replace(hits, scores=hits.scores + offsets_H.float().numpy())
+
+    def search_table(self, table: Any, *, k: int = 10, min_probability: float | None = None) -> Any:
+        """The hits of an Arrow table with `query_id`, and `text` or `embedding`: a row for each row, in their order.
+
+        Columns: `query_id` as it came, `label_ids`, `scores`, `probabilities` (after `xmc check calibrate`) and
+        `status`: `ok`, or why the row could not be searched (`null`, `blank`, `too-long`, `invalid-text`,
+        `not-finite`). Raises: DataError for missing or wrong columns; as `search` for k and `min_probability`.
+        """
+        from xmc.retrieve.table_search import search_table
+
+        return search_table(self, table, k=k, min_probability=min_probability)
+
+    def search_batches(self, reader: Any, *, k: int = 10, min_probability: float | None = None) -> Iterator[Any]:
+        """`search_table` for a stream: record batches of hits for those of a `pyarrow.RecordBatchReader`.
+
+        Memory stays bounded: a batch of more than 1,024 rows is answered in parts.
+        Raises: as `search_table`.
+        """
+        from xmc.retrieve.table_search import search_batches
+
+        return search_batches(self, reader, k=k, min_probability=min_probability)
 
     @property
     def report(self) -> IndexReport:

@@ -11,6 +11,8 @@ FLAGS = {
     "index": "--batch-size --device --dry-run --json --latency --memory --run --seed --set --target-recall -k",
     "rerank": "--device --json --run --set",
     "search": "--allow --allowed --device --json --min-probability --out --queries --run -k text",
+    "predict": "--batch-rows --device --engine --json --min-probability --out --overwrite --run --scheduler --shards "
+    "--workers -k",
     "evaluate": "--device --json --run --set --split",
     "check": "--alpha --device --fit-split --json --run --set --split names",
     "info": "--json run",

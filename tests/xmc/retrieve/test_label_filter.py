@@ -5,7 +5,7 @@ import pytest
 
 from xmc.data.dataset import load_dataset
 from xmc.errors import ConfigError, DataError
-from xmc.retrieve.batch import judged_texts, search_texts
+from xmc.retrieve.batch import search_texts
 from xmc.retrieve.retriever import Retriever
 
 TEXTS = load_dataset("tiny").test.texts[:30]
@@ -29,7 +29,6 @@ def test_answers_are_those_of_all_labels_without_the_others(retriever, allowed, 
         assert all([h.rank for h in hits] == list(range(1, len(hits) + 1)) for hits in answers)
     hits = search_texts(retriever, TEXTS, k=k, allowed=compiled)
     assert hits.label_rows.tolist() == retriever.hits(TEXTS, k=k, allowed=allowed).label_rows.tolist()
-    assert judged_texts(retriever, TEXTS, k=k, allowed=allowed)[0].scores.tolist() == hits.scores.tolist()
 
 
 def test_nothing_allowed_is_nothing_found(retriever):

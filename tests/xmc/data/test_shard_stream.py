@@ -1,0 +1,94 @@
+"""Invariants: the batches of a shard are its rows in order, no larger than asked; damage anywhere is a DataError that
+names the file, never a crash or a wrong row that passes; only the wanted columns are read."""
+
+import random
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+
+from xmc.data.shard_list import list_shards
+from xmc.data.shard_stream import open_stream
+from xmc.errors import DataError
+from xmc.retrieve.query_columns import text_values
+
+TABLE = pa.table({"query_id": [f"q{row}" for row in range(500)], "text": [f"text {row}" for row in range(500)]})
+TABLE = TABLE.append_column("other", pa.array(range(500)))
+
+
+def write(path, kind):
+    if kind == "parquet":
+        pq.write_table(TABLE, path, row_group_size=150, write_page_checksum=True)
+    else:
+        opened = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+        with pa.OSFile(str(path), "wb") as file, opened(file, TABLE.schema) as writer:
+            writer.write_table(TABLE, max_chunksize=120)
+
+
+@pytest.fixture(params=["parquet", "file", "stream"])
+def path(request, tmp_path):
+    path = tmp_path / ("q.parquet" if request.param == "parquet" else "q.arrow")
+    write(path, request.param)
+    return path
+
+
+def read(path, rows=64):
+    (shard,) = list_shards(str(path))
+    with open_stream(shard, columns=["query_id", "text"], rows=rows) as stream:
+        return list(stream.batches)
+
+
+def test_the_rows_in_order(path):
+    found = read(path)
+    batches = [batch for batch, _ in found]
+    assert pa.Table.from_batches(batches).equals(TABLE.select(["query_id", "text"]))
+    assert max(batch.num_rows for batch in batches) <= 64
+    shares = [share for _, share in found]
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1, abs=0.01) and shares[0] < 0.5
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+def test_a_shard_without_rows(tmp_path, kind, monkeypatch):
+    monkeypatch.setitem(globals(), "TABLE", TABLE.slice(0, 0))
+    path = tmp_path / ("q.parquet" if kind == "parquet" else "q.arrow")
+    write(path, kind)
+    assert sum(batch.num_rows for batch, _ in read(path)) == 0
+
+
+def test_damage_is_named_or_harmless(path):
+    """Truncations, flipped bytes; Arrow IPC has no checksums, so there a text may be another, but nothing crashes."""
+    whole = path.read_bytes()
+    generator = random.Random(3)
+    refused = 0
+    for _ in range(60):
+        data = bytearray(whole)
+        if generator.random() < 0.3:
+            del data[generator.randrange(len(data)) :]
+        else:
+            data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
+        path.write_bytes(data)
+        try:
+            batches = [batch for batch, _ in read(path)]
+        except DataError as error:
+            refused += 1
+            assert str(path) in str(error)
+            continue
+        for batch in batches:
+            for name in set(batch.schema.names) & {"query_id", "text"}:
+                assert len(text_values(batch.column(name))) == batch.num_rows
+    assert refused >= 15
+
+
+def test_a_missing_file(tmp_path):
+    pq.write_table(TABLE, tmp_path / "q.parquet")
+    (shard,) = list_shards(str(tmp_path))
+    (tmp_path / "q.parquet").unlink()
+    with pytest.raises(DataError, match=r"there is no file .*q\.parquet"), open_stream(shard, columns=[], rows=1):
+        pass
+
+
+def test_what_the_caller_raises_is_not_damage(path):
+    (shard,) = list_shards(str(path))
+    with pytest.raises(OSError, match="disk"), open_stream(shard, columns=["text"], rows=9):
+        raise OSError("the disk is full")

@@ -1,0 +1,137 @@
+"""Invariants: a Ray cluster and a Dask cluster write the bytes that one process writes, also when a worker is killed in
+the middle and when the parts of the index are held by actors of their own. One local cluster each serves all tests."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import pytest
+from predict_cases import contents, require_complete, write_shards
+
+import xmc
+from xmc import predict_run
+from xmc.errors import ArtifactError, ConfigError
+from xmc.predict.engine import Failure, answered, understood
+
+pytestmark = pytest.mark.slow
+OPTIONS = {"k": 3, "batch_rows": 4}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return write_shards(tmp_path_factory.mktemp("shards") / "in", shards=6, rows=200)
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_run, shards, tmp_path_factory):
+    out = tmp_path_factory.mktemp("expected") / "out"
+    predict_run(tiny_run, str(shards), out, workers=1, **OPTIONS)
+    return contents(out)
+
+
+@pytest.fixture(scope="module")
+def ray():
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # on a busy machine 30 seconds are too few
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200 << 20,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def dask_address():
+    distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def kill_a_writer(out, killed):
+    """Kill the first process that is seen to write a shard into the folder."""
+    import psutil
+
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not killed:
+        if not list(out.glob(".tmp-*.parquet")):
+            time.sleep(0.005)
+            continue
+        for process in psutil.Process().children(recursive=True):
+            try:
+                files = [file.path for file in process.open_files()]
+            except psutil.Error:
+                continue
+            if any(str(out) in path and ".tmp-" in path for path in files):
+                process.send_signal(signal.SIGKILL)
+                killed.append(process.pid)
+                return
+
+
+def predict_while_a_worker_is_killed(run, shards, out, **options):
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_a_writer, args=(out, killed))
+    killer.start()
+    report = predict_run(run, str(shards), out, workers=2, **OPTIONS, **options)
+    killer.join()
+    assert killed and report.skipped == 0
+    for path in out.glob(".tmp-*"):  # of the killed one; the next start collects it
+        path.unlink()
+    require_complete(out)
+
+
+def test_native_survives_a_killed_worker(tiny_run, shards, expected, tmp_path):
+    predict_while_a_worker_is_killed(tiny_run, shards, tmp_path / "out")
+    assert contents(tmp_path / "out") == expected
+
+
+def test_ray_survives_a_killed_actor(ray, tiny_run, shards, expected, tmp_path):
+    predict_while_a_worker_is_killed(tiny_run, shards, tmp_path / "out", engine="ray")
+    assert contents(tmp_path / "out") == expected
+
+
+def test_dask_survives_a_killed_worker(dask_address, tiny_run, shards, expected, tmp_path):
+    predict_while_a_worker_is_killed(tiny_run, shards, tmp_path / "out", engine="dask", scheduler=dask_address)
+    assert contents(tmp_path / "out") == expected
+
+
+def test_ray_spreads_the_parts_of_an_index(ray, tiny_run_copy, shards, tmp_path):
+    xmc.index_run(tiny_run_copy, settings=["index.name=sharded", "index.shards=2"])
+    one = str(shards / "part-0.parquet")
+    predict_run(tiny_run_copy, one, tmp_path / "native", workers=1, **OPTIONS)
+    predict_run(tiny_run_copy, one, tmp_path / "ray", engine="ray", workers=1, **OPTIONS)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "native")
+
+
+def test_errors_travel_as_plain_values():
+    def fail(error):
+        raise error
+
+    answer = json.loads(json.dumps(answered(lambda: fail(OSError(28, "No space left on device", "/a/b")))))
+    with pytest.raises(OSError, match="No space left") as raised:
+        understood(None, answer)
+    assert (raised.value.errno, raised.value.filename) == (28, "/a/b")
+    with pytest.raises(ArtifactError, match=r"damaged\. Build it again"):
+        understood(None, answered(lambda: fail(ArtifactError("damaged.", hint="Build it again."))))
+    with pytest.raises(MemoryError):
+        understood(None, answered(lambda: fail(MemoryError())))
+    assert isinstance(understood(None, answered(lambda: fail(xmc.errors.DataError("row 3.")))), Failure)
+
+
+def test_an_engine_that_is_not_installed(monkeypatch):
+    import sys
+
+    from xmc.predict.engine import open_engine
+
+    for module, extra in (("ray", "ray"), ("distributed", "dask")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(ConfigError, match=rf"pip install 'xmc-engine\[{extra}\]'"):
+            open_engine(extra, workers=1)

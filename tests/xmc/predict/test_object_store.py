@@ -1,0 +1,141 @@
+"""Invariants, against the S3 API served on loopback: the objects of a store are those of a folder, byte for byte; an
+object is whole or not there; what is missing or forbidden is said; a key never reaches an output or an error."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from predict_cases import contents, write_shards
+
+from xmc import predict_run
+from xmc.data.shard_list import list_shards
+from xmc.errors import ArtifactError, ConfigError, DataError
+from xmc.store.location import Location
+from xmc.store.location_writer import delete_at, location_writer, write_text_at
+
+SERVER = """
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+import sys
+sys.stdin.read()
+"""
+KEY = "not-a-real-key"
+S3 = f"s3://someone:{KEY}@"
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    pytest.importorskip("moto", reason="moto[server] is not installed")
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    yield f"127.0.0.1:{int(server.stdout.readline())}"
+    server.stdin.close()
+    server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def options(endpoint):
+    return f"endpoint_override={endpoint}&scheme=http&region=us-east-1"
+
+
+@pytest.fixture
+def bucket(endpoint, request):
+    """A new bucket; its name."""
+    name = f"bucket-{time.time_ns()}"
+    urllib.request.urlopen(urllib.request.Request(f"http://{endpoint}/{name}", method="PUT")).close()
+    return name
+
+
+def upload(folder, place):
+    for path in folder.iterdir():
+        with location_writer(place.child(path.name)) as file:
+            file.write(path.read_bytes())
+
+
+def objects(place):
+    system, path = place.opened()
+    from pyarrow.fs import FileSelector, FileType
+
+    infos = system.get_file_info(FileSelector(path, recursive=True))
+    names = [info.path.removeprefix(path + "/") for info in infos if info.type == FileType.File]
+    return {name: place.child(name).read_bytes() for name in names}
+
+
+def test_from_bucket_to_bucket(tiny_run, bucket, options, tmp_path):
+    folder = write_shards(tmp_path / "in", shards=3, rows=30)
+    upload(folder, Location.of(f"{S3}{bucket}/in?{options}"))
+    out = Location.of(f"{S3}{bucket}/out?{options}")
+    job = {"k": 3, "workers": 1, "batch_rows": 16}
+    report = predict_run(
+        tiny_run,
+        f"{S3}{bucket}/in/part-*?{options}",
+        f"{S3}{bucket}/out?{options}",
+        **job,
+    )
+    assert (report.shards, report.rows, report.out) == (3, 93, f"s3://{bucket}/out")
+    predict_run(tiny_run, str(folder), tmp_path / "out", **job)
+    here, there = contents(tmp_path / "out"), objects(out)
+    assert set(here) == set(there)
+    assert all(here[name] == there[name] for name in here if name.endswith(".parquet"))
+    assert not [name for name, data in there.items() if KEY.encode() in data]
+
+    write_text_at(out.child("part-1.parquet"), "short")  # not the size that was acknowledged
+    delete_at(out.child("_acks/part-2.parquet.json"))  # killed between the object and its acknowledgement
+    again = predict_run(tiny_run, f"{S3}{bucket}/in?{options}", f"{S3}{bucket}/out?{options}", **job)
+    assert again.skipped == 1
+    assert objects(out) == there
+    with pytest.raises(ConfigError, match="holds the output of another job: k 3 there, 2 here") as raised:
+        predict_run(
+            tiny_run,
+            f"{S3}{bucket}/in?{options}",
+            f"{S3}{bucket}/out?{options}",
+            **{**job, "k": 2},
+        )
+    assert KEY not in str(raised.value)
+
+
+def test_an_object_is_whole_or_not_there(bucket, options):
+    place = Location.of(f"{S3}{bucket}/a?{options}")
+    with pytest.raises(RuntimeError, match="stop"), location_writer(place) as file:
+        file.write(b"x" * 1000)
+        raise RuntimeError("stop")
+    assert place.size() is None and place.read_bytes() is None
+    data = os.urandom(12 << 20)  # more than one part of an upload
+    with location_writer(place) as file:
+        file.write(data)
+    assert place.size() == file.size == len(data) and place.read_bytes() == data
+
+
+def test_a_missing_bucket_is_named(tiny_run, options, tmp_path):
+    with pytest.raises(ArtifactError, match=r"s3://no-such-bucket-here/in.*refuses.*Is the bucket there") as raised:
+        list_shards(f"{S3}no-such-bucket-here/in/*.parquet?{options}")
+    assert KEY not in str(raised.value)
+    folder = write_shards(tmp_path / "in", shards=1, rows=5)
+    with pytest.raises(ArtifactError, match="refuses"):
+        predict_run(tiny_run, str(folder), f"{S3}no-such-bucket-here/out?{options}", workers=1)
+
+
+def test_an_empty_folder_of_a_bucket_and_a_missing_object(bucket, options):
+    with pytest.raises(DataError, match=rf"there is no table s3://{bucket}/in\."):
+        list_shards(f"{S3}{bucket}/in?{options}")
+    with pytest.raises(DataError, match=rf"there is no table s3://{bucket}/in/\*.parquet"):
+        list_shards(f"{S3}{bucket}/in/*.parquet?{options}")
+
+
+def test_other_urls(tmp_path):
+    write_text_at(Location.of(f"file://{tmp_path}/a%20b/c"), "here")
+    assert (tmp_path / "a b" / "c").read_text() == "here"
+    with pytest.raises(ConfigError, match="a file URL names no host"):
+        Location.of("file://elsewhere/a")
+    with pytest.raises(ConfigError, match="no file system for 'gopher://' URLs"):
+        list_shards("gopher://host/in")
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    place = Location.of("memory://folder/a.txt")
+    write_text_at(place, "in memory")
+    assert place.read_bytes() == b"in memory" and place.size() == 9

@@ -1,0 +1,71 @@
+"""`xmc predict`: the best labels for every row of many files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xmc.cli.options import DeviceOption, JsonOption, RunOption
+
+if TYPE_CHECKING:
+    from xmc.predict.predict import PredictReport
+
+
+def predict_command(
+    run: RunOption,
+    shards: Annotated[str, typer.Option("--shards", help="Parquet or Arrow files: pattern, folder, file or URL.")],
+    out: Annotated[str, typer.Option("--out", help="Folder or URL for the hits: one Parquet file a shard.")],
+    k: Annotated[int, typer.Option("-k", help="How many labels.")] = 10,
+    min_probability: Annotated[
+        float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
+    ] = None,
+    engine: Annotated[str, typer.Option("--engine", help="native (this machine), ray or dask.")] = "native",
+    workers: Annotated[int, typer.Option("--workers", help="Processes or actors; 0: one a core.")] = 0,
+    scheduler: Annotated[str, typer.Option("--scheduler", help="Address of the Ray or Dask cluster.")] = "",
+    batch_rows: Annotated[int, typer.Option("--batch-rows", help="Rows searched and written at a time.")] = 1024,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of another job in --out.")] = False,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Find the best labels for every row of many files, in bounded memory; started again, it goes on.
+
+    Example: xmc predict --run runs/icd --shards 'queries/*.parquet' --out hits -k 100
+    """
+    from xmc.cli.output import print_json
+    from xmc.cli.progress import PredictDisplay
+    from xmc.predict.predict import predict_run
+
+    with PredictDisplay(quiet=as_json) as display:
+        report = predict_run(
+            run,
+            shards,
+            out,
+            k=k,
+            min_probability=min_probability,
+            engine=engine,
+            workers=workers,
+            scheduler=scheduler,
+            batch_rows=batch_rows,
+            device=device,
+            overwrite=overwrite,
+            on_progress=display.show,
+        )
+    if as_json:
+        print_json({"run": str(run), **report.to_dict()})
+    else:
+        print_prediction(report)
+
+
+def print_prediction(report: PredictReport) -> None:
+    """What was done."""
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
+    for status, count in report.statuses.items():
+        if status != "ok":
+            typer.echo(f"note: {count:,} rows are '{status}' and have no hits")
+    earlier = f", {report.skipped:,} of them there already" if report.skipped else ""
+    rate = f" at {report.rows_now / report.seconds:,.0f} rows/s" if report.rows_now and report.seconds else ""
+    typer.echo(f"{report.rows:,} rows of {report.shards:,} shards{earlier}{rate}")
+    typer.echo(f"written: {str(Path(report.out)) if '://' not in report.out else report.out}")

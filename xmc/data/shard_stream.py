@@ -1,0 +1,123 @@
+"""Read one shard as a stream of record batches, in bounded memory, every batch verified as far as Arrow can."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+
+from xmc.data.shard_list import ShardFile
+from xmc.errors import DataError
+from xmc.store.location import store_errors
+
+IPC_MAGIC = b"ARROW1"
+BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ShardStream:
+    """An open shard: its schema, and its batches, each with the share of the shard that ends with it."""
+
+    schema: Any
+    batches: Iterator[tuple[Any, float]]
+
+
+@contextlib.contextmanager
+def open_stream(shard: ShardFile, *, columns: Sequence[str], rows: int) -> Iterator[ShardStream]:
+    """Open a `.parquet` or `.arrow` shard (file or stream format); only those of `columns` that it has are read.
+
+    Memory: of Parquet a batch and a page of each column, of Arrow IPC the largest record batch that was written.
+    Raises: DataError naming the shard when it is missing or damaged, also in the middle; ArtifactError (store).
+    """
+    place = shard.location
+    try:
+        with store_errors(place):
+            system, path = place.opened()
+            file = system.open_input_file(path)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {place.shown}.") from None
+    with file:
+        with _damage_named(shard):
+            stream = (_parquet if shard.name.endswith(".parquet") else _ipc)(file, columns, rows, shard)
+        yield stream  # outside: what the caller's block raises is not damage of this file
+
+
+@contextlib.contextmanager
+def _damage_named(shard: ShardFile) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise DataError(
+            f"{shard.location.shown} cannot be read: {reason}.",
+            hint="Is it complete? Restore it from a copy or make it again.",
+        ) from error
+
+
+def _verify(batch: Any) -> None:
+    """Arrow's full validation; of the texts all but their UTF-8, which is looked at row by row later."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name == "text" and pa.types.is_string(column.type):
+            column = column.view(pa.binary())
+        elif name == "text" and pa.types.is_large_string(column.type):
+            column = column.view(pa.large_binary())
+        column.validate(full=True)
+
+
+def _parquet(file: Any, columns: Sequence[str], rows: int, shard: ShardFile) -> ShardStream:
+    source = pa.parquet.ParquetFile(file, page_checksum_verification=True, buffer_size=BUFFER_BYTES, pre_buffer=False)
+    wanted = [name for name in source.schema_arrow.names if name in columns]
+    total = source.metadata.num_rows
+
+    def batches() -> Iterator[tuple[Any, float]]:
+        done = 0
+        stream = source.iter_batches(batch_size=rows, columns=wanted)
+        while True:
+            with _damage_named(shard):
+                batch = next(stream, None)
+                if batch is None:
+                    return
+                _verify(batch)
+            done += batch.num_rows
+            yield batch, done / max(total, 1)
+
+    return ShardStream(source.schema_arrow, batches())
+
+
+def _ipc(file: Any, columns: Sequence[str], rows: int, shard: ShardFile) -> ShardStream:
+    magic = file.read(len(IPC_MAGIC))
+    file.seek(0)
+    whole = pa.ipc.open_file(file) if magic == IPC_MAGIC else None
+    schema = whole.schema if whole else pa.ipc.open_stream(file).schema
+    file.seek(0)
+    options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in columns])
+    opened = (pa.ipc.open_file if whole else pa.ipc.open_stream)(file, options=options)
+    size = max(shard.size, 1)
+
+    def large() -> Iterator[tuple[Any, float]]:
+        if whole:
+            for number in range(opened.num_record_batches):
+                yield opened.get_batch(number), (number + 1) / opened.num_record_batches
+        else:
+            for batch in opened:
+                yield batch, min(1.0, file.tell() / size)
+
+    def batches() -> Iterator[tuple[Any, float]]:
+        stream, before = large(), 0.0
+        while True:
+            with _damage_named(shard):
+                batch, after = next(stream, (None, 1.0))
+                if batch is None:
+                    return
+                _verify(batch)
+            for start in range(0, batch.num_rows, rows):
+                part = batch.slice(start, rows)
+                yield part, before + (after - before) * (start + part.num_rows) / batch.num_rows
+            before = after
+
+    return ShardStream(schema, batches())

@@ -1,0 +1,93 @@
+"""What a batch prediction is: everything that decides the bytes of its output, and where that goes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmc.errors import ConfigError
+from xmc.retrieve.fitted import Fitted, read_fitted
+from xmc.retrieve.opening import identity_of
+from xmc.store.location import Location
+
+FORMAT = 1
+CALIBRATION = "calibration"
+Watch = Callable[[int, int], None]
+"""Hears rows and input bytes done since the last call, after each batch; what it raises drops the shard."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A prediction with the run `run` into the folder `out`; plain values, so that it travels to any worker.
+
+    `model` are the SHA-256 of encoder, index, edits of the labels, reranker and calibration, as they were when the job
+    was made.
+    """
+
+    run: str
+    out: Location
+    k: int
+    batch_rows: int
+    model: Mapping[str, str]
+    min_probability: float | None = None
+    device: str = "auto"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The SHA-256 of encoder, index, edits of the labels and reranker: what scores."""
+        return {part: sha256 for part, sha256 in self.model.items() if part != CALIBRATION}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the answers; not `device`, whose results differ in rounding only, and not where things lie."""
+        options = {"k": self.k, "min_probability": self.min_probability, "batch_rows": self.batch_rows}
+        return {"format": FORMAT, "model": dict(self.model), **options}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the facts: one folder holds the output of one fingerprint."""
+        return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**vars(self), "out": vars(self.out), "model": dict(self.model)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Job:
+        """What `to_dict` gave."""
+        return cls(**{**values, "out": Location(**values["out"])})
+
+
+def make_job(
+    run: str | Path, out: str, *, k: int, batch_rows: int, min_probability: float | None = None, device: str = "auto"
+) -> Job:
+    """The job of a run; encoder and index are verified but not loaded.
+
+    Raises: ConfigError for a wrong number; ArtifactError when the run is none, is damaged, or has no calibration though
+    `min_probability` needs one.
+    """
+    from xmc.retrieve.retriever import check_k
+
+    check_k(k)
+    if not 1 <= batch_rows <= 1_000_000:
+        raise ConfigError(f"batch_rows must lie in 1..1,000,000, got {batch_rows}.")
+    if min_probability is not None and not 0 <= min_probability <= 1:
+        raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
+    folder = Path(run).absolute()
+    parts = identity_of(folder)
+    fitted = read_fitted(folder, parts)
+    if min_probability is not None:
+        fitted.require_calibration()
+    return Job(str(folder), Location.of(out), k, batch_rows, model_facts(parts, fitted), min_probability, device)
+
+
+def model_facts(identity: Mapping[str, str], fitted: Fitted) -> dict[str, str]:
+    """The SHA-256 of what makes scores and probabilities."""
+    if fitted.calibration is None:
+        return dict(identity)
+    written = json.dumps(fitted.calibration.to_dict(), sort_keys=True).encode()
+    return {**identity, CALIBRATION: hashlib.sha256(written).hexdigest()}

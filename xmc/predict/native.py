@@ -1,0 +1,202 @@
+"""The engine of one machine: as many processes as cores, each with its own retriever and its share of the threads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xmc.data.shard_list import ShardFile
+from xmc.errors import DataError, PeerError
+from xmc.predict.engine import TRIES, Failure, cores, understood
+from xmc.predict.job import Job, Watch
+from xmc.predict.ledger import Ack
+from xmc.retrieve.layout import index_store
+
+POLL_S = 0.2
+END_S = 30.0
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+COMMAND = "from xmc.predict.worker import main; main()"
+
+
+@dataclass(frozen=True)
+class NativeEngine:
+    """Worker processes of this machine; one worker works in this process. `workers` 0: one a core, as memory allows."""
+
+    workers: int = 0
+
+    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
+        """See `Engine.map_shards`."""
+        workers = min(self.workers or affordable_workers(Path(job.run)), len(shards))
+        if workers <= 1:
+            yield from _here(job, shards, watch)
+            return
+        pool = _Pool(job, deque(shards), threads=max(1, cores() // workers))
+        try:
+            yield from pool.run(workers, watch)
+        finally:
+            pool.end()
+
+
+def _here(job: Job, shards: Sequence[ShardFile], watch: Watch) -> Generator[Ack | Failure]:
+    from xmc.predict.shard import ShardPredictor  # loads torch, which this process needs in this case only
+
+    if not shards:
+        return
+    predictor = ShardPredictor.open(job)
+    for shard in shards:
+        try:
+            yield predictor.predict(shard, watch)
+        except DataError as error:
+            yield Failure(shard, error)
+
+
+def affordable_workers(run: Path, *, count: int | None = None, available: int | None = None) -> int:
+    """One worker a core, but no more than have room: each holds the index, and twice that while it opens it.
+
+    `count` cores and `available` bytes are asked of the machine when they are not given.
+    """
+    description = json.loads((index_store(run).current().folder / "index.json").read_text(encoding="utf-8"))
+    size = 2 * int(description["report"]["memory_bytes"]) + (500 << 20)  # and the libraries
+    count = cores() if count is None else count
+    available = available_memory() if available is None else available
+    return max(1, min(count, int(0.8 * available) // size))
+
+
+def available_memory() -> int:
+    """Bytes that this machine can still give, by its own account."""
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        return int(lines["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return int(os.sysconf("SC_PAGE_SIZE")) * int(os.sysconf("SC_PHYS_PAGES"))
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A process, the shard it is at, and what it has said of it so far."""
+
+    process: subprocess.Popen[bytes]
+    shard: ShardFile | None = None
+    rows: int = 0
+    size: int = 0
+    unread: bytes = b""
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write a line; that a worker is dead is noticed when it is read from."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+
+@dataclass(eq=False)
+class _Pool:
+    job: Job
+    waiting: deque[ShardFile]
+    threads: int
+    selector: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
+    tries: dict[str, int] = field(default_factory=dict)
+
+    def run(self, workers: int, watch: Watch) -> Generator[Ack | Failure]:
+        for _ in range(workers):
+            self._start()
+        while self._busy():
+            watch(0, 0)
+            for key, _ in self.selector.select(POLL_S):
+                yield from self._hear(key.data, watch)
+
+    def end(self) -> None:
+        """Close the input of every worker, which makes it drop what it does, and wait until all are gone."""
+        processes = [worker.process for worker in self._workers()]
+        for process in processes:
+            if process.stdin:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+        for process in processes:
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
+        self.selector.close()
+
+    def _workers(self) -> list[_Worker]:
+        return [key.data for key in self.selector.get_map().values()]
+
+    def _busy(self) -> bool:
+        return any(worker.shard for worker in self._workers())
+
+    def _start(self) -> None:
+        threads = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
+        parallel = {"TOKENIZERS_PARALLELISM": "true" if self.threads > 1 else "false"}
+        path = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", COMMAND],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **threads, **parallel, **path},
+        )
+        assert process.stdout is not None
+        worker = _Worker(process)
+        self.selector.register(process.stdout, selectors.EVENT_READ, worker)
+        worker.send(self.job.to_dict())
+        self._give(worker)
+
+    def _give(self, worker: _Worker) -> None:
+        worker.shard = self.waiting.popleft() if self.waiting else None
+        worker.rows = worker.size = 0
+        if worker.shard:
+            worker.send(worker.shard.to_dict())
+
+    def _hear(self, worker: _Worker, watch: Watch) -> Generator[Ack | Failure]:
+        assert worker.process.stdout is not None
+        data = os.read(worker.process.stdout.fileno(), 1 << 16)
+        if not data:
+            self._replace(worker, watch)
+            return
+        *lines, worker.unread = (worker.unread + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if "rows" in message:
+                worker.rows += message["rows"]
+                worker.size += message["bytes"]
+                watch(message["rows"], message["bytes"])
+                continue
+            shard, worker.shard = worker.shard, None
+            assert shard is not None
+            result = understood(shard, message)
+            self._give(worker)
+            yield result
+
+    def _replace(self, worker: _Worker, watch: Watch) -> None:
+        """A worker died: take back what it said of its shard, and let a new one do that shard first.
+
+        Raises: PeerError when one shard has cost several workers.
+        """
+        assert worker.process.stdout is not None
+        self.selector.unregister(worker.process.stdout)
+        code = worker.process.wait()
+        worker.process.stdout.close()
+        shard = worker.shard
+        if shard is None:
+            return
+        watch(-worker.rows, -worker.size)
+        self.tries[shard.name] = self.tries.get(shard.name, 0) + 1
+        if self.tries[shard.name] >= TRIES:
+            raise PeerError(
+                f"{TRIES} worker processes died on {shard.location.shown} (the last with exit code {code}).",
+                hint="Is there enough memory? Try fewer --workers or smaller --batch-rows.",
+            )
+        self.waiting.appendleft(shard)
+        self._start()

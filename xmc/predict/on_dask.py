@@ -1,0 +1,114 @@
+"""The engine on a Dask cluster: each worker process opens the retriever once and answers shards as tasks."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from xmc.data.shard_list import ShardFile
+from xmc.errors import ConfigError, PeerError
+from xmc.predict.engine import TRIES, Failure, answered, cores, understood
+from xmc.predict.job import Job, Watch
+from xmc.predict.ledger import Ack
+
+if TYPE_CHECKING:
+    from xmc.predict.shard import ShardPredictor
+
+POLL_S = 0.3
+_opened: dict[str, ShardPredictor] = {}
+_opening = threading.Lock()
+
+
+@dataclass(frozen=True)
+class DaskEngine:
+    """Workers of a Dask cluster: `scheduler` is its address; empty starts `workers` processes on this machine."""
+
+    workers: int = 0
+    scheduler: str = ""
+
+    def __post_init__(self) -> None:
+        _require_distributed()
+
+    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
+        """See `Engine.map_shards`. Raises: PeerError when a shard has cost several workers."""
+        if not shards:
+            return
+        distributed = _require_distributed()
+        with _cluster(distributed, self, len(shards)) as address, distributed.Client(address) as client:
+            values = job.to_dict()
+            futures = {
+                client.submit(predict_here, values, shard.to_dict(), pure=False, retries=TRIES - 1): shard
+                for shard in shards
+            }
+            try:
+                yield from _collect(distributed, futures, watch)
+            finally:
+                client.cancel(list(futures))
+
+
+def predict_here(job: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
+    """The task: `ShardPredictor.predict` with this process's retriever, its outcome as plain values."""
+    return answered(lambda: _predictor(job).predict(ShardFile.from_dict(shard), lambda rows, size: None))
+
+
+def _predictor(job: dict[str, Any]) -> ShardPredictor:
+    """The one predictor of this process; another job takes its place."""
+    from xmc.predict.shard import ShardPredictor
+
+    key = json.dumps(job, sort_keys=True)
+    with _opening:
+        if key not in _opened:
+            _opened.clear()
+            _opened[key] = ShardPredictor.open(Job.from_dict(job))
+        return _opened[key]
+
+
+def _require_distributed() -> Any:
+    try:
+        import distributed
+    except ImportError:
+        raise ConfigError("the engine 'dask' needs Dask.", hint="pip install 'xmc-engine[dask]'") from None
+    return distributed
+
+
+def _cluster(distributed: Any, engine: DaskEngine, shards: int) -> Any:
+    """Something that yields the address of a scheduler: the given one, or that of processes of this machine."""
+    import contextlib
+
+    if engine.scheduler:
+        return contextlib.nullcontext(engine.scheduler)
+    workers = min(engine.workers or cores(), shards)
+    return distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+    )
+
+
+def _collect(distributed: Any, futures: dict[Any, ShardFile], watch: Watch) -> Generator[Ack | Failure]:
+    """Results as they end; the queue lets us look up twice a second meanwhile."""
+    ended: queue.Queue[Any] = queue.Queue()
+    for future in futures:
+        future.add_done_callback(ended.put)
+    left = len(futures)
+    while left:
+        watch(0, 0)
+        try:
+            future = ended.get(timeout=POLL_S)
+        except queue.Empty:
+            continue
+        left -= 1
+        shard = futures[future]
+        try:
+            answer = future.result()
+        except distributed.KilledWorker as error:
+            raise PeerError(
+                f"several Dask workers died on {shard.location.shown}: {error}.",
+                hint="Is there enough memory on the machines? See also the logs of the workers.",
+            ) from error
+        result = understood(shard, answer)
+        if isinstance(result, Ack):
+            watch(result.rows, shard.size)
+        yield result

@@ -1,0 +1,211 @@
+"""The engine on a Ray cluster: actors that hold encoder and index, loaded once each; Ray moves nothing but names.
+
+A run whose index is `sharded` is spread: each part of the index is held by an actor of its own, and the embedded
+queries of a batch are put into Ray's object store once for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmc.data.shard_list import ShardFile
+from xmc.errors import ConfigError, PeerError
+from xmc.predict.engine import TRIES, Failure, answered, cores, understood
+from xmc.predict.job import Job, Watch
+from xmc.predict.ledger import Ack
+from xmc.retrieve.layout import index_store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmc.predict.shard import ShardPredictor
+    from xmc.values import Hits, IndexReport
+
+POLL_S = 0.3
+LOCAL_STORE_BYTES = 200 << 20  # only embedded queries and hits of single batches go through it
+# no CPU is reserved, for an actor that waits for one would hold its shard for ever; their number is chosen instead
+PLACING: dict[str, Any] = {
+    "num_cpus": 0,
+    "scheduling_strategy": "SPREAD",
+    "max_restarts": TRIES,
+    "max_task_retries": TRIES - 1,
+}
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Actors of a Ray cluster: `scheduler` is its address; empty takes the one of this process, else starts one here.
+
+    `workers` 0: one actor a CPU of the cluster, less those that hold parts of the index.
+    """
+
+    workers: int = 0
+    scheduler: str = ""
+
+    def __post_init__(self) -> None:
+        _require_ray()
+
+    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
+        """See `Engine.map_shards`. Raises: PeerError when a shard has cost several actors."""
+        if not shards:
+            return
+        ray = _require_ray()
+        mine = not ray.is_initialized()
+        if mine:
+            _connect(ray, self.scheduler, self.workers)
+        actors: list[Any] = []
+        try:
+            parts = _hold_parts(ray, job)
+            actors += parts
+            free = max(1, int(ray.cluster_resources().get("CPU", 1)) - len(parts))
+            holder = ray.remote(**PLACING)(_Holder)
+            workers = [holder.remote(job.to_dict(), parts) for _ in range(min(self.workers or free, len(shards)))]
+            actors += workers
+            yield from _run(ray, workers, deque(shards), watch)
+        finally:
+            for actor in actors:
+                ray.kill(actor)
+            if mine:
+                ray.shutdown()
+
+
+class _Holder:
+    """An actor that answers shards; it opens the retriever at the first one."""
+
+    def __init__(self, job: dict[str, Any], parts: Sequence[Any]) -> None:
+        self.job = Job.from_dict(job)
+        self.parts = parts
+        self.predictor: ShardPredictor | None = None
+
+    def predict(self, shard: dict[str, Any]) -> dict[str, Any]:
+        """`ShardPredictor.predict`, its outcome as plain values."""
+        return answered(lambda: self._opened().predict(ShardFile.from_dict(shard), lambda rows, size: None))
+
+    def _opened(self) -> ShardPredictor:
+        from xmc.predict.shard import ShardPredictor
+
+        if self.predictor is None:
+            index = RemoteParts.of(self.job, self.parts) if self.parts else None
+            self.predictor = ShardPredictor.open(self.job, index=index)
+        return self.predictor
+
+
+class _PartHolder:
+    """An actor that holds one part of a sharded index."""
+
+    def __init__(self, job: dict[str, Any], number: int) -> None:
+        from xmc.plugin_manager import load_plugins
+        from xmc.retrieve.sharded import load_part
+
+        folder = index_store(Path(job["run"])).current().folder / "backend"
+        self.index = load_part(folder, number, device=job["device"], plugins=load_plugins())
+
+    def search(self, queries_QD: Any, k: int) -> Hits:
+        """The hits of the part, in rows of its own."""
+        import torch
+
+        if not isinstance(queries_QD, torch.Tensor):
+            queries_QD = torch.from_numpy(queries_QD.copy())  # what Ray shares is read-only
+        return self.index.search(queries_QD, k)
+
+
+@dataclass(frozen=True, eq=False)
+class RemoteParts:
+    """A sharded index whose parts are held by actors: searched all at once, merged here."""
+
+    actors: Sequence[Any]
+    starts: tuple[int, ...]
+    report: IndexReport
+
+    @classmethod
+    def of(cls, job: Job, actors: Sequence[Any]) -> RemoteParts:
+        """The index of the job's run."""
+        from xmc.retrieve.sharded import read_facts
+
+        starts, report = read_facts(index_store(Path(job.run)).current().folder / "backend")
+        return cls(actors, starts, report)
+
+    def search(self, queries_QD: Tensor, k: int) -> Hits:
+        """The best k labels over all parts."""
+        import ray
+        import torch
+
+        from xmc.retrieve.sharded import merge_parts
+
+        shared = ray.put(queries_QD.numpy() if queries_QD.layout == torch.strided else queries_QD)
+        return merge_parts(ray.get([actor.search.remote(shared, k) for actor in self.actors]), self.starts, k)
+
+    def save(self, folder: Path) -> None:
+        """Refused: the parts lie in their run already."""
+        raise ConfigError(f"an index that other processes hold is not written to {folder}.")
+
+
+def _require_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("the engine 'ray' needs Ray.", hint="pip install 'xmc-engine[ray]'") from None
+    return ray
+
+
+def _connect(ray: Any, scheduler: str, workers: int) -> None:
+    """Join the cluster, or start one of this machine: without dashboard, reachable from this machine only.
+
+    Raises: PeerError with Ray's reason.
+    """
+    local = {
+        "num_cpus": workers or cores(),
+        "include_dashboard": False,
+        "object_store_memory": LOCAL_STORE_BYTES,
+        "_node_ip_address": "127.0.0.1",
+    }
+    try:
+        ray.init(address=scheduler or "local", log_to_driver=False, **({} if scheduler else local))
+    except Exception as error:  # Ray raises no narrower class when a start times out
+        raise PeerError(
+            f"no Ray cluster at '{scheduler or 'local'}': {' '.join(str(error).split())[:200]}",
+            hint="Is the address right and the cluster up?",
+        ) from error
+
+
+def _hold_parts(ray: Any, job: Job) -> list[Any]:
+    """An actor for each part of a sharded index, none for another."""
+    folder = index_store(Path(job.run)).current().folder
+    if json.loads((folder / "index.json").read_text(encoding="utf-8"))["name"] != "sharded":
+        return []
+    from xmc.retrieve.sharded import read_facts
+
+    holder = ray.remote(**PLACING)(_PartHolder)
+    starts, _ = read_facts(folder / "backend")
+    return [holder.remote(job.to_dict(), number) for number in range(len(starts))]
+
+
+def _run(ray: Any, workers: Sequence[Any], waiting: deque[ShardFile], watch: Watch) -> Generator[Ack | Failure]:
+    """Keep every actor at one shard; Ray starts an actor that died anew and calls it again."""
+    running: dict[Any, tuple[Any, ShardFile]] = {}
+    idle = list(workers)
+    while waiting or running:
+        while waiting and idle:
+            actor, shard = idle.pop(), waiting.popleft()
+            running[actor.predict.remote(shard.to_dict())] = actor, shard
+        watch(0, 0)
+        ended, _ = ray.wait(list(running), timeout=POLL_S)
+        for reference in ended:
+            actor, shard = running.pop(reference)
+            try:
+                answer = ray.get(reference)
+            except ray.exceptions.RayActorError as error:
+                raise PeerError(
+                    f"{TRIES} Ray actors died on {shard.location.shown}: {str(error).strip().splitlines()[0]}",
+                    hint="Is there enough memory on the machines? See also the logs of Ray.",
+                ) from error
+            result = understood(shard, answer)
+            idle.append(actor)
+            if isinstance(result, Ack):
+                watch(result.rows, shard.size)
+            yield result
