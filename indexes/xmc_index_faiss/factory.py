@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ class Factory:
 
     `search` sets `nprobe` of an inverted file, `efSearch` of an HNSW graph, `k_factor` of a refined index. Scores are
     those of faiss: where the index holds codes, those of the codes. It trains on `training_rows` vectors drawn under
-    `seed`. An NSG graph is built by one thread: by several it would differ each time.
+    `seed`. NSG graphs are refused: faiss may not come to an end building one over clustered vectors.
 
     >>> import torch
     >>> index = Factory("IVF2,Flat", search={"nprobe": 2}).build([torch.eye(80)], similarity="dot", device="cpu")
@@ -45,6 +44,11 @@ class Factory:
     def __post_init__(self) -> None:
         if not self.factory.strip():
             raise ValueError(f"factory must be a faiss factory string such as {_EXAMPLES}")
+        if "NSG" in self.factory:
+            raise ValueError(
+                f"factory must not be an NSG graph, whose building by faiss may not end, got {self.factory!r}; "
+                "take an HNSW graph"
+            )
         if self.training_rows < 1:
             raise ValueError(f"training_rows must be at least 1, got {self.training_rows}")
         for name, value in self.search.items():
@@ -63,10 +67,9 @@ class Factory:
         held = HeldBlocks(label_blocks(embeddings, similarity))
         index = self._empty(held.dimension)
         inner_index(index).check(self.search)  # a wrong one is told before the work
-        with _threads_for(self.factory):
-            self._train(index, held)
-            for block_ND in [held.sample(held.labels, seed=0)] if _adds_once(self.factory) else held.consume():
-                index.add(block_ND)
+        self._train(index, held)
+        for block_ND in held.consume():
+            index.add(block_ND)
         return self._index(index, similarity, build_s=time.perf_counter() - started)
 
     def load(self, folder: Path, *, device: str) -> FactoryIndex:
@@ -132,22 +135,5 @@ class Factory:
         return FactoryIndex(index, FaissVectors(index, true=False), report, self)
 
 
-def _adds_once(factory: str) -> bool:
-    return "NSG" in factory
-
-
 def _reason(error: RuntimeError) -> str:
     return str(error).splitlines()[0].rpartition("Error: ")[2].strip()[:200]
-
-
-@contextmanager
-def _threads_for(factory: str) -> Iterator[None]:
-    """One thread while building a graph that depends on the order in which threads come."""
-    faiss = import_faiss()
-    before = faiss.omp_get_max_threads()
-    if _adds_once(factory):
-        faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)

@@ -24,7 +24,7 @@ class RandomWords:
 
     >>> rewriting = RandomWords(probability=1.0).build(AugmentationContext(["a fast car"], None))
     >>> [rewriting.rewrite(np.array([0]), epoch, None)[0] for epoch in (0, 0, 1)]
-    ['a quickly auto', 'a quickly auto', 'a fast car']
+    ['a rapids automotive', 'a rapids automotive', 'a fast motorcars']
     """
 
     probability: float = 0.5

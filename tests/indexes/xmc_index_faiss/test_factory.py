@@ -15,7 +15,6 @@ STRINGS = {
     "HNSW8": "efSearch",
     "SQ8": "",
     "PQ2x4": "",
-    "NSG4,Flat": "",
     "PCA16,IVF8,SQ8": "nprobe",
     "IVF16,SQ8,RFlat": "nprobe",
     "IVF16,PQ4x4fs": "nprobe",
@@ -73,7 +72,7 @@ def test_refinement_looks_at_more_candidates():
 
 def test_the_same_bytes_each_time(tmp_path):
     labels_LD, _ = clustered(300, 1)
-    for factory in ("NSG4,Flat", "IVF8,PQ2x4", "HNSW8"):
+    for factory in ("IVF8,PQ2x4", "HNSW8"):
         files = []
         for _ in range(2):
             built(labels_LD, factory).save(tmp_path)
@@ -102,7 +101,9 @@ def test_what_cannot_be_is_an_error(options, error, message):
         Factory(**options).build([clustered(300, 1)[0]], similarity="dot", device="cpu")
 
 
-@pytest.mark.parametrize("options", [{"factory": " "}, {"training_rows": 0}, {"search": {"nprobe": 0}}, {"nprobe": 3}])
+@pytest.mark.parametrize(
+    "options", [{"factory": " "}, {"factory": "NSG32"}, {"training_rows": 0}, {"search": {"nprobe": 0}}, {"nprobe": 3}]
+)
 def test_options_are_checked(options):
     with pytest.raises(ConfigError):
         build_options(Factory, options, section="index")

@@ -62,7 +62,7 @@ def data_folder(folder, **tables):
         (["--set", "epochs=3"], "--set 'epochs=3' is not section.key=value"),
         (["--plugin", "dexmll"], "unknown recipe 'dexmll'. Did you mean 'dexml'"),
         (["--set", "loss.name=dexml.decoupled-softmx"], "unknown loss 'dexml.decoupled-softmx'. Did you mean 'dexml.d"),
-        (["--set", "index.name=hnsw"], "unknown index 'hnsw'.*Installed: .*exact"),
+        (["--set", "index.name=annoy"], "unknown index 'annoy'.*Installed: .*exact"),
         (["--set", "encoder.name=bert"], "unknown encoder 'bert'.*Installed: .*static"),
         (["--data", "tinny"], "there is no data set 'tinny': shipped are icd10cm, tiny.*Did you mean 'tiny'"),
         (["--data", ""], "no data set is named. hint: Give --data"),

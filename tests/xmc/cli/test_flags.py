@@ -7,8 +7,8 @@ from xmc.cli.main import VERBS, app
 
 FLAGS = {
     "train": "--config --data --device --dry-run --epochs --json --out --overwrite --plugin --resume --seed --set",
-    "labels": "--device --id --json --run --text action file",
     "index": "--batch-size --device --dry-run --json --latency --memory --run --seed --set --target-recall -k",
+    "labels": "--device --id --json --run --text action file",
     "rerank": "--device --json --run --set",
     "search": "--allow --allowed --device --json --min-probability --out --queries --run -k text",
     "predict": "--batch-rows --device --engine --json --min-probability --out --overwrite --run --scheduler --shards "

@@ -102,7 +102,7 @@ def refusals(store: VersionedFolder, open_it, run: Path, parsers: Parsers, *, co
             yield f"{kind.__name__}: {path}", error, [name for name in parsers.parsed if str(store.root) in name]
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_mutant_is_refused_before_it_is_parsed(run, monkeypatch, target, count):
     backend, open_store, open_it = TARGETS[target]
