@@ -109,7 +109,7 @@ def test_too_little_memory_for_a_batch_halves_it(retriever, monkeypatch):
     expected = retriever.search_table(table, k=2)
     sizes = []
 
-    def narrow(self, queries_QD, *, k):
+    def narrow(self, queries_QD, *, k, allowed):
         sizes.append(len(queries_QD))
         if len(queries_QD) > 3:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
@@ -119,7 +119,7 @@ def test_too_little_memory_for_a_batch_halves_it(retriever, monkeypatch):
     assert retriever.search_table(table, k=2)["label_ids"].to_pylist() == expected["label_ids"].to_pylist()
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
 
-    def broken(self, queries_QD, *, k):
+    def broken(self, queries_QD, *, k, allowed):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(Retriever, "search_embeddings", broken)
