@@ -24,8 +24,8 @@ class Location:
 
     >>> Location.of("s3://bucket/in/part.parquet?region=eu-west-1").child("x").shown
     's3://bucket/in/part.parquet/x'
-    >>> Location.of("file:///tmp/a%20b").local
-    PosixPath('/tmp/a b')
+    >>> Location.of("file:///data/a%20b").local
+    PosixPath('/data/a b')
     """
 
     root: str
