@@ -21,6 +21,7 @@ from xmc.cli.plugins import plugins_command
 from xmc.cli.predict import predict_command
 from xmc.cli.rerank import rerank_command
 from xmc.cli.search import search_command
+from xmc.cli.serve import serve_command
 from xmc.cli.train import train_command
 from xmc.errors import InterruptedRunError, XmcError
 
@@ -39,6 +40,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "rerank": rerank_command,
     "search": search_command,
     "predict": predict_command,
+    "serve": serve_command,
     "evaluate": evaluate_command,
     "check": check_command,
     "info": info_command,

@@ -5,13 +5,13 @@ Shapes: Q queries, H hits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.api import Hits, RerankQueries
+from xmc.api import Hits
 from xmc.data.tables import LabelTable
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve.kept_search import search_among
@@ -94,8 +94,10 @@ def as_filter(labels: LabelTable, allowed: Iterable[str] | LabelFilter | None) -
     return allowed
 
 
-def ranks_among_all(retriever: Retriever, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any] | None:
+def ranks_among_all(retriever: Retriever, hits: Hits, unfiltered: Callable[[int], Hits]) -> np.ndarray[Any, Any] | None:
     """The rank of each filtered hit in the unfiltered list, (H,), as far as a calibration tells ranks apart.
+
+    `unfiltered(k)` searches for the same queries without the filter.
 
     A calibration is fitted to whole lists, and a filter lets labels rise: by its rank among the allowed a hit would
     seem more probable than it is. None without a calibration.
@@ -106,7 +108,7 @@ def ranks_among_all(retriever: Retriever, queries: RerankQueries, hits: Hits) ->
     last = max(calibration.first_ranks)
     ranks_H = np.full(len(hits.label_rows), last)
     if last > 1:
-        first = retriever.hits_of(queries, k=last - 1)
+        first = unfiltered(last - 1)
         for (start, stop), (best, _) in zip(zip(hits.offsets, hits.offsets[1:], strict=False), first, strict=True):
             rank_of = {int(row): rank for rank, row in enumerate(best, start=1)}
             ranks_H[start:stop] = [rank_of.get(int(row), last) for row in hits.label_rows[start:stop]]

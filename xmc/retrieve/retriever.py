@@ -160,6 +160,35 @@ class Retriever:
         cut_offs = self.fitted.require_calibration().cut_offs
         return cut_offs.choose(precision=precision, recall=recall, false_positive_rate=false_positive_rate)
 
+    def search_vectors(
+        self,
+        queries_QD: Tensor,
+        *,
+        k: int = 10,
+        min_probability: float | None = None,
+        allowed: Iterable[str] | LabelFilter | None = None,
+    ) -> list[list[Hit]]:
+        """`search` for queries that are embedded already, as `encode` does.
+
+        Raises: as `search`; NonFiniteError for NaN and infinity; ConfigError for a run whose reranker reads texts.
+        """
+        from xmc.retrieve.label_filter import as_filter, ranks_among_all
+
+        self.require_no_reranker("vectors have none")
+        label_filter = as_filter(self.labels, allowed)
+        hits = self.search_embeddings(queries_QD, k=k, allowed=label_filter)
+        ranks_H = None
+        if label_filter is not None:
+            ranks_H = ranks_among_all(self, hits, lambda first: self.search_embeddings(queries_QD, k=first))
+        return self._named(*self.judged_hits(hits, min_probability, ranks_H))
+
+    def require_no_reranker(self, why: str) -> None:
+        """Refuse queries without texts where the second stage needs them. Raises: ConfigError."""
+        if self.reranking:
+            raise ConfigError(
+                f"this run has a reranker, which reads texts; {why}.", hint="Give texts, or a run without a reranker."
+            )
+
     def judged_hits(self, hits: Hits, min_probability: float | None = None, ranks_H: Any = None) -> tuple[Hits, Any]:
         """Hits of at least `min_probability` and the probability of each, (H,), None without a calibration.
 
@@ -195,7 +224,9 @@ class Retriever:
         check_texts(texts)
         queries = self.prepare(texts)
         hits = self.hits_of(queries, k=k, allowed=label_filter)
-        ranks_H = ranks_among_all(self, queries, hits) if label_filter is not None else None
+        ranks_H = None
+        if label_filter is not None:
+            ranks_H = ranks_among_all(self, hits, lambda first: self.hits_of(queries, k=first))
         return self.judged_hits(hits, min_probability, ranks_H)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -245,6 +276,28 @@ class Retriever:
             return hits
         offsets_H = self.query_map.offsets(queries_QD).repeat_interleave(torch.from_numpy(np.diff(hits.offsets)))
         return replace(hits, scores=hits.scores + offsets_H.float().numpy())
+
+    def rank_texts(self, query: str, texts: Sequence[str]) -> list[tuple[int, float]]:
+        """These texts as if they were labels: (place in `texts`, score) of each, best first, by the first stage.
+
+        Raises: DataError for a blank text, and for a run whose head knows trained labels only.
+        """
+        from xmc.data.tables import LabelTable
+        from xmc.encode.csr import concatenate_rows
+        from xmc.retrieve.flat_scan import FlatScan
+
+        check_texts(texts)
+        table = LabelTable([str(row) for row in range(len(texts))], list(texts))
+        if not self.model.knows_any_label:
+            raise DataError(
+                "this run's head has a vector for each label it was trained with, and none for other texts."
+            )
+        chunks, query_map = replace(self.model, own=None).label_vectors(table)
+        vectors_ND = concatenate_rows(list(chunks), dimension=self.report.dimension)
+        index = FlatScan.of(vectors_ND, similarity=self.report.similarity)
+        alone = replace(self, index=index, query_map=query_map, reranking=None)
+        hits = alone.search_embeddings(alone.encode([query]), k=len(texts))
+        return list(zip(hits.label_rows.tolist(), hits.scores.tolist(), strict=True))
 
     def search_table(self, table: Any, *, k: int = 10, min_probability: float | None = None) -> Any:
         """The hits of an Arrow table with `query_id`, and `text` or `embedding`: a row for each row, in their order.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from xmc.api import ConfigError, DataError, Hits
+from xmc.api import DataError, Hits
 from xmc.data.schemas import schema_of
 from xmc.retrieve.batch import concatenate_hits, hit_columns
 from xmc.retrieve.query_columns import OK, QueryColumns
@@ -45,11 +45,8 @@ class TableSearch:
 
     def __post_init__(self) -> None:
         check_k(self.k)
-        if self.columns.query_name == "embedding" and self.retriever.reranking:
-            raise ConfigError(
-                "this run has a reranker, which reads texts; a table of embeddings has none.",
-                hint="Give a table with the column text, or a run without a reranker.",
-            )
+        if self.columns.query_name == "embedding":
+            self.retriever.require_no_reranker("a table of embeddings has none")
         _, probabilities_H = self.retriever.judged_hits(concatenate_hits([]), self.min_probability)
         left_out = [] if probabilities_H is not None else ["probabilities"]
         schema = schema_of("hits", without=left_out)

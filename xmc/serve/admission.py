@@ -1,0 +1,68 @@
+"""The bounds that a service is set to, checked on what a client asks for before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from xmc.retrieve.retriever import check_texts
+from xmc.serve.asks import SearchAsk
+from xmc.serve.batch_search import Ask, Wish
+from xmc.serve.label_conditions import Ids
+from xmc.serve.refusals import invalid
+
+if TYPE_CHECKING:
+    from xmc.retrieve.retriever import Retriever
+    from xmc.serve.limits import Limits
+
+
+def admit_search(asked: SearchAsk, retriever: Retriever, limits: Limits) -> Ask:
+    """A search request as an `Ask`. Raises: RefusedError 422, DataError, NonFiniteError."""
+    vectors = asked.vectors is not None
+    queries = asked.vectors if asked.vectors is not None else asked.texts or []
+    admit_counts(len(queries), asked.k, limits)
+    if asked.vectors is not None:
+        admit_vectors(asked.vectors, retriever)
+    else:
+        admit_texts(asked.texts or [], limits)
+    condition = None
+    if asked.allowed is not None:
+        admit_count("allowed labels", len(asked.allowed), limits.allowed_labels)
+        condition = Ids(tuple(asked.allowed), strict=True)
+    sets = (asked.sets.alpha, asked.sets.risk) if asked.sets else None
+    return Ask(queries, Wish(asked.k, asked.min_probability, condition, sets, asked.certify, vectors))
+
+
+def admit_counts(queries: int, k: int, limits: Limits) -> None:
+    """Refuse too many queries, too large a k, or too many hits in all. Raises: RefusedError 422."""
+    admit_count("queries", queries, limits.queries)
+    admit_count("k", k, limits.k)
+    admit_count("hits (queries times k)", queries * k, limits.hits)
+
+
+def admit_count(what: str, count: int, most: int) -> None:
+    """Refuse more than so many. Raises: RefusedError 422."""
+    if count > most:
+        raise invalid(f"{what}: {count:,} is over the limit of {most:,}.")
+
+
+def admit_texts(texts: Sequence[str], limits: Limits, *, what: str = "text") -> None:
+    """Refuse texts that are blank, too long or not Unicode. Raises: RefusedError 422, DataError."""
+    check_texts(texts)
+    for row, text in enumerate(texts):
+        size = len(text) if text.isascii() else len(text.encode())
+        if size > limits.text_bytes:
+            raise invalid(f"{what} {row} has {size:,} bytes, the limit is {limits.text_bytes:,}.")
+
+
+def admit_vectors(vectors: Sequence[Sequence[float]], retriever: Retriever) -> None:
+    """Refuse vectors of another width, and such as are not finite. Raises: RefusedError 422, NonFiniteError."""
+    import torch
+
+    from xmc.vectors import validate_vectors
+
+    dimension = retriever.encoder.dimension
+    for row, vector in enumerate(vectors):
+        if len(vector) != dimension:
+            raise invalid(f"vector {row} has {len(vector):,} numbers, this run's queries have {dimension:,}.")
+    validate_vectors(torch.tensor(vectors, dtype=torch.float32), what="query", dimension=dimension)

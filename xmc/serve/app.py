@@ -1,0 +1,130 @@
+"""The service as an ASGI app: `create_app` for those who run it in a server of their own, `xmc serve` for others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from xmc.serve.access import Access
+from xmc.serve.asks import LabelsAsk, ReloadAsk, SearchAsk
+from xmc.serve.compat_asks import EmbeddingsAsk, RerankAsk, StoreSearchAsk
+from xmc.serve.compat_routes import compat_routes
+from xmc.serve.documents import openapi_of
+from xmc.serve.guard import Guard
+from xmc.serve.limits import Limits
+from xmc.serve.metrics import Metrics
+from xmc.serve.refusals import RefusedError, json_response, refusal_of, refusal_response
+from xmc.serve.routes import own_routes
+from xmc.serve.service import Service, open_runs
+
+BODIES: list[type[BaseModel]] = [SearchAsk, LabelsAsk, ReloadAsk, EmbeddingsAsk, StoreSearchAsk, RerankAsk]
+PLAYGROUND = Path(__file__).parent / "playground"
+PAGES = {"/": "index.html", "/playground.js": "playground.js", "/playground.css": "playground.css"}
+CONTENT_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+CONTENT_POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def create_app(
+    runs: Mapping[str, str | Path],
+    *,
+    access: Access | None = None,
+    limits: Limits | None = None,
+    device: str = "auto",
+    window_ms: float = 0.0,
+    batch_queries: int = 256,
+    reload_s: float = 1.0,
+    docs: bool = False,
+    playground: bool = True,
+) -> FastAPI:
+    """The service over these runs, by name; the first one answers where a request names none.
+
+    `window_ms` lets a search wait for company, `batch_queries` bounds a batch, every `reload_s` (0: never) the runs are
+    looked at for newly committed states. `docs` adds `/docs` and `/openapi.json`.
+    Raises: as `Retriever.load`.
+
+    >>> app = create_app({"icd": "runs/icd"})  # doctest: +SKIP
+    """
+    limits, access, metrics = limits or Limits(), access or Access(), Metrics()
+    service = Service(
+        open_runs({name: Path(folder) for name, folder in runs.items()}, device=device),
+        limits=limits,
+        window_s=window_ms / 1e3,
+        batch_queries=batch_queries,
+        observe=metrics.searched,
+    )
+    metrics.watch(service)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(service.watch(reload_s)) if reload_s else None
+        yield
+        if watching:
+            watching.cancel()
+        service.close()
+
+    app = FastAPI(
+        title="xmc",
+        version=metadata.version("xmc-engine"),
+        description="Top-k label retrieval with probabilities.",
+        lifespan=lifespan,
+        docs_url="/docs" if docs else None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if docs else None,
+    )
+    app.state.service = service
+    app.openapi = lambda: openapi_of(app, BODIES)  # type: ignore[method-assign]
+    app.include_router(own_routes(service))
+    app.include_router(compat_routes(service))
+    _add_state_routes(app, service, metrics)
+    if playground:
+        _add_playground(app)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(Guard, access=access, request_s=limits.request_s, count=metrics.request)
+    return app
+
+
+def _add_state_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return json_response({"status": "ok"})
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        runs = {
+            run.name: {"generation": run.retriever.generation, "reload_error": run.reload_error}
+            for run in service.runs.values()
+        }
+        return json_response({"status": "ready", "runs": runs})
+
+    @app.get("/metrics", include_in_schema=False)
+    async def prometheus() -> Response:
+        return metrics.response()
+
+
+def _add_playground(app: FastAPI) -> None:
+    def page_of(name: str) -> Callable[[], Awaitable[Response]]:
+        async def page() -> Response:
+            return FileResponse(PLAYGROUND / name, headers={"content-security-policy": CONTENT_POLICY})
+
+        return page
+
+    for path, name in PAGES.items():
+        app.get(path, include_in_schema=False)(page_of(name))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """No such path, or not with this method."""
+    if not isinstance(error, HTTPException):
+        return refusal_response(refusal_of(error))
+    code = CODES.get(error.status_code, "refused")
+    return refusal_response(RefusedError(error.status_code, code, str(error.detail), headers=error.headers))

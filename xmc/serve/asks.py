@@ -1,0 +1,163 @@
+"""What clients may ask for, in xmc's own form: strict types, no field that is not known, finite numbers.
+
+The bounds here are the widest that a service can be set to; those that it is set to are checked in `admission`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from xmc.serve.limits import MOST_K
+
+NAME = r"^[A-Za-z0-9._-]{1,64}$"
+Text = Annotated[str, Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+RunName = Annotated[str, Field(pattern=NAME, description="A run of this service; its first one if left out.")]
+
+
+class Strict(BaseModel):
+    """A body: no conversion between types, no unknown field, unchangeable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SetsAsk(Strict):
+    """Label sets with a promise instead of the best k; see `xmc check conformal`."""
+
+    alpha: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.1
+    risk: Literal["false-negatives", "coverage"] = "false-negatives"
+
+
+class SearchAsk(Strict):
+    """`POST /v1/search`: texts or vectors, and how to search for them."""
+
+    texts: Annotated[list[Text], Field(min_length=1)] | None = None
+    vectors: Annotated[list[Annotated[list[Finite], Field(min_length=1)]], Field(min_length=1)] | None = None
+    k: Annotated[int, Field(ge=1, le=MOST_K)] = 10
+    min_probability: Probability | None = None
+    allowed: list[Text] | None = Field(None, description="Only these label ids.")
+    sets: SetsAsk | None = None
+    certify: bool = Field(False, description="Say of each list whether it is proven to be the exact top k.")
+    run: RunName | None = None
+
+    @model_validator(mode="after")
+    def _one_kind_of_query(self) -> SearchAsk:
+        if (self.texts is None) == (self.vectors is None):
+            raise ValueError("give either texts or vectors")
+        if self.sets and self.vectors is not None:
+            raise ValueError("sets go with texts")
+        if self.sets and (self.min_probability is not None or self.certify):
+            raise ValueError("sets go with neither min_probability nor certify: a set is cut by its own promise")
+        return self
+
+
+class LabelsAsk(Strict):
+    """`POST /v1/labels`: change the labels of a run."""
+
+    action: Literal["add", "replace", "remove"]
+    labels: Annotated[dict[Text, Text], Field(min_length=1)] | None = Field(None, description="Label id to text.")
+    ids: Annotated[list[Text], Field(min_length=1)] | None = Field(None, description="Label ids to remove.")
+    run: RunName | None = None
+
+    @model_validator(mode="after")
+    def _what_the_action_needs(self) -> LabelsAsk:
+        if (self.action == "remove") != (self.ids is not None) or (self.action == "remove") == (
+            self.labels is not None
+        ):
+            raise ValueError("add and replace take labels, remove takes ids")
+        return self
+
+
+class ReloadAsk(Strict):
+    """`POST /v1/reload`: look now whether something was committed to a run."""
+
+    run: RunName | None = None
+
+
+class HitAnswer(BaseModel):
+    """One hit, as `xmc.Hit`."""
+
+    rank: int
+    label_id: str
+    text: str
+    score: float
+    probability: float | None
+
+
+class ListAnswer(BaseModel):
+    """The answer to one query: `abstained` when nothing was probable enough, `truncated` when there are fewer labels
+    than k, `certified` whether the list is proven to be the exact top k (null: not asked, or cannot be told)."""
+
+    hits: list[HitAnswer]
+    abstained: bool
+    truncated: bool
+    certified: bool | None
+
+
+class TimingAnswer(BaseModel):
+    """Milliseconds that a request waited for its batch and that the batch took; queries in that batch."""
+
+    waited_ms: float
+    searched_ms: float
+    batch_queries: int
+
+
+class SearchAnswer(BaseModel):
+    """Answers in the order of the queries, all of the state of the run that `generation` names."""
+
+    run: str
+    generation: str
+    results: list[ListAnswer]
+    timing: TimingAnswer
+
+
+class RunAnswer(BaseModel):
+    """A run of this service: its sizes and what it can do."""
+
+    name: str
+    generation: str
+    labels: int
+    dimension: int
+    backend: str
+    exact: bool
+    similarity: str
+    calibrated: bool
+    label_sets: bool
+    reranked: bool
+    reload_error: str
+
+
+class RunsAnswer(BaseModel):
+    """All runs of this service, the first of which answers where none is named."""
+
+    runs: list[RunAnswer]
+    limits: dict[str, float]
+
+
+class LabelsAnswer(BaseModel):
+    """The label set of a run, and the generation from which on it is searched."""
+
+    run: str
+    generation: str
+    labels: int
+    base: int
+    added: int
+    removed: int
+    hint: str
+
+
+class ErrorDetail(BaseModel):
+    """Why: `code` for programs, `message` for people."""
+
+    code: str
+    message: str
+    type: str
+
+
+class ErrorAnswer(BaseModel):
+    """Any answer that is not 2xx."""
+
+    error: ErrorDetail

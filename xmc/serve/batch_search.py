@@ -1,0 +1,115 @@
+"""Answer several requests by as few searches as they allow; runs in the thread that searches.
+
+Requests that ask for the same thing (k, filter, threshold, …) share one search over all their queries. The answers are
+those that each would get alone: exact search answers the same bits at any batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from xmc.errors import XmcError
+from xmc.serve.label_conditions import Condition, filter_of
+from xmc.values import Hit
+
+if TYPE_CHECKING:
+    from xmc.retrieve.label_filter import LabelFilter
+    from xmc.retrieve.retriever import Retriever
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to search; requests with equal wishes can be searched together."""
+
+    k: int
+    min_probability: float | None = None
+    condition: Condition | None = None
+    sets: tuple[float, str] | None = None
+    certify: bool = False
+    vectors: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """The queries of one request, texts or rows of vectors, and how to search for them."""
+
+    queries: Sequence[Any]
+    wish: Wish
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The hits of each query, what is known of their exactness, how many labels could be hits, and of which state."""
+
+    lists: list[list[Hit]]
+    certified: list[bool | None]
+    searched_labels: int
+    generation: str
+
+
+def answer_batch(retriever: Retriever, asks: Sequence[Ask]) -> list[Answer | Exception]:
+    """The answer to each request, or why there is none; a request that fails spoils no other."""
+    answers: list[Answer | Exception | None] = [None] * len(asks)
+    groups: dict[Wish, list[int]] = {}
+    for place, ask in enumerate(asks):
+        groups.setdefault(ask.wish, []).append(place)
+    for wish, places in groups.items():
+        for place, answer in zip(places, _answer_group(retriever, wish, [asks[p] for p in places]), strict=True):
+            answers[place] = answer
+    return [answer for answer in answers if answer is not None]
+
+
+def _answer_group(retriever: Retriever, wish: Wish, asks: Sequence[Ask]) -> list[Answer | Exception]:
+    try:
+        whole = _search(retriever, wish, [query for ask in asks for query in ask.queries])
+    except XmcError as error:
+        return [error] if len(asks) == 1 else [_answer_group(retriever, wish, [ask])[0] for ask in asks]
+    except Exception as error:  # the request must be answered whatever happened; the answer to it is 500
+        return [error] * len(asks)
+    answers: list[Answer | Exception] = []
+    start = 0
+    for ask in asks:
+        stop = start + len(ask.queries)
+        lists, certified = whole.lists[start:stop], whole.certified[start:stop]
+        answers.append(Answer(lists, certified, whole.searched_labels, whole.generation))
+        start = stop
+    return answers
+
+
+def _search(retriever: Retriever, wish: Wish, queries: Sequence[Any]) -> Answer:
+    allowed = filter_of(wish.condition, retriever.labels)
+    searched = len(retriever.labels) if allowed is None else len(allowed)
+    if wish.sets:
+        alpha, risk = wish.sets
+        lists = retriever.search_sets(queries, alpha=alpha, risk=risk, allowed=allowed)  # type: ignore[arg-type]
+    elif wish.vectors:
+        vectors_QD = torch.tensor(queries, dtype=torch.float32)
+        lists = retriever.search_vectors(vectors_QD, k=wish.k, min_probability=wish.min_probability, allowed=allowed)
+    else:
+        lists = retriever.search(queries, k=wish.k, min_probability=wish.min_probability, allowed=allowed)
+    return Answer(lists, _certified(retriever, wish, queries, allowed), searched, retriever.generation)
+
+
+def _certified(
+    retriever: Retriever, wish: Wish, queries: Sequence[Any], allowed: LabelFilter | None
+) -> list[bool | None]:
+    """Whether each list is proven to be the exact top k; None where that was not asked or cannot be told.
+
+    It cannot after a second stage, whose order no index proves, nor under a filter of an approximate index.
+    """
+    from xmc.checks.exactness import answer
+
+    if not wish.certify or retriever.reranking:
+        return [None] * len(queries)
+    if retriever.report.exact:
+        return [True] * len(queries)
+    if allowed is not None:
+        return [None] * len(queries)
+    vectors_QD = torch.tensor(queries, dtype=torch.float32) if wish.vectors else retriever.encode(queries)
+    queries_QE = retriever.query_map.queries(vectors_QD) if retriever.query_map else vectors_QD
+    _, proven_Q = answer(retriever, queries_QE, wish.k)
+    return [bool(proven) for proven in proven_Q]

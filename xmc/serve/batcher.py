@@ -1,0 +1,128 @@
+"""Dynamic batching: requests that come while a search is under way are searched together in the next one.
+
+Nobody waits for company unless asked to: a request that finds the service idle is searched at once. With `window_s`
+it waits that long first, which makes larger batches of requests that come a little apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xmc.serve.batch_search import Answer, Ask, answer_batch
+from xmc.serve.refusals import overloaded
+
+if TYPE_CHECKING:
+    from xmc.retrieve.retriever import Retriever
+
+
+@dataclass(frozen=True)
+class Timed:
+    """An answer with the seconds it waited and was searched for, and the queries that were searched with it."""
+
+    answer: Answer
+    waited_s: float
+    searched_s: float
+    batch_queries: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    ask: Ask
+    since_s: float
+    future: asyncio.Future[Timed]
+
+
+class Batcher:
+    """The queue before one run's search. Belongs to one event loop; the search runs in `executor`.
+
+    `retriever` is asked for at each batch, so that a batch is answered by one state of the run and the next one by the
+    newest. A batch holds at most `most_queries` queries, but always a whole request.
+    """
+
+    def __init__(
+        self,
+        retriever: Callable[[], Retriever],
+        executor: Executor,
+        *,
+        window_s: float = 0.0,
+        most_queries: int = 256,
+        most_waiting: int = 256,
+        observe: Callable[[Timed], None] = lambda timed: None,
+    ) -> None:
+        self._retriever = retriever
+        self._executor = executor
+        self._window_s = window_s
+        self._most_queries = most_queries
+        self._most_waiting = most_waiting
+        self._observe = observe
+        self._queue: deque[_Waiting] = deque()
+        self._drain: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Requests that wait for their search."""
+        return len(self._queue)
+
+    async def ask(self, ask: Ask) -> Timed:
+        """The answer to a request.
+
+        Raises: RefusedError 503 when as many wait as may; what the search raised.
+        """
+        if len(self._queue) >= self._most_waiting:
+            raise overloaded(f"{self._most_waiting} requests are waiting already; try again in a moment.")
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(ask, loop.time(), loop.create_future())
+        self._queue.append(waiting)
+        if self._drain is None or self._drain.done():
+            self._drain = loop.create_task(self._search_all())
+        return await waiting.future
+
+    async def _search_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            if self._window_s:
+                await asyncio.sleep(self._window_s)
+            batch = self._next_batch()
+            if not batch:
+                continue
+            started_s = loop.time()
+            asks = [waiting.ask for waiting in batch]
+            try:
+                answers = await loop.run_in_executor(self._executor, answer_batch, self._retriever(), asks)
+            except Exception as error:  # the executor is shut down, say: those who wait must hear of it
+                answers = [error] * len(batch)
+            searched_s = loop.time() - started_s
+            queries = sum(len(ask.queries) for ask in asks)
+            for waiting, answer in zip(batch, answers, strict=True):
+                self._settle(waiting, answer, started_s - waiting.since_s, searched_s, queries)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """The longest-waiting requests whose clients are still there, as many as fit."""
+        batch: list[_Waiting] = []
+        queries = 0
+        while self._queue:
+            queries += len(self._queue[0].ask.queries)
+            if batch and queries > self._most_queries:
+                break
+            waiting = self._queue.popleft()
+            if waiting.future.done():  # its client is gone, or has waited too long
+                queries -= len(waiting.ask.queries)
+                continue
+            batch.append(waiting)
+        return batch
+
+    def _settle(
+        self, waiting: _Waiting, answer: Answer | Exception, waited_s: float, searched_s: float, queries: int
+    ) -> None:
+        if waiting.future.done():
+            return
+        if isinstance(answer, Exception):
+            waiting.future.set_exception(answer)
+            return
+        timed = Timed(answer, waited_s, searched_s, queries)
+        self._observe(timed)
+        waiting.future.set_result(timed)

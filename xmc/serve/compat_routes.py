@@ -1,0 +1,169 @@
+"""The routes that clients of other services already speak: embeddings, vector-store search, rerank."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from xmc.serve.admission import admit_count, admit_counts, admit_texts
+from xmc.serve.batch_search import Ask, Wish
+from xmc.serve.bodies import read_model
+from xmc.serve.compat_asks import (
+    EmbeddingsAnswer,
+    EmbeddingsAsk,
+    RerankAnswer,
+    RerankAsk,
+    StoreAnswer,
+    StoreSearchAsk,
+)
+from xmc.serve.documents import described
+from xmc.serve.refusals import RefusedError, invalid, json_response
+from xmc.values import Hit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xmc.retrieve.retriever import Retriever
+    from xmc.serve.service import ServedRun, Service
+
+GENERATION = "X-XMC-Generation"
+
+
+def compat_routes(service: Service) -> APIRouter:
+    """`/v1/embeddings`, `/v1/vector_stores/{run}/search` and `/v1/rerank` over a service's runs."""
+    router = APIRouter()
+    limits = service.limits
+
+    @router.post("/v1/embeddings", **described(EmbeddingsAsk, EmbeddingsAnswer, "Embeddings of texts"))
+    async def embeddings(request: Request) -> Response:
+        asked = await read_model(request, EmbeddingsAsk, limits)
+        run = service.run(asked.model)
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        admit_count("texts", len(texts), limits.queries)
+        admit_texts(texts, limits)
+        retriever = run.retriever
+        _require_dimension(asked.dimensions, retriever)
+        role = "query" if asked.input_type == "query" else "label"
+        vectors_QD = await service.searching(lambda: _embed(retriever, texts, role))
+        data = [
+            {"object": "embedding", "index": row, "embedding": _encoded(vector_D, asked.encoding_format)}
+            for row, vector_D in enumerate(vectors_QD)
+        ]
+        usage = {"prompt_tokens": 0, "total_tokens": 0}
+        answer = {"object": "list", "data": data, "model": run.name, "usage": usage}
+        return json_response(answer, headers={GENERATION: retriever.generation})
+
+    @router.post("/v1/vector_stores/{run}/search", **described(StoreSearchAsk, StoreAnswer, "Search, OpenAI's form"))
+    async def store_search(run: str, request: Request) -> Response:
+        asked = await read_model(request, StoreSearchAsk, limits)
+        served = service.run(run)
+        queries = [asked.query] if isinstance(asked.query, str) else asked.query
+        admit_counts(len(queries), asked.max_num_results, limits)
+        admit_texts(queries, limits, what="query")
+        condition = None
+        if asked.filters is not None:
+            admit_count("label ids", asked.filters.count(), limits.allowed_labels)
+            condition = asked.filters.condition()
+        wish = Wish(asked.max_num_results, _threshold(asked, served), condition)
+        timed = await served.batcher.ask(Ask(queries, wish))
+        best = _merged(timed.answer.lists)[: asked.max_num_results]
+        answer = {
+            "object": "vector_store.search_results.page",
+            "search_query": queries,
+            "data": [_store_hit(hit) for hit in best],
+            "has_more": False,
+            "next_page": None,
+        }
+        return json_response(answer, headers={GENERATION: timed.answer.generation})
+
+    @router.post("/v1/rerank", **described(RerankAsk, RerankAnswer, "Order documents by their score for a query"))
+    async def rerank(request: Request) -> Response:
+        asked = await read_model(request, RerankAsk, limits)
+        run = service.run(asked.model)
+        texts = [document if isinstance(document, str) else document.text for document in asked.documents]
+        admit_count("documents", len(texts), limits.queries)
+        admit_texts([asked.query], limits, what="query")
+        admit_texts(texts, limits, what="document")
+        retriever = run.retriever
+        ranked = await service.searching(lambda: retriever.rank_texts(asked.query, texts))
+        results: list[dict[str, Any]] = [{"index": row, "relevance_score": score} for row, score in ranked]
+        results = results[: asked.top_n]
+        if asked.return_documents:
+            results = [result | {"document": {"text": texts[result["index"]]}} for result in results]
+        return json_response({"model": run.name, "results": results}, headers={GENERATION: retriever.generation})
+
+    return router
+
+
+def _require_dimension(asked: int | None, retriever: Retriever) -> None:
+    dimension = retriever.encoder.dimension
+    if asked not in (None, dimension):
+        raise invalid(f"dimensions: embeddings of this run have {dimension:,} numbers and cannot be shortened.")
+
+
+def _threshold(asked: StoreSearchAsk, run: ServedRun) -> float | None:
+    threshold = asked.ranking_options.score_threshold if asked.ranking_options else None
+    if threshold is not None:
+        require_calibrated(run, "score_threshold")
+    return threshold
+
+
+def require_calibrated(run: ServedRun, what: str) -> None:
+    """Refuse what only probabilities can answer. Raises: RefusedError 409."""
+    if not run.is_calibrated:
+        message = f"{what} is a probability, and this run gives none: its operator can run `xmc check calibrate`."
+        raise RefusedError(409, "not_calibrated", message)
+
+
+def _embed(retriever: Retriever, texts: Sequence[str], role: Any) -> np.ndarray[Any, Any]:
+    from xmc.encode.encoder import embed_texts
+
+    vectors_QD = embed_texts(retriever.encoder, texts, role)
+    if vectors_QD.layout != _strided():
+        raise invalid("the embeddings of this run are sparse; this form of answer is for dense ones.")
+    found: np.ndarray[Any, Any] = vectors_QD.float().numpy()
+    return found
+
+
+def _strided() -> Any:
+    import torch
+
+    return torch.strided
+
+
+def _encoded(vector_D: np.ndarray[Any, Any], encoding: str) -> list[float] | str:
+    if encoding == "base64":
+        return base64.b64encode(vector_D.astype("<f4").tobytes()).decode()
+    numbers: list[float] = vector_D.tolist()
+    return numbers
+
+
+def _merged(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
+    """The hits of several queries as one list: each label once, with its best score."""
+    if len(lists) == 1:
+        return list(lists[0])
+    best: dict[str, Hit] = {}
+    for hit in sorted((hit for hits in lists for hit in hits), key=lambda hit: (-_shown(hit), hit.label_id)):
+        best.setdefault(hit.label_id, hit)
+    return list(best.values())
+
+
+def _shown(hit: Hit) -> float:
+    return hit.score if hit.probability is None else hit.probability
+
+
+def _store_hit(hit: Hit) -> dict[str, Any]:
+    attributes = {"rank": hit.rank, "score": hit.score}
+    if hit.probability is not None:
+        attributes["probability"] = hit.probability
+    return {
+        "file_id": hit.label_id,
+        "filename": hit.label_id,
+        "score": _shown(hit),
+        "attributes": attributes,
+        "content": [{"type": "text", "text": hit.text}],
+    }

@@ -1,0 +1,86 @@
+"""What the service answers when it does not answer: one shape of error for every reason.
+
+`{"error": {"code": ..., "message": ..., "type": ...}}` is the shape that OpenAI's clients read; the request's id is in
+the header X-Request-ID. No answer holds a path, a traceback or what the client sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from xmc.errors import ArtifactError, ConfigError, DataError, LockedError, XmcError
+
+RETRY = {"retry-after": "1"}
+CLOSE = {"connection": "close"}
+MESSAGE_CHARACTERS = 500
+SHOWN_PROBLEMS = 3
+
+
+class RefusedError(Exception):
+    """A request that gets no answer, for a reason that the client can act on."""
+
+    def __init__(self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+def overloaded(message: str) -> RefusedError:
+    """503: try again in a moment."""
+    return RefusedError(503, "overloaded", message, headers=RETRY)
+
+
+def invalid(message: str) -> RefusedError:
+    """422: the request is well formed and asks for what cannot be."""
+    return RefusedError(422, "invalid_request", message)
+
+
+def refusal_of(error: Exception) -> RefusedError:
+    """Any error as what the client is told; what is not the client's to know becomes 500 `internal_error`."""
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, ValidationError):
+        return invalid(_problems(error))
+    if isinstance(error, LockedError):
+        return RefusedError(503, "locked", "another process is changing this run; try again.", headers=RETRY)
+    if isinstance(error, (DataError, ConfigError)):
+        return invalid(error.message)
+    if isinstance(error, MemoryError):
+        return overloaded("there is not enough memory for this request now.")
+    if isinstance(error, ArtifactError):
+        return RefusedError(
+            500, "damaged", "the stored run could not be read; its operator finds the reason in the log."
+        )
+    message = "this could not be done; its operator finds the reason in the log."
+    return RefusedError(500, "unavailable" if isinstance(error, XmcError) else "internal_error", message)
+
+
+def refusal_response(refused: RefusedError) -> Response:
+    """The answer to a refused request."""
+    kind = "server_error" if refused.status >= 500 else "invalid_request_error"
+    body = {"error": {"code": refused.code, "message": refused.message[:MESSAGE_CHARACTERS], "type": kind}}
+    return json_response(body, status=refused.status, headers=refused.headers)
+
+
+def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer; NaN is an error here, not a word in it."""
+    content = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return Response(content, status_code=status, headers=dict(headers or {}), media_type="application/json")
+
+
+def _problems(error: ValidationError) -> str:
+    """The first problems of a body by place; what the client sent is not repeated.
+
+    Places of a list index and of a choice between types are kept: `texts.3: Input should be a valid string`.
+    """
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    shown = [f"{'.'.join(str(place) for place in problem['loc']) or 'body'}: {problem['msg']}" for problem in found]
+    more = f"; and {len(shown) - SHOWN_PROBLEMS} more" if len(shown) > SHOWN_PROBLEMS else ""
+    return "; ".join(shown[:SHOWN_PROBLEMS]).encode("utf-8", "replace").decode() + more + "."

@@ -1,0 +1,99 @@
+"""xmc's own routes: search, labels, reload, runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from xmc.serve.admission import admit_count, admit_search, admit_texts
+from xmc.serve.asks import (
+    LabelsAnswer,
+    LabelsAsk,
+    ReloadAsk,
+    RunAnswer,
+    RunsAnswer,
+    SearchAnswer,
+    SearchAsk,
+)
+from xmc.serve.bodies import read_model
+from xmc.serve.compat_routes import GENERATION, require_calibrated
+from xmc.serve.documents import ADMIN, described
+from xmc.serve.refusals import RefusedError, json_response
+
+if TYPE_CHECKING:
+    from xmc.serve.batcher import Timed
+    from xmc.serve.service import ServedRun, Service
+
+
+def own_routes(service: Service) -> APIRouter:
+    """`/v1/search`, `/v1/runs`, `/v1/labels` and `/v1/reload` over a service's runs."""
+    router = APIRouter()
+    limits = service.limits
+
+    @router.post("/v1/search", **described(SearchAsk, SearchAnswer, "The best labels of each text or vector"))
+    async def search(request: Request) -> Response:
+        asked = await read_model(request, SearchAsk, limits)
+        run = service.run(asked.run)
+        if asked.min_probability is not None:
+            require_calibrated(run, "min_probability")
+        if asked.sets and run.retriever.fitted.label_sets is None:
+            message = "this run gives no label sets: its operator can run `xmc check conformal`."
+            raise RefusedError(409, "not_conformal", message)
+        ask = admit_search(asked, run.retriever, limits)
+        timed = await run.batcher.ask(ask)
+        return json_response(_search_answer(run, timed, asked), headers={GENERATION: timed.answer.generation})
+
+    @router.get("/v1/runs", **described(None, RunsAnswer, "The runs of this service and its limits"))
+    async def runs() -> Response:
+        described_runs = [run.describe() for run in service.runs.values()]
+        return json_response({"runs": described_runs, "limits": vars(limits)})
+
+    labels_described = described(LabelsAsk, LabelsAnswer, "Change the labels of a run", responses=ADMIN)
+
+    @router.post("/v1/labels", **labels_described)
+    async def labels(request: Request) -> Response:
+        asked = await read_model(request, LabelsAsk, limits)
+        run = service.run(asked.run)
+        argument: Any = asked.ids if asked.labels is None else asked.labels
+        admit_count("labels", len(argument), limits.queries)
+        if asked.labels is not None:
+            admit_texts(list(asked.labels.values()), limits, what="label text")
+        report = await service.edit(run, asked.action, argument)
+        generation = run.retriever.generation
+        answer = {"run": run.name, "generation": generation, **report.to_dict(), "hint": ""}
+        if report.hint:  # the report's own names the folder
+            answer["hint"] = "many labels stand beside the index: its operator can run `xmc labels compact`."
+        return json_response(answer, headers={GENERATION: generation})
+
+    reload_described = described(ReloadAsk, RunAnswer, "Open the newest committed state of a run", responses=ADMIN)
+
+    @router.post("/v1/reload", **reload_described)
+    async def reload(request: Request) -> Response:
+        asked = await read_model(request, ReloadAsk, limits)
+        run = service.run(asked.run)
+        await service.reload(run)
+        return json_response(run.describe(), headers={GENERATION: run.retriever.generation})
+
+    return router
+
+
+def _search_answer(run: ServedRun, timed: Timed, asked: SearchAsk) -> dict[str, Any]:
+    answer = timed.answer
+    truncated = asked.sets is None and asked.k > answer.searched_labels
+    results = [
+        {
+            "hits": [hit._asdict() for hit in hits],
+            "abstained": not hits and answer.searched_labels > 0,
+            "truncated": truncated,
+            "certified": certified,
+        }
+        for hits, certified in zip(answer.lists, answer.certified, strict=True)
+    ]
+    timing = {
+        "waited_ms": round(timed.waited_s * 1e3, 3),
+        "searched_ms": round(timed.searched_s * 1e3, 3),
+        "batch_queries": timed.batch_queries,
+    }
+    return {"run": run.name, "generation": answer.generation, "results": results, "timing": timing}

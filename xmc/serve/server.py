@@ -1,0 +1,82 @@
+"""Run the service: bind, answer, stop when told to."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from xmc.errors import ConfigError
+from xmc.serve.protocol import bounded_protocol
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from xmc.serve.limits import Limits
+
+BACKLOG = 512
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any that is free. Raises: ConfigError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}.",
+            hint="Choose another with --port, or 0 for any that is free.",
+        ) from None
+    listening.set_inheritable(True)
+    return listening
+
+
+def run_server(
+    app: FastAPI, listening: socket.socket, *, limits: Limits, started: Callable[[], None] = lambda: None
+) -> None:
+    """Answer on a bound socket until SIGTERM or SIGINT; then end requests that are under way, and return.
+
+    `started` is called when connections are accepted.
+    """
+    config = uvicorn.Config(
+        app,
+        http=bounded_protocol(limits),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=max(1, round(limits.keep_alive_s)),
+        timeout_graceful_shutdown=max(1, round(limits.drain_s)),
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a bad request is the client's, not a warning of ours
+    server = _Server(config, started)
+    before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        server.run(sockets=[listening])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore(number: int, frame: types.FrameType | None) -> None:
+    """uvicorn raises the signal again when it has stopped; by then all is done, and the exit code is 0."""
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._on_start()

@@ -1,0 +1,187 @@
+"""The runs that a service answers for: opened once, searched through a batcher, opened again when they change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmc.engine.label_editing import LabelEditor, LabelsReport
+from xmc.errors import ConfigError, XmcWarning
+from xmc.retrieve.retriever import Retriever
+from xmc.serve.asks import NAME
+from xmc.serve.batcher import Batcher, Timed
+from xmc.serve.refusals import RefusedError
+
+if TYPE_CHECKING:
+    from xmc.serve.limits import Limits
+
+logger = logging.getLogger("xmc.serve")
+
+
+@dataclass(eq=False)
+class ServedRun:
+    """One run: `retriever` is its newest committed state that could be opened, `reload_error` why a newer could not."""
+
+    name: str
+    folder: Path
+    retriever: Retriever
+    editor: LabelEditor
+    batcher: Batcher = field(init=False)
+    reload_error: str = ""
+    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether hits have probabilities."""
+        return self.retriever.fitted.calibration is not None
+
+    def count_labels(self) -> int:
+        """Labels that are searched."""
+        return len(self.retriever.labels)
+
+    def is_stale(self) -> bool:
+        """Whether a newer state is there and could not be opened."""
+        return bool(self.reload_error)
+
+    def describe(self) -> dict[str, Any]:
+        """Sizes and abilities, as `RunAnswer`."""
+        report, fitted = self.retriever.report, self.retriever.fitted
+        return {
+            "name": self.name,
+            "generation": self.retriever.generation,
+            "labels": self.count_labels(),
+            "dimension": self.retriever.encoder.dimension,
+            "backend": report.backend,
+            "exact": report.exact,
+            "similarity": report.similarity,
+            "calibrated": self.is_calibrated,
+            "label_sets": fitted.label_sets is not None,
+            "reranked": self.retriever.reranking is not None,
+            "reload_error": self.reload_error,
+        }
+
+
+class Service:
+    """All runs of a service with the threads that work for it: one searches, one reloads and edits.
+
+    `open_runs` gives it runs; `close` ends its threads.
+    """
+
+    def __init__(
+        self,
+        runs: Mapping[str, ServedRun],
+        *,
+        limits: Limits,
+        window_s: float = 0.0,
+        batch_queries: int = 256,
+        observe: Callable[[ServedRun, Timed], None],
+    ) -> None:
+        self.runs = dict(runs)
+        self.limits = limits
+        self.searcher = ThreadPoolExecutor(1, thread_name_prefix="xmc-search")
+        self._editor = ThreadPoolExecutor(1, thread_name_prefix="xmc-edit")
+        for run in self.runs.values():
+            run.batcher = Batcher(
+                partial(getattr, run, "retriever"),
+                self.searcher,
+                window_s=window_s,
+                most_queries=batch_queries,
+                most_waiting=limits.waiting,
+                observe=partial(observe, run),
+            )
+
+    def run(self, name: str | None) -> ServedRun:
+        """The run of this name, the first one for None. Raises: RefusedError 404."""
+        if name is None:
+            return next(iter(self.runs.values()))
+        if name not in self.runs:
+            raise RefusedError(404, "unknown_run", f"there is no such run here; there are: {', '.join(self.runs)}.")
+        return self.runs[name]
+
+    async def searching(self, work: Callable[[], Any]) -> Any:
+        """Do something with a model in the thread that searches."""
+        return await asyncio.get_running_loop().run_in_executor(self.searcher, work)
+
+    async def reload(self, run: ServedRun) -> bool:
+        """Open a run again if something was committed to it since; whether it was. Never raises.
+
+        While it is opened, the state that is there answers; where it cannot be opened, that goes on, and
+        `reload_error` says why.
+        """
+        loop = asyncio.get_running_loop()
+        async with run._reloading:
+            before = run.retriever
+            try:
+                run.retriever = await loop.run_in_executor(self._editor, before.reload_if_changed)
+                run.reload_error = ""
+            except Exception as error:  # whatever is wrong with the new state: the old one keeps serving
+                if not run.reload_error:
+                    logger.warning("run %s: the newest state could not be opened", run.name, exc_info=error)
+                run.reload_error = f"the newest state could not be opened ({type(error).__name__}); see the log"
+            return run.retriever is not before
+
+    async def watch(self, every_s: float) -> None:
+        """Look at all runs every so often, until cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            for run in self.runs.values():
+                await self.reload(run)
+
+    async def edit(self, run: ServedRun, action: str, argument: Any) -> LabelsReport:
+        """Add, replace or remove labels, and search the new set from here on. Raises: as `LabelEditor`."""
+
+        def work() -> LabelsReport:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", XmcWarning)  # the report holds the hint
+                report: LabelsReport = getattr(run.editor, action)(argument)
+                return report
+
+        report = await asyncio.get_running_loop().run_in_executor(self._editor, work)
+        await self.reload(run)
+        return report
+
+    def close(self) -> None:
+        """End the threads; what waits is dropped."""
+        self.searcher.shutdown(wait=False, cancel_futures=True)
+        self._editor.shutdown(wait=False, cancel_futures=True)
+
+
+def open_runs(folders: Mapping[str, Path], *, device: str = "auto") -> dict[str, ServedRun]:
+    """Open runs by name. Raises: as `Retriever.load`."""
+    runs = {}
+    for name, folder in folders.items():
+        retriever = Retriever.load(folder, device=device)
+        runs[name] = ServedRun(name, folder, retriever, LabelEditor(folder))
+    return runs
+
+
+def name_runs(words: list[str]) -> dict[str, Path]:
+    """`FOLDER` or `NAME=FOLDER` words as folders by name; the name of a plain folder is its last part.
+
+    Raises: ConfigError for a name that is taken or has other characters than letters, digits, `.`, `_` and `-`.
+
+    >>> name_runs(["runs/a", "new=runs/b"])
+    {'a': PosixPath('runs/a'), 'new': PosixPath('runs/b')}
+    """
+    folders: dict[str, Path] = {}
+    for word in words:
+        name, equals, folder = word.partition("=")
+        path = Path(folder if equals else word)
+        name = name if equals else path.resolve().name
+        if not re.match(NAME, name):
+            raise ConfigError(
+                f"'{name}' cannot name a run: 1 to 64 letters, digits, '.', '_' and '-' can.",
+                hint="Name it on the command line: --run NAME=FOLDER",
+            )
+        if name in folders:
+            raise ConfigError(f"two runs are named '{name}'.", hint="Name them: --run NAME=FOLDER")
+        folders[name] = path
+    return folders
