@@ -1,0 +1,107 @@
+"""Who may ask for what."""
+
+import pytest
+from serve_cases import ADMIN, AS_ADMIN, client_of
+
+from xmc.errors import ConfigError
+from xmc.serve.access import Access, access_for
+
+TOKEN = "a-token-for-readers"
+AS_READER = {"authorization": f"Bearer {TOKEN}"}
+SEARCH = {"texts": ["a"]}
+
+
+@pytest.fixture(scope="module")
+def closed(tiny_run):
+    with client_of({"plain": tiny_run}, token=TOKEN) as opened:
+        yield opened
+
+
+def test_readers_need_their_token(closed):
+    for headers in (
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": TOKEN},
+        {"authorization": "Basic " + TOKEN},
+    ):
+        answer = closed.post("/v1/search", json=SEARCH, headers=headers)
+        assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+        assert TOKEN not in answer.text
+    assert closed.post("/v1/search", json=SEARCH, headers=AS_READER).status_code == 200
+    assert closed.post("/v1/search", json=SEARCH, headers=AS_ADMIN).status_code == 200
+
+
+def test_what_is_open_without_a_token(closed):
+    assert [closed.get(path).status_code for path in ("/", "/healthz", "/readyz")] == [200] * 3
+    assert [closed.get(path).status_code for path in ("/metrics", "/v1/runs", "/docs", "/nowhere")] == [401] * 4
+    assert closed.get("/metrics", headers=AS_READER).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/labels", "/v1/reload"])
+def test_changes_need_the_admin_token(closed, path):
+    assert closed.post(path, json={}).status_code == 401
+    assert closed.post(path, json={}, headers=AS_READER).status_code == 403
+    assert closed.post(path, json={}, headers=AS_ADMIN).status_code in (200, 422)
+
+
+@pytest.mark.parametrize("path", ["/v1/labels/", "//v1/labels", "/v1/./labels", "/V1/labels", "/v1%2flabels"])
+def test_no_spelling_of_a_path_gets_around_the_token(closed, path):
+    answer = closed.post(path, json={"action": "remove", "ids": ["a"]}, headers=AS_READER, follow_redirects=True)
+    assert answer.status_code in (403, 404)
+
+
+def test_changes_are_off_without_an_admin_token(tiny_run):
+    with client_of({"plain": tiny_run}, admin_token="") as client:
+        answer = client.post("/v1/reload", json={}, headers=AS_ADMIN)
+        assert answer.status_code == 403 and answer.json()["error"]["code"] == "admin_off"
+        assert client.post("/v1/reload", json={}, headers={"authorization": "Bearer "}).status_code == 403
+
+
+def test_docs_are_off_unless_asked_for(tiny_run, client):
+    with client_of({"plain": tiny_run}) as shut:
+        assert [shut.get(path).status_code for path in ("/docs", "/openapi.json", "/redoc")] == [404] * 3
+    assert client.get("/openapi.json").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:1", "LOCALHOST", "[::1]:8000"])
+def test_local_names_are_answered(client, host):
+    assert client.get("/healthz", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "", "[::2]", "0.0.0.0"])
+def test_another_host_name_is_refused(client, host):
+    answer = client.get("/healthz", headers={"host": host})
+    assert answer.status_code == 421 and answer.json()["error"]["code"] == "unknown_host"
+
+
+def test_no_other_site_may_read(client):
+    answer = client.options("/v1/search", headers={"origin": "http://evil.example"})
+    assert answer.status_code == 405 and not any(name.startswith("access-control") for name in answer.headers)
+
+
+def test_tokens_that_are_no_good():
+    with pytest.raises(ConfigError, match="at least 16"):
+        Access("short")
+    with pytest.raises(ConfigError, match="the same"):
+        Access(ADMIN, ADMIN)
+    assert ADMIN not in repr(Access("", ADMIN))
+
+
+def test_names_of_a_service():
+    assert access_for("127.0.0.1", "", "", ["My.Host"]).hosts == ("localhost", "127.0.0.1", "[::1]", "my.host")
+    assert access_for("0.0.0.0", TOKEN, "", []).hosts == ()
+    assert access_for("0.0.0.0", TOKEN, "", ["name"]).hosts == ("name",)
+
+
+TRAVERSALS = [
+    "/../etc/passwd", "/%2e%2e/etc/passwd", "/%252e%252e/etc/passwd", "//etc/passwd", "/..%2fetc/passwd", "/%00",
+    "/playground.js/../../app.py", "/..\\..\\etc\\passwd", "/．．/etc/passwd", "/playground.js%00.html",
+    "/v1/vector_stores/../../etc/search", "/v1/vector_stores/%2e%2e/search", "/v1/vector_stores/..%2f..%2fetc/search",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TRAVERSALS)
+def test_no_path_leads_out(client, path):
+    for answer in (client.get(path), client.post(path, json={"query": "a"})):
+        assert answer.status_code in (404, 405, 422), path
+        assert "root:" not in answer.text and "import" not in answer.text

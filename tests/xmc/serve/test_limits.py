@@ -1,0 +1,94 @@
+"""Every bound of the service, at the bound and one beyond it."""
+
+from dataclasses import fields
+
+import pytest
+from serve_cases import AS_ADMIN, client_of
+
+from xmc.errors import ConfigError
+from xmc.serve.limits import Limits, read_limits
+
+SMALL = Limits(body_bytes=4_000, text_bytes=100, queries=4, k=20, hits=60, allowed_labels=3)
+
+
+@pytest.fixture(scope="module")
+def small(calibrated_run):
+    with client_of({"good": calibrated_run}, limits=SMALL) as opened:
+        yield opened
+
+
+def status(client, body, path="/v1/search", **options):
+    return client.post(path, json=body, **options).status_code
+
+
+def test_queries_of_a_request(small):
+    assert status(small, {"texts": ["a"] * 4}) == 200
+    assert status(small, {"texts": ["a"] * 5}) == 422
+    assert status(small, {"input": ["a"] * 4}, "/v1/embeddings") == 200
+    assert status(small, {"input": ["a"] * 5}, "/v1/embeddings") == 422
+    assert status(small, {"query": "a", "documents": ["a"] * 4}, "/v1/rerank") == 200
+    assert status(small, {"query": "a", "documents": ["a"] * 5}, "/v1/rerank") == 422
+    assert status(small, {"query": ["a"] * 4}, "/v1/vector_stores/good/search") == 200
+    assert status(small, {"query": ["a"] * 5}, "/v1/vector_stores/good/search") == 422
+
+
+def test_labels_of_a_change(small):
+    labels = {f"l{number}": "a text" for number in range(5)}
+    body = {"action": "replace", "labels": labels}
+    answer = small.post("/v1/labels", json=body, headers=AS_ADMIN)
+    assert answer.status_code == 422 and "labels: 5 is over the limit of 4" in answer.text
+
+
+def test_k_and_hits(small):
+    assert status(small, {"texts": ["a"], "k": 20}) == 200
+    assert status(small, {"texts": ["a"], "k": 21}) == 422
+    assert status(small, {"texts": ["a"] * 3, "k": 20}) == 200
+    assert status(small, {"texts": ["a"] * 4, "k": 16}) == 422
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_length_of_a_text(small, letter):
+    fits = letter * (100 // len(letter.encode()))
+    assert status(small, {"texts": [fits]}) == 200
+    assert status(small, {"texts": [fits + "a"]}) == 422
+
+
+def test_allowed_labels(small, offline):
+    assert status(small, {"texts": ["a"], "allowed": offline.labels.ids[:3]}) == 200
+    assert status(small, {"texts": ["a"], "allowed": offline.labels.ids[:4]}) == 422
+    for count, expected in ((3, 200), (4, 422)):
+        filters = {"type": "in", "key": "id", "value": offline.labels.ids[:count]}
+        assert status(small, {"query": "a", "filters": filters}, "/v1/vector_stores/good/search") == expected
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_bytes_of_a_body(small, announced):
+    empty = b'{"texts":["a"]}'
+    for size, expected in ((SMALL.body_bytes, 200), (SMALL.body_bytes + 1, 413)):
+        content = empty + b" " * (size - len(empty))
+        sent = content if announced else iter([content[:1000], content[1000:]])
+        answer = small.post("/v1/search", content=sent, headers={"content-type": "application/json"})
+        assert answer.status_code == expected
+    assert answer.headers["connection"] == "close"
+
+
+def test_nesting_of_filters(small):
+    deepest = {"type": "eq", "key": "id", "value": "a"}
+    for depth in range(1, 4):
+        deepest = {"type": "and", "filters": [deepest]}
+        found = status(small, {"query": "a", "filters": deepest}, "/v1/vector_stores/good/search")
+        assert found == (200 if depth <= 2 else 422)
+
+
+def test_limits_from_the_command_line():
+    assert read_limits(["k=50", "body_s=2.5"]) == Limits(k=50, body_s=2.5)
+    for word, said in [
+        ("kk=5", "NAME=VALUE"),
+        ("k", "NAME=VALUE"),
+        ("k=a", "number"),
+        ("k=0", "above 0"),
+        ("k=10001", "10,000"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            read_limits([word])
+    assert {field.type for field in fields(Limits)} == {"int", "float"}

@@ -1,0 +1,134 @@
+"""New states of a run: searched once they are committed, never half of one; where one is bad, the old one goes on."""
+
+import shutil
+import threading
+
+import pytest
+from serve_cases import AS_ADMIN, client_of
+
+import xmc
+
+ASKED = {"texts": ["purple banana"], "k": 3}
+
+
+@pytest.fixture
+def run(calibrated_run, tmp_path):
+    shutil.copytree(calibrated_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def change(client, action, **what):
+    return client.post("/v1/labels", json={"action": action, **what}, headers=AS_ADMIN)
+
+
+def first(client):
+    return client.post("/v1/search", json=ASKED).json()["results"][0]["hits"][0]
+
+
+def test_labels_are_changed_and_found_at_once(run):
+    with client_of({"run": run}) as client:
+        before = client.get("/v1/runs").json()["runs"][0]
+        added = change(client, "add", labels={"new": "purple banana"}).json()
+        assert (added["labels"], added["added"]) == (before["labels"] + 1, 1)
+        assert added["generation"] != before["generation"]
+        assert first(client)["label_id"] == "new"
+        assert change(client, "replace", labels={"new": "grey stone"}).status_code == 200
+        assert first(client)["text"] != "purple banana"
+        assert change(client, "remove", ids=["new"]).json()["labels"] == before["labels"]
+        assert xmc.Retriever.load(run).generation == client.get("/v1/runs").json()["runs"][0]["generation"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"action": "add", "labels": {"L1": "a text"}}, "there already"),
+        ({"action": "replace", "labels": {"nobody": "a text"}}, "not there"),
+        ({"action": "remove", "ids": ["nobody"]}, "not there"),
+        ({"action": "add", "labels": {"new": " "}}, "empty"),
+        ({"action": "add", "ids": ["a"]}, "take labels"),
+        ({"action": "remove", "labels": {"a": "b"}}, "takes ids"),
+        ({"action": "compact"}, "action"),
+    ],
+)
+def test_changes_that_cannot_be(run, body, said):
+    body = {**body, "labels": {xmc.Retriever.load(run).labels.ids[0]: "a text"}} if "L1" in str(body) else body
+    with client_of({"run": run}) as client:
+        answer = client.post("/v1/labels", json=body, headers=AS_ADMIN)
+        assert answer.status_code == 422 and said in answer.json()["error"]["message"], answer.text
+        assert str(run) not in answer.text
+
+
+def test_a_run_that_another_process_edits_is_busy(run):
+    from xmc.retrieve.layout import labels_store
+
+    with client_of({"run": run}) as client, labels_store(run).new_version(facts={}) as folder:
+        answer = change(client, "add", labels={"new": "purple banana"})
+        assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "nothing").write_text("")
+
+
+def test_a_damaged_new_state_leaves_the_old_one_serving(run):
+    with client_of({"run": run}) as client:
+        before = client.post("/v1/search", json=ASKED).json()
+        xmc.add_labels(run, {"new": "purple banana"})
+        newest = max((run / "labels").glob("v*"))
+        file = next(path for path in newest.iterdir() if path.suffix == ".parquet")
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+        answer = client.post("/v1/reload", json={}, headers=AS_ADMIN)
+        assert "ArtifactError" in answer.json()["reload_error"] and str(run) not in answer.text
+        assert "ArtifactError" in client.get("/readyz").json()["runs"]["run"]["reload_error"]
+        assert 'xmc_reload_failed{run="run"} 1.0' in client.get("/metrics").text
+        after = client.post("/v1/search", json=ASKED).json()
+        assert after["results"] == before["results"] and after["generation"] == before["generation"]
+
+
+def test_every_answer_is_that_of_the_generation_it_names(run):
+    """Queries in two threads while labels come and go: each answer equals the offline answer of its generation."""
+    answers, expected, stop = [], {}, threading.Event()
+
+    def remember():
+        retriever = xmc.Retriever.load(run)
+        hits = [list(hit._asdict().values()) for hit in retriever.search(ASKED["texts"], k=ASKED["k"])[0]]
+        expected[retriever.generation] = hits
+
+    with client_of({"run": run}) as client:
+
+        def ask():
+            while not stop.is_set():
+                answers.append(client.post("/v1/search", json=ASKED))
+
+        remember()
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for number in range(10):
+            change(client, "add", labels={f"new-{number}": f"purple banana {'really ' * number}"})
+            remember()
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert {answer.status_code for answer in answers} == {200} and len(expected) == 11
+    seen = set()
+    for answer in (answer.json() for answer in answers):
+        seen.add(answer["generation"])
+        hits = [list(hit.values()) for hit in answer["results"][0]["hits"]]
+        assert hits == expected[answer["generation"]]
+    assert len(seen) > 3
+
+
+def test_the_service_looks_for_new_states_itself(run):
+    import time
+
+    from starlette.testclient import TestClient
+
+    from xmc.serve.app import create_app
+
+    with TestClient(create_app({"run": run}, reload_s=0.05), base_url="http://127.0.0.1") as client:
+        assert first(client)["label_id"] != "new"
+        xmc.add_labels(run, {"new": "purple banana"})
+        deadline = time.monotonic() + 10
+        while first(client)["label_id"] != "new":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
