@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xmc.client import Client
     from xmc.engine.label_editing import LabelEditor
     from xmc.engine.verbs import (
         add_labels,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Client",
     "Hit",
     "LabelEditor",
     "Retriever",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Client": "xmc.client",
     "Hit": "xmc.values",
     "LabelEditor": "xmc.engine.label_editing",
     "Retriever": "xmc.retrieve.retriever",

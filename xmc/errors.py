@@ -42,6 +42,15 @@ class PeerError(XmcError):
     """Another process of a run that several train together ended, hangs, or has come to another result."""
 
 
+class ServiceError(XmcError):
+    """A service that cannot be reached or does not answer as asked; `status` is that of HTTP, 0 without an answer."""
+
+    def __init__(self, message: str, *, status: int = 0, code: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code
+
+
 class ArtifactError(XmcError):
     """A stored folder that is missing, half, damaged or of another kind; raised before anything in it is parsed."""
 

@@ -1,0 +1,124 @@
+"""`xmc.Client`: what `Retriever` answers, over HTTP."""
+
+import socket
+import threading
+import time
+
+import pytest
+from serve_cases import ADMIN, served
+
+import xmc
+from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError
+
+TEXTS = ["red apple", "green pear", "old house"]
+
+
+@pytest.fixture
+def client(live):
+    with xmc.Client(live.address) as opened:
+        yield opened
+
+
+def test_the_same_answers_of_the_same_types(client, offline):
+    allowed = offline.labels.ids[:7]
+    for options in ({}, {"k": 3}, {"min_probability": 0.4}, {"allowed": allowed}):
+        assert client.search(TEXTS, **options) == offline.search(TEXTS, **options)
+    assert client.search_sets(TEXTS, alpha=0.3) == offline.search_sets(TEXTS, alpha=0.3)
+    assert client.search_vectors(offline.encode(TEXTS), k=4) == offline.search(TEXTS, k=4)
+    assert client.encode(TEXTS).equal(offline.encode(TEXTS))
+    assert client.generation == offline.generation
+    assert client.search([]) == []
+
+
+def test_more_queries_than_the_service_takes_at_once(client, offline):
+    many = [f"{text} {number}" for number in range(60) for text in TEXTS]
+    assert client.search(many, k=2) == offline.search(many, k=2)
+    assert client.encode(many).shape == (180, offline.encoder.dimension)
+
+
+def test_errors_are_those_of_the_library(client):
+    with pytest.raises(DataError, match="empty"):
+        client.search([" "])
+    with pytest.raises(DataError, match=r"search\(\[text\]\)"):
+        client.search("a text")
+    with pytest.raises(DataError, match="not there"):
+        client.search(["a"], allowed=["nobody"])
+    with pytest.raises(ServiceError, match=r"token does not|token is needed") as refused:
+        client.add_labels({"a": "b"})
+    assert refused.value.status in (401, 403)
+
+
+def test_a_run_that_is_not_prepared(tiny_run):
+    with served("--run", f"plain={tiny_run}") as process, xmc.Client(process.address, run="plain") as client:
+        with pytest.raises(ArtifactError, match="xmc check calibrate"):
+            client.search(["a"], min_probability=0.5)
+        with xmc.Client(process.address, run="other") as other:
+            with pytest.raises(ServiceError, match="no such run"):
+                other.search(["a"])
+            with pytest.raises(ServiceError, match="it has: plain"):
+                other.describe()
+
+
+def test_labels_are_edited(tiny_run_copy):
+    env = {"XMC_ADMIN_TOKEN": ADMIN}
+    with served("--run", tiny_run_copy, env=env) as process, xmc.Client(process.address, token=ADMIN) as client:
+        before = client.generation
+        assert client.add_labels({"new": "purple banana"}).added == 1
+        assert client.search(["purple banana"], k=1)[0][0].label_id == "new" and client.generation != before
+        client.replace_labels({"new": "grey stone"})
+        assert client.remove_labels(["new"]).added == 0
+
+
+def test_nobody_there():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with xmc.Client(address, retries=1) as client, pytest.raises(ServiceError, match="in 2 tries") as error:
+        client.search(["a"])
+    assert "xmc serve" in str(error.value)
+    with pytest.raises(ConfigError, match="http://"):
+        xmc.Client("127.0.0.1:8000")
+
+
+def answer_in_turn(answers):
+    """A server that gives these raw answers to one connection each, an empty one by closing it; its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    asked = []
+
+    def work():
+        for answer in answers:
+            connection, _ = listening.accept()
+            with connection:
+                asked.append(connection.recv(65_536))
+                connection.sendall(answer)
+        listening.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}", asked
+
+
+BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+EMPTY = b'{"results":[{"hits":[]}]}'
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(EMPTY), EMPTY)
+
+
+def test_a_busy_service_is_asked_again_after_the_time_it_names():
+    address, asked = answer_in_turn([BUSY, b"", GOOD])
+    started = time.monotonic()
+    with xmc.Client(address) as client:
+        assert client.search(["a"]) == [[]]
+    assert len(asked) == 3 and time.monotonic() - started >= 1
+
+
+def test_a_change_that_may_have_been_made_is_not_sent_again():
+    address, asked = answer_in_turn([BUSY, b"", GOOD])
+    with xmc.Client(address) as client, pytest.raises(ServiceError, match="did not answer"):
+        client.add_labels({"a": "b"})
+    assert len(asked) == 2
+
+
+def test_an_answer_that_is_no_json():
+    address, _ = answer_in_turn([b"HTTP/1.1 502 Bad\r\nContent-Length: 5\r\nConnection: close\r\n\r\n<html"])
+    with xmc.Client(address) as client, pytest.raises(ServiceError, match="502 without JSON"):
+        client.search(["a"])

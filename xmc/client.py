@@ -1,0 +1,224 @@
+"""Search a running `xmc serve` as if its run were opened here: the same calls, the same return types as `Retriever`."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError, XmcError
+from xmc.values import Hit
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import httpx
+    from torch import Tensor
+
+    from xmc.engine.label_editing import LabelsReport
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+BUSY = 503
+
+
+class Client:
+    """A connection to a service; safe to use from several threads.
+
+    `run` names one of the service's runs, its first one if empty. A request is tried again, up to `retries` times with
+    growing pauses, when the service is too busy or cannot be reached; `timeout_s` bounds each try. More queries than
+    the service takes at once are sent in parts.
+    Raises (all calls): ServiceError when there is no answer, or no permission; DataError for what cannot be asked;
+    ArtifactError for what the run is not prepared for.
+
+    >>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP
+    ...     client.search(["heart attack"], k=3)
+    """
+
+    def __init__(self, url: str, *, run: str = "", token: str = "", timeout_s: float = 30.0, retries: int = 4) -> None:
+        try:
+            import httpx
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "xmc.Client needs the package 'httpx', which is not installed.",
+                hint="Install: pip install 'xmc-engine[client]'",
+            ) from None
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"the address of a service begins with http:// or https://, got '{url}'.")
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        self._url = url
+        self._run = run
+        self._retries = retries
+        self._most_queries = 0
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def search(
+        self,
+        texts: Sequence[str],
+        *,
+        k: int = 10,
+        min_probability: float | None = None,
+        allowed: Iterable[str] | None = None,
+    ) -> list[list[Hit]]:
+        """The best k labels of each text; see `Retriever.search`."""
+        if isinstance(texts, str):
+            raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
+        return self._search("texts", texts, k=k, min_probability=min_probability, allowed=_ids(allowed))
+
+    def search_vectors(
+        self,
+        queries_QD: Tensor,
+        *,
+        k: int = 10,
+        min_probability: float | None = None,
+        allowed: Iterable[str] | None = None,
+    ) -> list[list[Hit]]:
+        """The best k labels of each query embedding; see `Retriever.search_vectors`."""
+        vectors = queries_QD.tolist()
+        return self._search("vectors", vectors, k=k, min_probability=min_probability, allowed=_ids(allowed))
+
+    def search_sets(
+        self,
+        texts: Sequence[str],
+        *,
+        alpha: float = 0.1,
+        risk: str = "false-negatives",
+        allowed: Iterable[str] | None = None,
+    ) -> list[list[Hit]]:
+        """For each text as many labels as it takes; see `Retriever.search_sets`."""
+        return self._search("texts", texts, sets={"alpha": alpha, "risk": risk}, allowed=_ids(allowed))
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Query embeddings (Q, D) of texts; see `Retriever.encode`."""
+        import base64
+
+        import numpy as np
+        import torch
+
+        rows: list[str] = []
+        for part in self._parts(texts):
+            body = {"input": part, "encoding_format": "base64"} | ({"model": self._run} if self._run else {})
+            rows += [row["embedding"] for row in self._post("/v1/embeddings", body)["data"]]
+        raw = b"".join(base64.b64decode(row) for row in rows)
+        return torch.from_numpy(np.frombuffer(raw, "<f4").reshape(len(rows), -1).copy())
+
+    @property
+    def generation(self) -> str:
+        """A name for the committed state that answers come from now; see `Retriever.generation`."""
+        found: str = self.describe()["generation"]
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """The run's sizes and abilities. Raises: ServiceError when the service has no run of this name."""
+        runs = self._send("GET", "/v1/runs")["runs"]
+        found: dict[str, Any] | None = next((run for run in runs if self._run in ("", run["name"])), None)
+        if found is None:
+            names = ", ".join(run["name"] for run in runs)
+            raise ServiceError(f"{self._url} has no run '{self._run}'; it has: {names}.", status=404)
+        return found
+
+    def add_labels(self, labels: Mapping[str, str]) -> LabelsReport:
+        """Add labels, id to text, for which the client's token must be that of an admin; see `LabelEditor.add`."""
+        return self._edit("add", labels=dict(labels))
+
+    def replace_labels(self, labels: Mapping[str, str]) -> LabelsReport:
+        """Give labels other texts; see `LabelEditor.replace`."""
+        return self._edit("replace", labels=dict(labels))
+
+    def remove_labels(self, label_ids: Iterable[str]) -> LabelsReport:
+        """Remove labels; see `LabelEditor.remove`."""
+        return self._edit("remove", ids=list(label_ids))
+
+    def _edit(self, action: str, **what: Any) -> LabelsReport:
+        from xmc.engine.label_editing import LabelsReport
+
+        body = {"action": action, **what} | ({"run": self._run} if self._run else {})
+        report = self._send("POST", "/v1/labels", body, repeatable=False)
+        return LabelsReport(**{name: report[name] for name in LabelsReport.__dataclass_fields__})
+
+    def _search(self, kind: str, queries: Sequence[Any], **options: Any) -> list[list[Hit]]:
+        asked = {name: value for name, value in options.items() if value is not None}
+        if self._run:
+            asked["run"] = self._run
+        lists: list[list[Hit]] = []
+        for part in self._parts(queries):
+            results = self._post("/v1/search", {kind: part, **asked})["results"]
+            lists += [[Hit(**hit) for hit in result["hits"]] for result in results]
+        return lists
+
+    def _parts(self, queries: Sequence[Any]) -> Iterable[list[Any]]:
+        if len(queries) > 1 and not self._most_queries:
+            self._most_queries = int(self._send("GET", "/v1/runs")["limits"]["queries"])
+        step = max(1, self._most_queries)
+        return (list(queries[start : start + step]) for start in range(0, len(queries), step))
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._send("POST", path, body)
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = True) -> Any:
+        """The answer to a request, tried again where that can help and cannot harm."""
+        import httpx
+
+        for attempt in range(self._retries + 1):
+            last = attempt == self._retries
+            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)
+            try:
+                answer = self._http.request(method, path, json=body)
+            except httpx.TransportError as error:
+                never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
+                if last or not (repeatable or never_sent):
+                    raise self._unreachable(error, attempt + 1) from None
+            else:
+                if answer.status_code != BUSY or last:
+                    return _read(answer, self._url)
+                pause_s = max(pause_s, _retry_after_s(answer))
+            time.sleep(pause_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _unreachable(self, error: Exception, tries: int) -> ServiceError:
+        return ServiceError(
+            f"{self._url} did not answer in {tries} tries: {str(error) or type(error).__name__}.",
+            hint="Is it running? xmc serve --run RUN",
+        )
+
+
+def _ids(allowed: Iterable[str] | None) -> list[str] | None:
+    return None if allowed is None else list(allowed)
+
+
+def _retry_after_s(answer: httpx.Response) -> float:
+    given = answer.headers.get("retry-after", "")
+    return min(LONGEST_PAUSE_S, float(given)) if given.isdecimal() else 0.0
+
+
+def _read(answer: httpx.Response, url: str) -> Any:
+    """The body of an answer. Raises: the error that it tells of."""
+    try:
+        body = answer.json()
+    except ValueError:
+        raise ServiceError(f"{url} answered {answer.status_code} without JSON.", status=answer.status_code) from None
+    if answer.is_success:
+        return body
+    raise _error(answer.status_code, body.get("error", {}) if isinstance(body, dict) else {})
+
+
+def _error(status: int, told: Mapping[str, Any]) -> XmcError:
+    message, code = str(told.get("message", f"the service answered {status}.")), str(told.get("code", ""))
+    if status == 422:
+        return DataError(message)
+    if status == 409:
+        return ArtifactError(message)
+    return ServiceError(message, status=status, code=code)
