@@ -35,8 +35,8 @@ def serve_command(
         bool, typer.Option("--insecure-no-auth", help="Listen beyond this machine without a token.")
     ] = False,
     batch_window_ms: Annotated[
-        float, typer.Option("--batch-window-ms", min=0, max=1000, help="Let a search wait for company so long.")
-    ] = 0.0,
+        float, typer.Option("--batch-window-ms", min=0, max=1000, help="Among many clients, wait so long for company.")
+    ] = 2.0,
     batch_queries: Annotated[int, typer.Option("--batch-queries", min=1, help="Most queries of one search.")] = 256,
     reload_s: Annotated[
         float, typer.Option("--reload-s", min=0, help="Look for newly committed states so often; 0: never.")

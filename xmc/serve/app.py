@@ -40,7 +40,7 @@ def create_app(
     access: Access | None = None,
     limits: Limits | None = None,
     device: str = "auto",
-    window_ms: float = 0.0,
+    window_ms: float = 2.0,
     batch_queries: int = 256,
     reload_s: float = 1.0,
     docs: bool = False,
@@ -48,8 +48,8 @@ def create_app(
 ) -> FastAPI:
     """The service over these runs, by name; the first one answers where a request names none.
 
-    `window_ms` lets a search wait for company, `batch_queries` bounds a batch, every `reload_s` (0: never) the runs are
-    looked at for newly committed states. `docs` adds `/docs` and `/openapi.json`.
+    Where several clients ask at once a search waits `window_ms` for company, `batch_queries` bounds a batch, every
+    `reload_s` (0: never) the runs are looked at for newly committed states. `docs` adds `/docs` and `/openapi.json`.
     Raises: as `Retriever.load`.
 
     >>> app = create_app({"icd": "runs/icd"})  # doctest: +SKIP

@@ -80,7 +80,7 @@ class Service:
         runs: Mapping[str, ServedRun],
         *,
         limits: Limits,
-        window_s: float = 0.0,
+        window_s: float = 0.002,
         batch_queries: int = 256,
         observe: Callable[[ServedRun, Timed], None],
     ) -> None:

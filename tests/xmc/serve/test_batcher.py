@@ -87,19 +87,23 @@ def test_what_comes_during_a_search_is_searched_together(offline):
     assert {timed.batch_queries for timed in answers} == {1, 10, 5} and answers[-1].waited_s > 0
 
 
-def test_a_window_lets_a_search_wait_for_company(offline):
+def test_only_in_company_does_a_search_wait_for_more(offline):
     slow = Slow(offline)
     slow.go.set()
 
     async def work(batcher):
-        async def late(number):
-            await asyncio.sleep(0.005 * number)
+        async def at(turn, number):
+            await asyncio.sleep(0.1 * turn)
             return await batcher.ask(Ask([TEXTS[number]], Wish(3)))
 
-        await asyncio.gather(*(late(number) for number in range(4)))
+        alone = await at(0, 0)  # at once
+        together = await asyncio.gather(at(0, 1), at(0, 2))  # at once, and now there is company
+        waited = await asyncio.gather(at(0, 1), at(1, 2), at(2, 3))  # the first of these waits for the others
+        return [alone, *together], waited
 
-    run_with(slow, work, window_s=0.2)
-    assert slow.sizes == [4]
+    at_once, waited = run_with(slow, work, window_s=0.5)
+    assert slow.sizes == [1, 2, 3]
+    assert all(timed.waited_s < 0.25 for timed in at_once) and waited[0].waited_s > 0.4
 
 
 def test_too_many_that_wait_are_sent_away(offline):

@@ -95,3 +95,12 @@ def test_tokens_from_files_and_two_runs_by_name(tiny_run, tmp_path):
         headers = {"authorization": "Bearer a-token-from-a-file-1"}
         runs = httpx.get(f"{process.address}/v1/runs", headers=headers).json()["runs"]
         assert [run["name"] for run in runs] == ["one", "b"]
+
+
+def test_answers_do_not_wait_for_an_acknowledgement():
+    from xmc.serve.server import bind
+
+    with bind("127.0.0.1", 0) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.proto == socket.IPPROTO_TCP  # what asyncio asks before it sets TCP_NODELAY
