@@ -73,19 +73,35 @@ def run_page(page: str) -> str:
     """
     module = types.ModuleType("documentation_page")
     printed = io.StringIO()
-    for block in blocks(page):
-        if block.file:
-            path = Path(block.file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, encoding="utf-8")
-        elif block.language == "bash":
-            for words in commands(block):
-                if words[0] == "xmc":
-                    run_command(words[1:])
-        elif block.language == "python":
-            with contextlib.redirect_stdout(printed):
-                exec(compile(block.text, page, "exec"), module.__dict__)
+    with contextlib.ExitStack() as services:
+        for block in blocks(page):
+            if block.file:
+                path = Path(block.file)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text, encoding="utf-8")
+            elif block.language == "bash":
+                for words in commands(block):
+                    if words[:2] == ["xmc", "serve"]:
+                        services.enter_context(service(words[1:]))
+                    elif words[0] == "xmc":
+                        run_command(words[1:])
+            elif block.language == "python":
+                with contextlib.redirect_stdout(printed):
+                    exec(compile(block.text, page, "exec"), module.__dict__)
     return printed.getvalue()
+
+
+@contextlib.contextmanager
+def service(arguments: list[str]) -> Iterator[None]:
+    """`xmc serve` in a process of its own, once it answers, until the page has ended."""
+    command = [sys.executable, "-m", "xmc", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "serving" in process.stderr.readline()
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def run_command(arguments: list[str]) -> None:

@@ -152,6 +152,12 @@ def test_checks_page_runs_from_top_to_bottom(folder):
     assert "limits are kept." in (folder / "runs" / "quickstart" / "checks" / "report.html").read_text()
 
 
+@pytest.mark.slow
+def test_serving_page_runs_from_top_to_bottom(folder):
+    printed = run_page("docs/serving.md").splitlines()
+    assert printed[0].startswith("1 L21 ") and printed[3] == "0"
+
+
 def test_the_page_on_indexes_runs():
     assert re.fullmatch(r"\d+% of the answers are proven\n", run_page("docs/indexes.md"))
 
