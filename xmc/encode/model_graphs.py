@@ -88,8 +88,8 @@ def _graph(modules: list[Any], prompts: Mapping[Role, str], *, normalise: bool) 
         tokenizer = standalone_tokenizer(first.tokenizer, longest=limit if limit and limit < LONGEST else None)
     except AttributeError as error:
         raise ConfigError(
-            f"the model's tokenizer ({type(first.tokenizer).__name__}) is not one of the library tokenizers, and cannot "
-            "be exported.",
+            f"the model's tokenizer ({type(first.tokenizer).__name__}) is not one of the library tokenizers, and "
+            "cannot be exported.",
             hint="Save the model with a fast tokenizer (one with a tokenizer.json).",
         ) from error
     return TextGraph(ModuleChain(modules, inputs, normalise=normalise), inputs, tokenizer, prompts)

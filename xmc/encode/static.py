@@ -66,7 +66,7 @@ class StaticOptions:
         """
         if self.shared:
             tower = self._tower([*query_texts, *label_texts], seed)
-            towers = {"query": tower, "label": tower}
+            towers: dict[Role, Tower] = {"query": tower, "label": tower}
         else:
             towers = {"query": self._tower(query_texts, seed), "label": self._tower(label_texts, seed + 1)}
         return StaticEncoder(towers, similarity=self.similarity, dropout=self.dropout)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,8 +23,8 @@ ENCODING_ATTRIBUTES = {"input_ids": "ids", "attention_mask": "attention_mask", "
 class TextGraph:
     """`module` maps int64 tensors (N, T), in the order of `inputs`, to the embeddings (N, D) that the encoder gives.
 
-    `inputs` are keys of `ENCODING_ATTRIBUTES`. `tokenizer` (a `tokenizers.Tokenizer`) pads, cuts and adds special tokens
-    by itself. `prompts`: for each role that the graph embeds, what is put before a text.
+    `inputs` are keys of `ENCODING_ATTRIBUTES`. `tokenizer` (a `tokenizers.Tokenizer`) pads, cuts and adds special
+    tokens by itself. `prompts`: for each role that the graph embeds, what is put before a text.
     """
 
     module: nn.Module
@@ -56,6 +55,7 @@ class MeanOfTokens(nn.Module):
     def forward(self, input_ids_NT: Tensor, attention_mask_NT: Tensor) -> Tensor:
         """Embeddings (N, D).
 
+        >>> import torch
         >>> mean = MeanOfTokens(torch.tensor([[9.0], [2.0], [4.0]]), normalise=False)
         >>> mean(torch.tensor([[1, 2], [2, 0], [0, 0]]), torch.tensor([[1, 1], [1, 0], [0, 0]])).tolist()
         [[3.0], [4.0], [0.0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def describe_run(run: Path) -> dict[str, Any]:
     if not (run / "config.toml").is_file():
         raise ConfigError(f"{run} is not a run folder (it has no config.toml).")
     config = read_toml(run / "config.toml")
-    facts: dict[str, Any] = {section: _name(config.get(section)) for section in NAMED_SECTIONS}
+    facts: dict[str, Any] = dict(named_parts(config))
     if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
         version = index_store(run).current()
         facts["index"] = version.manifest.facts["name"]
@@ -45,6 +46,11 @@ def describe_run(run: Path) -> dict[str, Any]:
         if path.is_file():
             facts |= _read_figures(name, path)
     return facts
+
+
+def named_parts(config: Mapping[str, Any]) -> dict[str, str]:
+    """The data, and the plugin's name of each part, as a run was configured."""
+    return {section: _name(config.get(section)) for section in NAMED_SECTIONS}
 
 
 def _labels(run: Path) -> str:

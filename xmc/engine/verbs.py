@@ -9,6 +9,7 @@ from typing import Any
 from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
 from xmc.engine.evaluation import run_evaluation
+from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_editing import LabelEditor, LabelsReport
 from xmc.engine.reranking import run_reranking
@@ -134,6 +135,17 @@ def evaluate_run(
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
     return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device)
+
+
+def export_run(run: str | Path, out: str | Path, *, format: str = "onnx") -> ExportReport:
+    """Export the text encoder of a run into the new folder `out`, after comparing it with the run's own on real texts.
+
+    Raises: ExportError when the embeddings differ, and then nothing is written; ConfigError for an encoder that cannot
+    be exported, missing libraries, or an `out` that holds something.
+    """
+    plugins = load_plugins()
+    config = read_run_config(plugins, Path(run))
+    return run_export(config, Path(run), Path(out), plugins=plugins, format=format)
 
 
 def check_run(

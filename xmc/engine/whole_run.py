@@ -1,4 +1,4 @@
-"""Everything `xmc train` does: train, build the index, fit the second stage where there is one."""
+"""Everything `xmc train` does: train, build the index, fit the second stage where there is one, write the card."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from xmc.data.dataset import Dataset
 from xmc.engine.carried import Carried
 from xmc.engine.indexing import run_indexing
+from xmc.engine.model_card import write_card
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training import run_training
@@ -57,4 +58,5 @@ def make_run(
         report["rerank"] = run_reranking(
             config, run, plugins=plugins, device=device, progress=progress, carried=carried
         )
+    write_card(run, plugins=plugins)
     return report
