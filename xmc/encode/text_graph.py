@@ -60,9 +60,10 @@ class MeanOfTokens(nn.Module):
         >>> mean(torch.tensor([[1, 2], [2, 0], [0, 0]]), torch.tensor([[1, 1], [1, 0], [0, 0]])).tolist()
         [[3.0], [4.0], [0.0]]
         """
-        mask_NT1 = attention_mask_NT.unsqueeze(-1).to(self.table_VD.dtype)
-        sums_ND = (functional.embedding(input_ids_NT, self.table_VD) * mask_NT1).sum(dim=1)
-        means_ND = sums_ND / mask_NT1.sum(dim=1).clamp(min=1)
+        mask_NT = attention_mask_NT.to(self.table_VD.dtype)
+        weights_NT = mask_NT / mask_NT.sum(dim=1, keepdim=True).clamp(min=1)
+        # a product adds in blocks, so that a long text is rounded less than by adding token by token
+        means_ND = (weights_NT.unsqueeze(1) @ functional.embedding(input_ids_NT, self.table_VD)).squeeze(1)
         return functional.normalize(means_ND, dim=1) if self.normalise else means_ND
 
 

@@ -18,6 +18,7 @@ from xmc.store.manifest import damaged
 
 REPORT_NAME = "report.json"
 OPEN_FIGURES = 24
+NAMED_SECTIONS = ("data", "encoder", "head", "loss", "augmentation", "index", "reranker")
 
 
 @dataclass(frozen=True)
@@ -92,3 +93,12 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise damaged(path, "it is no JSON object")
     return value
+
+
+def named_parts(config: Mapping[str, Any]) -> dict[str, str]:
+    """The data, and the plugin's name of each part, as a run was configured."""
+    return {section: _name(config.get(section)) for section in NAMED_SECTIONS}
+
+
+def _name(section: Any) -> str:
+    return str(section.get("name", "none")) if isinstance(section, dict) else "none"

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from xmc.config import read_toml
+from xmc.engine.card_reports import named_parts
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError
 from xmc.retrieve.layout import encoder_store, index_store, labels_store, reranker_store
 from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
-
-NAMED_SECTIONS = ("data", "encoder", "head", "loss", "augmentation", "index", "reranker")
 
 
 def describe_run(run: Path) -> dict[str, Any]:
@@ -48,11 +46,6 @@ def describe_run(run: Path) -> dict[str, Any]:
     return facts
 
 
-def named_parts(config: Mapping[str, Any]) -> dict[str, str]:
-    """The data, and the plugin's name of each part, as a run was configured."""
-    return {section: _name(config.get(section)) for section in NAMED_SECTIONS}
-
-
 def _labels(run: Path) -> str:
     """How many labels there are, and where."""
     report = LabelEditor(run).report()
@@ -69,10 +62,6 @@ def _chosen_by_goal(path: Path) -> dict[str, Any]:
         return {"index goal": choice["asked"], "index reaches": {name: choice[name] for name in kept}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
-
-
-def _name(section: Any) -> str:
-    return str(section.get("name", "none")) if isinstance(section, dict) else "none"
 
 
 def _verified(store: Any) -> str:

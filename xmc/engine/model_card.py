@@ -9,9 +9,8 @@ from typing import Any
 
 from xmc.config import write_toml
 from xmc.data.named import licence_of
-from xmc.engine.card_reports import RunReports, read_reports
+from xmc.engine.card_reports import RunReports, named_parts, read_reports
 from xmc.engine.check_page import show_number
-from xmc.engine.describe import named_parts
 from xmc.engine.environment import versions
 from xmc.errors import ArtifactError
 from xmc.plugin_manager import Plugins, load_plugins

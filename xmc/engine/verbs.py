@@ -12,6 +12,7 @@ from xmc.engine.evaluation import run_evaluation
 from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_editing import LabelEditor, LabelsReport
+from xmc.engine.model_card import write_card
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.tuning import Tuned, run_tuning
@@ -63,7 +64,9 @@ def index_run(
     if target_recall is None and memory_bytes is None and latency_s is None:
         plugins = load_plugins()
         config = read_run_config(plugins, Path(run), settings=settings)
-        return run_indexing(config, Path(run), plugins=plugins, device=device)
+        report = run_indexing(config, Path(run), plugins=plugins, device=device)
+        write_card(Path(run), plugins=plugins)
+        return report
     goal = Goal(target_recall, memory_bytes, latency_s, k, batch_size)
     return tune_run(run, goal, settings=settings, device=device, seed=seed).index
 
@@ -91,9 +94,12 @@ def tune_run(
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run))
     progress = on_progress or (lambda what, done, total: None)
-    return run_tuning(
+    tuned = run_tuning(
         config, Path(run), goal, plugins=plugins, device=device, seed=seed, dry_run=dry_run, progress=progress
     )
+    if not dry_run:
+        write_card(Path(run), plugins=plugins)
+    return tuned
 
 
 def add_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:

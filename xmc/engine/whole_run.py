@@ -53,10 +53,10 @@ def make_run(
     say("building the index")
     index_report = run_indexing(config, run, plugins=plugins, device=device, carried=carried)
     report["index"] = asdict(index_report)
+    write_card(run, plugins=plugins)
     if config.reranker.name != NONE:
         say(f"fitting the reranker {config.reranker.name}")
         report["rerank"] = run_reranking(
             config, run, plugins=plugins, device=device, progress=progress, carried=carried
         )
-    write_card(run, plugins=plugins)
     return report
