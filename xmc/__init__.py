@@ -2,7 +2,7 @@
 
 >>> import xmc
 >>> sorted(name for name in dir(xmc) if name.endswith("_run"))
-['check_run', 'evaluate_run', 'index_run', 'predict_run', 'rerank_run', 'train_run']
+['check_run', 'evaluate_run', 'export_run', 'index_run', 'predict_run', 'rerank_run', 'train_run']
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         check_run,
         compact_labels,
         evaluate_run,
+        export_run,
         index_run,
         remove_labels,
         replace_labels,
@@ -40,6 +41,7 @@ __all__ = [
     "check_run",
     "compact_labels",
     "evaluate_run",
+    "export_run",
     "index_run",
     "predict_run",
     "remove_labels",
@@ -60,6 +62,7 @@ _HOMES = {
     "replace_labels": "xmc.engine.verbs",
     "check_run": "xmc.engine.verbs",
     "evaluate_run": "xmc.engine.verbs",
+    "export_run": "xmc.engine.verbs",
     "index_run": "xmc.engine.verbs",
     "predict_run": "xmc.predict.predict",
     "rerank_run": "xmc.engine.verbs",

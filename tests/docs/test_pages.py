@@ -158,6 +158,12 @@ def test_serving_page_runs_from_top_to_bottom(folder):
     assert printed[0].startswith("1 L21 ") and printed[3] == "0"
 
 
+def test_export_page_runs_from_top_to_bottom(folder):
+    printed = run_page("docs/export.md").splitlines()
+    assert printed == ["True True", "['README.md', 'export.json', 'model.onnx', 'tokenizer.json']", "(2, 3)"]
+    assert (folder / "card.md").read_text() == (folder / "runs" / "quickstart" / "README.md").read_text()
+
+
 def test_the_page_on_indexes_runs():
     assert re.fullmatch(r"\d+% of the answers are proven\n", run_page("docs/indexes.md"))
 

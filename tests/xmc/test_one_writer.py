@@ -19,6 +19,7 @@ UNCOMMITTED = "fills the folder of a version that is committed afterwards"
 STREAM = "writes into the file object of `atomic_writer`"
 ALLOWED = {
     ("xmc/engine/indexing.py", "save"): UNCOMMITTED,
+    ("xmc/engine/onnx_files.py", "save"): UNCOMMITTED,
     ("xmc/retrieve/sharded.py", "save"): UNCOMMITTED,
     ("xmc/retrieve/sharded.py", "write_text"): UNCOMMITTED,
     ("xmc/retrieve/trained_model.py", "save"): UNCOMMITTED,

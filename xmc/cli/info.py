@@ -1,4 +1,4 @@
-"""`xmc info`: what a run folder holds, every file verified."""
+"""`xmc info`: what a run folder holds, every file verified; or its model card."""
 
 from __future__ import annotations
 
@@ -9,16 +9,29 @@ from typing import Annotated, Any
 import typer
 
 from xmc.cli.options import JsonOption
+from xmc.errors import ConfigError
 
 
-def info_command(run: Annotated[Path, typer.Argument(help="Folder of a run.")], as_json: JsonOption = False) -> None:
+def info_command(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    card: Annotated[bool, typer.Option("--card", help="Print the run's model card (Markdown).")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Describe a run: its data, encoder, index and figures; verify every stored file.
 
     Example: xmc info runs/icd
+
+    Example: xmc info runs/icd --card
     """
     from xmc.cli.output import print_json, print_table
     from xmc.engine.describe import describe_run
+    from xmc.engine.model_card import model_card
 
+    if card and as_json:
+        raise ConfigError("--card prints Markdown and --json prints JSON: give only one of them.")
+    if card:
+        typer.echo(model_card(run), nl=False)
+        return
     facts = describe_run(run)
     if as_json:
         print_json(facts)

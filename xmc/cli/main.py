@@ -13,6 +13,7 @@ from xmc.cli.check import check_command
 from xmc.cli.config import config_command
 from xmc.cli.doctor import doctor_command
 from xmc.cli.evaluate import evaluate_command
+from xmc.cli.export import export_command
 from xmc.cli.import_ import import_command
 from xmc.cli.index import index_command
 from xmc.cli.info import info_command
@@ -43,6 +44,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "serve": serve_command,
     "evaluate": evaluate_command,
     "check": check_command,
+    "export": export_command,
     "info": info_command,
     "config": config_command,
     "import": import_command,

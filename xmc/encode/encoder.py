@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from xmc.encode.csr import concatenate_rows
 
 Role = Literal["query", "label"]
+ROLES: tuple[Role, Role] = ("query", "label")
 Similarity = Literal["dot", "cosine"]
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 FeaturesT = TypeVar("FeaturesT", bound="Features")

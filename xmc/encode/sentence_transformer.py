@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmc.encode.encoder import IntArray, Role, Similarity
+from xmc.encode.text_graph import TextGraph
 from xmc.errors import ConfigError
 
 FILE_NAME = "modules.json"
@@ -91,7 +92,7 @@ class SentenceTransformerEncoder:
         self.module: nn.Module = model
         self.similarity = cast("Similarity", options.similarity or _own_similarity(model))
         self.dimension = int(model.get_embedding_dimension())
-        self._prompts = {"query": options.query_prompt, "label": options.label_prompt}
+        self._prompts: dict[Role, str] = {"query": options.query_prompt, "label": options.label_prompt}
 
     def label_parameters(self) -> list[nn.Parameter]:
         """None: queries and labels share the model."""
@@ -109,6 +110,12 @@ class SentenceTransformerEncoder:
         inputs = {key: value.to(self.model.device) if hasattr(value, "to") else value for key, value in inputs.items()}
         embeddings_ND: Tensor = self.model(inputs, task=task)["sentence_embedding"]
         return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
+
+    def text_graphs(self) -> tuple[TextGraph, ...]:
+        """See `xmc.encode.text_graph.GraphEncoder`."""
+        from xmc.encode.model_graphs import model_graphs
+
+        return model_graphs(self.model, self._prompts, normalise=self.similarity == "cosine")
 
     def save(self, folder: Path) -> None:
         """Write the folder that `SentenceTransformer(folder)` opens."""

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmc.encode.bags import Bags, tokenise
-from xmc.encode.encoder import Role, Similarity
+from xmc.encode.encoder import ROLES, Role, Similarity
+from xmc.encode.text_graph import TextGraph
 from xmc.encode.tokenizer import character_ngrams, package_vectors, token_encoder, train_tokenizer
-from xmc.encode.tower import Tower
+from xmc.encode.tower import Tower, tower_graphs
 from xmc.errors import ArtifactError, ConfigError
 
 FILE_NAME = "xmc_encoder.json"
@@ -65,7 +66,7 @@ class StaticOptions:
         """
         if self.shared:
             tower = self._tower([*query_texts, *label_texts], seed)
-            towers = {"query": tower, "label": tower}
+            towers: dict[Role, Tower] = {"query": tower, "label": tower}
         else:
             towers = {"query": self._tower(query_texts, seed), "label": self._tower(label_texts, seed + 1)}
         return StaticEncoder(towers, similarity=self.similarity, dropout=self.dropout)
@@ -84,8 +85,8 @@ class StaticOptions:
 
     def load_training(self, folder: Path) -> StaticEncoder:
         """The encoder that `StaticEncoder.save_training` wrote."""
-        opened = {role: Tower.load(folder / role) for role in ("query", "label") if (folder / role).is_dir()}
-        towers = {role: opened.get(role, opened["query"]) for role in ("query", "label")}
+        opened = {role: Tower.load(folder / role) for role in ROLES if (folder / role).is_dir()}
+        towers = {role: opened.get(role, opened["query"]) for role in ROLES}
         return StaticEncoder(towers, similarity=self.similarity, dropout=self.dropout)
 
     def _tower(self, texts: Sequence[str], seed: int) -> Tower:
@@ -121,7 +122,7 @@ class StaticEncoder:
     whole_label_graph = True
     row_gradients = False
 
-    def __init__(self, towers: dict[str, Tower], *, similarity: Similarity, dropout: float) -> None:
+    def __init__(self, towers: dict[Role, Tower], *, similarity: Similarity, dropout: float) -> None:
         self.towers = towers
         self.similarity: Similarity = similarity
         self.dropout = dropout
@@ -161,6 +162,10 @@ class StaticEncoder:
         ids = np.concatenate([np.zeros(0, np.int64), *ids_of_words]).astype(np.int32)
         with torch.no_grad():
             return tower(Bags(offsets, ids, np.ones(len(ids), np.float32)))
+
+    def text_graphs(self) -> tuple[TextGraph, ...]:
+        """See `xmc.encode.text_graph.GraphEncoder`: a graph for each tower."""
+        return tower_graphs(self.towers, normalise=self.similarity == "cosine")
 
     def save(self, folder: Path) -> None:
         """Write the sentence-transformers folder, plus a small file that lets xmc open it without that import."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmc.encode.bags import Bags, bag_embeddings
-from xmc.encode.encoder import Role, Similarity
+from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
 from xmc.errors import ArtifactError
@@ -25,7 +25,6 @@ from xmc.errors import ArtifactError
 FILE_NAME = "xmc_encoder.json"
 TABLE_NAME = "model.safetensors"
 BAGS_NAME = "word_bags.json"
-ROLES: tuple[Role, Role] = ("query", "label")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from xmc.encode.bags import Bags, bag_embeddings
+from xmc.encode.encoder import ROLES, Role
+from xmc.encode.text_graph import MEAN_INPUTS, MeanOfTokens, TextGraph, plain_tokenizer
 
 
 class Tower(nn.Module):
@@ -78,3 +81,19 @@ class Tower(nn.Module):
 
         weights = load_file(folder / "model.safetensors")
         return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), None, weights["embedding.weight"])
+
+
+def tower_graphs(towers: Mapping[Role, Tower], *, normalise: bool) -> tuple[TextGraph, ...]:
+    """The text graph of each tower, which may be that of both roles."""
+    roles_of: dict[Tower, list[Role]] = {}
+    for role in ROLES:
+        roles_of.setdefault(towers[role], []).append(role)
+    return tuple(
+        TextGraph(
+            MeanOfTokens(tower.token_vectors(), normalise=normalise),
+            MEAN_INPUTS,
+            plain_tokenizer(tower.tokenizer),
+            dict.fromkeys(roles, ""),
+        )
+        for tower, roles in roles_of.items()
+    )

@@ -123,8 +123,11 @@ def checked_result(name: str, better: Mapping[str, str], result: object) -> Chec
     return result
 
 
-def write_outcome(run: Path, outcome: CheckOutcome) -> None:
-    """Write `run/checks/NAME/`: report.json, a Parquet file for each table, PNG and SVG for each picture."""
+def write_outcome(run: Path, outcome: CheckOutcome, *, about: Mapping[str, Any]) -> None:
+    """Write `run/checks/NAME/`: report.json, a Parquet file for each table, PNG and SVG for each picture.
+
+    `about` goes into the report: which data, queries, model and versions it is of.
+    """
     import pyarrow as pa
 
     from xmc.data.shards import write_table
@@ -137,7 +140,7 @@ def write_outcome(run: Path, outcome: CheckOutcome) -> None:
         for name, picture in outcome.result.pictures.items():
             write_picture(folder / f"{name}.png", picture)
             write_picture(folder / f"{name}.svg", picture)
-    write_json(folder / "report.json", outcome.to_dict())
+    write_json(folder / "report.json", {**outcome.to_dict(), **about})
 
 
 def write_picture(path: Path, picture: Any) -> None:

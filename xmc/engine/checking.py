@@ -27,6 +27,7 @@ from xmc.engine.check_settings import CheckSettings, options_of
 from xmc.engine.environment import versions
 from xmc.engine.evaluation import index_rows
 from xmc.engine.held_out import HeldOut, HeldOutSearch, held_out
+from xmc.engine.model_card import write_card
 from xmc.engine.removed_labels import without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import load_for_training
@@ -55,7 +56,7 @@ def run_checks(
     """Run the named checks, or every installed one for `all`, and write each into `run/checks/NAME/`.
 
     With `all`, or several names, `run/checks/report.json` and `report.html` have everything, and a check that refuses
-    is reported; a check that is asked for alone raises what it refuses with.
+    is reported; a check that is asked for alone raises what it refuses with. The run's card is written anew.
     Raises: PluginError for an unknown check or one that breaks its contract; DataError, ConfigError from a check.
     """
     offers = choose_checks(plugins, names)
@@ -64,17 +65,19 @@ def run_checks(
     retriever = Retriever.load(run, device=device, plugins=plugins)
     queries = held_out(data, retriever, split=split, fit_split=fit_split)
     context = open_context(config, run, data, retriever, queries, device=device)
+    facts = {"name": data.name, "split": split, "fingerprint": data.fingerprint}
+    about = {"data": facts, "queries": queries.source, "model": retriever.identity, "versions": versions()}
     outcomes = []
     for offer in offers:
         progress = functools.partial(on_progress, offer.full_name) if on_progress else no_progress
         outcome = run_check(offer, config.check, context, progress=progress, refuse=not together)
-        write_outcome(run, outcome)
+        write_outcome(run, outcome, about=about)
         outcomes.append(outcome)
-    facts = {"name": data.name, "split": split, "fingerprint": data.fingerprint}
     report = ChecksReport(run, facts, queries.source, tuple(outcomes), versions(), together)
     if together:
         write_json(checks_folder(run) / "report.json", report.to_dict())
         write_text(checks_folder(run) / "report.html", checks_page(report))
+    write_card(run, plugins=plugins)
     return report
 
 

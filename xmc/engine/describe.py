@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from xmc.config import read_toml
+from xmc.engine.card_reports import named_parts
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError
 from xmc.retrieve.layout import encoder_store, index_store, labels_store, reranker_store
 from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
-
-NAMED_SECTIONS = ("data", "encoder", "head", "loss", "augmentation", "index", "reranker")
 
 
 def describe_run(run: Path) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def describe_run(run: Path) -> dict[str, Any]:
     if not (run / "config.toml").is_file():
         raise ConfigError(f"{run} is not a run folder (it has no config.toml).")
     config = read_toml(run / "config.toml")
-    facts: dict[str, Any] = {section: _name(config.get(section)) for section in NAMED_SECTIONS}
+    facts: dict[str, Any] = dict(named_parts(config))
     if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
         version = index_store(run).current()
         facts["index"] = version.manifest.facts["name"]
@@ -63,10 +62,6 @@ def _chosen_by_goal(path: Path) -> dict[str, Any]:
         return {"index goal": choice["asked"], "index reaches": {name: choice[name] for name in kept}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
-
-
-def _name(section: Any) -> str:
-    return str(section.get("name", "none")) if isinstance(section, dict) else "none"
 
 
 def _verified(store: Any) -> str:

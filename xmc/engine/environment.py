@@ -8,10 +8,10 @@ from importlib import metadata
 PACKAGES = ("xmc-engine", "torch", "sentence-transformers", "tokenizers", "numpy", "pyarrow", "faiss-cpu", "faiss-gpu")
 
 
-def versions() -> dict[str, str]:
-    """Name -> version of Python and the installed packages among those that matter."""
+def versions(*others: str) -> dict[str, str]:
+    """Name -> version of Python and the installed packages among those that matter, and among `others`."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *others):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

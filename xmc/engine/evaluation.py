@@ -12,6 +12,7 @@ import numpy as np
 
 from xmc.data.dataset import Dataset
 from xmc.engine.environment import versions
+from xmc.engine.model_card import write_card
 from xmc.engine.removed_labels import without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.separation import measure_separation, search_depth
@@ -36,7 +37,7 @@ def run_evaluation(
     device: str = "auto",
     on_chunk: Callable[[int], None] | None = None,
 ) -> EvaluationReport:
-    """Search every query of the split, judge the hits, write `run/hits/<split>.parquet` and `run/report.json`.
+    """Search every query of the split, judge the hits, write `run/hits/<split>.parquet`, `run/report.json`, the card.
 
     With `evaluate.auc_negatives` the report has the pooled AUC as well, and its curve is in `run/roc.csv` and `.png`.
     Frequencies (bands, propensities) are those of the queries the run was trained on.
@@ -72,6 +73,7 @@ def run_evaluation(
         report = replace(report, auc=auc)
     write_hits(run / "hits" / f"{split}.parquet", queries.ids, hits, retriever.labels)
     write_json(run / "report.json", _to_dict(report, data, split, depth, search_s, retriever))
+    write_card(run, plugins=plugins)
     return report
 
 
@@ -95,6 +97,7 @@ def _to_dict(
 ) -> dict[str, Any]:
     return {
         "data": {"name": data.name, "split": split, "fingerprint": data.fingerprint, "notes": list(data.notes)},
+        "model": retriever.identity,
         "evaluation": report.to_dict(),
         "search": {
             "k": depth,

@@ -17,6 +17,7 @@ from xmc.data.tables import label_table_to_arrow
 from xmc.engine.carried import Carried
 from xmc.engine.evaluation import index_rows
 from xmc.engine.fusion import WeightChoice, choose_weight
+from xmc.engine.model_card import write_card
 from xmc.engine.removed_labels import without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import validation_queries
@@ -77,6 +78,7 @@ def run_reranking(
         "fit_s": round(time.monotonic() - started, 3),
     }
     write_json(run / "rerank.json", report)
+    write_card(run, plugins=plugins)
     return report
 
 

@@ -15,7 +15,7 @@ from xmc.train.augmented_queries import open_augmented
 from xmc.train.checkpoint import open_store
 from xmc.train.hard_negatives import open_negatives
 
-WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json", "rerank.json")
+WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json", "rerank.json", "README.md")
 
 
 def check_folder(run: Path, *, resume: bool, overwrite: bool) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
 from xmc.engine.evaluation import run_evaluation
+from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_editing import LabelEditor, LabelsReport
+from xmc.engine.model_card import write_card
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.tuning import Tuned, run_tuning
@@ -62,7 +64,9 @@ def index_run(
     if target_recall is None and memory_bytes is None and latency_s is None:
         plugins = load_plugins()
         config = read_run_config(plugins, Path(run), settings=settings)
-        return run_indexing(config, Path(run), plugins=plugins, device=device)
+        report = run_indexing(config, Path(run), plugins=plugins, device=device)
+        write_card(Path(run), plugins=plugins)
+        return report
     goal = Goal(target_recall, memory_bytes, latency_s, k, batch_size)
     return tune_run(run, goal, settings=settings, device=device, seed=seed).index
 
@@ -90,9 +94,12 @@ def tune_run(
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run))
     progress = on_progress or (lambda what, done, total: None)
-    return run_tuning(
+    tuned = run_tuning(
         config, Path(run), goal, plugins=plugins, device=device, seed=seed, dry_run=dry_run, progress=progress
     )
+    if not dry_run:
+        write_card(Path(run), plugins=plugins)
+    return tuned
 
 
 def add_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
@@ -134,6 +141,17 @@ def evaluate_run(
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
     return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device)
+
+
+def export_run(run: str | Path, out: str | Path, *, format: str = "onnx") -> ExportReport:
+    """Export the text encoder of a run into the new folder `out`, after comparing it with the run's own on real texts.
+
+    Raises: ExportError when the embeddings differ, and then nothing is written; ConfigError for an encoder that cannot
+    be exported, missing libraries, or an `out` that holds something.
+    """
+    plugins = load_plugins()
+    config = read_run_config(plugins, Path(run))
+    return run_export(config, Path(run), Path(out), plugins=plugins, format=format)
 
 
 def check_run(

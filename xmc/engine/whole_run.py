@@ -1,4 +1,4 @@
-"""Everything `xmc train` does: train, build the index, fit the second stage where there is one."""
+"""Everything `xmc train` does: train, build the index, fit the second stage where there is one, write the card."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from xmc.data.dataset import Dataset
 from xmc.engine.carried import Carried
 from xmc.engine.indexing import run_indexing
+from xmc.engine.model_card import write_card
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training import run_training
@@ -52,6 +53,7 @@ def make_run(
     say("building the index")
     index_report = run_indexing(config, run, plugins=plugins, device=device, carried=carried)
     report["index"] = asdict(index_report)
+    write_card(run, plugins=plugins)
     if config.reranker.name != NONE:
         say(f"fitting the reranker {config.reranker.name}")
         report["rerank"] = run_reranking(

@@ -11,6 +11,7 @@ from xmc.store.atomic import (
 )
 from xmc.store.lock import locked
 from xmc.store.manifest import Manifest, build_manifest, verify_folder
+from xmc.store.new_folder import new_folder, require_new
 from xmc.store.versions import VersionedFolder
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "atomic_writer",
     "build_manifest",
     "locked",
+    "new_folder",
     "remove_temporaries",
+    "require_new",
     "sha256_of",
     "verify_folder",
     "write_bytes",

@@ -19,14 +19,13 @@ from typing import Any, TypeVar
 from xmc.errors import ArtifactError
 from xmc.store.atomic import (
     disk_errors_name,
-    fsync_file,
     fsync_folder,
     remove_temporaries,
     temporary_name,
     write_bytes,
 )
 from xmc.store.lock import locked
-from xmc.store.manifest import Manifest, build_manifest, damaged, verify_folder
+from xmc.store.manifest import Manifest, damaged, seal_folder, verify_folder
 
 CURRENT_NAME = "CURRENT"
 Parsed = TypeVar("Parsed")
@@ -153,10 +152,7 @@ class VersionedFolder:
         return name, sha256
 
     def _commit(self, temporary: Path, facts: dict[str, Any], keep: int) -> None:
-        sha256 = build_manifest(temporary, kind=self.kind, facts=facts)
-        for path in sorted(temporary.rglob("*"), reverse=True):
-            fsync_file(path)
-        fsync_folder(temporary)
+        sha256 = seal_folder(temporary, kind=self.kind, facts=facts)
         numbers = self._numbers()
         number = max(numbers, default=0) + 1
         temporary.rename(self._folder(number))

@@ -1,0 +1,104 @@
+"""What the reports in a run folder say, read for its model card, and whether they are about the run as it is now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmc.config import read_toml
+from xmc.engine.run_config import FILE_NAME
+from xmc.errors import ConfigError
+from xmc.plugin_manager import Plugins
+from xmc.retrieve.layout import checks_folder, index_store
+from xmc.retrieve.opening import identity_of
+from xmc.store.manifest import damaged
+
+REPORT_NAME = "report.json"
+OPEN_FIGURES = 24
+NAMED_SECTIONS = ("data", "encoder", "head", "loss", "augmentation", "index", "reranker")
+
+
+@dataclass(frozen=True)
+class CheckFacts:
+    """An installed check and the report that the run has of it, if any; `stale`: of another state of the run."""
+
+    name: str
+    summary: str
+    report: Mapping[str, Any] | None
+    stale: bool
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are figures."""
+        return bool(self.report and self.report["figures"])
+
+    @property
+    def folded(self) -> bool:
+        """Whether there are too many figures to stand open."""
+        return bool(self.report and len(self.report["figures"]) > OPEN_FIGURES)
+
+
+@dataclass(frozen=True)
+class RunReports:
+    """The reports of a run: None where something was not done; `index` is the report of the index that is there now."""
+
+    config: Mapping[str, Any]
+    train: Mapping[str, Any] | None
+    evaluation: Mapping[str, Any] | None
+    evaluation_stale: bool
+    index: Mapping[str, Any] | None
+    checks: tuple[CheckFacts, ...]
+
+
+def read_reports(run: Path, *, plugins: Plugins) -> RunReports:
+    """Read what there is.
+
+    Raises: ConfigError when the folder is not a run, ArtifactError when something in it is damaged.
+    """
+    if not (run / FILE_NAME).is_file():
+        raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}).")
+    indexed = index_store(run).exists()
+    identity = identity_of(run) if indexed else {}
+    evaluation = _read(run / REPORT_NAME)
+    index = _read(index_store(run).current().folder / "index.json") if indexed else None
+    checks = []
+    for offer in plugins.offers["check"]:
+        report = _read(checks_folder(run) / offer.full_name / REPORT_NAME)
+        checks.append(CheckFacts(offer.full_name, offer.spec.summary, report, _is_stale(report, identity)))
+    return RunReports(
+        read_toml(run / FILE_NAME),
+        _read(run / "train.json"),
+        evaluation,
+        _is_stale(evaluation, identity),
+        index["report"] if index else None,
+        tuple(checks),
+    )
+
+
+def _is_stale(report: Mapping[str, Any] | None, identity: Mapping[str, str]) -> bool:
+    """Whether a report is about another encoder, index, label set or second stage than those of `identity`."""
+    return report is not None and report.get("model") != identity
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
+    if not isinstance(value, dict):
+        raise damaged(path, "it is no JSON object")
+    return value
+
+
+def named_parts(config: Mapping[str, Any]) -> dict[str, str]:
+    """The data, and the plugin's name of each part, as a run was configured."""
+    return {section: _name(config.get(section)) for section in NAMED_SECTIONS}
+
+
+def _name(section: Any) -> str:
+    return str(section.get("name", "none")) if isinstance(section, dict) else "none"
