@@ -1,0 +1,71 @@
+"""Write the pictures of docs/playground.md: python docs/make_screenshot.py --run NAME=FOLDER --run NAME=FOLDER.
+
+The first run should be calibrated; both should be of icd10cm. Needs Chromium and the test tools.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "xmc" / "serve"))
+from chromium import Chromium, find_chromium  # noqa: E402
+
+IMAGES = ROOT / "docs" / "images"
+QUERY = "kidney damage from type 2 diabetes"
+COLORS = 128
+
+
+@contextmanager
+def service(runs: list[str]) -> Iterator[str]:
+    """`xmc serve` on a free port; its address."""
+    command = [sys.executable, "-c", "from xmc.cli.main import main; main()", "serve", "--port", "0"]
+    command += [word for run in runs for word in ("--run", run)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            yield next(word for word in process.stderr.readline().split() if word.startswith("http"))
+        finally:
+            process.terminate()
+
+
+def shoot(
+    page: Chromium, address: str, name: str, state: dict[str, str], *, size: tuple[int, int], scale: float
+) -> None:
+    """One picture of the page in a state, in as few colours as look the same."""
+    page.size(*size, scale=scale)
+    for _ in range(2):  # the first search of a run takes longer than those that follow
+        page.open(address, state)
+        page.wait("document.querySelectorAll('.hit, .nothing').length")
+    page.run("document.activeElement.blur()")
+    path = IMAGES / f"{name}.png"
+    page.screenshot(path)
+    Image.open(path).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def main() -> None:
+    """Three pictures: one run by day, two runs by night, a phone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", action="append", required=True, help="NAME=FOLDER; twice")
+    runs = parser.parse_args().run
+    IMAGES.mkdir(exist_ok=True)
+    second = runs[1].partition("=")[0]
+    with service(runs) as address, tempfile.TemporaryDirectory() as folder:
+        with Chromium(find_chromium(), Path(folder)) as page:
+            shoot(page, address, "playground", {"q": QUERY}, size=(1000, 860), scale=1)
+            page.prefer(color_scheme="dark")
+            state = {"q": QUERY, "with": second, "k": "8"}
+            shoot(page, address, "playground-compare", state, size=(1200, 1020), scale=1)
+            shoot(page, address, "playground-phone", {"q": QUERY, "p": "0.05"}, size=(360, 780), scale=1)
+
+
+if __name__ == "__main__":
+    main()
