@@ -37,11 +37,9 @@ def service(runs: list[str]) -> Iterator[str]:
             process.terminate()
 
 
-def shoot(
-    page: Chromium, address: str, name: str, state: dict[str, str], *, size: tuple[int, int], scale: float
-) -> None:
+def shoot(page: Chromium, address: str, name: str, state: dict[str, str], *, size: tuple[int, int]) -> None:
     """One picture of the page in a state, in as few colours as look the same."""
-    page.size(*size, scale=scale)
+    page.size(*size)
     for _ in range(2):  # the first search of a run takes longer than those that follow
         page.open(address, state)
         page.wait("document.querySelectorAll('.hit, .nothing').length")
@@ -58,13 +56,12 @@ def main() -> None:
     runs = parser.parse_args().run
     IMAGES.mkdir(exist_ok=True)
     second = runs[1].partition("=")[0]
-    with service(runs) as address, tempfile.TemporaryDirectory() as folder:
-        with Chromium(find_chromium(), Path(folder)) as page:
-            shoot(page, address, "playground", {"q": QUERY}, size=(1000, 860), scale=1)
-            page.prefer(color_scheme="dark")
-            state = {"q": QUERY, "with": second, "k": "8"}
-            shoot(page, address, "playground-compare", state, size=(1200, 1020), scale=1)
-            shoot(page, address, "playground-phone", {"q": QUERY, "p": "0.05"}, size=(360, 780), scale=1)
+    folder = tempfile.TemporaryDirectory()
+    with folder, service(runs) as address, Chromium(find_chromium(), Path(folder.name)) as page:
+        shoot(page, address, "playground", {"q": QUERY}, size=(1000, 860))
+        page.prefer(color_scheme="dark")
+        shoot(page, address, "playground-compare", {"q": QUERY, "with": second, "k": "5"}, size=(1200, 960))
+        shoot(page, address, "playground-phone", {"q": QUERY, "p": "0.02"}, size=(360, 740))
 
 
 if __name__ == "__main__":

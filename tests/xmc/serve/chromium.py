@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -13,8 +14,9 @@ from websockets.sync.client import connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
-    "--headless", "--no-proxy-server", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--headless", "--no-proxy-server", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-sync", "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+    "--hide-scrollbars",
 )  # fmt: skip
 KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, "Home": 36, "End": 35} | {
     f"Arrow{side}": code for side, code in (("Left", 37), ("Up", 38), ("Right", 39), ("Down", 40))
@@ -30,10 +32,10 @@ class Chromium:
     """One browser with one page; `with Chromium(path, folder) as page`. `problems` are its errors in the console."""
 
     def __init__(self, program: str, folder: Path) -> None:
-        self._errors = (folder / "chromium.log").open("w+", encoding="utf-8")
+        self._stack = ExitStack()
         flags = [*FLAGS, "--remote-debugging-port=0", f"--user-data-dir={folder / 'profile'}"]
         self._process = subprocess.Popen(
-            [program, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=self._errors
+            [program, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         self._port_file = folder / "profile" / "DevToolsActivePort"
         self._count = 0
@@ -42,7 +44,8 @@ class Chromium:
     def __enter__(self) -> "Chromium":
         until(lambda: self._port_file.is_file() and self._port_file.read_text().count("\n"), seconds=30)
         port, path = self._port_file.read_text().split()
-        self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None)
+        connection = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None)
+        self._socket = self._stack.enter_context(connection)
         self._session = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -53,9 +56,8 @@ class Chromium:
     def __exit__(self, *error) -> None:
         self._session = None
         self.call("Browser.close")
-        self._socket.close()
+        self._stack.close()
         self._process.wait(20)
-        self._errors.close()
 
     def call(self, method: str, **parameters):
         """What a command of the protocol answers; events that come before it are listened to."""
@@ -105,11 +107,9 @@ class Chromium:
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **common, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 
-    def size(self, width: int, height: int, *, scale: float = 1, mobile: bool = False) -> None:
+    def size(self, width: int, height: int, *, mobile: bool = False) -> None:
         """Make the window so large."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
 
     def prefer(self, **features: str) -> None:
         """Set what the user prefers: `prefer(color_scheme="dark")`."""

@@ -164,7 +164,7 @@ async function start() {
 
 // ---- showing ----
 
-const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1 %" : `${Number((share * 100).toPrecision(3))} %`);
+const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1 %" : `${(share * 100).toFixed(1)} %`);
 const ms = (time) => `${time < 10 ? time.toFixed(1) : Math.round(time)} ms`;
 const labels = (count) => `${count.toLocaleString("en")} label${count === 1 ? "" : "s"}`;
 const CERTIFICATES = {
