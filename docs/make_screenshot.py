@@ -6,11 +6,8 @@ The first run should be calibrated; both should be of icd10cm. Needs Chromium an
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
@@ -18,23 +15,11 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "xmc" / "serve"))
 from chromium import Chromium, find_chromium  # noqa: E402
+from serve_cases import served  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 QUERY = "kidney damage from type 2 diabetes"
 COLORS = 128
-
-
-@contextmanager
-def service(runs: list[str]) -> Iterator[str]:
-    """`xmc serve` on a free port; its address."""
-    command = [sys.executable, "-c", "from xmc.cli.main import main; main()", "serve", "--port", "0"]
-    command += [word for run in runs for word in ("--run", run)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            yield next(word for word in process.stderr.readline().split() if word.startswith("http"))
-        finally:
-            process.terminate()
 
 
 def shoot(page: Chromium, address: str, name: str, state: dict[str, str], *, size: tuple[int, int]) -> None:
@@ -54,10 +39,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", action="append", required=True, help="NAME=FOLDER; twice")
     runs = parser.parse_args().run
+    words = [word for run in runs for word in ("--run", run)]
     IMAGES.mkdir(exist_ok=True)
     second = runs[1].partition("=")[0]
     folder = tempfile.TemporaryDirectory()
-    with folder, service(runs) as address, Chromium(find_chromium(), Path(folder.name)) as page:
+    with folder, served(*words) as service, Chromium(find_chromium(), Path(folder.name)) as page:
+        address = service.address
         shoot(page, address, "playground", {"q": QUERY}, size=(1000, 860))
         page.prefer(color_scheme="dark")
         shoot(page, address, "playground-compare", {"q": QUERY, "with": second, "k": "5"}, size=(1200, 960))

@@ -2,19 +2,16 @@
 everything can be done by keys, and no state scrolls sideways on a phone."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 
 import pytest
+from serve_cases import served
+
+from xmc import LabelEditor, Retriever
 
 chromium = pytest.importorskip("chromium", reason="websockets is not installed")
-
-from xmc import LabelEditor, Retriever, check_run  # noqa: E402
-
 PROGRAM = chromium.find_chromium()
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="no Chromium here; on Debian: apt-get install chromium")
 
@@ -28,24 +25,18 @@ FOCUSED = """[document.querySelector(':focus > .rank')?.textContent, document.ac
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_run, tmp_path_factory):
+def runs(calibrated_run, tiny_run, tmp_path_factory):
     """Two runs: one calibrated, with label sets; one neither, with a label that would be HTML if it were let."""
-    base = tmp_path_factory.mktemp("playground")
-    folders = {name: shutil.copytree(tiny_run, base / name) for name in ("calibrated", "changed")}
-    check_run(folders["calibrated"], ["calibrate", "conformal"])
-    LabelEditor(folders["changed"]).add({"TRAP": TRAP, "LONG-" + "x" * 80: "rough marble " + "y" * 200})
-    return folders
+    changed = shutil.copytree(tiny_run, tmp_path_factory.mktemp("playground") / "changed")
+    LabelEditor(changed).add({"TRAP": TRAP, "LONG-" + "x" * 80: "rough marble " + "y" * 200})
+    return {"calibrated": calibrated_run, "changed": changed}
 
 
 @pytest.fixture(scope="module")
 def address(runs):
-    command = [sys.executable, "-c", "from xmc.cli.main import main; main()", "serve", "--port", "0"]
-    command += [word for name, folder in runs.items() for word in ("--run", f"{name}={folder}")]
-    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "XMC_TOKEN": TOKEN})
-    yield next(word for word in service.stderr.readline().split() if word.startswith("http"))
-    service.terminate()
-    assert service.wait(30) == 0
-    service.stderr.close()
+    words = [word for name, folder in runs.items() for word in ("--run", f"{name}={folder}")]
+    with served(*words, env={"XMC_TOKEN": TOKEN}) as process:
+        yield process.address
 
 
 @pytest.fixture(scope="module")
