@@ -47,7 +47,7 @@ def main() -> None:
         address = service.address
         shoot(page, address, "playground", {"q": QUERY}, size=(1000, 860))
         page.prefer(color_scheme="dark")
-        shoot(page, address, "playground-compare", {"q": QUERY, "with": second, "k": "5"}, size=(1200, 960))
+        shoot(page, address, "playground-compare", {"q": "asthma attack", "with": second, "k": "5"}, size=(1200, 900))
         shoot(page, address, "playground-phone", {"q": QUERY, "p": "0.02"}, size=(360, 740))
 
 

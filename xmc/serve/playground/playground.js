@@ -24,11 +24,11 @@ async function ask(path, { body, signal } = {}) {
   if (token) headers.authorization = `Bearer ${token}`;
   let response, answer;
   try {
-    response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+    response = await fetch(path, { method: body ? "POST" : "GET", headers, signal, body: JSON.stringify(body) });
     answer = await response.json();
   } catch (error) {
     if (signal?.aborted) throw error;
-    const what = response ? `sent something that is not JSON (${response.status})` : `cannot be reached: ${error.message}`;
+    const what = response ? `answered ${response.status}, not in JSON` : `cannot be reached: ${error.message}`;
     throw new Refused(response?.status ?? 0, `The service ${what}.`);
   }
   if (response.ok) return answer;
@@ -82,7 +82,7 @@ function offer() {
   for (const part of form.querySelectorAll(".set")) part.hidden = !set;
   fields.p.disabled = !able("calibrated");
   $("p-why").textContent = fields.p.disabled ? "Needs a calibrated run: xmc check calibrate." : "";
-  $("p-shown").textContent = fields.p.disabled || Number(fields.p.value) === 0 ? "any" : percent(Number(fields.p.value));
+  $("p-shown").textContent = fields.p.disabled || fields.p.valueAsNumber === 0 ? "any" : percent(fields.p.valueAsNumber);
   fields.answer.options[1].disabled = !able("label_sets") && !set;
   $("answer-why").textContent = able("label_sets") ? "" : "Label sets need: xmc check conformal.";
 }
@@ -188,8 +188,8 @@ function welcome() {
 }
 
 function cardOf(run) {
-  const calibrated = make("span", run.calibrated ? "chip good" : "chip", run.calibrated ? "calibrated" : "not calibrated");
-  const card = make("section", "card column", make("header", "", make("h2", "", run.name), calibrated));
+  const [tone, word] = run.calibrated ? ["good", "calibrated"] : ["", "not calibrated"];
+  const card = make("section", "card column", make("header", "", make("h2", "", run.name), make("span", `chip ${tone}`, word)));
   card.append(facts([
     ["labels", run.labels.toLocaleString("en")],
     ["index", `${run.backend}, ${run.exact ? "exact" : "approximate"}, ${run.similarity}`],
@@ -246,12 +246,12 @@ function columnOf({ name, body, answer, hits, refused, tripMs }, other) {
   if (hits[0]?.probability === null) times.push(["probabilities", "none, it is not calibrated"]);
   column.append(facts([...times, ["generation", make("code", "", answer.generation)]]));
   column.append(hits.length ? listOf(hits, other) : nothing(result.abstained, body));
-  if (result.truncated) column.append(make("p", "why", "Fewer labels are searched than were asked for: these are all."));
+  if (result.truncated) column.append(make("p", "why", "These are all the labels that are searched."));
   return column;
 }
 
 function nothing(abstained, { min_probability, sets }) {
-  let why = sets ? "The label set of this query is empty." : `No label is at least ${percent(min_probability)} probable.`;
+  let why = sets ? "The label set is empty." : `No label is at least ${percent(min_probability)} probable.`;
   if (!abstained) why = "There was no label to search among.";
   return make("p", "nothing", make("strong", "", abstained ? "Nothing relevant" : "No labels"), make("span", "", why));
 }
