@@ -82,7 +82,8 @@ function offer() {
   for (const part of form.querySelectorAll(".set")) part.hidden = !set;
   fields.p.disabled = !able("calibrated");
   $("p-why").textContent = fields.p.disabled ? "Needs a calibrated run: xmc check calibrate." : "";
-  $("p-shown").textContent = fields.p.disabled || fields.p.valueAsNumber === 0 ? "any" : percent(fields.p.valueAsNumber);
+  const { disabled, valueAsNumber } = fields.p;
+  $("p-shown").textContent = disabled || valueAsNumber === 0 ? "any" : percent(valueAsNumber);
   fields.answer.options[1].disabled = !able("label_sets") && !set;
   $("answer-why").textContent = able("label_sets") ? "" : "Label sets need: xmc check conformal.";
 }
@@ -189,7 +190,8 @@ function welcome() {
 
 function cardOf(run) {
   const [tone, word] = run.calibrated ? ["good", "calibrated"] : ["", "not calibrated"];
-  const card = make("section", "card column", make("header", "", make("h2", "", run.name), make("span", `chip ${tone}`, word)));
+  const heading = make("header", "", make("h2", "", run.name), make("span", `chip ${tone}`, word));
+  const card = make("section", "card column", heading);
   card.append(facts([
     ["labels", run.labels.toLocaleString("en")],
     ["index", `${run.backend}, ${run.exact ? "exact" : "approximate"}, ${run.similarity}`],
