@@ -8,6 +8,7 @@ of which waits while the other is answered.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -92,13 +93,14 @@ class Batcher:
             if not batch:
                 continue
             self._in_company = len(batch) > 1
-            started_s = loop.time()
             asks = [waiting.ask for waiting in batch]
+            started_s, searched_s = loop.time(), 0.0
             try:
-                answers = await loop.run_in_executor(self._executor, answer_batch, self._retriever(), asks)
+                answers, started_s, searched_s = await loop.run_in_executor(
+                    self._executor, _timed_batch, self._retriever(), asks
+                )
             except Exception as error:  # the executor is shut down, say: those who wait must hear of it
                 answers = [error] * len(batch)
-            searched_s = loop.time() - started_s
             queries = sum(len(ask.queries) for ask in asks)
             for waiting, answer in zip(batch, answers, strict=True):
                 self._settle(waiting, answer, started_s - waiting.since_s, searched_s, queries)
@@ -129,3 +131,13 @@ class Batcher:
         timed = Timed(answer, waited_s, searched_s, queries)
         self._observe(timed)
         waiting.future.set_result(timed)
+
+
+def _timed_batch(retriever: Retriever, asks: list[Ask]) -> tuple[list[Answer | Exception], float, float]:
+    """The answers, when the search began and how long it took; on the clock of event loops.
+
+    Measured in the thread that searches: before, a batch may wait for that of another run.
+    """
+    started_s = time.monotonic()
+    answers = answer_batch(retriever, asks)
+    return answers, started_s, time.monotonic() - started_s

@@ -13,8 +13,8 @@ FLAGS = {
     "search": "--allow --allowed --device --json --min-probability --out --queries --run -k text",
     "predict": "--batch-rows --device --engine --json --min-probability --out --overwrite --run --scheduler --shards "
     "--workers -k",
-    "serve": "--admin-token-file --allow-host --batch-queries --batch-window-ms --device --docs --host --insecure-no-auth "
-    "--limit --no-playground --port --reload-s --run --token-file",
+    "serve": "--admin-token-file --allow-host --batch-queries --batch-window-ms --device --docs --host "
+    "--insecure-no-auth --limit --no-playground --port --reload-s --run --token-file",
     "evaluate": "--device --json --run --set --split",
     "check": "--alpha --device --fit-split --json --run --set --split names",
     "export": "--format --json --out --run",
