@@ -1,12 +1,12 @@
 """Robust training: how many answers become certified against substitutions, and what that costs in precision and time.
 
-    python benchmarks/bench_robust.py [--data icd10cm scifact wordnet eurlex57k] [--sample 500] [--split test] [--work FOLDER] [--keep]
+    python benchmarks/bench_robust.py [--data icd10cm scifact] [--sample 500] [--split test] [--work FOLDER] [--keep]
 
 Trains each data set as it is, with random substitutions and with worst-case substitutions (the recipes of the plugin
 `robust`), and certifies a sample of the held-out queries exactly, on the query's side. All but ICD-10-CM are read from
 the folder that XMC_BENCHMARK_DATA names; of EURLEX57K the first 4,000 training documents, with the static encoder of
-check_runs.py. What is measured replaces earlier rows of the same data set. `--split dev` is for choosing settings (`--set` adds some, `--only` names
-the subjects); `--keep` measures runs that are in the work folder already.
+check_runs.py. What is measured replaces earlier rows of the same data set. `--split dev` is for choosing settings
+(`--set` adds some, `--only` names the subjects); `--keep` measures runs that are in the work folder already.
 """
 
 from __future__ import annotations
