@@ -47,6 +47,12 @@ STEP_TIME = "step time vs labels, d=128"
 STEP = ("factored Z-loss", "sampled labels", "decoupled softmax", "soft top-k")
 DENSE = ("three products", "dense log-softmax")
 SEARCH = "exact search, 200,000 × 384, k = 10, batch of"
+SCRIPTS = {
+    "best_recipe_wordnet": "bench_best_recipe.py --data wordnet",
+    "serve": "bench_serve.py RUN",
+    "serve_faults": "bench_serve_faults.py RUN",
+}
+SERVICES = (("xmc serve",), ("bare FastAPI + faiss",))
 PICKS = (
     Pick("icd10cm", "P@1", "ICD-10-CM test, P@1", ICD, LEXICAL),
     Pick("icd10cm", "R@10", "ICD-10-CM test, R@10", ICD, LEXICAL),
@@ -61,6 +67,15 @@ PICKS = (
     Pick("wordnet", "R@100", "WordNet test, R@100", WORDNET),
     Pick("wordnet", "R@100 tail", "WordNet test, lemmas with 1 to 9 training glosses, R@100", WORDNET),
     Pick("wordnet", "R@100 zero-shot", "WordNet test, lemmas never trained on, R@100", WORDNET),
+    *(
+        Pick("best_recipe_wordnet", x, f"WordNet test, {name}", ("xmc dexml",), PEERS)
+        for x, name in (
+            ("P@1", "P@1, beside others"),
+            ("R@100 torso", "lemmas with 10 to 49 training glosses, R@100"),
+            ("R@100 tail", "lemmas with 1 to 9, R@100"),
+            ("R@100 zero-shot", "lemmas never trained on, R@100"),
+        )
+    ),
     *(Pick("best_recipe", x, f"EURLEX57K test, {x}", FUSED, PEERS) for x in ("P@1", "P@3", "P@5", "PSP@5")),
     Pick("best_recipe", "train processor", "EURLEX57K, training, all included, processor seconds", FUSED, PEERS),
     *(
@@ -68,6 +83,18 @@ PICKS = (
         for labels in (100_000, 1_000_000)
     ),
     *(Pick("exact_search", batch, f"{SEARCH} {batch}", EXACT, FAISS) for batch in ("1", "8", "64", "256", "1024")),
+    *(
+        Pick(
+            "serve",
+            f"per_s at {clients} clients",
+            f"service, {labels:,} labels, {clients} clients, answers a second",
+            *SERVICES,
+            f"service, {labels} labels",
+        )
+        for labels in (46_881, 1_000_000)
+        for clients in (1, 64)
+    ),
+    Pick("serve_faults", "wrong", "service, wrong answers of 20,074 under 226 changes of labels", ("xmc serve",)),
 )
 
 
@@ -107,7 +134,7 @@ def _line(pick: Pick, rows: list[Row]) -> str:
         raise ValueError(f"results/{pick.file}.csv has no row of '{missing[0]}' with x = '{pick.x}'")
     ours = [_figure(name if len(pick.ours) > 1 else "", found[name]) for name in pick.ours]
     others = [_figure(name, found[name]) for name in pick.others if name in found]
-    command = f"`python benchmarks/bench_{pick.file}.py`"
+    command = f"`python benchmarks/{SCRIPTS.get(pick.file, f'bench_{pick.file}.py')}`"
     return f"| {pick.what} | {'<br>'.join(ours)} | {'<br>'.join(others) or '–'} | {command} |"
 
 
