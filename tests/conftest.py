@@ -5,6 +5,8 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for every process that a test starts
 os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "false"  # nothing is sent, and nothing waits for an answer
+os.environ["LANGSMITH_TRACING"] = "false"
 
 import fcntl
 import shutil

@@ -10,7 +10,7 @@ from xmc.config import read_toml
 from xmc.engine.card_reports import named_parts
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError
-from xmc.retrieve.layout import encoder_store, index_store, labels_store, reranker_store
+from xmc.retrieve.layout import encoder_store, index_store, labels_store, passages_store, reranker_store
 from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
 
@@ -34,6 +34,7 @@ def describe_run(run: Path) -> dict[str, Any]:
         "index": index_store,
         "labels": labels_store,
         "reranker": reranker_store,
+        "passages": passages_store,
     }
     for name, store_of in stores.items():
         facts[f"{name} folder"] = _verified(store_of(run)) if store_of(run).exists() else "none"

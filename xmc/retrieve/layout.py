@@ -10,6 +10,7 @@ ENCODER_KIND = "encoder"
 INDEX_KIND = "index"
 LABELS_KIND = "label edits"
 RERANKER_KIND = "reranker"
+PASSAGES_KIND = "passage records"
 
 
 def encoder_store(run: Path) -> VersionedFolder:
@@ -40,3 +41,8 @@ def fitted_store(run: Path, check: str, kind: str) -> VersionedFolder:
 def reranker_store(run: Path) -> VersionedFolder:
     """The fitted second stage of a run, where it has one."""
     return VersionedFolder(run / "reranker", kind=RERANKER_KIND)
+
+
+def passages_store(run: Path) -> VersionedFolder:
+    """What adapters to retrieval frameworks keep beside the labels of a run, where they keep anything."""
+    return VersionedFolder(run / "passages", kind=PASSAGES_KIND)

@@ -1,0 +1,152 @@
+"""The labels of a run as passages, which is what retrieval for a language model calls them: id, text, metadata.
+
+All adapters to such frameworks stand on this module and differ only in the classes they answer with.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from xmc.errors import ConfigError
+from xmc.integrations.passage_records import PassageRecords
+from xmc.retrieve.label_filter import LabelFilter
+from xmc.retrieve.living_labels import find
+from xmc.retrieve.retriever import Retriever
+from xmc.values import Hit
+
+if TYPE_CHECKING:
+    from xmc.data.tables import LabelTable
+
+FIGURES = ("score", "rank", "probability")
+
+
+class Searcher(Protocol):
+    """What can be searched: a `Retriever`, a `Client` of a service, or anything with their `search`."""
+
+    def search(self, texts: Sequence[str], *, k: int, min_probability: float | None, allowed: Any) -> list[list[Hit]]:
+        """The best k labels of each text."""
+
+
+class Passage(NamedTuple):
+    """A label with what is kept beside it; `hit` where it was found by a search."""
+
+    id: str
+    text: str
+    metadata: dict[str, Any]
+    hit: Hit | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The metadata with `score`, `rank` and `probability` of the hit, which stand above kept keys of these names.
+
+        >>> Passage("a", "apple", {"page": 3}, Hit(1, "a", "apple", 0.5)).facts()
+        {'page': 3, 'score': 0.5, 'rank': 1, 'probability': None}
+        """
+        return self.metadata | {name: getattr(self.hit, name) for name in FIGURES if self.hit}
+
+
+class Passages:
+    """The passages of a run.
+
+    A folder is opened here and followed: before each search it is looked whether something was committed to the run
+    since. A retriever that is given stays as it is. Safe to use from several threads.
+    Raises: as `Retriever.load`; ConfigError for what cannot be searched.
+    """
+
+    def __init__(self, run: str | Path | Searcher) -> None:
+        self._is_followed = isinstance(run, (str, Path))
+        self._searcher: Any = Retriever.load(run) if isinstance(run, (str, Path)) else run
+        if not callable(getattr(self._searcher, "search", None)):
+            raise ConfigError(
+                f"a retriever must be a run folder or have the method `search` of xmc.Retriever, got {run!r:.60}."
+            )
+        opened = getattr(self._searcher, "opened", None)
+        self.records = PassageRecords(opened.run) if opened else None
+        self._lock = threading.Lock()
+
+    def current(self) -> Any:
+        """What is searched now. Raises: as `Retriever.reload_if_changed`."""
+        if self._is_followed:
+            with self._lock:  # several threads must not all open the same new state
+                self._searcher = self._searcher.reload_if_changed()
+        return self._searcher
+
+    def search(
+        self,
+        text: str,
+        *,
+        k: int,
+        min_probability: float | None = None,
+        allowed: Iterable[str] | LabelFilter | None = None,
+        keep: Callable[[Passage], bool] | None = None,
+    ) -> list[Passage]:
+        """The best k passages, of those that are allowed and that `keep` is true of; none where nothing matches.
+
+        `keep` is asked about every passage of the run. Raises: as `Retriever.search`; ConfigError for `keep` with a
+        searcher that does not hold its labels.
+        """
+        searcher = self.current()
+        among = self.among(searcher, allowed, keep)
+        (hits,) = searcher.search([text], k=k, min_probability=min_probability, allowed=among)
+        return self.found(hits)
+
+    def among(
+        self,
+        searcher: Any,
+        allowed: Iterable[str] | LabelFilter | None = None,
+        keep: Callable[[Passage], bool] | None = None,
+    ) -> Any:
+        """The `allowed` of a search: None for all labels."""
+        if keep is None:
+            return allowed
+        labels = labels_of(searcher)
+        ids = [p.id for p in self.named(labels, labels.ids) if keep(p)]
+        return narrowed(searcher.filter(ids), None if allowed is None else as_filter(searcher, allowed))
+
+    def found(self, hits: Iterable[Hit]) -> list[Passage]:
+        """Hits as passages, with what is kept beside them."""
+        records = self.records.current() if self.records else None
+        return [Passage(hit.label_id, hit.text, records.metadata(hit.label_id) if records else {}, hit) for hit in hits]
+
+    def named(self, labels: LabelTable, ids: Iterable[str]) -> list[Passage]:
+        """The passages of these ids, without those that are not there."""
+        records = self.records.current() if self.records else None
+        rows = ((label_id, find(labels, label_id)) for label_id in ids)
+        return [
+            Passage(label_id, labels.texts[row], records.metadata(label_id) if records else {})
+            for label_id, row in rows
+            if row >= 0
+        ]
+
+
+def labels_of(searcher: Any) -> LabelTable:
+    """The labels that a retriever holds. Raises: ConfigError for another searcher."""
+    if not isinstance(searcher, Retriever):
+        raise ConfigError(
+            f"a filter on metadata needs the run itself, and {type(searcher).__name__} has only its `search`.",
+            hint="Give the run folder or a Retriever, or allow label ids.",
+        )
+    return searcher.labels
+
+
+def as_filter(retriever: Retriever, allowed: Iterable[str] | LabelFilter) -> LabelFilter:
+    """Allowed label ids as a filter. Raises: DataError for ids that are not there."""
+    return allowed if isinstance(allowed, LabelFilter) else retriever.filter(allowed)
+
+
+def narrowed(first: LabelFilter, second: LabelFilter | None) -> LabelFilter:
+    """The labels that both filters allow."""
+    import numpy as np
+
+    return first if second is None else LabelFilter(np.intersect1d(first.label_rows, second.label_rows), first.labels)
+
+
+def equals(wanted: Mapping[str, Any]) -> Callable[[Passage], bool]:
+    """A filter: every key of `wanted` is in the metadata with that value.
+
+    >>> equals({"year": 2020})(Passage("a", "apple", {"year": 2020, "page": 3}))
+    True
+    """
+    return lambda passage: all(key in passage.metadata and passage.metadata[key] == wanted[key] for key in wanted)

@@ -1,0 +1,167 @@
+"""The passages of a run that are edited: texts through its label editor, what is kept beside them in its records.
+
+Shapes: N passages, D width of an embedding, E width of an index vector.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmc.engine.label_editing import LabelEditor
+from xmc.errors import ConfigError, DataError
+from xmc.integrations.passage_records import PassageRecords, Records, to_json
+from xmc.integrations.passages import Passage, Passages, as_filter, labels_of, narrowed
+from xmc.retrieve.label_filter import LabelFilter
+from xmc.retrieve.retriever import Retriever
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class RunPassages(Passages):
+    """The passages of a run, or of one named collection in it: those that were added under that name.
+
+    Ids are those of the run's labels, so a passage is in one collection at most. Edits by several threads wait for one
+    another; another process that edits meanwhile is an error.
+    """
+
+    records: PassageRecords
+
+    def __init__(self, run: str | Path, *, collection: str = "") -> None:
+        if not isinstance(run, (str, Path)):
+            raise ConfigError(f"passages are edited in a run folder, got {type(run).__name__}.", hint="Give its path.")
+        super().__init__(run)
+        self.run = Path(run)
+        self.collection = collection
+        self._editor = LabelEditor(self.run)
+        self._editing = threading.Lock()
+        self._members: tuple[Retriever, Records, LabelFilter] | None = None
+
+    def add(self, texts: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add passages, id to text, and what is to be kept beside them; an id that is there gets the new ones.
+
+        What is kept is committed first, then new texts, then replaced ones; after a kill in between the same call
+        completes it. Raises: as `LabelEditor.add`; DataError for metadata that JSON does not hold, and for an id that
+        is there but not in this collection.
+        """
+        kept = {label_id: to_json(metadata.get(label_id, {}), label_id=label_id) for label_id in texts}
+        with self._editing:
+            there = self._require_own(texts)
+            new = {label_id: text for label_id, text in texts.items() if label_id not in there}
+            other = {label_id: text for label_id, text in texts.items() if there.get(label_id, text) != text}
+            self.records.put(kept, collection=self.collection)
+            if new:
+                self._editor.add(new)
+            if other:
+                self._editor.replace(other)
+
+    def remove(self, ids: Iterable[str]) -> list[str]:
+        """Remove passages, and pass over ids that are not there; which were removed.
+
+        Raises: DataError when the run would be left without any label; LockedError while another process edits.
+        """
+        with self._editing:
+            there = [passage.id for passage in self.get(dict.fromkeys(ids))]
+            if there:
+                self._editor.remove(there)
+                self.records.drop(there)
+            return there
+
+    def get(self, ids: Iterable[str]) -> list[Passage]:
+        """The passages of these ids, in their order; those that are not there are left out."""
+        labels = self.current().labels
+        if self.collection:
+            records = self.records.current()
+            ids = [i for i in ids if i in records.by_id and records.by_id[i].collection == self.collection]
+        return self.named(labels, ids)
+
+    def ids(self, keep: Callable[[Passage], bool] | None = None) -> list[str]:
+        """The ids of all passages, or of those that `keep` is true of."""
+        retriever = self.current()
+        among = self.among(retriever, None, keep)
+        if among is None:
+            return list(retriever.labels.ids)
+        return [retriever.labels.ids[row] for row in among.label_rows]
+
+    def among(
+        self,
+        searcher: Any,
+        allowed: Iterable[str] | LabelFilter | None = None,
+        keep: Callable[[Passage], bool] | None = None,
+    ) -> Any:
+        """The `allowed` of a search in this collection."""
+        if not self.collection:
+            return super().among(searcher, allowed, keep)
+        members = self._member_filter(searcher)
+        if allowed is not None:
+            members = narrowed(members, as_filter(searcher, allowed))
+        if keep is None:
+            return members
+        ids = [searcher.labels.ids[row] for row in members.label_rows]
+        return searcher.filter([passage.id for passage in self.named(labels_of(searcher), ids) if keep(passage)])
+
+    def search_vector(
+        self, vector_D: Sequence[float], *, k: int, keep: Callable[[Passage], bool] | None = None
+    ) -> list[Passage]:
+        """`search` for a query that is embedded already. Raises: as `Retriever.search_vectors`."""
+        import torch
+
+        retriever = self.current()
+        queries_QD = torch.tensor([list(vector_D)], dtype=torch.float32)
+        (hits,) = retriever.search_vectors(queries_QD, k=k, allowed=self.among(retriever, keep=keep))
+        return self.found(hits)
+
+    def index_vectors(self, query_D: Sequence[float], passages: Sequence[Passage]) -> tuple[Tensor, Tensor]:
+        """A query, (E,), and passages, (N, E), as the index compares them; the passages are embedded anew."""
+        import torch
+
+        from xmc.data.tables import LabelTable
+        from xmc.encode.csr import concatenate_rows
+
+        retriever = self.current()
+        labels = LabelTable([passage.id for passage in passages], [passage.text for passage in passages])
+        chunks, query_map = retriever.model.label_vectors(labels)
+        vectors_NE = concatenate_rows(list(chunks), dimension=retriever.report.dimension).to_dense()
+        query_QD = torch.tensor([list(query_D)], dtype=torch.float32)
+        return (query_map.queries(query_QD) if query_map else query_QD)[0], vectors_NE
+
+    def _require_own(self, ids: Iterable[str]) -> dict[str, str]:
+        """Those of these passages that are there, id to text. Raises: DataError for one outside the collection."""
+        labels = self.current().labels
+        there = {passage.id: passage.text for passage in self.named(labels, ids)}
+        strangers = there.keys() - {passage.id for passage in self.get(there)}
+        if strangers:
+            raise DataError(
+                f"the run has the label '{min(strangers)}', which is not in the collection '{self.collection}'.",
+                hint="Take another id, or edit it without a collection.",
+            )
+        return there
+
+    def _member_filter(self, retriever: Retriever) -> LabelFilter:
+        records, kept = self.records.current(), self._members
+        if kept is None or kept[0] is not retriever or kept[1] is not records:
+            members = retriever.filter(records.members(self.collection), ignore_unknown=True)
+            self._members = kept = (retriever, records, members)
+        return kept[2]
+
+
+def with_ids(ids: Sequence[str | None] | None, count: int) -> list[str]:
+    """An id for each of `count` passages: the given ones, new random ones where there is none.
+
+    Raises: DataError when there are more or fewer ids than passages, or one stands twice.
+
+    >>> with_ids(["a", "b"], 2)
+    ['a', 'b']
+    """
+    given = list(ids) if ids is not None else [None] * count
+    if len(given) != count:
+        raise DataError(f"there are {len(given)} ids for {count} texts; give one for each, or none.")
+    named = [label_id or str(uuid.uuid4()) for label_id in given]
+    if len(set(named)) < count:
+        twice = next(label_id for label_id in named if named.count(label_id) > 1)
+        raise DataError(f"the id '{twice}' is given twice.")
+    return named
