@@ -105,14 +105,20 @@ class RunPassages(Passages):
         return searcher.filter([passage.id for passage in self.named(labels_of(searcher), ids) if keep(passage)])
 
     def search_vector(
-        self, vector_D: Sequence[float], *, k: int, keep: Callable[[Passage], bool] | None = None
+        self,
+        vector_D: Sequence[float],
+        *,
+        k: int,
+        min_probability: float | None = None,
+        keep: Callable[[Passage], bool] | None = None,
     ) -> list[Passage]:
         """`search` for a query that is embedded already. Raises: as `Retriever.search_vectors`."""
         import torch
 
         retriever = self.current()
         queries_QD = torch.tensor([list(vector_D)], dtype=torch.float32)
-        (hits,) = retriever.search_vectors(queries_QD, k=k, allowed=self.among(retriever, keep=keep))
+        among = self.among(retriever, keep=keep)
+        (hits,) = retriever.search_vectors(queries_QD, k=k, min_probability=min_probability, allowed=among)
         return self.found(hits)
 
     def index_vectors(self, query_D: Sequence[float], passages: Sequence[Passage]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,128 @@
+"""Invariants: the retriever works in a chain, synchronous and not; the score threshold of the store is a probability;
+diverse hits are those of the definition; a store over a run has its labels."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+
+from xmc import Retriever
+from xmc.errors import ArtifactError, ConfigError, DataError
+from xmc.integrations.langchain import XmcEmbeddings, XmcRetriever
+from xmc.integrations.langchain_store import XmcVectorStore
+
+TEXTS = ["solar kettle appliance", "copper violin instrument", "solar violin garden"]
+
+
+def context(documents):
+    lines = [f"[{d.id}] {d.page_content} ({d.metadata['probability']:.2f})" for d in documents]
+    return "\n".join(lines) or "nothing relevant"
+
+
+def test_a_chain_gets_calibrated_context_and_an_abstention(calibrated_run):
+    seen = []
+    prompt = ChatPromptTemplate.from_template("{context}\n\n{question}")
+    watch = RunnableLambda(lambda value: seen.append(value.to_string()) or value)
+    retriever = XmcRetriever(retriever=calibrated_run, k=3, min_probability=0.5)
+    chain = (
+        {"context": retriever | context, "question": RunnablePassthrough()}
+        | prompt
+        | watch
+        | FakeListChatModel(responses=["an answer"])
+        | StrOutputParser()
+    )
+    assert chain.invoke("tender tram") == "an answer"
+    assert asyncio.run(chain.ainvoke("quarterly revenue forecast")) == "an answer"
+    best = Retriever.load(calibrated_run).search(["tender tram"], k=1)[0][0]
+    assert seen[0].startswith(f"Human: [L21] tender tram vehicle ({best.probability:.2f})\n\ntender tram")
+    assert seen[1].startswith("Human: nothing relevant\n\n")
+
+
+def test_documents_are_the_hits_of_the_run(calibrated_run):
+    (hits,) = Retriever.load(calibrated_run).search(["tender tram"], k=3)
+    documents = XmcRetriever(retriever=str(calibrated_run), k=3).invoke("tender tram")
+    assert [(d.id, d.page_content) for d in documents] == [(hit.label_id, hit.text) for hit in hits]
+    assert documents[1].metadata == {"score": hits[1].score, "rank": 2, "probability": hits[1].probability}
+
+
+def test_options_of_one_call_synchronous_and_not_are_the_same(tiny_run):
+    retriever = XmcRetriever(retriever=Retriever.load(tiny_run), k=5, allowed=["L21", "L09"])
+    for options in ({}, {"k": 1}, {"k": 2, "allowed": None}, {"allowed": ["L03"]}, {"filter": {"page": 1}}):
+        now = retriever.invoke("tender tram", **options)
+        assert asyncio.run(retriever.ainvoke("tender tram", **options)) == now
+        assert len(now) == {(): 2, ("k",): 1, ("k", "allowed"): 2, ("allowed",): 1, ("filter",): 0}[tuple(options)]
+    assert len(retriever.batch(["tender tram", "vast dumpling"], config={"max_concurrency": 2})) == 2
+
+
+def test_the_score_threshold_is_a_probability(calibrated_copy):
+    store = XmcVectorStore(calibrated_copy)
+    (hits,) = Retriever.load(calibrated_copy).search(["tender tram"], k=4)
+    found = store.similarity_search_with_relevance_scores("tender tram", k=4)
+    assert [(d.id, p) for d, p in found] == [(hit.label_id, hit.probability) for hit in hits]
+    assert asyncio.run(store.asimilarity_search_with_relevance_scores("tender tram", k=4)) == found
+    options = {"search_type": "similarity_score_threshold", "search_kwargs": {"score_threshold": 0.5, "k": 4}}
+    assert [d.id for d in store.as_retriever(**options).invoke("tender tram")] == ["L21"]
+    assert store.as_retriever(**options).invoke("quarterly revenue forecast") == []
+
+
+def test_a_threshold_needs_a_calibration(tiny_run):
+    with pytest.raises(ArtifactError, match="calibrate"):
+        XmcVectorStore(tiny_run).similarity_search_with_relevance_scores("tender tram", score_threshold=0.5)
+
+
+def test_filters_by_keys_and_by_function(tiny_run_copy):
+    store = XmcVectorStore(tiny_run_copy, collection="notes")
+    store.add_texts(TEXTS, [{"page": page} for page in (1, 2, 2)], ids=["a", "b", "c"])
+    assert {d.id for d in store.similarity_search("solar", filter={"page": 2})} == {"b", "c"}
+    assert [d.id for d in store.similarity_search("solar", k=9, filter=lambda d: "kettle" in d.page_content)] == ["a"]
+    vector = store.embeddings.embed_query("solar violin")
+    by_vector = store.similarity_search_by_vector(vector, k=2, filter={"page": 2})
+    assert by_vector == store.similarity_search("solar violin", k=2, filter={"page": 2})
+
+
+def test_diverse_hits_are_those_of_the_definition(tiny_run):
+    store = XmcVectorStore(tiny_run)
+    candidates = store.similarity_search("tender tram", k=12)
+    vectors_ND = np.array(store.embeddings.embed_documents([d.page_content for d in candidates]))
+    query_D = np.array(store.embeddings.embed_query("tender tram"))
+    chosen: list[int] = []
+    while len(chosen) < 4:
+        rest = [n for n in range(12) if n not in chosen]
+        value = {n: 0.3 * vectors_ND[n] @ query_D for n in rest}
+        if chosen:
+            value = {n: value[n] - 0.7 * max(vectors_ND[n] @ vectors_ND[m] for m in chosen) for n in rest}
+        chosen.append(max(value, key=value.get))
+    wanted = [candidates[n].id for n in chosen]
+    assert wanted != [d.id for d in candidates[:4]]
+    options = {"k": 4, "fetch_k": 12, "lambda_mult": 0.3}
+    assert [d.id for d in store.max_marginal_relevance_search("tender tram", **options)] == wanted
+    by_vector = store.max_marginal_relevance_search_by_vector(query_D.tolist(), **options)
+    assert [d.id for d in by_vector] == wanted
+    assert store.max_marginal_relevance_search("tender tram", allowed=[]) == []
+
+
+def test_from_texts_makes_a_collection_of_the_run_of_the_embedding(tiny_run_copy):
+    embedding = XmcEmbeddings(tiny_run_copy)
+    store = XmcVectorStore.from_texts(TEXTS, embedding, ids=["a", "b", "c"])
+    assert store.similarity_search("copper violin", k=1)[0].id == "b"
+    assert len(store.similarity_search("copper violin", k=9)) == 3
+    again = XmcVectorStore(tiny_run_copy, collection="langchain")
+    assert [d.id for d in again.get_by_ids(["a", "b"])] == ["a", "b"]
+    assert len(XmcVectorStore(tiny_run_copy).similarity_search("copper violin", k=99)) == 63
+    with pytest.raises(ConfigError, match="DeterministicFakeEmbedding is of none"):
+        XmcVectorStore.from_texts(TEXTS, DeterministicFakeEmbedding(size=6))
+
+
+def test_lengths_that_differ_are_refused_before_anything_is_written(tiny_run_copy):
+    store = XmcVectorStore(tiny_run_copy, collection="notes")
+    with pytest.raises(DataError, match="1 metadata for 3 texts"):
+        store.add_texts(TEXTS, [{}])
+    with pytest.raises(DataError, match="1 ids for 3 texts"):
+        store.add_texts(TEXTS, ids=["a"])
+    assert store.add_texts([]) == []
+    assert not (tiny_run_copy / "passages").exists()

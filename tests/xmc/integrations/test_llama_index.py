@@ -1,0 +1,137 @@
+"""Invariants: the retriever works in a query engine, synchronous and not; nodes come back from the store as they were
+added; what is deleted is gone from the run."""
+
+import asyncio
+
+import pytest
+from llama_index.core import Document, StorageContext, VectorStoreIndex, get_response_synthesizer
+from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.llms import MockLLM
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.response_synthesizers import ResponseMode
+from llama_index.core.schema import MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.vector_stores import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
+
+from xmc import Retriever
+from xmc.errors import ConfigError, DataError
+from xmc.integrations.llama_index import XmcRetriever, XmcVectorStore
+from xmc.integrations.run_embeddings import RunEmbeddings
+
+ANY_MODEL = MockEmbedding(embed_dim=1)  # the run embeds texts itself
+
+
+def nodes():
+    source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="book")}
+    return [
+        TextNode(id_="a", text="solar kettle appliance", metadata={"page": 1}, relationships=source),
+        TextNode(id_="b", text="copper violin instrument", metadata={"page": 2}, relationships=source),
+        TextNode(id_="c", text="solar violin garden", metadata={"page": 2}),
+    ]
+
+
+@pytest.fixture
+def store(calibrated_copy):
+    store = XmcVectorStore(calibrated_copy, collection="notes")
+    assert store.add(nodes()) == ["a", "b", "c"]
+    return store
+
+
+def ask(store, text, k=5, **options):
+    return store.query(VectorStoreQuery(query_str=text, similarity_top_k=k, **options))
+
+
+def test_a_query_engine_gets_the_hits_and_an_abstention(calibrated_run):
+    synthesizer = get_response_synthesizer(llm=MockLLM(), response_mode=ResponseMode.COMPACT)
+    engine = RetrieverQueryEngine(XmcRetriever(calibrated_run, k=3, min_probability=0.5), synthesizer)
+    answer = engine.query("tender tram")
+    assert [node.node_id for node in answer.source_nodes] == ["L21"]
+    assert "tender tram vehicle" in answer.response  # the mock answers with its prompt
+    assert "probability" not in answer.response
+    assert str(asyncio.run(engine.aquery("quarterly revenue forecast"))) == "Empty Response"
+
+
+def test_nodes_are_the_hits_of_the_run_synchronous_and_not(calibrated_run):
+    (hits,) = Retriever.load(calibrated_run).search(["tender tram"], k=3)
+    retriever = XmcRetriever(str(calibrated_run), k=3)
+    found = retriever.retrieve("tender tram")
+    assert [(n.node_id, n.text, n.score) for n in found] == [(hit.label_id, hit.text, hit.score) for hit in hits]
+    assert found[1].metadata == {"score": hits[1].score, "rank": 2, "probability": hits[1].probability}
+    assert found[0].node.get_content(MetadataMode.LLM) == found[0].node.get_content(MetadataMode.EMBED) == hits[0].text
+    again = asyncio.run(retriever.aretrieve("tender tram"))
+    assert [node.to_dict() for node in again] == [node.to_dict() for node in found]
+    assert XmcRetriever(calibrated_run, allowed=["L09"]).retrieve("tender tram")[0].node_id == "L09"
+
+
+def test_nodes_come_back_as_they_were_added(store):
+    back = {node.node_id: node for node in store.get_nodes()}
+    for node in nodes():
+        assert back[node.node_id].to_dict() == node.to_dict()
+    result = ask(store, "copper violin", k=1)
+    assert result.ids == ["b"] and result.nodes[0].to_dict() == nodes()[1].to_dict()
+    (hit,) = store.client.search(["copper violin"], k=1)[0]
+    assert result.similarities == [hit.score]
+    store.add([TextNode(id_="b", text="another text")])
+    assert [node.text for node in store.get_nodes(["b", "gone"])] == ["another text"]
+
+
+def test_an_index_over_the_store_finds_what_it_was_given(calibrated_copy):
+    store = XmcVectorStore(calibrated_copy, collection="notes", min_probability=0.5)
+    documents = [Document(text=node.text, id_=f"doc {node.node_id}", metadata=node.metadata) for node in nodes()]
+    context = StorageContext.from_defaults(vector_store=store)
+    split = SentenceSplitter(chunk_size=64, chunk_overlap=0)
+    index = VectorStoreIndex.from_documents(
+        documents, storage_context=context, embed_model=ANY_MODEL, transformations=[split]
+    )
+    found = index.as_retriever(similarity_top_k=1).retrieve("copper violin instrument")
+    assert [node.text for node in found] == ["copper violin instrument"]
+    assert asyncio.run(index.as_retriever().aretrieve("quarterly revenue forecast")) == []
+    filters = MetadataFilters.from_dict({"page": 1})
+    assert [n.text for n in index.as_retriever(filters=filters).retrieve("solar kettle")] == ["solar kettle appliance"]
+    index.delete_ref_doc("doc a")
+    reopened = VectorStoreIndex.from_vector_store(store, embed_model=ANY_MODEL)
+    assert reopened.as_retriever(filters=filters).retrieve("solar kettle") == []
+    assert len(store.get_nodes()) == 2
+
+
+def test_queries_by_vector_and_of_some_nodes(store, calibrated_copy):
+    vector = RunEmbeddings(calibrated_copy).embed(["solar violin"], "query")[0]
+    by_vector = store.query(VectorStoreQuery(query_embedding=vector, similarity_top_k=3))
+    assert by_vector.ids == ask(store, "solar violin").ids and by_vector.ids[0] == "c"
+    assert ask(store, "solar violin", node_ids=["a"]).ids == ["a"]
+    assert set(ask(store, "solar violin", doc_ids=["book"]).ids) == {"a", "b"}
+    with pytest.raises(ConfigError, match="must be 'default', got 'hybrid'"):
+        ask(store, "solar violin", mode=VectorStoreQueryMode.HYBRID)
+
+
+def test_deleting_by_document_by_id_and_by_metadata(store, calibrated_copy):
+    store.delete("book")
+    assert [node.node_id for node in store.get_nodes()] == ["c"]
+    store.add(nodes())
+    store.delete_nodes(["a", "gone"])
+    store.delete_nodes()
+    assert [node.node_id for node in store.get_nodes()] == ["b", "c"]
+    store.delete_nodes(filters=MetadataFilters.from_dict({"page": 2}))
+    assert store.get_nodes() == [] and len(Retriever.load(calibrated_copy).labels) == 60
+
+
+def test_without_blocking_the_loop_it_is_the_same(store):
+    async def work():
+        added = await store.async_add([TextNode(id_="d", text="wooden lantern light")])
+        found = await store.aquery(VectorStoreQuery(query_str="wooden lantern", similarity_top_k=1))
+        await store.adelete("book")
+        return added, found.ids
+
+    assert asyncio.run(work()) == (["d"], ["d"])
+    assert [node.node_id for node in store.get_nodes()] == ["c", "d"]
+    store.clear()
+    assert store.get_nodes() == []
+
+
+def test_a_store_over_the_whole_run_has_its_labels_and_cannot_be_emptied(tiny_run):
+    store = XmcVectorStore(tiny_run)
+    assert len(store.get_nodes()) == 60 and store.get_nodes(["L21"])[0].text == "tender tram vehicle"
+    with pytest.raises(DataError, match="remove all labels"):
+        store.clear()
+    with pytest.raises(DataError, match="2 nodes have 1 ids"):
+        store.add([TextNode(id_="x", text="a"), TextNode(id_="x", text="b")])

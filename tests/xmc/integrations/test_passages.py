@@ -1,0 +1,191 @@
+"""Invariants: a folder is followed and a retriever is not; what is kept with a passage is durable and comes back as it
+was; a collection sees its own passages only; an edit that was interrupted is completed by the same call."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from xmc import LabelEditor, Retriever
+from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
+from xmc.integrations.passage_records import PassageRecords, to_json
+from xmc.integrations.passages import Passages, equals
+from xmc.integrations.run_embeddings import RunEmbeddings
+from xmc.integrations.run_passages import RunPassages, with_ids
+from xmc.retrieve.layout import passages_store
+
+TEXTS = {"n1": "solar kettle appliance", "n2": "copper violin instrument", "n3": "solar violin garden"}
+KEPT = {"n1": {"source": "a.txt", "page": 1}, "n2": {"source": "b.txt", "tags": ["x", None, {"y": 0.5}]}}
+
+
+def ids(found):
+    return [passage.id for passage in found]
+
+
+def test_hits_are_those_of_the_retriever_with_their_figures(calibrated_run):
+    retriever = Retriever.load(calibrated_run)
+    (hits,) = retriever.search(["tender tram"], k=3)
+    for source in (calibrated_run, str(calibrated_run), retriever):
+        found = Passages(source).search("tender tram", k=3)
+        assert [passage.hit for passage in found] == hits
+        assert [(passage.id, passage.text) for passage in found] == [(hit.label_id, hit.text) for hit in hits]
+        assert found[0].facts() == {"score": hits[0].score, "rank": 1, "probability": hits[0].probability}
+
+
+def test_nothing_relevant_is_an_empty_list(calibrated_run):
+    passages = Passages(calibrated_run)
+    assert ids(passages.search("tender tram", k=3, min_probability=0.5)) == ["L21"]
+    assert passages.search("quarterly revenue forecast", k=3, min_probability=0.5) == []
+    assert passages.search("tender tram", k=3, allowed=[]) == []
+
+
+def test_without_a_calibration_a_least_probability_is_refused(tiny_run):
+    with pytest.raises(ArtifactError, match="calibrate"):
+        Passages(tiny_run).search("tender tram", k=3, min_probability=0.5)
+
+
+def test_a_folder_is_followed_and_a_retriever_stays_as_it_is(tiny_run_copy):
+    followed, fixed = Passages(tiny_run_copy), Passages(Retriever.load(tiny_run_copy))
+    before = followed.current()
+    assert followed.current() is before
+    LabelEditor(tiny_run_copy).add({"n1": "solar kettle appliance"})
+    assert ids(followed.search("solar kettle", k=1)) == ["n1"]
+    assert "n1" not in ids(fixed.search("solar kettle", k=60))
+
+
+def test_what_cannot_be_searched_is_refused(tiny_run):
+    with pytest.raises(ConfigError, match="must be a run folder or have the method `search`"):
+        Passages(3)
+    with pytest.raises(ArtifactError, match="no run folder"):
+        Passages("no/such/run")
+
+    class OnlySearch:
+        search = Retriever.load(tiny_run).search
+
+    assert ids(Passages(OnlySearch()).search("tender tram", k=1)) == ["L21"]
+    with pytest.raises(ConfigError, match="OnlySearch has only its `search`"):
+        Passages(OnlySearch()).search("tender tram", k=1, keep=equals({"page": 1}))
+    with pytest.raises(ConfigError, match="edited in a run folder"):
+        RunPassages(Retriever.load(tiny_run))
+
+
+def test_passages_come_back_as_they_went_in_also_from_another_process_state(tiny_run_copy):
+    passages = RunPassages(tiny_run_copy)
+    passages.add(TEXTS, KEPT)
+    for reader in (passages, RunPassages(tiny_run_copy)):
+        assert [tuple(p[:3]) for p in reader.get(["n2", "gone", "n1"])] == [
+            ("n2", TEXTS["n2"], KEPT["n2"]),
+            ("n1", TEXTS["n1"], KEPT["n1"]),
+        ]
+        assert reader.get(["n3", "L21"])[0].metadata == {} == reader.get(["L21"])[0].metadata
+    assert Passages(tiny_run_copy).search("solar kettle", k=1)[0].facts()["source"] == "a.txt"
+    passages.add({"n1": "a lantern"}, {"n1": {"page": 2}})
+    assert [tuple(p[:3]) for p in passages.get(["n1"])] == [("n1", "a lantern", {"page": 2})]
+
+
+def test_only_passages_that_a_filter_keeps_are_found(tiny_run_copy):
+    passages = RunPassages(tiny_run_copy)
+    passages.add(TEXTS, KEPT)
+    everything = ids(passages.search("solar violin", k=63))
+    assert len(everything) == 63
+    keep = lambda passage: "source" in passage.metadata  # noqa: E731
+    assert ids(passages.search("solar violin", k=63, keep=keep)) == [i for i in everything if i in KEPT]
+    assert ids(passages.search("solar violin", k=9, keep=keep, allowed=["n1", "n3", "L21"])) == ["n1"]
+    assert passages.search("solar violin", k=9, keep=equals({"page": 7})) == []
+    assert passages.ids(equals({"source": "a.txt"})) == ["n1"]
+
+
+def test_a_collection_sees_and_edits_its_own_passages_only(tiny_run_copy):
+    first, second = (RunPassages(tiny_run_copy, collection=name) for name in ("first", "second"))
+    assert first.search("solar violin", k=5) == [] and first.ids() == []
+    first.add({"n1": TEXTS["n1"], "n3": TEXTS["n3"]}, KEPT)
+    second.add({"n2": TEXTS["n2"]}, KEPT)
+    assert sorted(ids(first.search("solar violin", k=5))) == ["n1", "n3"] == first.ids()
+    assert ids(second.search("solar violin", k=5, allowed=["n1", "n2"])) == ["n2"]
+    assert ids(first.search("solar violin", k=5, keep=equals({"page": 1}))) == ["n1"]
+    assert first.get(["n2", "L21"]) == [] and first.remove(["n2", "L21"]) == []
+    for stranger in ("n2", "L21"):
+        with pytest.raises(DataError, match=f"the label '{stranger}', which is not in the collection 'first'"):
+            first.add({stranger: "another text"}, {})
+    assert first.remove(first.ids()) == ["n1", "n3"] and first.ids() == []
+    assert len(Retriever.load(tiny_run_copy).labels) == 61
+
+
+def test_removing_takes_the_metadata_too_and_passes_over_what_is_not_there(tiny_run_copy):
+    passages = RunPassages(tiny_run_copy)
+    passages.add(TEXTS, KEPT)
+    assert passages.remove(["n1", "gone", "n1"]) == ["n1"]
+    assert passages.remove(["gone"]) == []
+    assert set(PassageRecords(tiny_run_copy).current().by_id) == {"n2", "n3"}
+    with pytest.raises(DataError, match="remove all labels"):
+        passages.remove(passages.ids())
+
+
+@pytest.mark.parametrize("done", ["records", "records and new texts"])
+def test_an_interrupted_addition_is_completed_by_the_same_call(tiny_run_copy, done, monkeypatch):
+    RunPassages(tiny_run_copy, collection="c").add({"n1": "an old text"}, {})
+    passages = RunPassages(tiny_run_copy, collection="c")
+    stopped = "add" if done == "records" else "replace"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(LabelEditor, stopped, lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        passages.add(TEXTS, KEPT)
+    passages.add(TEXTS, KEPT)
+    assert [(p.id, p.text) for p in passages.get(TEXTS)] == list(TEXTS.items())
+    assert passages.get(["n1"])[0].metadata == KEPT["n1"]
+
+
+def test_threads_wait_for_one_another_and_another_writer_is_an_error(tiny_run_copy):
+    passages = RunPassages(tiny_run_copy)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: passages.add({f"t{n}": f"text {n}"}, {f"t{n}": {"n": n}}), range(4)))
+    assert [p.metadata for p in passages.get([f"t{n}" for n in range(4)])] == [{"n": n} for n in range(4)]
+    with passages_store(tiny_run_copy).new_version(), pytest.raises(LockedError):
+        passages.add({"n1": "text"}, {})
+
+
+def test_damaged_records_are_refused(tiny_run_copy):
+    RunPassages(tiny_run_copy).add(TEXTS, KEPT)
+    file = passages_store(tiny_run_copy).current().folder / "passages.parquet"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"passages\.parquet"):
+        Passages(tiny_run_copy).search("tender tram", k=1)
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"a": {1, 2}}, {1: "a"}, {"a": (1, 2)}, {"a": float("nan")}, {"a": b"x"}, {"a": "\ud800"}]
+)
+def test_metadata_that_would_not_come_back_are_refused(metadata, tiny_run_copy):
+    with pytest.raises(DataError, match="the metadata of 'n1' cannot be kept"):
+        RunPassages(tiny_run_copy).add({"n1": "a text"}, {"n1": metadata})
+    assert not passages_store(tiny_run_copy).exists()
+
+
+def test_metadata_that_json_holds_are_kept_to_the_letter():
+    metadata = {"text": "Ж 漢 \u2028", "n": 2**70, "x": 0.1, "none": None, "list": [True, {"k": []}]}
+    assert json.loads(to_json(metadata, label_id="x")) == metadata
+
+
+def test_ids_are_made_where_there_are_none_and_checked_where_there_are():
+    made = with_ids([None, "b", None], 3)
+    assert made[1] == "b" and len(set(made)) == 3
+    with pytest.raises(DataError, match="2 ids for 3 texts"):
+        with_ids(["a", "b"], 3)
+    with pytest.raises(DataError, match="'a' is given twice"):
+        with_ids(["a", "b", "a"], 3)
+
+
+def test_embeddings_are_those_that_the_run_compares(tiny_run):
+    retriever = Retriever.load(tiny_run)
+    for source in (tiny_run, retriever):
+        embeddings = RunEmbeddings(source)
+        queries_QD = np.array(embeddings.embed(["tender tram", "vast dumpling"], "query"))
+        labels_LD = np.array(embeddings.embed(retriever.labels.texts, "label"))
+        answers = retriever.search(["tender tram", "vast dumpling"], k=5)
+        for scores_L, hits in zip(queries_QD @ labels_LD.T, answers, strict=True):
+            assert [retriever.labels.ids[row] for row in np.argsort(-scores_L)[:5]] == [hit.label_id for hit in hits]
+            np.testing.assert_allclose(np.sort(scores_L)[::-1][:5], [hit.score for hit in hits], atol=1e-5)
+    with pytest.raises(DataError, match="query 1"):
+        embeddings.embed(["a", " "], "label")
