@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from xmc.api import Positives
-from xmc.errors import ConfigError, DataError
+from xmc.errors import DataError
 from xmc.integrations.batch_labels import PADDING
+from xmc.integrations.extras import from_extra
 
 Rows = np.ndarray[Any, Any]
 
@@ -118,9 +119,7 @@ def _texts(texts: Sequence[str], rows: Rows) -> Any:
 def _dataset(texts: dict[str, Any], label: Rows) -> Any:
     import pyarrow as pa
 
-    try:
+    with from_extra("train", package="datasets"):
         from datasets import Dataset
-    except ImportError as error:
-        raise ConfigError("the package 'datasets' is not installed.", hint="pip install 'xmc-engine[train]'") from error
     column = pa.FixedSizeListArray.from_arrays(pa.array(label.astype(np.int32).ravel()), label.shape[1])
     return Dataset(pa.table({**texts, "label": column}))

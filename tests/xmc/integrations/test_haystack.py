@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from haystack import Pipeline
 from haystack.components.builders import PromptBuilder
-from haystack.core.errors import PipelineRuntimeError
+from haystack.core.errors import DeserializationError, PipelineRuntimeError
 
 from xmc import Retriever
 from xmc.errors import ArtifactError, ConfigError
@@ -35,7 +35,9 @@ def ask(pipeline, question):
 def test_a_pipeline_written_to_yaml_and_read_again_gets_context_and_an_abstention(calibrated_run):
     written = pipeline_of(XmcRetriever(calibrated_run, top_k=3, min_probability=0.5)).dumps()
     assert "xmc.integrations.haystack.XmcRetriever" in written and str(calibrated_run) in written
-    pipeline = Pipeline.loads(written)
+    with pytest.raises(DeserializationError, match=r"not on the trusted-module allowlist"):
+        Pipeline.loads(written)
+    pipeline = Pipeline.loads(written, allowed_modules=["xmc.integrations.haystack"])
     best = Retriever.load(calibrated_run).search(["tender tram"], k=1)[0][0]
     assert ask(pipeline, "tender tram") == f"[L21] tender tram vehicle ({best.probability:.2f})\ntender tram"
     assert ask(pipeline, "quarterly revenue forecast") == "nothing relevant\nquarterly revenue forecast"
@@ -67,7 +69,8 @@ def test_filters_are_those_of_haystack(tiny_run_copy):
     component = XmcRetriever(tiny_run_copy, filters=late)
     (document,) = component.run("solar kettle")["documents"]
     assert (document.id, document.meta["year"]) == ("b", 2024)
-    early = {"operator": "NOT", "conditions": [late, {"field": "meta.year", "operator": "==", "value": None}]}
+    has_year = {"field": "meta.year", "operator": "!=", "value": None}
+    early = {"operator": "AND", "conditions": [has_year, {"operator": "NOT", "conditions": [late]}]}
     assert [d.id for d in component.run("solar kettle", filters=early)["documents"]] == ["a"]
 
 

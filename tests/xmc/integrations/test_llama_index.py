@@ -11,7 +11,12 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.schema import MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
-from llama_index.core.vector_stores import MetadataFilters, VectorStoreQuery, VectorStoreQueryMode
+from llama_index.core.vector_stores.types import (
+    MetadataFilter,
+    MetadataFilters,
+    VectorStoreQuery,
+    VectorStoreQueryMode,
+)
 
 from xmc import Retriever
 from xmc.errors import ConfigError, DataError
@@ -86,7 +91,7 @@ def test_an_index_over_the_store_finds_what_it_was_given(calibrated_copy):
     found = index.as_retriever(similarity_top_k=1).retrieve("copper violin instrument")
     assert [node.text for node in found] == ["copper violin instrument"]
     assert asyncio.run(index.as_retriever().aretrieve("quarterly revenue forecast")) == []
-    filters = MetadataFilters.from_dict({"page": 1})
+    filters = MetadataFilters(filters=[MetadataFilter(key="page", value=1)])
     assert [n.text for n in index.as_retriever(filters=filters).retrieve("solar kettle")] == ["solar kettle appliance"]
     index.delete_ref_doc("doc a")
     reopened = VectorStoreIndex.from_vector_store(store, embed_model=ANY_MODEL)
@@ -111,7 +116,7 @@ def test_deleting_by_document_by_id_and_by_metadata(store, calibrated_copy):
     store.delete_nodes(["a", "gone"])
     store.delete_nodes()
     assert [node.node_id for node in store.get_nodes()] == ["b", "c"]
-    store.delete_nodes(filters=MetadataFilters.from_dict({"page": 2}))
+    store.delete_nodes(filters=MetadataFilters(filters=[MetadataFilter(key="page", value=2)]))
     assert store.get_nodes() == [] and len(Retriever.load(calibrated_copy).labels) == 60
 
 
