@@ -204,6 +204,22 @@ def test_sentence_transformers_page_runs_from_top_to_bottom(folder):
     assert 0 < float(printed[-1]) < 10
 
 
+@pytest.mark.slow
+def test_rag_page_runs_from_top_to_bottom(folder):
+    printed = run_page("docs/rag.md")
+    assert printed.startswith("Human: Passages:\n[L21] tender tram vehicle (p = 1.0)\n\nQuestion: tender tram\nHuman:")
+    assert "Passages:\nnothing relevant\n\nQuestion: quarterly revenue forecast\n" in printed
+    lines = printed.splitlines()
+    assert "{'source': 'music.txt', 'page': 3}" in lines[-7] and lines[-6:] == [
+        "['n1']",
+        "['n1'] []",
+        "[('L21', 1)]",
+        "['p1']",
+        "tender tram vehicle",
+        "What is it?",
+    ]
+
+
 def test_python_blocks_of_the_other_pages_compile():
     for page in PAGES:
         for block in blocks(page):

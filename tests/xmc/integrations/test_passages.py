@@ -2,18 +2,23 @@
 was; a collection sees its own passages only; an edit that was interrupted is completed by the same call."""
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from xmc import LabelEditor, Retriever
+from xmc import Client, LabelEditor, Retriever
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
 from xmc.integrations.passage_records import PassageRecords, to_json
 from xmc.integrations.passages import Passages, equals
 from xmc.integrations.run_embeddings import RunEmbeddings
 from xmc.integrations.run_passages import RunPassages, with_ids
 from xmc.retrieve.layout import passages_store
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
+from serve_cases import served
 
 TEXTS = {"n1": "solar kettle appliance", "n2": "copper violin instrument", "n3": "solar violin garden"}
 KEPT = {"n1": {"source": "a.txt", "page": 1}, "n2": {"source": "b.txt", "tags": ["x", None, {"y": 0.5}]}}
@@ -52,6 +57,16 @@ def test_a_folder_is_followed_and_a_retriever_stays_as_it_is(tiny_run_copy):
     LabelEditor(tiny_run_copy).add({"n1": "solar kettle appliance"})
     assert ids(followed.search("solar kettle", k=1)) == ["n1"]
     assert "n1" not in ids(fixed.search("solar kettle", k=60))
+
+
+@pytest.mark.slow
+def test_a_client_of_a_service_is_searched_like_a_retriever(calibrated_run):
+    with served("--run", calibrated_run) as process, Client(process.address) as client:
+        remote, local = Passages(client), Passages(calibrated_run)
+        for options in ({}, {"min_probability": 0.5}, {"allowed": ["L09"]}):
+            found, wanted = (passages.search("tender tram", k=3, **options) for passages in (remote, local))
+            assert [p.id for p in found] == [p.id for p in wanted] and found[0].hit.probability is not None
+            np.testing.assert_allclose([p.hit.score for p in found], [p.hit.score for p in wanted], rtol=1e-6)
 
 
 def test_what_cannot_be_searched_is_refused(tiny_run):
