@@ -12,5 +12,6 @@ def xmc_indexes() -> list[IndexSpec]:
         IndexSpec("flat", "xmc_index_faiss.flat:Flat", summary="all labels scored by faiss in float32"),
         IndexSpec("ivf", "xmc_index_faiss.ivf:Ivf", summary="cells around centres; vectors, 8-bit or product codes"),
         IndexSpec("hnsw", "xmc_index_faiss.hnsw:Hnsw", summary="a graph of near labels; high recall, CPU"),
+        IndexSpec("cagra", "xmc_index_faiss.cagra:Cagra", summary="a graph of near labels, GPUs with cuVS only"),
         IndexSpec("factory", "xmc_index_faiss.factory:Factory", summary="any index of faiss's factory strings, CPU"),
     ]

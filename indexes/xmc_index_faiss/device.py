@@ -6,6 +6,10 @@ from xmc.api import ConfigError, DeviceError
 from xmc_index_faiss._import import import_faiss
 
 _INSTALL = "pip uninstall faiss-cpu, then pip install 'xmc-engine[gpu]' (both install over each other)"
+_CUVS_HINT = (
+    "Use 'faiss.hnsw', the graph for a CPU, or 'faiss.ivf'; or, on a machine with an NVIDIA GPU, uninstall faiss-cpu "
+    "and faiss-gpu and do: pip install faiss-gpu-cuvs. `xmc doctor` shows what faiss sees."
+)
 
 
 def require_cpu(device: str, *, backend: str) -> None:
@@ -53,6 +57,30 @@ def choose_gpu(device: str, *, backend: str) -> int | None:
             hint="Use device='cpu' or 'auto', or a number below that; `xmc doctor` shows what faiss sees.",
         )
     return number
+
+
+def choose_cuvs_gpu(device: str, *, backend: str) -> int:
+    """The number of the GPU for an index that lives on GPUs only, in a faiss built with cuVS; `auto` is the first GPU.
+
+    Raises: DeviceError, saying what is missing and what to use instead; ConfigError for another word.
+    """
+    if device == "cpu":
+        raise DeviceError(f"index backend '{backend}' runs on a GPU only, got device 'cpu'.", hint=_CUVS_HINT)
+    number = 0 if device == "auto" else gpu_number(device)
+    faiss = import_faiss()
+    if not hasattr(faiss, "StandardGpuResources"):
+        missing = f"the installed faiss {faiss.__version__} is built without GPUs"
+    elif not hasattr(faiss, "GpuIndexCagra"):
+        missing = f"the installed faiss {faiss.__version__} is built without cuVS"
+    elif number >= (gpus := faiss.get_num_gpus()):
+        missing = f"faiss sees {gpus} GPUs"
+    else:
+        return number
+    raise DeviceError(
+        f"index backend '{backend}' needs a GPU and a faiss built with cuVS, was asked for device {device!r}, "
+        f"and {missing}.",
+        hint=_CUVS_HINT,
+    )
 
 
 def gpu_number(device: str) -> int:

@@ -44,6 +44,18 @@ class Gpu:
             first.train(sample_SD)
             return import_faiss().index_gpu_to_cpu(first)
 
+    def graph(self, vectors_LD: Any, config: Any) -> Any:
+        """The CAGRA graph over the vectors, built by this GPU, as an index in the host's memory.
+
+        Raises: DeviceError with faiss's reason when it cannot be built or memory runs out.
+        """
+        faiss = import_faiss()
+        with _told("build the graph"):
+            resources = faiss.StandardGpuResources()
+            built = faiss.GpuIndexCagra(resources, vectors_LD.shape[1], faiss.METRIC_INNER_PRODUCT, config)
+            built.train(vectors_LD)  # which faiss goes on reading: the matrix outlives this index
+            return faiss.index_gpu_to_cpu(built)
+
     def copy(self, index: Any) -> OnGpu:
         """A copy of the CPU index there, to search.
 
@@ -75,8 +87,8 @@ class OnGpu:
     index: Any
     lock: Any = field(default_factory=threading.Lock)
 
-    def search(self, queries_QD: Any, k: int, nprobe: int) -> tuple[Any, Any]:
-        """Scores and rows (Q, K), with so many cells visited (0: the index has no cells).
+    def search(self, queries_QD: Any, k: int, nprobe: int = 0, *, parameters: Any = None) -> tuple[Any, Any]:
+        """Scores and rows (Q, K), with so many cells visited (0: the index has no cells), or told faiss's parameters.
 
         Raises: DeviceError for more than faiss can select on a GPU, and with faiss's reason when it fails.
         """
@@ -88,7 +100,7 @@ class OnGpu:
         with self.lock, _told("search"):
             if nprobe:
                 import_faiss().GpuParameterSpace().set_index_parameter(self.index, "nprobe", nprobe)
-            scores_QK, rows_QK = self.index.search(queries_QD, k)
+            scores_QK, rows_QK = self.index.search(queries_QD, k, params=parameters)
         return scores_QK, rows_QK
 
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.gpu import MOST
 from xmc_index_faiss.index import FaissIndex, Found
 from xmc_index_faiss.label_vectors import HeldVectors
-from xmc_index_faiss.row_scan import rescore
+from xmc_index_faiss.row_scan import best_rescored
 from xmc_index_faiss.search_options import doubling_ladder, with_options
 
 if TYPE_CHECKING:
@@ -96,15 +95,5 @@ class IvfIndex(FaissIndex):
         if not isinstance(self.vectors, HeldVectors):
             return super()._ask(queries, k, effort, selector)
         wanted = min(self.report.labels, k * self.options.rerank)
-        scores_QM, rows_QM = super()._ask(queries, wanted, effort, selector)
-        return self._reranked(queries, scores_QM, rows_QM, k)
-
-    def _reranked(self, queries: Any, scores_QM: np.ndarray[Any, Any], rows_QM: np.ndarray[Any, Any], k: int) -> Found:
-        """The best k of the candidates by their true scores; places without a candidate stay last."""
-        query_rows, columns = np.nonzero(rows_QM >= 0)
-        label_rows = rows_QM[query_rows, columns]
-        pairs = torch.from_numpy(query_rows), torch.from_numpy(label_rows)
-        scores_QM[rows_QM < 0] = -np.inf
-        scores_QM[query_rows, columns] = rescore(torch.from_numpy(queries), self.vectors, *pairs).numpy()
-        order_QK = np.lexsort((rows_QM, -scores_QM), axis=1)[:, :k]
-        return np.take_along_axis(scores_QM, order_QK, 1), np.take_along_axis(rows_QM, order_QK, 1)
+        _, rows_QM = super()._ask(queries, wanted, effort, selector)
+        return best_rescored(queries, self.vectors, rows_QM, k)

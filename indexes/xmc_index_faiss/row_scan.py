@@ -55,6 +55,19 @@ def rescore(queries_QD: Tensor, vectors: LabelVectors, query_rows_P: Tensor, lab
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 
 
+def best_rescored(
+    queries_QD: np.ndarray[Any, Any], vectors: LabelVectors, rows_QM: np.ndarray[Any, Any], k: int
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Scores and rows (Q, K) of the best k candidates by their true scores; places without one (-1) are last."""
+    query_rows, columns = np.nonzero(rows_QM >= 0)
+    label_rows = rows_QM[query_rows, columns]
+    pairs = torch.from_numpy(query_rows), torch.from_numpy(label_rows)
+    scores_QM = np.full(rows_QM.shape, -np.inf, dtype=np.float32)
+    scores_QM[query_rows, columns] = rescore(torch.from_numpy(queries_QD), vectors, *pairs).numpy()
+    order_QK = np.lexsort((rows_QM, -scores_QM), axis=1)[:, :k]
+    return np.take_along_axis(scores_QM, order_QK, 1), np.take_along_axis(rows_QM, order_QK, 1)
+
+
 def rounding_bounds(queries_QD: Tensor, largest_norm: float) -> Tensor:
     """How far a float32 product with a vector of at most this norm can be from the true score, float64, (Q,).
 

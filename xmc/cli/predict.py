@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,10 @@ def predict_command(
     workers: Annotated[int, typer.Option("--workers", help="Processes or actors; 0: one a core.")] = 0,
     scheduler: Annotated[str, typer.Option("--scheduler", help="Address of the Ray or Dask cluster.")] = "",
     batch_rows: Annotated[int, typer.Option("--batch-rows", help="Rows searched and written at a time.")] = 1024,
+    allowed: Annotated[
+        Path | None,
+        typer.Option("--allowed", help="Only the label ids of this file: one a line, JSON lines or Parquet."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of another job in --out.")] = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -33,25 +37,33 @@ def predict_command(
 
     Example: xmc predict --run runs/icd --shards 'queries/*.parquet' --out hits -k 100
     """
+    from xmc.data.label_files import read_id_file
+
+    predict_and_show(
+        run,
+        shards,
+        out,
+        k=k,
+        min_probability=min_probability,
+        engine=engine,
+        workers=workers,
+        scheduler=scheduler,
+        batch_rows=batch_rows,
+        allowed=None if allowed is None else read_id_file(allowed),
+        device=device,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+
+
+def predict_and_show(run: Path, shards: str, out: str, *, as_json: bool, **options: Any) -> None:
+    """`predict_run` with these options, its progress and its report on the terminal."""
     from xmc.cli.output import print_json
     from xmc.cli.progress import PredictDisplay
     from xmc.predict.predict import predict_run
 
     with PredictDisplay(quiet=as_json) as display:
-        report = predict_run(
-            run,
-            shards,
-            out,
-            k=k,
-            min_probability=min_probability,
-            engine=engine,
-            workers=workers,
-            scheduler=scheduler,
-            batch_rows=batch_rows,
-            device=device,
-            overwrite=overwrite,
-            on_progress=display.show,
-        )
+        report = predict_run(run, shards, out, on_progress=display.show, **options)
     if as_json:
         print_json({"run": str(run), **report.to_dict()})
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, RunOption
-from xmc.cli.predict import predict_command
+from xmc.cli.predict import predict_and_show
 from xmc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,14 +45,18 @@ def search_command(
         raise ConfigError("--queries needs --out, the folder for the hits.")
     if text is not None and out is not None:
         raise ConfigError("--out is for the hits of --queries; those of a text are printed.")
-    if queries and (allow or allowed is not None):
-        raise ConfigError(
-            "a filter of labels goes with a text, not with --queries.",
-            hint="From Python: retriever.search(texts, allowed=label_ids).",
-        )
+    allowed_ids = _allowed_ids(allow, allowed)
     if text is None:
-        predict_command(
-            run, queries, str(out), k=k, min_probability=min_probability, workers=1, device=device, as_json=as_json
+        predict_and_show(
+            run,
+            queries,
+            str(out),
+            k=k,
+            min_probability=min_probability,
+            workers=1,
+            allowed=allowed_ids,
+            device=device,
+            as_json=as_json,
         )
         return
     from xmc.retrieve.retriever import Retriever
@@ -60,15 +64,17 @@ def search_command(
     retriever = Retriever.load(run, device=device)
     for sentence in [*retriever.fitted.stale(), *retriever.fitted.notes]:
         typer.echo(f"note: {sentence}", err=True)
-    _search_one(retriever, text, k, min_probability, _filter(retriever, allow, allowed), as_json)
+    label_filter = None if allowed_ids is None else retriever.filter(allowed_ids)
+    _search_one(retriever, text, k, min_probability, label_filter, as_json)
 
 
-def _filter(retriever: Retriever, allow: list[str] | None, allowed: Path | None) -> LabelFilter | None:
+def _allowed_ids(allow: list[str] | None, allowed: Path | None) -> list[str] | None:
+    """The ids of both options, None when neither is given."""
     from xmc.data.label_files import read_id_file
 
     if not allow and allowed is None:
         return None
-    return retriever.filter([*(allow or ()), *(read_id_file(allowed) if allowed else ())])
+    return [*(allow or ()), *(read_id_file(allowed) if allowed else ())]
 
 
 def _search_one(

@@ -25,7 +25,7 @@ class Job:
     """A prediction with the run `run` into the folder `out`; plain values, so that it travels to any worker.
 
     `model` are the SHA-256 of encoder, index, edits of the labels, reranker and calibration, as they were when the job
-    was made.
+    was made; `allowed` is that of the labels it may answer with, empty for all (see `xmc.predict.allowed`).
     """
 
     run: str
@@ -35,6 +35,7 @@ class Job:
     model: Mapping[str, str]
     min_probability: float | None = None
     device: str = "auto"
+    allowed: str = ""
 
     @property
     def identity(self) -> dict[str, str]:
@@ -45,7 +46,8 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """What decides the answers; not `device`, whose results differ in rounding only, and not where things lie."""
         options = {"k": self.k, "min_probability": self.min_probability, "batch_rows": self.batch_rows}
-        return {"format": FORMAT, "model": dict(self.model), **options}
+        filtered = {"allowed": self.allowed} if self.allowed else {}
+        return {"format": FORMAT, "model": dict(self.model), **options, **filtered}
 
     @property
     def fingerprint(self) -> str:
@@ -63,7 +65,14 @@ class Job:
 
 
 def make_job(
-    run: str | Path, out: str, *, k: int, batch_rows: int, min_probability: float | None = None, device: str = "auto"
+    run: str | Path,
+    out: str,
+    *,
+    k: int,
+    batch_rows: int,
+    min_probability: float | None = None,
+    device: str = "auto",
+    allowed: str = "",
 ) -> Job:
     """The job of a run; encoder and index are verified but not loaded.
 
@@ -82,7 +91,9 @@ def make_job(
     fitted = read_fitted(folder, parts)
     if min_probability is not None:
         fitted.require_calibration()
-    return Job(str(folder), Location.of(out), k, batch_rows, model_facts(parts, fitted), min_probability, device)
+    return Job(
+        str(folder), Location.of(out), k, batch_rows, model_facts(parts, fitted), min_probability, device, allowed
+    )
 
 
 def model_facts(identity: Mapping[str, str], fitted: Fitted) -> dict[str, str]:

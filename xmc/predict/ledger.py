@@ -3,6 +3,7 @@
 out/part-0.parquet            the hits of in/part-0.…
 out/_acks/part-0.parquet.json size, SHA-256, rows and statuses of that file, written after it: only then it counts
 out/_job.json                 the fingerprint of the job, and what it is made of
+out/_allowed.jsonl            of a job with a filter: the ids of the labels it may answer with
 out/_manifest.jsonl           at the end: one line a shard, in the order of the names
 out/_SUCCESS                  last of all: the SHA-256 of the manifest
 """
@@ -19,11 +20,13 @@ from typing import Any
 from xmc.data.shard_list import ShardFile
 from xmc.data.shards import natural_key
 from xmc.errors import ArtifactError, ConfigError
+from xmc.predict.allowed import ALLOWED, AllowedLabels
 from xmc.predict.job import Job
 from xmc.store import remove_temporaries, sha256_of
 from xmc.store.location import Location, store_errors
 from xmc.store.location_writer import delete_at, write_json_at, write_text_at
 
+DIFFERING = {"model": "another encoder, index, reranker or calibration", "allowed": "another filter of labels"}
 ACKS, JOB, MANIFEST, SUCCESS = "_acks", "_job.json", "_manifest.jsonl", "_SUCCESS"
 
 
@@ -57,8 +60,10 @@ class Ledger:
         """The output folder."""
         return self.job.out
 
-    def begin(self, names: Iterable[str], *, overwrite: bool) -> None:
+    def begin(self, names: Iterable[str], *, overwrite: bool, allowed: AllowedLabels | None = None) -> None:
         """Clear what killed writers left, and claim the folder for this job, whose outputs have these names.
+
+        `allowed` are the labels of its filter, put there for the workers.
 
         Raises: ConfigError when it holds the output of another job, naming what differs, or files of unknown origin
         under these names.
@@ -74,6 +79,8 @@ class Ledger:
             self._require_same(written)
         else:
             write_json_at(self.out.child(JOB), {"fingerprint": self.job.fingerprint, **self.job.facts})
+        if allowed is not None:
+            allowed.hand_over(self.out)
         for name in (SUCCESS, MANIFEST):  # in this order: success never names a manifest that is not there
             delete_at(self.out.child(name))
 
@@ -143,9 +150,7 @@ class Ledger:
             return
         ours = self.job.facts
         differing = [
-            f"{key} {facts.get(key)} there, {ours.get(key)} here"
-            if key != "model"
-            else "another encoder, index, reranker or calibration"
+            DIFFERING.get(key, f"{key} {facts.get(key)} there, {ours.get(key)} here")
             for key in sorted(facts.keys() | ours.keys())
             if facts.get(key) != ours.get(key)
         ]
@@ -179,6 +184,7 @@ class Ledger:
             name = place.path.removeprefix(self.out.child(ACKS).path + "/").removesuffix(".json")
             delete_at(self.out.child(name))
             delete_at(place)
+        delete_at(self.out.child(ALLOWED))
         delete_at(self.out.child(JOB))
 
 

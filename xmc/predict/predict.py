@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xmc.data.shard_list import ShardFile, list_shards
 from xmc.errors import ConfigError, DataError, InterruptedRunError
+from xmc.predict.allowed import AllowedLabels
 from xmc.predict.engine import Engine, Failure, open_engine
 from xmc.predict.job import Job, make_job
 from xmc.predict.ledger import Ack, Ledger, output_name
@@ -64,23 +65,35 @@ def predict_run(
     batch_rows: int = 1024,
     device: str = "auto",
     overwrite: bool = False,
+    allowed: Iterable[str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> PredictReport:
     """Answer every row of the `shards` (file, folder or pattern; path or URL), one output shard for each, in `out`.
 
+    With `allowed`, label ids, each row gets the best k of those, as `Retriever.search(..., allowed=)` finds them.
     Started again after an interruption, it goes on: finished shards stay. The output folder is described in
     docs/batch.md.
     Raises: ConfigError when `out` holds the output of another job; LockedError when another process writes there;
-    DataError naming the shards that could not be answered, after the others were; InterruptedRunError after a signal;
-    ArtifactError, PluginError, OSError as far as they go.
+    DataError for `allowed` without an id or with one that is no label of the run, and naming the shards that could not
+    be answered, after the others were; InterruptedRunError after a signal; ArtifactError, PluginError, OSError as far
+    as they go.
     """
     started = time.monotonic()
     chosen = open_engine(engine, workers=workers, scheduler=scheduler)
-    job = make_job(run, str(out), k=k, batch_rows=batch_rows, min_probability=min_probability, device=device)
+    labels = None if allowed is None else AllowedLabels.of(Path(run), allowed)
+    job = make_job(
+        run,
+        str(out),
+        k=k,
+        batch_rows=batch_rows,
+        min_probability=min_probability,
+        device=device,
+        allowed=labels.sha256 if labels else "",
+    )
     inputs = pair_outputs(list_shards(shards), job.out)
     with _only_writer(job.out), stop_on_signals() as stop:
         ledger = Ledger(job)
-        ledger.begin(inputs, overwrite=overwrite)
+        ledger.begin(inputs, overwrite=overwrite, allowed=labels)
         done = ledger.finished(inputs)
         todo = [shard for name, shard in inputs.items() if name not in done]
         watching = _Watching(Progress(len(todo), sum(shard.size for shard in todo)), stop, on_progress)

@@ -14,8 +14,10 @@ from typing import Any
 from xmc.data.shard_list import ShardFile
 from xmc.data.shard_stream import ShardStream, open_stream
 from xmc.errors import ArtifactError, DataError
+from xmc.predict.allowed import read_allowed
 from xmc.predict.job import Job, Watch, model_facts
 from xmc.predict.ledger import Ack, Ledger, output_name
+from xmc.retrieve.label_filter import LabelFilter
 from xmc.retrieve.query_columns import COLUMNS, count_statuses
 from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.table_search import MAX_HITS, TableSearch
@@ -35,17 +37,19 @@ class ShardPredictor:
 
     job: Job
     retriever: Retriever
+    allowed: LabelFilter | None = None
 
     @classmethod
     def open(cls, job: Job, *, index: Any = None) -> ShardPredictor:
         """Load encoder and index, once for all shards; `index` stands in for the run's own.
 
-        Raises: ArtifactError when the run is no longer the one that the job was made for; as `Retriever.load`.
+        Raises: ArtifactError when the run or the filter is no longer what the job was made for; as `Retriever.load`.
         """
         retriever = Retriever.load(job.run, device=job.device, index=index)
         if model_facts(retriever.identity, retriever.fitted) != dict(job.model):
             raise ArtifactError(f"{job.run} was changed since this prediction began.", hint="Start it again.")
-        return cls(job, retriever)
+        allowed = read_allowed(job.out, job.allowed, retriever) if job.allowed else None
+        return cls(job, retriever, allowed)
 
     def predict(self, shard: ShardFile, watch: Watch) -> Ack:
         """Answer a shard: write its hits, then its acknowledgement.
@@ -86,6 +90,7 @@ class ShardPredictor:
             stream.schema,
             k=self.job.k,
             min_probability=self.job.min_probability,
+            allowed=self.allowed,
             source=shard.location.shown,
         )
         done = 0

@@ -122,11 +122,26 @@ def identity_of(run: Path) -> dict[str, str]:
     encoder, index = encoder_store(run).current(), index_store(run).current()
     identity = {"encoder": encoder.sha256, "index": index.sha256}
     edits = read_edits(run)
-    if live_labels(read_labels([index.folder / "labels.parquet"]), load_own(index.folder), edits):
+    if _living_of(index, edits):
         identity["labels"] = edits.sha256
     if reranker_store(run).exists():
         identity["reranker"] = reranker_store(run).current().sha256
     return identity
+
+
+def labels_of(run: Path) -> LabelTable:
+    """The `labels` that a retriever of this run will have, without loading encoder and index.
+
+    Raises: ArtifactError when the folder is not a run, or is damaged.
+    """
+    index = index_store(run).current()
+    living = _living_of(index, read_edits(run))
+    return living.labels if living else read_labels([index.folder / "labels.parquet"])
+
+
+def _living_of(index: Version, edits: LabelEdits) -> LivingLabels | None:
+    """The labels of an index after the edits, None when nothing was edited since it was built."""
+    return live_labels(read_labels([index.folder / "labels.parquet"]), load_own(index.folder), edits)
 
 
 def reopened(opened: Opened | None) -> dict[str, Any] | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,15 +173,12 @@ class Retriever:
 
         Raises: as `search`; NonFiniteError for NaN and infinity; ConfigError for a run whose reranker reads texts.
         """
-        from xmc.retrieve.label_filter import as_filter, ranks_among_all
+        from xmc.retrieve.label_filter import as_filter
 
         self.require_no_reranker("vectors have none")
         label_filter = as_filter(self.labels, allowed)
-        hits = self.search_embeddings(queries_QD, k=k, allowed=label_filter)
-        ranks_H = None
-        if label_filter is not None:
-            ranks_H = ranks_among_all(self, hits, lambda first: self.search_embeddings(queries_QD, k=first))
-        return self._named(*self.judged_hits(hits, min_probability, ranks_H))
+        search = partial(self.search_embeddings, queries_QD)
+        return self._named(*self.judged_by(search, k=k, min_probability=min_probability, label_filter=label_filter))
 
     def require_no_reranker(self, why: str) -> None:
         """Refuse queries without texts where the second stage needs them. Raises: ConfigError."""
@@ -218,15 +216,35 @@ class Retriever:
         allowed: Iterable[str] | LabelFilter | None = None,
     ) -> tuple[Hits, Any]:
         """`hits` of texts with their probabilities, as `judged_hits`, right under a filter too. Raises: as `search`."""
-        from xmc.retrieve.label_filter import as_filter, ranks_among_all
+        from xmc.retrieve.label_filter import as_filter
 
         label_filter = as_filter(self.labels, allowed)
         check_texts(texts)
+        search = self.search_of(texts)
+        return self.judged_by(search, k=k, min_probability=min_probability, label_filter=label_filter)
+
+    def search_of(self, texts: Sequence[str]) -> Callable[..., Hits]:
+        """`hits_of` for these texts, which are encoded once for any number of searches."""
         queries = self.prepare(texts)
-        hits = self.hits_of(queries, k=k, allowed=label_filter)
-        ranks_H = None
+        return partial(self.hits_of, queries, queries_QD=self.embed(queries))
+
+    def judged_by(
+        self,
+        search: Callable[..., Hits],
+        *,
+        k: int,
+        min_probability: float | None = None,
+        label_filter: LabelFilter | None = None,
+    ) -> tuple[Hits, Any]:
+        """The hits of `search(k=, allowed=)` with their probabilities, as `judged_hits`; under a filter by true rank.
+
+        Under a filter and with a calibration the same queries are searched a second time, without the filter.
+        """
+        from xmc.retrieve.label_filter import ranks_among_all
+
+        hits, ranks_H = search(k=k, allowed=label_filter), None
         if label_filter is not None:
-            ranks_H = ranks_among_all(self, hits, lambda first: self.hits_of(queries, k=first))
+            ranks_H = ranks_among_all(self, hits, lambda first: search(k=first, allowed=None))
         return self.judged_hits(hits, min_probability, ranks_H)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -251,11 +269,19 @@ class Retriever:
         """The texts with the features that the encoder makes of them: the costly part of encoding long texts."""
         return RerankQueries(texts, self.encoder.prepare(texts, "query"))
 
-    def hits_of(self, queries: RerankQueries, *, k: int = 10, allowed: LabelFilter | None = None) -> Hits:
-        """`hits` of texts that are prepared already."""
+    def hits_of(
+        self,
+        queries: RerankQueries,
+        *,
+        k: int = 10,
+        allowed: LabelFilter | None = None,
+        queries_QD: Tensor | None = None,
+    ) -> Hits:
+        """`hits` of texts that are prepared already, and perhaps embedded."""
         check_k(k)
         depth = max(k, self.reranking.depth) if self.reranking else k
-        hits = self.search_embeddings(self.embed(queries), k=depth, allowed=allowed)
+        queries_QD = self.embed(queries) if queries_QD is None else queries_QD
+        hits = self.search_embeddings(queries_QD, k=depth, allowed=allowed)
         return self.reranking.rerank(queries, hits, k) if self.reranking else hits
 
     def embed(self, queries: RerankQueries) -> Tensor:
@@ -299,18 +325,33 @@ class Retriever:
         hits = alone.search_embeddings(alone.encode([query]), k=len(texts))
         return list(zip(hits.label_rows.tolist(), hits.scores.tolist(), strict=True))
 
-    def search_table(self, table: Any, *, k: int = 10, min_probability: float | None = None) -> Any:
+    def search_table(
+        self,
+        table: Any,
+        *,
+        k: int = 10,
+        min_probability: float | None = None,
+        allowed: Iterable[str] | LabelFilter | None = None,
+    ) -> Any:
         """The hits of an Arrow table with `query_id`, and `text` or `embedding`: a row for each row, in their order.
 
         Columns: `query_id` as it came, `label_ids`, `scores`, `probabilities` (after `xmc check calibrate`) and
         `status`: `ok`, or why the row could not be searched (`null`, `blank`, `too-long`, `invalid-text`,
-        `not-finite`). Raises: DataError for missing or wrong columns; as `search` for k and `min_probability`.
+        `not-finite`). Raises: DataError for missing or wrong columns; as `search` for k, `min_probability` and
+        `allowed`.
         """
         from xmc.retrieve.table_search import search_table
 
-        return search_table(self, table, k=k, min_probability=min_probability)
+        return search_table(self, table, k=k, min_probability=min_probability, allowed=allowed)
 
-    def search_batches(self, reader: Any, *, k: int = 10, min_probability: float | None = None) -> Iterator[Any]:
+    def search_batches(
+        self,
+        reader: Any,
+        *,
+        k: int = 10,
+        min_probability: float | None = None,
+        allowed: Iterable[str] | LabelFilter | None = None,
+    ) -> Iterator[Any]:
         """`search_table` for a stream: record batches of hits for those of a `pyarrow.RecordBatchReader`.
 
         Memory stays bounded: a batch of more than 1,024 rows is answered in parts.
@@ -318,7 +359,7 @@ class Retriever:
         """
         from xmc.retrieve.table_search import search_batches
 
-        return search_batches(self, reader, k=k, min_probability=min_probability)
+        return search_batches(self, reader, k=k, min_probability=min_probability, allowed=allowed)
 
     @property
     def report(self) -> IndexReport:

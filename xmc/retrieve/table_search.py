@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow as pa
 from xmc.api import DataError, Hits
 from xmc.data.schemas import schema_of
 from xmc.retrieve.batch import concatenate_hits, hit_columns
+from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.query_columns import OK, QueryColumns
 from xmc.retrieve.retriever import check_k
 
@@ -31,7 +33,7 @@ OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 @dataclass(frozen=True)
 class TableSearch:
-    """How the queries of a table are searched; `source` names the table in errors.
+    """How the queries of a table are searched, among the labels `allowed` where there is such a filter.
 
     Raises: ConfigError for k outside 1..10,000, a probability outside 0..1, or embeddings where a reranker needs texts;
     ArtifactError for `min_probability` without a calibration.
@@ -41,6 +43,7 @@ class TableSearch:
     columns: QueryColumns
     k: int
     min_probability: float | None = None
+    allowed: LabelFilter | None = None
     schema: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,11 +64,15 @@ class TableSearch:
         *,
         k: int,
         min_probability: float | None = None,
+        allowed: Iterable[str] | LabelFilter | None = None,
         source: str = "the table",
     ) -> TableSearch:
-        """The search of tables of this schema. Raises: DataError for wrong columns."""
+        """The search of tables of this schema; `source` names the table in errors.
+
+        Raises: DataError for wrong columns and for allowed labels that are not there.
+        """
         columns = QueryColumns.of(schema, dimension=retriever.encoder.dimension, source=source)
-        return cls(retriever, columns, k, min_probability)
+        return cls(retriever, columns, k, min_probability, as_filter(retriever.labels, allowed))
 
     @property
     def most_rows(self) -> int:
@@ -77,8 +84,8 @@ class TableSearch:
 
         Raises: ArtifactError, NonFiniteError from the index or a reranker.
         """
-        hits, statuses = self._hits(batch)
-        hits, probabilities_H = self.retriever.judged_hits(hits, self.min_probability)
+        queries, statuses = self._usable(batch)
+        hits, probabilities_H = self._answers(queries)
         counts_N = np.zeros(batch.num_rows, np.int64)
         counts_N[np.asarray(statuses, dtype=object) == OK] = np.diff(hits.offsets)
         offsets = np.concatenate(([0], np.cumsum(counts_N)))
@@ -96,28 +103,35 @@ class TableSearch:
             for start in range(0, batch.num_rows, rows):
                 yield self.batch(batch.slice(start, rows))
 
-    def _hits(self, batch: Any) -> tuple[Hits, Any]:
-        """The hits of the usable rows, and the status of every row."""
+    def _usable(self, batch: Any) -> tuple[Tensor | list[Any], Any]:
+        """The embeddings or texts of the usable rows, and the status of every row."""
         if self.columns.query_name == "embedding":
-            vectors_UD, statuses = self.columns.embeddings(batch)
-            return self._search(vectors_UD), statuses
-        texts, text_statuses = self.columns.texts(batch)
-        usable = [text for text, status in zip(texts, text_statuses, strict=True) if status == OK]
-        return self._search(usable), text_statuses
+            return self.columns.embeddings(batch)
+        texts, statuses = self.columns.texts(batch)
+        return [text for text, status in zip(texts, statuses, strict=True) if status == OK], statuses
 
-    def _search(self, queries: Tensor | list[Any]) -> Hits:
-        """Search, in halves when the memory does not suffice for all at once."""
+    def _answers(self, queries: Tensor | list[Any]) -> tuple[Hits, Any]:
+        """Hits with probabilities, in halves when the memory does not suffice for all queries at once."""
         if len(queries) == 0:
-            return Hits(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+            return self.retriever.judged_hits(concatenate_hits([]), self.min_probability)
         try:
-            if isinstance(queries, list):
-                return self.retriever.hits_of(self.retriever.prepare(queries), k=self.k)
-            return self.retriever.search_embeddings(queries, k=self.k)
+            return self._judged(queries)
         except (MemoryError, RuntimeError) as error:
             if len(queries) == 1 or not _is_lack_of_memory(error):
                 raise
         half = len(queries) // 2
-        return concatenate_hits([self._search(queries[:half]), self._search(queries[half:])])
+        parts, probabilities = zip(self._answers(queries[:half]), self._answers(queries[half:]), strict=True)
+        return concatenate_hits(list(parts)), None if probabilities[0] is None else np.concatenate(probabilities)
+
+    def _judged(self, queries: Tensor | list[Any]) -> tuple[Hits, Any]:
+        search = (
+            self.retriever.search_of(queries)
+            if isinstance(queries, list)
+            else partial(self.retriever.search_embeddings, queries)
+        )
+        return self.retriever.judged_by(
+            search, k=self.k, min_probability=self.min_probability, label_filter=self.allowed
+        )
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
@@ -125,7 +139,13 @@ def _is_lack_of_memory(error: Exception) -> bool:
 
 
 def search_batches(
-    retriever: Retriever, reader: Any, *, k: int, min_probability: float | None = None, rows: int = BATCH_ROWS
+    retriever: Retriever,
+    reader: Any,
+    *,
+    k: int,
+    min_probability: float | None = None,
+    allowed: Iterable[str] | LabelFilter | None = None,
+    rows: int = BATCH_ROWS,
 ) -> Iterator[Any]:
     """See `Retriever.search_batches`."""
     schema = getattr(reader, "schema", None)
@@ -134,10 +154,18 @@ def search_batches(
             f"search_batches reads a RecordBatchReader, got {type(reader).__name__}.",
             hint="Write pa.RecordBatchReader.from_batches(schema, batches), or dataset.scanner().to_reader().",
         )
-    return TableSearch.of(retriever, schema, k=k, min_probability=min_probability).batches(reader, rows=rows)
+    search = TableSearch.of(retriever, schema, k=k, min_probability=min_probability, allowed=allowed)
+    return search.batches(reader, rows=rows)
 
 
-def search_table(retriever: Retriever, table: Any, *, k: int, min_probability: float | None = None) -> Any:
+def search_table(
+    retriever: Retriever,
+    table: Any,
+    *,
+    k: int,
+    min_probability: float | None = None,
+    allowed: Iterable[str] | LabelFilter | None = None,
+) -> Any:
     """See `Retriever.search_table`."""
-    search = TableSearch.of(retriever, table.schema, k=k, min_probability=min_probability)
+    search = TableSearch.of(retriever, table.schema, k=k, min_probability=min_probability, allowed=allowed)
     return pa.Table.from_batches(search.batches(table.to_batches()), schema=search.schema)

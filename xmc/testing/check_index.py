@@ -32,17 +32,18 @@ class _Case:
     backend: IndexBackend
     exact: bool
     least_recall: float
+    device: str = "cpu"
 
     def built(self, vectors_LD: Tensor | None = None, similarity: str = "dot") -> Index:
         chunks = label_chunks() if vectors_LD is None else [vectors_LD]
-        return self.backend.build(chunks, similarity=similarity, device="cpu")
+        return self.backend.build(chunks, similarity=similarity, device=self.device)
 
     def expect(self, condition: object, promise: str, **numbers: Any) -> None:
         expect(condition, self.backend, promise, **numbers)
 
 
-def check_index(backend: IndexBackend, *, exact: bool = False, least_recall: float = 0.9) -> None:
-    """Check the contract of an index backend on the CPU, against a brute-force search in float64.
+def check_index(backend: IndexBackend, *, exact: bool = False, least_recall: float = 0.9, device: str = "cpu") -> None:
+    """Check the contract of an index backend on a device, against a brute-force search in float64.
 
     `exact` is that of its IndexSpec: an exact backend must return the very labels of the brute-force search, ties
     settled by label row; any other must find the share `least_recall` of them with its default options. Where the
@@ -53,7 +54,7 @@ def check_index(backend: IndexBackend, *, exact: bool = False, least_recall: flo
     >>> from xmc_index_exact.exact import Exact
     >>> check_index(Exact(), exact=True)
     """
-    case = _Case(backend, exact, least_recall)
+    case = _Case(backend, exact, least_recall, device)
     for check in CHECKS:
         check(case)
 
@@ -142,8 +143,8 @@ def _refusals(case: _Case) -> None:
         _refuses(case, NonFiniteError, f"{bad} in a label", partial(_build, case, chunks), names=str(LABELS + 1))
 
 
-def _build(case: _Case, chunks: Iterable[Tensor], device: str = "cpu") -> Index:
-    return case.backend.build(chunks, similarity="dot", device=device)
+def _build(case: _Case, chunks: Iterable[Tensor], device: str = "") -> Index:
+    return case.backend.build(chunks, similarity="dot", device=device or case.device)
 
 
 def _refuses(case: _Case, error: type[XmcError], what: str, action: Callable[[], object], names: str = "") -> None:
@@ -171,7 +172,7 @@ def _save_and_load(case: _Case) -> None:
         index = case.built(similarity=similarity)
         with tempfile.TemporaryDirectory() as folder:
             index.save(Path(folder))
-            loaded = case.backend.load(Path(folder), device="cpu")
+            loaded = case.backend.load(Path(folder), device=case.device)
             before, after = (one.search(query_vectors(), K) for one in (index, loaded))
         _are_equal(case, before, after, f"{similarity}: a loaded index answers as the saved one")
         facts = [(one.report.labels, one.report.dimension, one.report.similarity) for one in (index, loaded)]

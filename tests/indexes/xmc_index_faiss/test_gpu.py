@@ -93,7 +93,7 @@ def test_more_than_a_gpu_can_select_is_an_error():
 
 def test_what_faiss_says_is_told_in_one_line():
     class Fails:
-        def search(self, *_):
+        def search(self, *_, **__):
             raise RuntimeError("Error in void faiss::gpu::f() at a.cu:7: Error: 'x' failed: out of memory\nmore")
 
     with pytest.raises(DeviceError, match="faiss cannot search on the GPU: 'x' failed: out of memory"):

@@ -11,8 +11,8 @@ FLAGS = {
     "labels": "--device --id --json --run --text action file",
     "rerank": "--device --json --run --set",
     "search": "--allow --allowed --device --json --min-probability --out --queries --run -k text",
-    "predict": "--batch-rows --device --engine --json --min-probability --out --overwrite --run --scheduler --shards "
-    "--workers -k",
+    "predict": "--allowed --batch-rows --device --engine --json --min-probability --out --overwrite --run --scheduler "
+    "--shards --workers -k",
     "serve": "--admin-token-file --allow-host --batch-queries --batch-window-ms --device --docs --host "
     "--insecure-no-auth --limit --no-playground --port --reload-s --run --token-file",
     "evaluate": "--device --json --run --set --split",

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from xmc.data.dataset import load_dataset
+from xmc.data.shards import read_table
 from xmc.retrieve.retriever import Retriever
 
 
@@ -122,6 +123,29 @@ def test_a_search_among_allowed_labels(xmc_command, tiny_run, files, tmp_path):
     assert code == 2 and "1 of the allowed labels are not there: 'nope'" in err
     code, out, _ = xmc_command("search", "tender tram", "--run", tiny_run, "--allowed", files("none.txt"))
     assert code == 0 and out == "no label is allowed\n"
+
+
+def test_a_batch_among_allowed_labels(xmc_command, tiny_run, files, tmp_path):
+    ids, out = [f"L{number:02d}" for number in range(5, 20)], tmp_path / "hits"
+    wanted = [hit.label_id for hit in Retriever.load(tiny_run).search(["tender tram"], k=4, allowed=ids)[0]]
     queries = files("q.parquet", {"query_id": "q", "text": "tender tram"})
-    code, _, err = xmc_command("search", "--run", tiny_run, "--queries", queries, "--out", tmp_path / "hits", *options)
-    assert code == 2 and "a filter of labels goes with a text, not with --queries" in err
+    predict = ["predict", "--run", tiny_run, "--shards", queries, "--out", out, "-k", 4, "--workers", 1]
+    search = ["search", "--run", tiny_run, "--queries", queries, "--out", out, "-k", 4]
+    named = [word for label_id in ids[1:] for word in ("--allow", label_id)]
+    code, _, err = xmc_command(*predict, "--allowed", files("ids.txt", *ids))
+    assert code == 0, err
+    assert read_table(out / "q.parquet", kind="hits")["label_ids"].to_pylist() == [wanted]
+    written = [*search, *named, "--allowed", files("one.jsonl", {"id": ids[0]}), "--json"]
+    code, printed, _ = xmc_command(*written)
+    assert code == 0 and json.loads(printed)["skipped"] == 1, "the same ids by another way are the same job"
+    code, _, err = xmc_command(*search, *named)
+    assert code == 2 and "holds the output of another job: another filter of labels" in err
+    code, printed, _ = xmc_command(*predict, "--allowed", out / "_allowed.jsonl", "--json")
+    assert code == 0 and json.loads(printed)["skipped"] == 1, "the file in the output is one that --allowed reads"
+    for options, message in (
+        (["--allowed", files("none.txt")], "the filter allows no label"),
+        (["--allowed", files("two.txt", "L05", "nope")], "1 of the allowed labels are not there: 'nope'"),
+        (["--allowed", tmp_path / "absent"], "there is no file"),
+    ):
+        code, _, err = xmc_command(*predict[:6], tmp_path / "refused", *options)
+        assert code == 2 and message in err and not (tmp_path / "refused").exists()

@@ -111,6 +111,17 @@ def test_ray_spreads_the_parts_of_an_index(ray, tiny_run_copy, shards, tmp_path)
     assert contents(tmp_path / "ray") == contents(tmp_path / "native")
 
 
+def test_ray_and_dask_keep_to_a_filter(ray, dask_address, tiny_run_copy, shards, tmp_path):
+    """Also where the parts of the index are held by actors, which cannot filter: they are asked for more."""
+    xmc.index_run(tiny_run_copy, settings=["index.name=sharded", "index.shards=2"])
+    options = {"allowed": ["L03", "L33", "L57"], "workers": 1, **OPTIONS}
+    one = str(shards / "part-0.parquet")
+    predict_run(tiny_run_copy, one, tmp_path / "native", **options)
+    predict_run(tiny_run_copy, one, tmp_path / "ray", engine="ray", **options)
+    predict_run(tiny_run_copy, one, tmp_path / "dask", engine="dask", scheduler=dask_address, **options)
+    assert contents(tmp_path / "native") == contents(tmp_path / "ray") == contents(tmp_path / "dask")
+
+
 def test_errors_travel_as_plain_values():
     def fail(error):
         raise error

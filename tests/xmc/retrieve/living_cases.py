@@ -10,7 +10,8 @@ from xmc.retrieve.label_edits import Edit, LabelEdits
 from xmc.retrieve.living_index import LivingIndex
 from xmc.retrieve.living_labels import live_labels
 
-INDEXES = {offer.full_name: offer.spec for offer in load_plugins().offers["index"]}
+GPU_ONLY = {"faiss.cagra"}
+INDEXES = {offer.full_name: offer.spec for offer in load_plugins().offers["index"] if offer.full_name not in GPU_ONLY}
 EXACT = sorted(name for name, spec in INDEXES.items() if spec.exact)
 APPROXIMATE = sorted(name for name, spec in INDEXES.items() if not spec.exact)
 
