@@ -154,8 +154,8 @@ def switch_doubly_robust(evidence: Evidence) -> Terms:
 def cascade_doubly_robust(evidence: Evidence) -> Terms:
     """Cascade-DR: at each rank RIPS with the model's expectation taken off, and what it expects put back.
 
-    sum over ranks k of w_k (r_k - q_k) + w_{k-1} E[q_k], w_k the weight down to rank k and w_0 = 1. The model q_k is that
-    of the reward at rank k alone: whatever it is, the estimate is as unbiased as RIPS. With one rank it is DR.
+    sum over ranks k of w_k (r_k - q_k) + w_{k-1} E[q_k], w_k the weight down to rank k and w_0 = 1. The model q_k is
+    that of the reward at rank k alone: whatever it is, the estimate is as unbiased as RIPS. With one rank it is DR.
 
     Reference: Kiyohara et al. 2022, section 4; Jiang and Li 2016.
     """

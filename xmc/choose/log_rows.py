@@ -99,4 +99,3 @@ class LogRows:
 
 def _strings(column: Any) -> Any:
     return column.cast(pa.large_string()).combine_chunks().fill_null("")
-

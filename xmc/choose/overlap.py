@@ -43,8 +43,8 @@ class Overlap:
         found = []
         if self.effective_rows < LEAST_EFFECTIVE:
             found.append(
-                f"its lists are too unlike those of the log: {self.rows:,} rows say as much as {self.effective_rows:.0f}"
-                f" (at least {LEAST_EFFECTIVE:.0f} are needed)"
+                f"its lists are too unlike those of the log: {self.rows:,} rows say as much as"
+                f" {self.effective_rows:.0f} (at least {LEAST_EFFECTIVE:.0f} are needed)"
             )
         if abs(self.mean_weight - 1) > ERRORS * self.mean_weight_error:
             found.append(

@@ -72,7 +72,9 @@ def portfolios_of(
     names = [candidate.name for candidate in candidates]
     for name in truths:
         if name not in names:
-            raise ConfigError(f"a true value is given of '{name}', which is no run here.", hint=did_you_mean(name, names))
+            raise ConfigError(
+                f"a true value is given of '{name}', which is no run here.", hint=did_you_mean(name, names)
+            )
     judged = [candidate for candidate in candidates if candidate.estimates]
     if lacking := [candidate.name for candidate in judged if candidate.name not in truths]:
         raise ConfigError(

@@ -96,8 +96,8 @@ def simulate_log(
 ) -> SimulatedLog:
     """A log of `rows` lists for queries drawn with replacement, by a run that explores.
 
-    It draws among its best `candidates` labels with chances by softmax(score / temperature). Label rows of the positives
-    must be those of the retriever.
+    It draws among its best `candidates` labels with chances by softmax(score / temperature). Label rows of the
+    positives must be those of the retriever.
     Raises: ConfigError unless 1 <= shown <= candidates <= labels, and for a temperature of 0: nothing can be learnt
     from a policy that never explores.
     """
@@ -129,8 +129,10 @@ def _draw_columns(
 ) -> dict[str, list[list[Any]]]:
     """What was shown, with which chances, and what was clicked, as columns of a log."""
     columns_QK = policy.draw(shown, generator)
-    given_above = [np.take_along_axis(chances_QM, columns_QK[:, rank, None], axis=1)
-                   for rank, chances_QM in enumerate(chances_down(policy, columns_QK))]
+    given_above = [
+        np.take_along_axis(chances_QM, columns_QK[:, rank, None], axis=1)
+        for rank, chances_QM in enumerate(chances_down(policy, columns_QK))
+    ]
     by_rank_QKM = rank_chances(policy, shown, draws=TRUTH_DRAWS, generator=generator)
     return {
         "candidates": ids_QM.tolist(),

@@ -78,7 +78,7 @@ def _print_report(report: ChoiceReport) -> None:
         f"a list earned {_with_ends(report.behaviour)}"
     )
     rows = [_row(candidate, report.estimator) for candidate in report.candidates]
-    print_table(rows, title=f"by {report.estimator}", right=[name for name in rows[0] if name not in ("run", "verdict")])
+    print_table(rows, title=f"by {report.estimator}", right=list(rows[0])[1:-1])
     for candidate in report.candidates:
         for note in (*candidate.notes, *([candidate.refusal] if candidate.refusal else [])):
             typer.echo(f"note: {candidate.name}: {note}")
@@ -121,7 +121,7 @@ def _print_portfolios(report: ChoiceReport) -> None:
         for name, portfolios in report.portfolios.items()
         for found in portfolios
     ]
-    print_table(rows, title="top k of each estimator, by true value", right=[name for name in rows[0]][1:])
+    print_table(rows, title="top k of each estimator, by true value", right=list(rows[0])[1:])
 
 
 def _with_ends(figure: Figure) -> str:

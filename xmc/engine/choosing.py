@@ -162,5 +162,3 @@ def write_choice(report: ChoiceReport, out: Path) -> None:
     for suffix in ("png", "svg"):
         write_picture(out / f"return-risk.{suffix}", picture)
     write_json(out / "report.json", report.to_dict())
-
-
