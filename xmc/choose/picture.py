@@ -22,7 +22,7 @@ def draw_choice(report: ChoiceReport) -> Figure:
     for candidate in report.candidates:
         if candidate.gain is None or candidate.risk is None:
             continue
-        estimate, colour = candidate.estimates[report.estimator], COLOURS[candidate.verdict]
+        estimate, colour = candidate.estimates[report.options.estimator], COLOURS[candidate.verdict]
         low, high = (estimate.value if end is None else end for end in (estimate.low, estimate.high))
         axes.vlines(candidate.risk, low, high, color=colour)
         axes.plot(candidate.risk, estimate.value, "o", color=colour)
@@ -34,7 +34,7 @@ def draw_choice(report: ChoiceReport) -> Figure:
     axes.set_xlim(left=0)
     axes.margins(x=0.15)
     axes.set_xlabel("risk: standard error of the gain over the log")
-    axes.set_ylabel(f"return: reward of a list, by {report.estimator}")
+    axes.set_ylabel(f"return: reward of a list, by {report.options.estimator}")
     shown = dict.fromkeys(candidate.verdict for candidate in report.candidates if candidate.gain)
     marks = [Line2D([], [], marker="o", linestyle="", color=COLOURS[verdict], label=verdict) for verdict in shown]
     marks.append(Line2D([], [], linestyle=":", color="black", label="what made the log"))

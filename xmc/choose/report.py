@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from xmc.choose.candidate import CandidateReport
+from xmc.choose.judge import ChooseOptions
 from xmc.choose.portfolio import Portfolio, portfolio
 from xmc.errors import ConfigError, did_you_mean
 from xmc.evaluate.bootstrap import LEVEL
@@ -15,21 +17,21 @@ from xmc.evaluate.figures import Figure
 
 @dataclass(frozen=True)
 class ChoiceReport:
-    """Candidates in the order in which they were given, judged by `estimator`.
+    """Candidates in the order in which they were given, judged by `options.estimator`.
 
     `log`: its rows, queries and longest list. `behaviour` is the mean reward of its lists: the value of the policy that
     made it. `truths` are the values of candidates where they are known, and `portfolios` then judges each estimator by
-    them, for k from 1 up.
+    them, for k from 1 up. `models` says which encoder and index each candidate was.
     """
 
     log: Mapping[str, Any]
     behaviour: Figure
-    estimator: str
-    temperature: float
+    options: ChooseOptions
     candidates: tuple[CandidateReport, ...]
     truths: Mapping[str, float]
     portfolios: Mapping[str, tuple[Portfolio, ...]]
-    about: Mapping[str, Any]
+    models: Mapping[str, Mapping[str, str]]
+    versions: Mapping[str, str]
 
     @property
     def choice(self) -> str:
@@ -47,8 +49,7 @@ class ChoiceReport:
         """Plain values for JSON."""
         return {
             "log": dict(self.log),
-            "estimator": self.estimator,
-            "temperature": self.temperature,
+            "options": asdict(self.options),
             "behaviour": asdict(self.behaviour),
             "choice": self.choice,
             "worth_a_test": self.worth_a_test,
@@ -56,30 +57,32 @@ class ChoiceReport:
             "truths": dict(self.truths),
             "portfolios": {name: [asdict(each) for each in found] for name, found in self.portfolios.items()},
             "interval": {"level": LEVEL, "method": "percentile bootstrap over the rows of the log"},
-            **self.about,
+            "models": {name: dict(parts) for name, parts in self.models.items()},
+            "versions": dict(self.versions),
         }
+
+
+def check_truths(truths: Mapping[str, float], names: Sequence[str]) -> None:
+    """Refuse true values that are not one finite number for each candidate. Raises: ConfigError."""
+    for name, value in truths.items():
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise ConfigError(f"a true value is given of '{name}', which is no run here.", hint=hint)
+        if not math.isfinite(value):
+            raise ConfigError(f"the true value of '{name}' must be a finite number, got {value}.")
+    if truths and (lacking := [name for name in names if name not in truths]):
+        raise ConfigError(
+            f"there are true values, but none of '{lacking[0]}'.", hint="Give that of every run, or of none."
+        )
 
 
 def portfolios_of(
     candidates: Sequence[CandidateReport], truths: Mapping[str, float], *, behaviour: float
 ) -> dict[str, tuple[Portfolio, ...]]:
-    """Each estimator judged by the true values of the candidates, for every k.
-
-    Raises: ConfigError for a truth of no candidate; for a candidate that could be estimated and has none.
-    """
+    """Each estimator judged by the true values of the candidates that were not refused, for every k."""
     if not truths:
         return {}
-    names = [candidate.name for candidate in candidates]
-    for name in truths:
-        if name not in names:
-            raise ConfigError(
-                f"a true value is given of '{name}', which is no run here.", hint=did_you_mean(name, names)
-            )
     judged = [candidate for candidate in candidates if candidate.estimates]
-    if lacking := [candidate.name for candidate in judged if candidate.name not in truths]:
-        raise ConfigError(
-            f"there are true values, but none of '{lacking[0]}'.", hint="Give that of every run, or of none."
-        )
     true_C = [truths[candidate.name] for candidate in judged]
     found = {}
     for estimator in judged[0].estimates if judged else ():

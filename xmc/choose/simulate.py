@@ -107,7 +107,7 @@ def simulate_log(
     if temperature <= 0:
         raise ConfigError(f"the policy that makes a log needs a temperature above 0, got {temperature}.")
     generator = np.random.default_rng(seed)
-    picked = np.sort(generator.integers(len(queries), size=rows))
+    picked = generator.integers(len(queries), size=rows)
     used, place_Q = np.unique(picked, return_inverse=True)
     hits = search_texts(retriever, [queries.texts[row] for row in used], k=candidates)
     order = np.argsort(hits.label_rows.reshape(len(used), candidates), axis=1)  # candidates stand in the order of ids

@@ -77,8 +77,8 @@ def _print_report(report: ChoiceReport) -> None:
         f"log: {log['rows']:,} lists for {log['queries']:,} queries, up to {log['ranks']} labels each; "
         f"a list earned {_with_ends(report.behaviour)}"
     )
-    rows = [_row(candidate, report.estimator) for candidate in report.candidates]
-    print_table(rows, title=f"by {report.estimator}", right=list(rows[0])[1:-1])
+    rows = [_row(candidate, report.options.estimator) for candidate in report.candidates]
+    print_table(rows, title=f"by {report.options.estimator}", right=list(rows[0])[1:-1])
     for candidate in report.candidates:
         for note in (*candidate.notes, *([candidate.refusal] if candidate.refusal else [])):
             typer.echo(f"note: {candidate.name}: {note}")

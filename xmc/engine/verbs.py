@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xmc.choose.judge import ChooseOptions
 from xmc.choose.log import read_log
 from xmc.choose.report import ChoiceReport
 from xmc.engine.check_report import ChecksReport
@@ -203,17 +204,10 @@ def choose_run(
 
     Raises: DataError naming rows of the log that are wrong, and when no run can be judged; ConfigError for options.
     """
+    options = ChooseOptions(temperature=temperature, estimator=estimator, seed=seed)
     checked, plugins = read_log(log), load_plugins()
     retrievers = {name: Retriever.load(run, device=device, plugins=plugins) for name, run in runs.items()}
-    report = choose(
-        checked,
-        retrievers,
-        temperature=temperature,
-        estimator=estimator,
-        truths=truths,
-        seed=seed,
-        on_progress=on_progress,
-    )
+    report = choose(checked, retrievers, options, truths=truths, on_progress=on_progress)
     if out is not None:
         write_choice(report, Path(out))
     return report

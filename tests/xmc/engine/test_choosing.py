@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import xmc
+from xmc.choose.judge import ChooseOptions
 from xmc.choose.log import log_of, log_table
 from xmc.choose.policy import Policy
 from xmc.choose.simulate import Clicks, simulate_log, true_value
@@ -49,6 +50,10 @@ def log(simulated):
     return log_of(simulated.table)
 
 
+def drawn(samples):
+    return ChooseOptions(temperature=TEMPERATURE, samples=samples)
+
+
 def truth_of(log, retriever, simulated, temperature=TEMPERATURE):
     policy = Policy(score(log, "", retriever).scores_QM, temperature)
     return true_value(policy, simulated.relevant_QM, shown=2, clicks=CLICKS, draws=100)
@@ -57,7 +62,7 @@ def truth_of(log, retriever, simulated, temperature=TEMPERATURE):
 @pytest.fixture(scope="module")
 def report(log, good, simulated):
     truths = {"good": truth_of(log, good, simulated)}
-    return choose(log, {"good": good}, temperature=TEMPERATURE, truths=truths, samples=300)
+    return choose(log, {"good": good}, drawn(300), truths=truths)
 
 
 def test_the_log_is_what_the_run_showed(simulated, log):
@@ -88,7 +93,7 @@ def test_the_better_run_is_chosen(report):
 
 
 def test_the_run_that_made_the_log_has_gained_nothing(log, poor):
-    candidate = choose(log, {"poor": poor}, temperature=TEMPERATURE, samples=100).candidates[0]
+    candidate = choose(log, {"poor": poor}, drawn(100)).candidates[0]
     assert candidate.verdict == "unclear"
     assert candidate.overlap.effective_rows == pytest.approx(len(log), rel=1e-4)
     for name in ("ips", "snips", "rips"):
@@ -96,10 +101,7 @@ def test_the_run_that_made_the_log_has_gained_nothing(log, poor):
 
 
 def test_permuted_runs_give_permuted_reports(log, good, poor):
-    one, other = (
-        choose(log, runs, temperature=TEMPERATURE, samples=50)
-        for runs in ({"good": good, "poor": poor}, {"poor": poor, "good": good})
-    )
+    one, other = (choose(log, runs, drawn(50)) for runs in ({"good": good, "poor": poor}, {"poor": poor, "good": good}))
     assert one.choice == other.choice == "good"
     for mine, theirs in zip(one.candidates, reversed(other.candidates), strict=True):
         assert mine.name == theirs.name
@@ -108,7 +110,7 @@ def test_permuted_runs_give_permuted_reports(log, good, poor):
 
 
 def test_a_candidate_that_shows_its_best_labels_only(log, good, simulated):
-    candidate = choose(log, {"good": good}, samples=100).candidates[0]
+    candidate = choose(log, {"good": good}, ChooseOptions(samples=100)).candidates[0]
     assert candidate.overlap.matched < 0.8 and candidate.overlap.effective_rows < len(log)
     truth, figure = truth_of(log, good, simulated, 0.0), candidate.estimates["cascade-dr"]
     assert abs(figure.value - truth) < 2 * (figure.high - figure.low)
@@ -128,8 +130,8 @@ def never_shown(log, retriever):
 def test_a_candidate_without_overlap_is_refused_alone_and_reported_among_others(log, good, poor):
     disjoint = never_shown(log, good)
     with pytest.raises(DataError, match="'good' would have shown none of the 2,500 lists"):
-        choose(disjoint, {"good": good}, samples=50)
-    report = choose(disjoint, {"good": good, "poor": poor}, samples=50)
+        choose(disjoint, {"good": good}, ChooseOptions(samples=50))
+    report = choose(disjoint, {"good": good, "poor": poor}, ChooseOptions(samples=50))
     refused, judged = report.candidates
     assert refused.verdict == "refused" and "none of the 2,500 lists" in refused.refusal and not refused.estimates
     assert judged.estimates and report.choice != "good"
@@ -154,7 +156,7 @@ def test_what_a_run_would_show_outside_the_candidates_is_said(log, good):
     best = [{hit.label_id for hit in hits} for hits in good.search(columns["text"], k=2)]
     kept = [[each for each in ids if each not in own] for ids, own in zip(columns["candidates"], best, strict=True)]
     columns |= {"candidates": kept, "label_ids": [ids[:2] for ids in kept]}
-    candidate = choose(log_of(log_table(columns)), {"good": good}, temperature=TEMPERATURE, samples=10).candidates[0]
+    candidate = choose(log_of(log_table(columns)), {"good": good}, drawn(10)).candidates[0]
     assert candidate.overlap.outside == 1 and candidate.verdict == "unreliable"
     assert "100 % of what the run would show were no candidates" in " ".join(candidate.notes)
 
@@ -165,18 +167,31 @@ def test_what_a_run_would_show_outside_the_candidates_is_said(log, good):
         ({"estimator": "cascade_dr"}, "no estimator 'cascade_dr'. Did you mean 'cascade-dr'"),
         ({"temperature": -1.0}, "temperature must be 0 or a finite number above, got -1"),
         ({"temperature": float("nan")}, "temperature must be"),
-        ({"truths": {"good": float("inf")}}, "true value of 'good' must be a finite number"),
-        ({"truths": {"goood": 0.3}}, "'goood', which is no run here. Did you mean 'good'"),
+        ({"most_weight": 0.0}, "most_weight must be above 0, got 0"),
+        ({"samples": 0}, "samples must be 1 or more, got 0"),
     ],
 )
 def test_wrong_options(log, good, options, message):
     with pytest.raises(ConfigError, match=message):
-        choose(log, {"good": good}, samples=10, **options)
+        choose(log, {"good": good}, ChooseOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("truths", "message"),
+    [
+        ({"good": float("inf")}, "true value of 'good' must be a finite number"),
+        ({"goood": 0.3}, "'goood', which is no run here. Did you mean 'good'"),
+        ({"good": 0.3}, "none of 'other'"),
+    ],
+)
+def test_wrong_true_values(log, good, truths, message):
+    with pytest.raises(ConfigError, match=message):
+        choose(log, {"good": good, "other": good}, truths=truths)
 
 
 def test_iips_needs_its_column(log, good):
     with pytest.raises(DataError, match="rank_propensities"):
-        choose(replace(log, rank_propensities_QK=None), {"good": good}, estimator="iips")
+        choose(replace(log, rank_propensities_QK=None), {"good": good}, ChooseOptions(estimator="iips"))
 
 
 def test_from_python_with_files(simulated, tiny_run, tmp_path):
