@@ -31,8 +31,8 @@ def draw_choice(report: ChoiceReport) -> Figure:
         place = (candidate.risk, estimate.value)
         axes.annotate(candidate.name, place, xytext=(6, 4), textcoords="offset points", fontsize="small")
     axes.axhline(report.behaviour.value, linestyle=":", color="black")
-    axes.set_xlim(left=0)
-    axes.margins(x=0.15)
+    risks = [candidate.risk for candidate in report.candidates if candidate.risk]
+    axes.set_xlim(0, 1.25 * max(risks, default=1.0))  # with room for the names
     axes.set_xlabel("risk: standard error of the gain over the log")
     axes.set_ylabel(f"return: reward of a list, by {report.options.estimator}")
     shown = dict.fromkeys(candidate.verdict for candidate in report.candidates if candidate.gain)
