@@ -2,7 +2,7 @@
 
 >>> import xmc
 >>> sorted(name for name in dir(xmc) if name.endswith("_run"))
-['check_run', 'evaluate_run', 'export_run', 'index_run', 'predict_run', 'rerank_run', 'train_run']
+['check_run', 'choose_run', 'evaluate_run', 'export_run', 'index_run', 'predict_run', 'rerank_run', 'train_run']
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xmc.engine.verbs import (
         add_labels,
         check_run,
+        choose_run,
         compact_labels,
         evaluate_run,
         export_run,
@@ -39,6 +40,7 @@ __all__ = [
     "XmcError",
     "add_labels",
     "check_run",
+    "choose_run",
     "compact_labels",
     "evaluate_run",
     "export_run",
@@ -61,6 +63,7 @@ _HOMES = {
     "remove_labels": "xmc.engine.verbs",
     "replace_labels": "xmc.engine.verbs",
     "check_run": "xmc.engine.verbs",
+    "choose_run": "xmc.engine.verbs",
     "evaluate_run": "xmc.engine.verbs",
     "export_run": "xmc.engine.verbs",
     "index_run": "xmc.engine.verbs",

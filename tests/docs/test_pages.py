@@ -153,6 +153,12 @@ def test_checks_page_runs_from_top_to_bottom(folder):
 
 
 @pytest.mark.slow
+def test_choose_page_runs_from_top_to_bottom(folder):
+    assert run_page("docs/choose.md").splitlines() == ["second ['unclear', 'better']", "True"]
+    assert json.loads((folder / "choice.json").read_text())["portfolios"]["dr"][1]["sharpe_ratio"] > 0
+
+
+@pytest.mark.slow
 def test_serving_page_runs_from_top_to_bottom(folder):
     printed = run_page("docs/serving.md").splitlines()
     assert printed[0].startswith("1 L21 ") and printed[3] == "0"

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from xmc.cli.check import check_command
+from xmc.cli.choose import choose_command
 from xmc.cli.config import config_command
 from xmc.cli.doctor import doctor_command
 from xmc.cli.evaluate import evaluate_command
@@ -44,6 +45,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "serve": serve_command,
     "evaluate": evaluate_command,
     "check": check_command,
+    "choose": choose_command,
     "export": export_command,
     "info": info_command,
     "config": config_command,

@@ -53,11 +53,11 @@ def serve_command(
     Example: xmc serve --run runs/icd
     """
     _require_installed()
+    from xmc.engine.run_names import name_runs
     from xmc.serve.access import access_for, is_loopback
     from xmc.serve.app import create_app
     from xmc.serve.limits import read_limits
     from xmc.serve.server import bind, run_server
-    from xmc.serve.service import name_runs
 
     limits, folders = read_limits(limit or ()), name_runs(run)
     access = access_for(host, _token(token_file, TOKEN), _token(admin_token_file, ADMIN_TOKEN), allow_host or ())

@@ -59,6 +59,15 @@ def _floats(name: str, *, optional: bool = False) -> Column:
     return Column(name, pa.list_(pa.float32()), "list of float32", _is_list_of(_is_float), optional)
 
 
+def _numbers(name: str, *, optional: bool = False) -> Column:
+    accepts = _is_list_of(_is_float, pa.types.is_integer, pa.types.is_boolean)
+    return Column(name, pa.list_(pa.float64()), "list of numbers", accepts, optional)
+
+
+def _ids(name: str) -> Column:
+    return Column(name, pa.list_(pa.string()), "list of string", _is_list_of(_is_string))
+
+
 _POSITIVES = Column(
     "positives",
     pa.large_list(pa.int32()),
@@ -80,10 +89,19 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "embeddings": (_strings("id"), _EMBEDDING),
     "hits": (
         Column("query_id", pa.string(), "string, large_string or an integer", _is_id),
-        Column("label_ids", pa.list_(pa.string()), "list of string", _is_list_of(_is_string)),
+        _ids("label_ids"),
         _floats("scores"),
         _floats("probabilities", optional=True),
         Column("status", pa.string(), "string or large_string", _is_string, optional=True),
+    ),
+    "clicks": (
+        _strings("query_id"),
+        _strings("text", large=True),
+        _ids("candidates"),
+        _ids("label_ids"),
+        _numbers("propensities"),
+        _numbers("rewards"),
+        _numbers("rank_propensities", optional=True),
     ),
 }
 VERSION = 1

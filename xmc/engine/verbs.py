@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xmc.choose.judge import ChooseOptions
+from xmc.choose.log import read_log
+from xmc.choose.report import ChoiceReport
 from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
+from xmc.engine.choosing import choose, write_choice
 from xmc.engine.evaluation import run_evaluation
 from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
@@ -20,6 +24,7 @@ from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError
 from xmc.evaluate.report import EvaluationReport
 from xmc.plugin_manager import load_plugins
+from xmc.retrieve.retriever import Retriever
 from xmc.tune.goal import Goal
 from xmc.values import IndexReport
 
@@ -181,3 +186,28 @@ def check_run(
         device=device,
         on_progress=on_progress,
     )
+
+
+def choose_run(
+    log: str | Path,
+    runs: Mapping[str, str | Path],
+    *,
+    out: str | Path | None = None,
+    temperature: float = 0.0,
+    estimator: str = "cascade-dr",
+    truths: Mapping[str, float] | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> ChoiceReport:
+    """Judge runs, by name, from the log of what another policy showed; with `out` the report is written there.
+
+    Raises: DataError naming rows of the log that are wrong, and when no run can be judged; ConfigError for options.
+    """
+    options = ChooseOptions(temperature=temperature, estimator=estimator, seed=seed)
+    checked, plugins = read_log(log), load_plugins()
+    retrievers = {name: Retriever.load(run, device=device, plugins=plugins) for name, run in runs.items()}
+    report = choose(checked, retrievers, options, truths=truths, on_progress=on_progress)
+    if out is not None:
+        write_choice(report, Path(out))
+    return report

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from xmc.serve.asks import NAME, Probability, Strict, Text
+from xmc.engine.run_names import NAME
+from xmc.serve.asks import Probability, Strict, Text
 from xmc.serve.label_conditions import Condition, Ids, Joined, Not
 
 MOST_RESULTS = 50  # of OpenAI's vector stores

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.engine.label_editing import LabelEditor, LabelsReport
-from xmc.errors import ConfigError, XmcWarning
+from xmc.errors import XmcWarning
 from xmc.retrieve.retriever import Retriever
-from xmc.serve.asks import NAME
 from xmc.serve.batcher import Batcher, Timed
 from xmc.serve.refusals import RefusedError
 
@@ -161,27 +159,3 @@ def open_runs(folders: Mapping[str, Path], *, device: str = "auto") -> dict[str,
         retriever = Retriever.load(folder, device=device)
         runs[name] = ServedRun(name, folder, retriever, LabelEditor(folder))
     return runs
-
-
-def name_runs(words: list[str]) -> dict[str, Path]:
-    """`FOLDER` or `NAME=FOLDER` words as folders by name; the name of a plain folder is its last part.
-
-    Raises: ConfigError for a name that is taken or has other characters than letters, digits, `.`, `_` and `-`.
-
-    >>> name_runs(["runs/a", "new=runs/b"])
-    {'a': PosixPath('runs/a'), 'new': PosixPath('runs/b')}
-    """
-    folders: dict[str, Path] = {}
-    for word in words:
-        name, equals, folder = word.partition("=")
-        path = Path(folder if equals else word)
-        name = name if equals else path.resolve().name
-        if not re.match(NAME, name):
-            raise ConfigError(
-                f"'{name}' cannot name a run: 1 to 64 letters, digits, '.', '_' and '-' can.",
-                hint="Name it on the command line: --run NAME=FOLDER",
-            )
-        if name in folders:
-            raise ConfigError(f"two runs are named '{name}'.", hint="Name them: --run NAME=FOLDER")
-        folders[name] = path
-    return folders

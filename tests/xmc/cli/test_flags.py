@@ -17,6 +17,7 @@ FLAGS = {
     "--insecure-no-auth --limit --no-playground --port --reload-s --run --token-file",
     "evaluate": "--device --json --run --set --split",
     "check": "--alpha --device --fit-split --json --run --set --split names",
+    "choose": "--device --estimator --json --log --out --run --runs --seed --temperature --truth words",
     "export": "--format --json --out --run",
     "info": "--card --json run",
     "config": "--config --plugin --set",
