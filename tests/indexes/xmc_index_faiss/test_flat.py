@@ -73,7 +73,7 @@ def test_declaring_imports_neither_faiss_nor_torch():
     code = """
 import sys, xmc_index_faiss, xmc_index_exact
 names = [spec.name for module in (xmc_index_exact, xmc_index_faiss) for spec in module.xmc_indexes()]
-assert names == ["exact", "flat", "ivf", "hnsw", "factory"], names
+assert names == ["exact", "flat", "ivf", "hnsw", "cagra", "factory"], names
 assert not {"faiss", "torch", "numpy"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
