@@ -1,7 +1,8 @@
 """Kill training runs, or index builds, with SIGKILL at random moments, go on each time, and compare the final bytes.
 
-Run as a program: kill_runs.py train|index FOLDER KILLS, prints JSON. It imports everything heavy once and forks the
-processes that it kills; it computes nothing with torch itself, so that there are no threads to fork.
+Run as a program, kill_runs.py train FOLDER KILLS or kill_runs.py index RUN KILLS BACKEND…, prints JSON. It imports
+everything heavy once and forks the processes that it kills; it computes nothing with torch itself, so that there are no
+threads to fork.
 """
 
 import contextlib
@@ -32,6 +33,9 @@ SETTINGS = (
     "train.batch_size=50",
     "train.checkpoint_s=0",  # a checkpoint after every step
 )
+
+
+MOST_KILLS = 500  # of an index build, until two of them have seen different versions
 
 
 def in_child(action: Callable[[], None], *, kill_after_s: float = 600.0) -> str:
@@ -149,17 +153,19 @@ def kill_training(base: Path, kills: int) -> dict[str, Any]:
     return counts
 
 
-def kill_indexing(base: Path, kills: int, backend: str) -> dict[str, Any]:
+def kill_indexing(run: Path, kills: int, backend: str) -> dict[str, Any]:
     import xmc
 
     generator = random.Random(8)
-    run = base / "first"
-    preload(lambda: train(run), base)
-    preload(lambda: xmc.index_run(run, settings=[f"index.name={backend}"]) and None, base)
+    preload(lambda: xmc.index_run(run, settings=[f"index.name={backend}"]) and None, run.parent)
     reference = file_hashes(index_store(run))
+    started = time.monotonic()
+    in_child(lambda: xmc.index_run(run, settings=[f"index.name={backend}"]) and None)
+    duration = time.monotonic() - started  # on this machine, under its load
     counts: dict[str, Any] = {"kills": 0, "torn": 0, "different": 0, "errors": [], "versions": set()}
-    while counts["kills"] < kills:
-        result = in_child(lambda: build_index_again_and_again(run, backend), kill_after_s=generator.uniform(0, 0.5))
+    while counts["kills"] < kills or (len(counts["versions"]) < 2 and counts["kills"] < MOST_KILLS):
+        limit = generator.uniform(0, 2 * duration)
+        result = in_child(lambda: build_index_again_and_again(run, backend), kill_after_s=limit)
         if result != "killed":
             counts["errors"].append(result)
             break
@@ -178,4 +184,7 @@ def kill_indexing(base: Path, kills: int, backend: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     what, folder, number = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    print(json.dumps(kill_training(folder, number) if what == "train" else kill_indexing(folder, number, sys.argv[4])))
+    if what == "train":
+        print(json.dumps(kill_training(folder, number)))
+    else:
+        print(json.dumps({backend: kill_indexing(folder, number, backend) for backend in sys.argv[4:]}))

@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 
-import pytest
 from kill_edits import __file__ as program
+from repetitions import repetitions
+
+STEP = 60 // repetitions(4, full=12)  # of the calls that touch the disk, every so many-th
 
 
-@pytest.mark.parametrize("step", [23, pytest.param(5, marks=pytest.mark.slow)])
-def test_a_killed_edit_leaves_the_old_or_the_new(tiny_run_copy, tmp_path, step):
-    command = [sys.executable, program, str(tiny_run_copy), str(tmp_path), str(step)]
+def test_a_killed_edit_leaves_the_old_or_the_new(tiny_run_copy, tmp_path):
+    command = [sys.executable, program, str(tiny_run_copy), str(tmp_path), str(STEP)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout.splitlines()[-1])

@@ -10,6 +10,7 @@ import time
 import pytest
 from kill_predictions import __file__ as program
 from predict_cases import XMC, contents, require_complete, write_shards
+from repetitions import repetitions
 
 from xmc import predict_run
 from xmc.store import locked
@@ -24,8 +25,8 @@ def killed(run, folder, kills, *more):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("kills", [6, pytest.param(50, marks=pytest.mark.slow)])
-def test_killed_at_random_moments(tiny_run, tmp_path, kills):
+def test_killed_at_random_moments(tiny_run, tmp_path):
+    kills = repetitions(12, full=50)
     counts = killed(tiny_run, tmp_path, kills)
     assert counts.pop("folders") >= 1
     nothing = dict.fromkeys(("torn", "lost", "again", "different", "rest"), 0)
