@@ -15,7 +15,7 @@ def run(*arguments: str) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-KILLS = repetitions(12, full=50)
+KILLS = repetitions(50, full=500)
 
 
 def test_training_killed_at_random_moments(tmp_path):

@@ -26,7 +26,7 @@ def killed(run, folder, kills, *more):
 
 
 def test_killed_at_random_moments(tiny_run, tmp_path):
-    kills = repetitions(12, full=50)
+    kills = repetitions(50, full=500)
     counts = killed(tiny_run, tmp_path, kills)
     assert counts.pop("folders") >= 1
     nothing = dict.fromkeys(("torn", "lost", "again", "different", "rest"), 0)
