@@ -2,7 +2,8 @@
 
 Run: python benchmarks/bench_index_curve.py [--labels 1000000] [--graph-labels 200000] [--threads 2] [--texts FILE]
 Clustered vectors of 384 numbers, or embeddings of the lines of a text file (wordllama's static token vectors, 256
-numbers). HNSW and its peers are built over the first --graph-labels. Peers that are not installed are skipped.
+numbers; its rows go to index_curve_texts.csv). HNSW and its peers are built over the first --graph-labels. Peers that
+are not installed are skipped.
 About an hour with the defaults on two cores; --labels 50000 --graph-labels 20000 is a look of a few minutes.
 """
 
@@ -49,7 +50,8 @@ def main() -> None:
             rows += measured(group, queries_QD, true_QK, len(where_LD), options)
     source = Path(options.texts).name if options.texts else "clustered"
     config = f"vectors={source} dimension={labels_LD.shape[1]} k={K} repeats={options.repeats}"
-    record(RESULTS, [{**row, "threads": options.threads, "config": config} for row in rows])
+    results = RESULTS.with_name("index_curve_texts.csv") if options.texts else RESULTS
+    record(results, [{**row, "threads": options.threads, "config": config} for row in rows])
 
 
 def arguments() -> argparse.Namespace:
