@@ -171,7 +171,7 @@ def rows_of_labels(labels: int, options: argparse.Namespace) -> list[dict[str, o
         subjects |= roofs_of(indexes, part_QD)
         seconds = alternate(subjects, repeats=options.repeats)
         rows += rows_of_batch(batch, seconds) + shares_of_roofs(batch, seconds)
-    what = f"{labels:,} labels, {options.threads} threads"
+    what = f"{labels:,} × {options.dimension}, {options.threads} threads"
     return [{**row, "question": f"{row['question']}, {what}", "config": config} for row in rows]
 
 

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from xmc_index_exact.one_query import candidates_of_one, is_one_query
 
 MAX_BLOCK = 128
 GATHER_BYTES = 8 << 20  # vectors of allowed labels are brought together in slices of this size
@@ -50,10 +53,25 @@ def find_candidates(
     parts = []
     for start in range(0, len(queries_QD), MAX_QUERIES):
         group = slice(start, start + MAX_QUERIES)
-        found = _scan(queries_QD[group], labels_LD, k, margins_Q[group], score_bytes, allowed)
+        scan = _scan_one if is_one_query(queries_QD[group]) else _scan
+        found = scan(queries_QD[group], labels_LD, k, margins_Q[group], score_bytes, allowed)
         parts.append(found._replace(query_rows_P=found.query_rows_P + start))
     found = joined(parts)
     return found if allowed is None else found._replace(label_rows_P=allowed[found.label_rows_P])
+
+
+def _scan_one(
+    query_1D: Tensor, labels_LD: Tensor, k: int, margins_Q: Tensor, score_bytes: int, allowed: Tensor | None
+) -> Candidates:
+    """The same as `_scan` for a single query."""
+    labels = len(labels_LD if allowed is None else allowed)
+    block = block_size(labels, k)
+    span = _span(labels_LD, block, score_bytes // query_1D.element_size(), allowed)
+    positions_P, scores_P = candidates_of_one(
+        query_1D, labels_LD, k, margin=float(margins_Q), span=span, block=block, allowed=allowed
+    )
+    columns = (torch.from_numpy(column) for column in (np.zeros_like(positions_P), positions_P, scores_P))
+    return Candidates(*columns)
 
 
 def _scan(
@@ -68,10 +86,7 @@ def _scan(
     # One column would go to a matrix-vector kernel, which reads memory at half the speed of a two-column product.
     columns_DQ = (queries_QD if queries > 1 else queries_QD.repeat(2, 1)).T
     block = block_size(labels, k)
-    span = max(1, score_bytes // (columns_DQ.shape[1] * queries_QD.element_size() * block)) * block
-    if allowed is not None:
-        span = min(span, _rounded_up(GATHER_BYTES // labels_LD[:1].nbytes, block))
-    span = min(span, _rounded_up(labels, block))
+    span = _span(labels_LD, block, score_bytes // (columns_DQ.shape[1] * queries_QD.element_size()), allowed)
     scores_SQ = queries_QD.new_empty((span, columns_DQ.shape[1]))
     best_KQ = margins_Q.new_full((k, queries), -torch.inf)
     parts = []
@@ -85,6 +100,14 @@ def _scan(
         best_KQ = torch.cat([best_KQ, maxima_NQ]).topk(k, dim=0).values
         parts.append(_above(scores_NBQ, maxima_NQ, best_KQ[-1] - margins_Q, start))
     return tightened(joined(parts), k, margins_Q=margins_Q)
+
+
+def _span(labels_LD: Tensor, block: int, wanted: int, allowed: Tensor | None) -> int:
+    """Labels that are scored at a time: whole blocks, about `wanted` labels, fewer where vectors must be gathered."""
+    span = max(1, wanted // block) * block
+    if allowed is not None:
+        span = min(span, _rounded_up(GATHER_BYTES // labels_LD[:1].nbytes, block))
+    return min(span, _rounded_up(len(labels_LD if allowed is None else allowed), block))
 
 
 def block_size(labels: int, k: int) -> int:
