@@ -48,7 +48,7 @@ def _scores(labels_SD: Tensor, query_1D: Tensor) -> Floats:
     On several a product with two columns is twice as fast as the matrix-vector kernel that one column would go to.
     """
     if torch.get_num_threads() == 1:
-        return np.einsum("sd,d->s", labels_SD.numpy(), query_1D[0].numpy())  # type: ignore[no-any-return]
+        return np.einsum("sd,d->s", labels_SD.numpy(), query_1D[0].numpy())
     return np.ascontiguousarray(torch.mm(labels_SD, query_1D.repeat(2, 1).T).numpy()[:, 0])
 
 
