@@ -76,5 +76,6 @@ def _print_end(out: Path, report: Mapping[str, Any]) -> None:
     if "rerank" in report:
         typer.echo(reranked_line(report["rerank"]))
     seen = f"loss curve in {out / 'curve.png'} and curve.csv" if "plan" in report else f"report in {out / 'train.json'}"
-    typer.echo(f"trained in {report['train_s']:.0f} s: {score}{seen}")
+    done = f"trained in {report['train_s']:.0f} s" if report["epochs_run"] else "taken as it is, not trained"
+    typer.echo(f"{done}: {score}{seen}")
     typer.echo(f'next: xmc evaluate --run {out}    xmc search "some text" --run {out}')

@@ -112,7 +112,7 @@ def augmentation_facts(job: Job, progress: Progress, pool: Pool) -> dict[str, An
     visits = len(progress.curve) * pool.queries_per_epoch / job.ranks.size  # of this process
     facts = {
         "name": job.config.augmentation.name,
-        "rewritten_share": round(progress.rewritten / visits, 4),
+        "rewritten_share": round(progress.rewritten / visits, 4) if visits else 0.0,
         "seconds": round(progress.augmentation_s, 3),
     }
     return {"augmentation": facts}

@@ -88,6 +88,10 @@ class Trainer:
         """
         if self.progress.step == 0 and not self.progress.curve:
             torch.manual_seed((self.options.seed + self.ranks.rank * SEED_STRIDE) % 2**63)
+        if not self.total_steps and not self.progress.finished:  # no epochs: the model is wanted as it was made
+            self.on_best(self.encoder)
+            self.progress.finished = True
+            self._commit()
         with stop_on_signals() as stop:
             while self.progress.step < self.total_steps and not self.progress.finished:
                 self._run_until_checkpoint(stop)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 AT_LEAST_ONE = (
-    "epochs",
     "batch_size",
     "accumulate",
     "sampled_labels",
@@ -24,6 +23,7 @@ AT_LEAST_ONE = (
 class TrainOptions:
     """How to train. Sizes are in queries, megabytes are 2^20 bytes.
 
+    `epochs`: passes over the training queries; 0 takes the model as it is (a pretrained encoder), without training.
     `accumulate`: so many batches make one step of the optimiser, on the mean of their losses; each has its own sampled
     labels and its own pool. (For a loss of single queries over all labels it is the same as a larger `batch_size`,
     whose memory for activations and scores does not grow either.)
@@ -82,7 +82,7 @@ class TrainOptions:
         for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("mining_skip", "mining_start", "sampled_positives"):
+        for name in ("epochs", "mining_skip", "mining_start", "sampled_positives"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
         if self.label_text_share != "auto" and not 0 <= self.label_text_share < math.inf:

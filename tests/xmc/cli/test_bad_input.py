@@ -56,7 +56,7 @@ def data_folder(folder, **tables):
         (["--set", "trian.epochs=3"], "--set: there is no section [trian] .*Did you mean 'train'"),
         (["--set", "train.epochs=many"], "--set: [train] epochs: Input should be a valid integer.*got 'many'"),
         (["--set", "train.epochs=2.5"], "--set: [train] epochs: .* got 2.5"),
-        (["--epochs", "0"], "command line: [train]: epochs must be >= 1, got 0"),
+        (["--epochs", "-1"], "command line: [train]: epochs must be >= 0, got -1"),
         (["--set", "train.learning_rate=nan"], "learning_rate must be a finite number > 0, got nan"),
         (["--set", "train.epochs"], "--set 'train.epochs' is not section.key=value. hint: Example"),
         (["--set", "epochs=3"], "--set 'epochs=3' is not section.key=value"),

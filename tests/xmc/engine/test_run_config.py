@@ -106,7 +106,7 @@ def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
         ({"file": {"train": 3}}, ConfigError, "{file}: 'train' must be a section [train], got 3."),
         ({"settings": ["train.epoch=3"]}, ConfigError, "--set: [train] has no key 'epoch' (it has: epochs, batch_size"),
         ({"file": {"train": {"epoch": 3}}, "settings": ["train.seed=1"]}, ConfigError, "{file}: [train] has no key"),
-        ({"flags": {"train": {"epochs": -1}}}, ConfigError, "command line: [train]: epochs must be >= 1, got -1."),
+        ({"flags": {"train": {"epochs": -1}}}, ConfigError, "command line: [train]: epochs must be >= 0, got -1."),
         (
             {"settings": ["loss.temprature=1"]},
             ConfigError,

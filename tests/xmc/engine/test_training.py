@@ -89,6 +89,20 @@ def test_observers_hear_a_run_in_order(observed, tmp_path):
     assert (tmp_path / "run" / "curve.csv").read_text().count("\n") == 3
 
 
+@pytest.mark.parametrize("head", [[], ["head.name=classifier", "head.text=true"]])
+def test_no_epochs_take_the_model_as_it_is(tmp_path, head):
+    plugins = load_plugins()
+    config = quick(plugins, *head, "train.epochs=0")
+    report = run_training(config, tmp_path / "run", plugins=plugins)
+    run_indexing(config, tmp_path / "run", plugins=plugins)
+    assert report["epochs_run"] == report["plan"]["steps"] == report["best_epoch"] == 0
+    retriever = Retriever.load(tmp_path / "run", plugins=plugins)
+    data = load_for_training(config)
+    untrained = config.encoder.options.build(data.train.texts, data.labels.texts, seed=config.train.seed)
+    assert torch.equal(embed_texts(retriever.encoder, ["tram"], "query"), embed_texts(untrained, ["tram"], "query"))
+    assert run_training(config, tmp_path / "run", plugins=plugins, resume=True) == report
+
+
 def test_observers_hear_the_error_of_a_run_that_fails(observed, tmp_path, monkeypatch):
     plugins, calls = observed
     config = quick(plugins, "train.learning_rate=1e30", "train.schedule=constant", "encoder.similarity=dot")

@@ -19,7 +19,6 @@ def test_the_defaults_are_allowed():
         *[
             (key, 0, f"{key} must be >= 1, got 0")
             for key in (
-                "epochs",
                 "batch_size",
                 "sampled_labels",
                 "label_chunk",
@@ -41,6 +40,7 @@ def test_the_defaults_are_allowed():
             for key in ("weight_decay", "label_learning_rate", "clip_norm", "checkpoint_s")
             for value in (-1.0, math.nan, math.inf)
         ],
+        ("epochs", -1, "epochs must be >= 0, got -1"),
         ("patience", -1, "patience must be a finite number >= 0, got -1"),
         ("seed", -1, "seed must be a finite number >= 0, got -1"),
         ("seed", 2**63, r"seed must be below 2\^63, got 9223372036854775808"),
