@@ -3,7 +3,8 @@
 Run: python benchmarks/bench_labels.py [edits|search|filter ...] [--run-labels 1000000] [--labels 200000] [--threads 2]
 `edits`: a run on ICD-10-CM (46,881 labels; one epoch, its quality does not matter) and the same model over synthetic
 labels: add 1, 100 and 10,000 and reload, beside building the index anew and loading it. `search`: base and edits beside
-a fresh index. `filter`: latency and recall by the share of labels that is allowed. Ratios hold within one run.
+a fresh index. `filter`: latency and recall by the share of labels that is allowed. Ratios hold within one run. Rows of
+other parts are kept.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from bench_exact_search import clustered
-from record import alternate, record, spread
+from record import alternate, beside_earlier, record, spread
 
 import xmc
 from xmc.data.dataset import load_dataset
@@ -203,7 +204,7 @@ def main() -> None:
                 sep=" | ",
                 flush=True,
             )
-    record(chosen.out, rows)
+    record(chosen.out, beside_earlier(chosen.out, rows))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Run: python benchmarks/bench_predict.py --run runs/quickstart [--rows 8192] [--k
 The queries are those of the shipped test split of icd10cm, repeated. `loop`: one process, the shard function against
 encode + search of the same texts in the same batches, in turn. `memory`: the command with two workers over 1, 4, 16 and
 64 shards of the same number of rows each; the largest sum of the resident sizes of its processes (pages that they share
-count more than once). `ray`: the command with two workers on the native engine and on Ray, in turn, start included.
+count more than once). `ray`: the command with two workers on the native engine and on Ray, in turn, start included. Rows of other parts are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from record import alternate, record, spread
+from record import alternate, beside_earlier, record, spread
 
 from xmc import Retriever
 from xmc.data.dataset import load_dataset
@@ -172,7 +172,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for part in options.parts:
             rows += PARTS[part](options, Path(folder) / part)
-    record(options.results, [{**row, "threads": options.threads, "config": config} for row in rows])
+    measured = [{**row, "threads": options.threads, "config": config} for row in rows]
+    record(options.results, beside_earlier(options.results, measured))
 
 
 if __name__ == "__main__":
