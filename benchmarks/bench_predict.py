@@ -5,8 +5,8 @@ Run: python benchmarks/bench_predict.py --run runs/quickstart [--rows 8192] [--k
 The queries are those of the shipped test split of icd10cm, repeated. `loop`: one process, the shard function against
 encode + search of the same texts in the same batches, in turn. `memory`: the command with two workers over 1, 4, 16 and
 64 shards of the same number of rows each; the largest sum of the resident sizes of its processes (pages that they share
-count more than once). `ray`: the command with two workers on the native engine and on Ray, in turn, start included. Rows of other parts
-are kept.
+count more than once). `ray`: the command with two workers on the native engine and on Ray, in turn, start included.
+Rows of parts that are not measured again are kept.
 """
 
 from __future__ import annotations
