@@ -53,7 +53,6 @@ ALLOWED = {
     ("xmc/tune/label_vectors.py", "memmap"): "a file without a name, which goes with the process",
     ("xmc/data/shards.py", "write_table"): STREAM,
     ("xmc/data/shards.py", "new_file"): STREAM,
-    ("xmc/data/importers/front.py", "rename"): "puts a finished data set, written aside, in the place of the old one",
     ("xmc/testing/check_index.py", "save"): "a conformance check, into a temporary folder",
     ("xmc/testing/check_cases.py", "save"): "an example index, into the folder that it is given",
 }

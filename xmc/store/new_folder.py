@@ -1,4 +1,4 @@
-"""A folder that appears whole, under its final name and with its manifest, or not at all; there are no versions of it.
+"""A folder that appears whole, under its final name, or not at all; there are no versions of it.
 
 It is filled beside its final place under a temporary name. The writer holds a lock on the folder itself while it fills
 it, so that a later one knows which temporary folders a killed writer left.
@@ -7,6 +7,7 @@ it, so that a later one knows which temporary folders a killed writer left.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import shutil
@@ -46,6 +47,40 @@ def new_folder(path: Path, *, kind: str, facts: dict[str, Any] | None = None) ->
     ['a.txt']
     """
     require_new(path)
+    with _filled(path) as temporary:
+        yield temporary
+        seal_folder(temporary, kind=kind, facts=facts or {})
+        temporary.rename(path)  # refused by the system when something was put there meanwhile
+
+
+@contextlib.contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it takes the place of `path`, which may hold something, when the block ends well.
+
+    Its files must be on the disk by then. Whenever the process ends, `path` is the old folder or the new one, whole.
+    Raises: OSError when the disk refuses.
+
+    >>> import tempfile
+    >>> out = Path(tempfile.mkdtemp()) / "notes"
+    >>> for text in ("old", "new"):
+    ...     with replaced_folder(out) as folder:
+    ...         _ = (folder / "a.txt").write_text(text)
+    >>> (out / "a.txt").read_text()
+    'new'
+    """
+    path = path.resolve()  # of a link to a folder, the folder
+    with _filled(path) as temporary:
+        yield temporary
+        fsync_folder(temporary)
+        if path.exists():
+            _exchange(temporary, path)
+        else:
+            temporary.rename(path)
+
+
+@contextlib.contextmanager
+def _filled(path: Path) -> Iterator[Path]:
+    """A locked temporary folder beside `path`; what is under its name when the block ends goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_orphans(path)
     temporary = path.with_name(temporary_name(path.name))
@@ -54,11 +89,25 @@ def new_folder(path: Path, *, kind: str, facts: dict[str, Any] | None = None) ->
             temporary.mkdir()
             with _held(temporary):
                 yield temporary
-                seal_folder(temporary, kind=kind, facts=facts or {})
-                temporary.rename(path)  # refused by the system when something was put there meanwhile
                 fsync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two folders change names at once. Where the system cannot, one is out of its place for a moment."""
+    here, at_once = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), at_once) == 0:
+        return
+    aside = other.with_name(temporary_name(f"{other.name}-before"))  # no orphan by its name: nobody else removes it
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(one)
 
 
 def _remove_orphans(path: Path) -> None:

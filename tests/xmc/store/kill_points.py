@@ -17,7 +17,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from xmc.errors import ArtifactError
-from xmc.store import VersionedFolder, write_bytes
+from xmc.store import VersionedFolder, replaced_folder, write_bytes, write_text
 from xmc.store.atomic import TEMPORARY_PREFIX
 from xmc.store.versions import CURRENT_NAME
 
@@ -108,6 +108,35 @@ class VersionsInPlace(Versions):
         return []
 
 
+class OneFolder:
+    """A folder that is replaced."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / "folder"
+
+    def write(self, text: str) -> None:
+        with replaced_folder(self.path) as folder:
+            for name in ("a", "b"):
+                write_text(folder / name, text)
+
+    def read(self) -> str:
+        texts = [path.read_text() for path in sorted(self.path.glob("*"))]
+        return texts[0] if texts in ([OLD, OLD], [NEW, NEW]) else TORN
+
+    def rest(self) -> list[str]:
+        return sorted({path.name for path in self.path.parent.iterdir()} - {"folder"})
+
+
+class OneFolderByTwoNames(OneFolder):
+    """The protection removed: the old folder is moved away before the new one comes."""
+
+    def write(self, text: str) -> None:
+        import ctypes
+
+        ctypes.CDLL = lambda name: None  # type: ignore[assignment, misc]
+        super().write(text)
+
+
 class OneFile:
     """A file that is replaced."""
 
@@ -132,7 +161,7 @@ class OneFileInPlace(OneFile):
         self.path.write_bytes(text.encode())
 
 
-def kill_everywhere(writer: type[Versions] | type[OneFile], base: Path) -> dict[str, Any]:
+def kill_everywhere(writer: type[Versions] | type[OneFolder] | type[OneFile], base: Path) -> dict[str, Any]:
     """For every point: write old, be killed while writing new, read, then let the next writer finish."""
     seen: Counter[str] = Counter()
     rest, failed_restarts, point = 0, 0, 0
@@ -168,7 +197,9 @@ def kill_repeatedly(base: Path, *, chains: int, seed: int) -> dict[str, Any]:
     return {"kills": kills, "wrong": wrong, "rest": rest}
 
 
-WRITERS = {kind.__name__: kind for kind in (Versions, VersionsInPlace, OneFile, OneFileInPlace)}
+WRITERS = {
+    kind.__name__: kind for kind in (Versions, VersionsInPlace, OneFolder, OneFolderByTwoNames, OneFile, OneFileInPlace)
+}
 
 if __name__ == "__main__":
     name, folder = sys.argv[1], Path(sys.argv[2])

@@ -17,7 +17,7 @@ def run(*arguments: str) -> dict[str, int]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("writer", "least"), [("Versions", 200), ("OneFile", 20)])
+@pytest.mark.parametrize(("writer", "least"), [("Versions", 200), ("OneFolder", 60), ("OneFile", 20)])
 def test_a_kill_at_any_point_leaves_the_old_or_the_new(tmp_path, writer, least):
     counts = run(writer, str(tmp_path))
     assert counts["points"] >= least
@@ -28,7 +28,7 @@ def test_a_kill_at_any_point_leaves_the_old_or_the_new(tmp_path, writer, least):
     assert counts["rest"] == 0
 
 
-@pytest.mark.parametrize("writer", ["VersionsInPlace", "OneFileInPlace"])
+@pytest.mark.parametrize("writer", ["VersionsInPlace", "OneFolderByTwoNames", "OneFileInPlace"])
 def test_without_the_protection_kills_leave_torn_states(tmp_path, writer):
     assert run(writer, str(tmp_path))["torn"] > 0
 

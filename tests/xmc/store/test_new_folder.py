@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from xmc.errors import ConfigError
-from xmc.store import new_folder, verify_folder
+from xmc.store import new_folder, replaced_folder, verify_folder
 from xmc.store.new_folder import require_new
 
 WRITER = """
@@ -94,3 +94,53 @@ def test_a_folder_that_another_process_fills_is_left_alone(tmp_path):
     writer.communicate(input="")
     assert writer.returncode == 0
     assert sorted(verify_folder(tmp_path / "out", kind="thing").files) == ["a.txt", "b.txt"]
+
+
+@pytest.fixture
+def old_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.txt").write_text("old")
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("system_exchanges", [True, False])
+def test_a_folder_is_replaced_and_nothing_else_stays(old_folder, monkeypatch, system_exchanges):
+    if not system_exchanges:
+        monkeypatch.setattr("ctypes.CDLL", lambda name: None)
+    with replaced_folder(old_folder) as folder:
+        (folder / "b.txt").write_text("new")
+        assert names(old_folder) == ["a.txt"]
+    assert names(old_folder) == ["b.txt"]
+    assert names(old_folder.parent) == ["out"]
+
+
+def test_of_a_link_to_a_folder_the_folder_is_replaced(old_folder):
+    link = old_folder.parent / "link"
+    link.symlink_to(old_folder)
+    with replaced_folder(link) as folder:
+        (folder / "b.txt").write_text("new")
+    assert names(old_folder) == ["b.txt"]
+    assert names(old_folder.parent) == ["link", "out"] and link.is_symlink()
+
+
+def test_an_error_while_filling_leaves_the_old_folder(old_folder):
+    with pytest.raises(ValueError, match="no"), replaced_folder(old_folder):
+        raise ValueError("no")
+    assert names(old_folder) == ["a.txt"]
+    assert names(old_folder.parent) == ["out"]
+
+
+def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(old_folder, monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", lambda name: None)
+    rename = type(old_folder).rename
+
+    def refuse_new(self, target):
+        if target == old_folder and "before" not in self.name:
+            raise OSError(13, "no permission", str(target))
+        return rename(self, target)
+
+    monkeypatch.setattr(type(old_folder), "rename", refuse_new)
+    with pytest.raises(OSError, match="no permission"), replaced_folder(old_folder) as folder:
+        (folder / "b.txt").write_text("new")
+    assert names(old_folder) == ["a.txt"]
+    assert names(old_folder.parent) == ["out"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -25,8 +24,7 @@ from xmc.data.importers.trec import is_trec, open_trec
 from xmc.data.shards import write_table
 from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
 from xmc.errors import DataError, did_you_mean
-from xmc.store import write_json
-from xmc.store.atomic import temporary_name
+from xmc.store import replaced_folder, write_json
 
 FormatName = Literal["auto", "jsonl", "xmc", "beir", "trec", "huggingface"]
 REPORT_NAME = "import.json"
@@ -114,28 +112,8 @@ def _read(source: Source, tally: Tally, name: str) -> Dataset:
 
 
 def _write(dataset: Dataset, report: ImportReport, out: Path) -> None:
-    """Write everything into a hidden folder beside `out`, then swap it in."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (out.with_name(temporary_name(f"{out.name}-{word}")) for word in ("new", "old"))
-    new.mkdir()
-    try:
-        write_table(new / "labels.parquet", label_table_to_arrow(dataset.labels))
+    with replaced_folder(out) as folder:
+        write_table(folder / "labels.parquet", label_table_to_arrow(dataset.labels))
         for split, queries in dataset.splits.items():
-            write_table(new / f"{split}.parquet", query_table_to_arrow(queries))
-        write_json(new / REPORT_NAME, report.to_dict())
-        _swap(new, out, old)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def _swap(new: Path, out: Path, old: Path) -> None:
-    """Put `new` where `out` is; the old folder goes only when the new one stands, and comes back if it cannot."""
-    if out.exists():
-        out.rename(old)
-    try:
-        new.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+            write_table(folder / f"{split}.parquet", query_table_to_arrow(queries))
+        write_json(folder / REPORT_NAME, report.to_dict())

@@ -79,23 +79,6 @@ def test_failed_write_leaves_the_old_folder(tmp_path, source, monkeypatch, faili
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
 
 
-def test_failed_swap_brings_the_old_folder_back(tmp_path, source, monkeypatch):
-    out = tmp_path / "out"
-    import_dataset(source, out)
-    rename = type(out).rename
-
-    def refuse_new(self, target):
-        if self.name.endswith("-new"):
-            raise OSError(13, "no permission", str(target))
-        return rename(self, target)
-
-    monkeypatch.setattr(type(out), "rename", refuse_new)
-    with pytest.raises(OSError, match="no permission"):
-        import_dataset(source, out, overwrite=True)
-    assert load_dataset(out).train.texts == ["one"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
-
-
 def test_same_source_gives_the_same_tables(tmp_path, source):
     for name in "ab":
         import_dataset(source, tmp_path / name)
