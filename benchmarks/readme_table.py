@@ -47,7 +47,12 @@ STEP_TIME = "step time vs labels, d=128"
 STEP = ("factored Z-loss", "sampled labels", "decoupled softmax", "soft top-k")
 DENSE = ("three products", "dense log-softmax")
 SEARCH = "exact search, 200,000 × 384, k = 10, batch of"
+MILLION = "1,000,000 × 384, k = 10, one thread, no bfloat16"
+EXACT_ON = "exact search vs batch, 1,000,000 × 384, 1 threads"
+PREDICT = ("xmc predict, a shard",)
+ADDED, REBUILT = ("add 1, editor, reload, search",), ("rebuild and load",)
 SCRIPTS = {
+    "predict": "bench_predict.py --run runs/quickstart",
     "best_recipe_wordnet": "bench_best_recipe.py --data wordnet",
     "serve": "bench_serve.py RUN",
     "serve_faults": "bench_serve_faults.py RUN",
@@ -82,7 +87,18 @@ PICKS = (
         Pick("step_time", str(labels), f"a step over {labels:,} labels, batch 256, d = 128", STEP, DENSE, STEP_TIME)
         for labels in (100_000, 1_000_000)
     ),
-    *(Pick("exact_search", batch, f"{SEARCH} {batch}", EXACT, FAISS) for batch in ("1", "8", "64", "256", "1024")),
+    *(
+        Pick("exact_search", batch, f"{SEARCH} {batch}", EXACT, FAISS, "exact search vs batch")
+        for batch in ("1", "8", "64", "256", "1024")
+    ),
+    *(
+        Pick("exact_search", batch, f"exact search, {MILLION}, batch of {batch}", EXACT[1:], FAISS, EXACT_ON)
+        for batch in ("1", "64", "256")
+    ),
+    Pick(
+        "predict", "8192", "`xmc predict`, rows a second, one thread", PREDICT, ("bare loop",), "predict vs bare loop"
+    ),
+    Pick("labels", "synthetic, 1,000,000 labels", "a label added to 1,000,000, until it is found", ADDED, REBUILT),
     *(
         Pick(
             "serve",
