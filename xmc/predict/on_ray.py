@@ -21,6 +21,7 @@ from xmc.predict.ledger import Ack
 from xmc.retrieve.layout import index_store
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from xmc.predict.shard import ShardPredictor
@@ -105,13 +106,17 @@ class _PartHolder:
         folder = index_store(Path(job["run"])).current().folder / "backend"
         self.index = load_part(folder, number, device=job["device"], plugins=load_plugins())
 
-    def search(self, queries_QD: Any, k: int) -> Hits:
-        """The hits of the part, in rows of its own."""
+    def search(self, queries_QD: Any, k: int, label_rows: np.ndarray[Any, Any] | None = None) -> Hits:
+        """The hits of the part, in rows of its own; among these rows of its own, if any are given."""
         import torch
+
+        from xmc.retrieve.kept_search import search_among
 
         if not isinstance(queries_QD, torch.Tensor):
             queries_QD = torch.from_numpy(queries_QD.copy())  # what Ray shares is read-only
-        return self.index.search(queries_QD, k)
+        if label_rows is None:
+            return self.index.search(queries_QD, k)
+        return search_among(self.index, queries_QD, k, label_rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +137,23 @@ class RemoteParts:
 
     def search(self, queries_QD: Tensor, k: int) -> Hits:
         """The best k labels over all parts."""
+        return self._merged(queries_QD, k, [None] * len(self.actors))
+
+    def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
+        """The best k of these label rows over all parts."""
+        from xmc.retrieve.sharded import rows_of_parts
+
+        return self._merged(queries_QD, k, rows_of_parts(label_rows, self.starts))
+
+    def _merged(self, queries_QD: Tensor, k: int, rows: Sequence[np.ndarray[Any, Any] | None]) -> Hits:
         import ray
         import torch
 
         from xmc.retrieve.sharded import merge_parts
 
         shared = ray.put(queries_QD.numpy() if queries_QD.layout == torch.strided else queries_QD)
-        return merge_parts(ray.get([actor.search.remote(shared, k) for actor in self.actors]), self.starts, k)
+        answers = [actor.search.remote(shared, k, own) for actor, own in zip(self.actors, rows, strict=True)]
+        return merge_parts(ray.get(answers), self.starts, k)
 
     def save(self, folder: Path) -> None:
         """Refused: the parts lie in their run already."""

@@ -16,9 +16,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import ArtifactError, Hits, Index, IndexBackend, IndexReport, validate_vectors
+import numpy as np
+
+from xmc.api import (
+    ArtifactError,
+    Hits,
+    Index,
+    IndexBackend,
+    IndexReport,
+    validate_k,
+    validate_label_rows,
+    validate_vectors,
+)
 from xmc.config import build_options
 from xmc.plugin_manager import Plugins, load_plugins
+from xmc.retrieve.kept_search import search_among
 from xmc.retrieve.merge import merge_hits
 
 if TYPE_CHECKING:
@@ -100,6 +112,17 @@ class ShardedIndex:
         """The best k labels over all parts. Raises: as the inner index."""
         return search_parts([part.search for part in self.parts], self.starts, queries_QD, k)
 
+    def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
+        """The best k of these label rows (ascending, each once) over all parts; a part with none is not searched.
+
+        Raises: as the inner index; PluginError when that can neither search among some labels nor name them all.
+        """
+        validate_k(k)
+        rows = validate_label_rows(label_rows, labels=self.report.labels)
+        queries_QD = validate_vectors(queries_QD, what="query", dimension=self.report.dimension, sparse=True)
+        pairs = zip(self.parts, rows_of_parts(rows, self.starts), strict=True)
+        return merge_parts([search_among(part, queries_QD, k, own) for part, own in pairs], self.starts, k)
+
     def save(self, folder: Path) -> None:
         """Write each part into a folder of its own, and the facts."""
         for number, part in enumerate(self.parts):
@@ -120,6 +143,16 @@ def merge_parts(parts: Sequence[Hits], starts: Sequence[int], k: int) -> Hits:
     """The best k of each query over the answers of parts, in rows of the whole."""
     shifted = [replace(part, label_rows=part.label_rows + start) for part, start in zip(parts, starts, strict=True)]
     return merge_hits(shifted, k)
+
+
+def rows_of_parts(label_rows: np.ndarray[Any, Any], starts: Sequence[int]) -> list[np.ndarray[Any, Any]]:
+    """Ascending label rows of the whole as those of each part, in rows of its own.
+
+    >>> [rows.tolist() for rows in rows_of_parts(np.array([1, 4, 5]), (0, 2, 4))]
+    [[1], [], [0, 1]]
+    """
+    parts = np.split(label_rows, np.searchsorted(label_rows, starts[1:]))
+    return [rows - start for rows, start in zip(parts, starts, strict=True)]
 
 
 def part_folder(folder: Path, number: int) -> Path:

@@ -112,7 +112,7 @@ def test_ray_spreads_the_parts_of_an_index(ray, tiny_run_copy, shards, tmp_path)
 
 
 def test_ray_and_dask_keep_to_a_filter(ray, dask_address, tiny_run_copy, shards, tmp_path):
-    """Also where the parts of the index are held by actors, which cannot filter: they are asked for more."""
+    """Also where the parts of the index are held by actors, of which each is told its own share of the filter."""
     xmc.index_run(tiny_run_copy, settings=["index.name=sharded", "index.shards=2"])
     options = {"allowed": ["L03", "L33", "L57"], "workers": 1, **OPTIONS}
     one = str(shards / "part-0.parquet")

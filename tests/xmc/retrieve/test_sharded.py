@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xmc.api import FilteredIndex
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.sharded import Sharded, load_part, merge_parts
@@ -45,6 +46,27 @@ def test_merge_of_shards_is_the_search_of_the_whole(data, labels, shards, k, sim
     index = Sharded(shards=shards).build(chunks, similarity=similarity, device="cpu")
     assert equal(index.search(queries_QD, k), whole)
     assert index.report.labels == labels and len(index.parts) <= min(shards, labels) and index.report.exact
+
+
+@settings(max_examples=25)
+@given(data=st.data(), labels=st.integers(1, 40), shards=st.integers(1, 45), k=st.integers(1, 50))
+@pytest.mark.parametrize("backend", ["exact", "faiss.ivf"])
+def test_search_among_some_labels_is_that_of_the_whole(backend, data, labels, shards, k):
+    numbers = st.lists(st.integers(-1, 1), min_size=2, max_size=2)
+    labels_LD = torch.tensor(data.draw(st.lists(numbers, min_size=labels, max_size=labels))).float()
+    queries_QD = torch.tensor(data.draw(st.lists(numbers, min_size=1, max_size=5))).float()
+    allowed = np.array(sorted(data.draw(st.sets(st.integers(0, labels - 1)))), dtype=np.int64)
+    whole = Exact().build([labels_LD], similarity="dot", device="cpu").search_among(queries_QD, k, allowed)
+    index = Sharded(backend=backend, shards=shards).build([labels_LD], similarity="dot", device="cpu")
+    assert isinstance(index, FilteredIndex)
+    assert equal(index.search_among(queries_QD, k, allowed), whole)
+
+
+def test_a_part_that_cannot_filter_is_asked_for_more(monkeypatch):
+    index = Sharded(shards=2).build([torch.eye(6)], similarity="dot", device="cpu")
+    whole = index.search_among(torch.eye(6), 2, np.array([1, 4, 5]))
+    monkeypatch.delattr(type(index.parts[0]), "search_among")
+    assert equal(index.search_among(torch.eye(6), 2, np.array([1, 4, 5])), whole)
 
 
 def test_parts_answer_in_rows_of_their_own():
