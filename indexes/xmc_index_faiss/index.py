@@ -164,10 +164,11 @@ class FaissIndex:
 
 def is_ordered(scores_QK: np.ndarray[Any, Any], rows_QK: np.ndarray[Any, Any]) -> bool:
     """Whether full lists of strictly falling, finite scores need no sorting."""
-    if not (scores_QK[:, 1:] < scores_QK[:, :-1]).all():  # which NaN makes false, too
-        return False
-    ends = scores_QK[:, [0, -1]]
-    return bool((rows_QK[:, -1] >= 0).all() and np.isfinite(ends).all())
+    if not rows_QK.size:
+        return True
+    falling = (scores_QK[:, 1:] < scores_QK[:, :-1]).all()  # which NaN makes false, too
+    ends_are_finite = scores_QK[:, 0].max() < np.inf and scores_QK[:, -1].min() > -np.inf
+    return bool(falling and ends_are_finite and rows_QK[:, -1].min() >= 0)
 
 
 def _selector(rows: np.ndarray[Any, Any], labels: int) -> Any:
