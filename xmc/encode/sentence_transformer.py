@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +17,7 @@ from xmc.encode.text_graph import TextGraph
 from xmc.errors import ConfigError
 
 FILE_NAME = "modules.json"
+INFERENCE_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,19 @@ class SentenceTransformerEncoder:
         return PromptedTexts([prompt + text for text in texts])
 
     def embed(self, features: PromptedTexts, role: Role) -> Tensor:
-        """Embeddings (N, D)."""
+        """Embeddings (N, D); when nothing is learned, in small batches of texts of similar length.
+
+        Thousands of texts at once would need gigabytes for the layers in between. What is learned must see its batch
+        as a whole, for its random numbers (dropout) are drawn again for the gradient.
+        """
+        if self.module.training or torch.is_grad_enabled() or len(features) <= INFERENCE_BATCH:
+            return self._embed(features, role)
+        by_length = np.argsort([len(text) for text in features], kind="stable")
+        parts = [by_length[start : start + INFERENCE_BATCH] for start in range(0, len(by_length), INFERENCE_BATCH)]
+        sorted_ND = torch.cat([self._embed(features.take(rows), role) for rows in parts])
+        return sorted_ND[torch.from_numpy(np.argsort(by_length)).to(sorted_ND.device)]
+
+    def _embed(self, features: PromptedTexts, role: Role) -> Tensor:
         task = "query" if role == "query" else "document"
         inputs = self.model.preprocess(features.texts, task=task)
         inputs = {key: value.to(self.model.device) if hasattr(value, "to") else value for key, value in inputs.items()}

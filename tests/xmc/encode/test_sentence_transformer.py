@@ -8,7 +8,7 @@ import torch
 
 from xmc.config import build_options
 from xmc.encode.encoder import Encoder, EncoderOptions, embed_texts
-from xmc.encode.sentence_transformer import SentenceTransformerOptions
+from xmc.encode.sentence_transformer import INFERENCE_BATCH, SentenceTransformerOptions
 from xmc.errors import ConfigError
 
 TEXTS = ["heart attack", "broken left wrist", "a much longer text about a broken wrist and more"]
@@ -104,6 +104,26 @@ def test_features_are_the_texts_in_any_order(folder):
     assert len(features) == 3 and features.take(np.array([2, 0])).texts == [TEXTS[2], TEXTS[0]]
     whole_ND = embed_texts(encoder, TEXTS, "query")
     torch.testing.assert_close(embed_texts(encoder, TEXTS, "query", chunk_size=1), whole_ND)
+
+
+def test_thousands_of_texts_go_through_the_layers_in_small_batches(folder, monkeypatch):
+    encoder = SentenceTransformerOptions(model=str(folder)).build([], [], seed=0)
+    texts = ["tram " * (1 + number % 7) + str(number) for number in range(3 * INFERENCE_BATCH + 5)]
+    features, sizes = encoder.prepare(texts, "label"), []
+    whole_ND = encoder._embed(features, "label").detach()
+    inner = type(encoder)._embed
+    monkeypatch.setattr(
+        type(encoder), "_embed", lambda self, some, role: sizes.append(len(some)) or inner(self, some, role)
+    )
+    encoder.module.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder.embed(features, "label"), whole_ND)
+    assert sum(sizes) == len(texts) and max(sizes) == INFERENCE_BATCH
+    sizes.clear()
+    encoder.module.train()
+    with torch.no_grad():  # as the first pass of gradient caching, whose dropout is drawn again
+        encoder.embed(features, "label")
+    assert sizes == [len(texts)]
 
 
 def test_it_learns(folder):
