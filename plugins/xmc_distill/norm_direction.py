@@ -41,7 +41,7 @@ class NormDirection:
     weight: float = 1.0
 
     needs: ClassVar[frozenset[str]] = frozenset({"norms"})
-    claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete"})
+    claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
         require_positive(self, "temperature")

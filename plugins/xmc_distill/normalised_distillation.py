@@ -53,7 +53,7 @@ class NormalisedDistillation:
     direction: float = 0.0
 
     needs: ClassVar[frozenset[str]] = frozenset({"teacher", "norms"})
-    claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete"})
+    claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
         require_positive(self, "temperature", "teacher_temperature", "softening")
@@ -80,6 +80,8 @@ class NormalisedDistillation:
         keys_P = inputs.positive_rows_P * labels + inputs.positive_columns_P
         keys_T = teacher.rows_T * labels + teacher.columns_T
         other_N = ~torch.isin(keys_T, keys_P)
+        if inputs.skipped_rows_S is not None and inputs.skipped_columns_S is not None:
+            other_N &= ~torch.isin(keys_T, inputs.skipped_rows_S * labels + inputs.skipped_columns_S)
         rows_N, columns_N = teacher.rows_T[other_N], teacher.columns_T[other_N]
         dtype = torch.promote_types(inputs.scores_QC.dtype, torch.float32)
         student_N = inputs.scores_QC[rows_N, columns_N].to(dtype) / self.temperature

@@ -41,7 +41,7 @@ class SelfDistillation:
     beta: float = 0.1
     shortlist: int = 100
 
-    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete"})
+    claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete", "skips_labels"})
     disclaims: ClassVar[frozenset[str]] = frozenset({"gradient_is_the_slope"})
 
     def __post_init__(self) -> None:
@@ -64,6 +64,8 @@ class SelfDistillation:
         scores_QC = inputs.scores_QC
         negatives_QC = scores_QC.detach().clone()
         negatives_QC[inputs.positive_rows_P, inputs.positive_columns_P] = -torch.inf
+        if inputs.skipped_rows_S is not None:
+            negatives_QC[inputs.skipped_rows_S, inputs.skipped_columns_S] = -torch.inf
         best_QM = negatives_QC.topk(min(self.shortlist, scores_QC.shape[1]), dim=1)
         there_QM = best_QM.values > -torch.inf
         logits_QM = scores_QC.gather(1, best_QM.indices).to(log_dtype(scores_QC)) / self.temperature
