@@ -76,33 +76,47 @@ class NormalisedDistillation:
 
     def _distilled(self, inputs: LossInputs, teacher: TeacherScores) -> tuple[Tensor, Tensor]:
         """−t_p log s_p of each positive, (P,), and the part of the others of each query, (Q,), 0 without positives."""
-        queries, labels = inputs.scores_QC.shape
-        keys_P = inputs.positive_rows_P * labels + inputs.positive_columns_P
-        keys_T = teacher.rows_T * labels + teacher.columns_T
-        other_N = ~torch.isin(keys_T, keys_P)
-        if inputs.skipped_rows_S is not None and inputs.skipped_columns_S is not None:
-            other_N &= ~torch.isin(keys_T, inputs.skipped_rows_S * labels + inputs.skipped_columns_S)
+        queries, rows_P = inputs.scores_QC.shape[0], inputs.positive_rows_P
+        keys_P, keys_T, other_N = _keys(inputs, teacher)
         rows_N, columns_N = teacher.rows_T[other_N], teacher.columns_T[other_N]
         dtype = torch.promote_types(inputs.scores_QC.dtype, torch.float32)
-        student_N = inputs.scores_QC[rows_N, columns_N].to(dtype) / self.temperature
         teacher_T = teacher.scores_T.to(dtype) / self.teacher_temperature
         teacher_N = teacher_T[other_N]
+        student_N = inputs.scores_QC[rows_N, columns_N].to(dtype) / self.temperature
+        student_P = inputs.scores_QC[rows_P, inputs.positive_columns_P].to(dtype) / self.temperature
 
-        student_P = inputs.scores_QC[inputs.positive_rows_P, inputs.positive_columns_P].to(dtype) / self.temperature
-        share_P = logsigmoid(student_P - log_sums(student_N, rows_N, queries)[inputs.positive_rows_P])
-        place_P = torch.searchsorted(keys_T, keys_P).clamp(max=max(0, len(keys_T) - 1))
-        known_P = keys_T[place_P] == keys_P if len(keys_T) else torch.zeros_like(keys_P, dtype=torch.bool)
-        logit_P = teacher_T[place_P] if len(keys_T) else torch.zeros_like(student_P)
-        weight_P = torch.sigmoid(logit_P - log_sums(teacher_N, rows_N, queries)[inputs.positive_rows_P])
-        target_P = -weight_P.where(known_P, torch.zeros_like(weight_P)) * share_P
+        share_P = logsigmoid(student_P - log_sums(student_N, rows_N, queries)[rows_P])
+        logit_P, known_P = _at(keys_P, keys_T, teacher_T)
+        weight_P = torch.sigmoid(logit_P - log_sums(teacher_N, rows_N, queries)[rows_P])
+        target_P = -share_P * weight_P.where(known_P, torch.zeros_like(weight_P))
 
-        soft_N = teacher_N / self.softening
-        soft_N = (soft_N - log_sums(soft_N, rows_N, queries)[rows_N]).exp()
-        log_N = student_N / self.softening
-        log_N = log_N - log_sums(log_N, rows_N, queries)[rows_N]
+        soft_N = _log_softmax(teacher_N / self.softening, rows_N, queries).exp()
+        log_N = _log_softmax(student_N / self.softening, rows_N, queries)
         others_Q = -log_N.new_zeros(queries).index_add(0, rows_N, soft_N * log_N)
-        has_positive_Q = torch.zeros_like(others_Q).index_fill(0, inputs.positive_rows_P, 1.0)
+        has_positive_Q = torch.zeros_like(others_Q).index_fill(0, rows_P, 1.0)
         return target_P, self.gamma * self.softening**2 * has_positive_Q * others_Q
+
+
+def _keys(inputs: LossInputs, teacher: TeacherScores) -> tuple[Tensor, Tensor, Tensor]:
+    """One number for each positive (P,) and each pair of the shortlists (T,), and which of these are negatives (T,)."""
+    labels = inputs.scores_QC.shape[1]
+    keys_P = inputs.positive_rows_P * labels + inputs.positive_columns_P
+    keys_T = teacher.rows_T * labels + teacher.columns_T
+    other_N = ~torch.isin(keys_T, keys_P)
+    if inputs.skipped_rows_S is not None and inputs.skipped_columns_S is not None:
+        other_N &= ~torch.isin(keys_T, inputs.skipped_rows_S * labels + inputs.skipped_columns_S)
+    return keys_P, keys_T, other_N
+
+
+def _at(keys_P: Tensor, keys_T: Tensor, values_T: Tensor) -> tuple[Tensor, Tensor]:
+    """The value of each of these pairs, (P,), and whether the (sorted) pairs have it, (P,) bool."""
+    keys_T, values_T = torch.cat((keys_T, keys_T.new_full((1,), -1))), torch.cat((values_T, values_T.new_zeros(1)))
+    place_P = torch.searchsorted(keys_T[:-1], keys_P)
+    return values_T[place_P], keys_T[place_P] == keys_P
+
+
+def _log_softmax(logits_N: Tensor, rows_N: Tensor, queries: int) -> Tensor:
+    return logits_N - log_sums(logits_N, rows_N, queries)[rows_N]
 
 
 def log_sums(logits_N: Tensor, rows_N: Tensor, queries: int) -> Tensor:
