@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ class MultiLabelLoss(nn.Module):
             inputs = batch.loss_inputs(queries_BD @ labels_CD.T, scored_rows_C, log_inclusion_C)
             if self.similarity == "dot":  # those of cosine are 1
                 norms = {"query_norms_Q": queries_BD.norm(dim=1), "label_norms_C": labels_CD.detach().norm(dim=1)}
-                inputs = dataclasses.replace(inputs, **norms)
+                inputs = replace(inputs, **norms)
             return self.loss(inputs).mean()
 
     def _generator(self, labels: Tensor | None) -> np.random.Generator:
