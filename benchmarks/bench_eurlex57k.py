@@ -31,6 +31,8 @@ TASK = Task(
         "Taylor softmax": Variant(("loss.name=zloss.taylor-softmax",), factor=3.0),
         "spherical softmax": Variant((*APART, "loss.name=zloss.spherical-softmax")),
         "sparse squared error": Variant(("loss.name=zloss.sparse-mse",), factor=0.1),
+        "norm and direction": Variant(("loss.name=distill.nd",)),
+        "self-distillation": Variant(("loss.name=distill.uskd",)),
         "decoupled softmax of 1,024 sampled labels": Variant(
             ("loss.correct_sampling=true", "train.label_scope=sampled", "train.sampled_labels=1024"),
         ),

@@ -2,9 +2,9 @@
 
 Run: python benchmarks/bench_exactness.py [--labels 1000 100000]
 
-Every loss that is installed, at its default options: value and gradient in float32 against `loss_oracles` (or, for a
-loss without an oracle there, against itself in float64), from the same scores. Errors are over the whole batch: the
-largest absolute one, and that one relative to the largest absolute value of the truth.
+Every loss that is installed and needs no teacher, at its default options: value and gradient in float32 against
+`loss_oracles` (or, for a loss without an oracle there, against itself in float64), from the same scores. Errors are
+over the whole batch: the largest absolute one, and that one relative to the largest absolute value of the truth.
 """
 
 from __future__ import annotations
@@ -113,7 +113,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []
-    for offer in load_plugins().offers["loss"]:
+    offers = [
+        offer for offer in load_plugins().offers["loss"] if "teacher" not in getattr(offer.spec.load(), "needs", ())
+    ]
+    for offer in offers:
         for labels in options.labels:
             for scale in SCALES:
                 rows += rows_of_loss(offer.full_name, offer.spec.load()(), labels, scale)

@@ -42,6 +42,8 @@ TASK = Task(
         "Taylor softmax": Variant(("loss.name=zloss.taylor-softmax", "loss.temperature=0.01")),
         "spherical softmax": Variant(("loss.name=zloss.spherical-softmax", "loss.eps=0.0001")),
         "sparse squared error": Variant(("loss.name=zloss.sparse-mse",)),
+        "norm and direction": Variant(("loss.name=distill.nd", "loss.temperature=0.07")),
+        "self-distillation": Variant(("loss.name=distill.uskd", "loss.temperature=0.07")),
         "all labels": Variant(
             ("train.label_scope=all", "train.epochs=2", "train.batch_size=1024", "train.score_memory_mb=512"),
             tuned=False,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         remove_labels,
         replace_labels,
         rerank_run,
+        teach,
         train_run,
     )
     from xmc.errors import XmcError
@@ -49,6 +50,7 @@ __all__ = [
     "remove_labels",
     "replace_labels",
     "rerank_run",
+    "teach",
     "train_run",
 ]
 
@@ -69,6 +71,7 @@ _HOMES = {
     "index_run": "xmc.engine.verbs",
     "predict_run": "xmc.predict.predict",
     "rerank_run": "xmc.engine.verbs",
+    "teach": "xmc.engine.verbs",
     "train_run": "xmc.engine.verbs",
 }
 

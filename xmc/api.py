@@ -52,6 +52,7 @@ from xmc.specs import (
     RerankerSpec,
 )
 from xmc.substitutions.word_sets import Site, Substitutions, read_substitutions, replaced
+from xmc.teacher_scores import TeacherScores
 from xmc.values import Hits, IndexReport, Positives, RunInfo
 from xmc.vectors import validate_k, validate_label_rows, validate_similarity, validate_vectors
 
@@ -139,6 +140,7 @@ __all__ = [
     "RunInfo",
     "Site",
     "Substitutions",
+    "TeacherScores",
     "TunableIndex",
     "WholeHeadOptions",
     "XmcError",

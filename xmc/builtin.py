@@ -44,6 +44,11 @@ def xmc_heads() -> list[HeadSpec]:
             "xmc.train.classifier:ClassifierOptions",
             summary="a trained vector for each label, by itself or on top of its embedded text",
         ),
+        HeadSpec(
+            "frozen",
+            "xmc.train.frozen_labels:FrozenLabelsOptions",
+            summary="the label vectors of a teacher, which stay as they are; the queries' encoder learns",
+        ),
     ]
 
 

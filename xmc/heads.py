@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from xmc.values import Positives
+    from xmc.values import Hits, Positives
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class HeadContext:
     `encoder`, `label_features` (the labels' prepared texts, in label row order), `train` (the options of [train]) and
     `ranks` (the processes that train together, None = one) are what core's own heads need; they are typed in
     `xmc.encode` and `xmc.train`, which stand above this module. A head that knows nothing of ranks gets whole batches.
+    `teacher_vectors` are those of all labels, (L, E) float32, by the teacher of [teacher]; None without one.
     """
 
     labels: int
@@ -37,6 +38,7 @@ class HeadContext:
     label_features: Any = None
     train: Any = None
     ranks: Any = None
+    teacher_vectors: Any = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class HeadBatch:
     """The batch of step `step`: rows of its queries in the training data, (Q,), and their positives (label rows).
 
     `hard_negatives` are label rows mined for these queries, ascending, each once; None when nothing is mined.
+    `teacher` is the shortlist of each query with its teacher's scores, by label row; None without a teacher.
     """
 
     step: int
     query_rows_Q: np.ndarray[Any, Any]
     positives: Positives
     hard_negatives: np.ndarray[Any, Any] | None = None
+    teacher: Hits | None = None
 
 
 @dataclass(frozen=True)

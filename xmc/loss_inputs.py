@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xmc.row_reduction import Skipped
+    from xmc.teacher_scores import TeacherScores
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,14 @@ class LossInputs:
 
     `row_state_Q` is what a loss with `next_row_state` keeps for each training query; None is the start value.
 
+    A loss asks for more by its attribute `needs`, a set of names: "teacher" for `teacher`, a shortlist of labels for
+    each query with the scores that a teacher gave them; "norms" for the lengths of the embeddings that the scores are
+    products of, `query_norms_Q` with gradient and `label_norms_C` without (None = they all have length 1).
+
     Shapes: `scores_QC` (Q, C); `positive_rows_P` and `positive_columns_P` (P,) int64 sorted by row, then column, each
     pair once; `positive_weights_P` (P,) > 0; `log_inclusion_C` (C,) <= 0, or None when every label is scored;
     `skipped_rows_S` and `skipped_columns_S` (S,) int64 sorted by row, none of them a positive, or None; `row_state_Q`
-    (Q,) or None.
+    (Q,) or None; `query_norms_Q` (Q,) and `label_norms_C` (C,), or None.
 
     >>> import torch
     >>> inputs = LossInputs.from_dense(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.5]]))
@@ -50,6 +55,9 @@ class LossInputs:
     skipped_rows_S: Tensor | None = None
     skipped_columns_S: Tensor | None = None
     row_state_Q: Tensor | None = None
+    teacher: TeacherScores | None = None
+    query_norms_Q: Tensor | None = None
+    label_norms_C: Tensor | None = None
 
     @classmethod
     def from_dense(cls, scores_QC: Tensor, relevance_QC: Tensor) -> LossInputs:

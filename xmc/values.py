@@ -37,11 +37,7 @@ class Positives:
 
     def take(self, query_rows: np.ndarray[Any, Any]) -> Positives:
         """The positives of the given queries, in the given order."""
-        import numpy as np
-
-        counts = self.counts()[query_rows]
-        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        source = np.repeat(self.offsets[query_rows] - offsets[:-1], counts) + np.arange(offsets[-1])
+        offsets, source = _taken(self.offsets, query_rows)
         return Positives(offsets, self.label_rows[source], self.weights[source])
 
     def query_rows(self) -> np.ndarray[Any, Any]:
@@ -70,6 +66,22 @@ class Hits:
         """Yield (label_rows, scores) of each query."""
         for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             yield self.label_rows[start:stop], self.scores[start:stop]
+
+    def take(self, query_rows: np.ndarray[Any, Any]) -> Hits:
+        """The answers to the given queries, in the given order."""
+        offsets, source = _taken(self.offsets, query_rows)
+        return Hits(offsets, self.label_rows[source], self.scores[source])
+
+
+def _taken(
+    offsets: np.ndarray[Any, Any], query_rows: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The offsets of some rows of a ragged array, and where each of their elements stands in it."""
+    import numpy as np
+
+    counts = np.diff(offsets)[query_rows]
+    taken = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    return taken, np.repeat(offsets[query_rows] - taken[:-1], counts) + np.arange(taken[-1])
 
 
 class Hit(NamedTuple):

@@ -16,7 +16,7 @@ from xmc.encode.sentence_transformer import SentenceTransformerOptions
 from xmc.encode.static import StaticOptions
 from xmc.encode.tfidf import TfidfOptions
 from xmc.engine.fusion import FusionOptions
-from xmc.engine.run_config import DataOptions
+from xmc.engine.run_config import DataOptions, TeacherOptions
 from xmc.evaluate.options import EvaluateOptions
 from xmc.plugin_manager import load_plugins
 from xmc.train.options import TrainOptions
@@ -30,6 +30,7 @@ SECTIONS = {
     "encoder static": StaticOptions,
     "encoder tfidf": TfidfOptions,
     "encoder sentence-transformers": SentenceTransformerOptions,
+    "teacher": TeacherOptions,
     "train": TrainOptions,
     "reranker, fusion": FusionOptions,
     "evaluate": EvaluateOptions,

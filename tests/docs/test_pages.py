@@ -159,6 +159,12 @@ def test_choose_page_runs_from_top_to_bottom(folder):
 
 
 @pytest.mark.slow
+def test_distill_page_runs_from_top_to_bottom(folder):
+    assert run_page("docs/distill.md") == "400 True\n"
+    assert (folder / "runs" / "student" / "report.json").is_file()
+
+
+@pytest.mark.slow
 def test_serving_page_runs_from_top_to_bottom(folder):
     printed = run_page("docs/serving.md").splitlines()
     assert printed[0].startswith("1 L21 ") and printed[3] == "0"

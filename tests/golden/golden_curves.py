@@ -6,9 +6,10 @@ The setting has no randomness that depends on the machine: no dropout, float32 o
 import csv
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from xmc.api import HeadContext
+from xmc.api import HeadContext, Hits
 from xmc.config import build_options
 from xmc.data.dataset import load_dataset
 from xmc.encode.static import StaticOptions
@@ -27,6 +28,9 @@ SETTINGS = {
     "dexml.decoupled-softmax": COSINE_TEMPERATURE,
     "ldr.aldr-kl": {"lambda_": 0.1, "margin": 0.1},
     "dexml.soft-top-k": COSINE_TEMPERATURE,
+    "distill.nd": COSINE_TEMPERATURE,
+    "distill.nkd": {**COSINE_TEMPERATURE, "teacher_temperature": 0.05, "direction": 0.5},
+    "distill.uskd": COSINE_TEMPERATURE,
     "zloss.taylor-softmax": COSINE_TEMPERATURE,
     "zloss.z-loss": {"sharpness": 0.3, "location": 5.0},
 }
@@ -75,12 +79,23 @@ def loss_curve(name, scratch_folder):
                 train=options,
             )
         )
-        training_set = TrainingSet(queries, Pool(len(data.train)), data.train.positives, len(data.labels), None)
+        teacher = shared_words(data) if "teacher" in getattr(loss, "needs", ()) else None
+        training_set = TrainingSet(
+            queries, Pool(len(data.train)), data.train.positives, len(data.labels), None, teacher
+        )
         Trainer(encoder, head, training_set, options, scratch_folder, {}, lambda best: None, losses).run()
     finally:
         torch.set_num_threads(threads)
     assert len(losses.curve) == STEPS
     return losses.curve
+
+
+def shared_words(data):
+    """A teacher whose score is the share of a label's words that the query has; every label is on each shortlist."""
+    words_L = [set(text.split()) for text in data.labels.texts]
+    scores = [len(words & set(text.split())) / len(words) for text in data.train.texts for words in words_L]
+    offsets = np.arange(len(data.train) + 1) * len(words_L)
+    return Hits(offsets, np.tile(np.arange(len(words_L)), len(data.train)), np.array(scores, dtype=np.float32))
 
 
 def golden_file(name):

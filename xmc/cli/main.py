@@ -24,6 +24,7 @@ from xmc.cli.predict import predict_command
 from xmc.cli.rerank import rerank_command
 from xmc.cli.search import search_command
 from xmc.cli.serve import serve_command
+from xmc.cli.teach import teach_command
 from xmc.cli.train import train_command
 from xmc.errors import InterruptedRunError, XmcError
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "train": train_command,
+    "teach": teach_command,
     "index": index_command,
     "labels": labels_command,
     "rerank": rerank_command,

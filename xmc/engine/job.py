@@ -17,6 +17,7 @@ from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
 from xmc.engine.run_config import RunConfig
+from xmc.engine.teacher import open_teacher
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.trained_model import commit_model
 from xmc.store import write_json
@@ -104,6 +105,8 @@ def fingerprint(config: RunConfig, data: Dataset, ranks: Ranks = ALONE) -> dict[
     sections["train"] = asdict(config.train)
     if (augmentation := config.augmentation).name != "none":  # which older checkpoints do not mention
         sections["augmentation"] = {**augmentation.to_dict(), "reads": augmentation.options.fingerprint()}
+    if teacher := open_teacher(config):
+        sections["teacher"] = {"reads": teacher.sha256}
     settings = {
         f"{section}.{key}": value
         for section, values in sections.items()

@@ -37,6 +37,13 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
+class TeacherOptions:
+    """Who teaches. `path`: the folder that `xmc teach` wrote, or a table of hits (file, folder, pattern); or empty."""
+
+    path: str = ""
+
+
+@dataclass(frozen=True)
 class Component:
     """A plugin's thing by its full name, with its options built."""
 
@@ -57,6 +64,7 @@ class RunConfig:
     head: Component
     loss: Component
     augmentation: Component
+    teacher: TeacherOptions
     train: TrainOptions
     index: Component
     reranker: Component
@@ -149,6 +157,7 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
         head=component("head"),
         loss=component("loss"),
         augmentation=component("augmentation"),
+        teacher=options("teacher", TeacherOptions),
         train=options("train", TrainOptions),
         index=component("index"),
         reranker=component("reranker"),

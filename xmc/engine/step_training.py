@@ -11,6 +11,7 @@ from xmc.api import AugmentationContext
 from xmc.encode.encoder import Encoder
 from xmc.engine.job import Job, fingerprint
 from xmc.engine.mining import hard_negatives
+from xmc.engine.teacher import needs_of, open_teacher
 from xmc.engine.training_set import epoch_pool, query_texts, training_set, validation_queries
 from xmc.errors import ConfigError
 from xmc.train.augmented_queries import AugmentedQueries, open_augmented
@@ -27,11 +28,14 @@ from xmc.train.scored_head import ScoredHead
 def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Train from the start or from a checkpoint; the training report."""
     config, data, ranks = job.config, job.data, job.ranks
+    teacher = open_teacher(config)
     encoder = checkpoint.encoder(config.encoder.options) if checkpoint else job.new_encoder()
     encoder.module.to(job.device)
     precision = choose_precision(config.train.precision, encoder=encoder, device=job.device)
     options = replace(config.train, precision=precision)
     context = replace(job.head_context(encoder), train=options, ranks=None if ranks.size == 1 else ranks)
+    if teacher and "teacher_vectors" in needs_of(config):
+        context = replace(context, teacher_vectors=teacher.vectors(data))
     built = config.head.options.build(context)
     if precision == "bfloat16" and encoder.whole_label_graph and not isinstance(built, ScoredHead):
         raise ConfigError(
@@ -56,7 +60,8 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     )
     if job.on_plan and ranks.writes:
         job.on_plan(plan, data)
-    prepared = training_set(encoder, data, config, pool)
+    taught = teacher.scores(data, pool) if teacher and "teacher" in needs_of(config) else None
+    prepared = training_set(encoder, data, config, pool, taught)
     job.carried.train_features = prepared.queries.take(np.arange(len(data.train))) if pool.drawn else prepared.queries
     trainer = Trainer(
         encoder,

@@ -12,7 +12,7 @@ from xmc.engine.run_config import RunConfig
 from xmc.errors import ConfigError
 from xmc.train.loop import TrainingSet
 from xmc.train.schedule import Pool
-from xmc.values import Positives
+from xmc.values import Hits, Positives
 
 AUTO_LABEL_TEXT_SHARE = 0.25
 
@@ -47,7 +47,9 @@ def validation_queries(data: Dataset, config: RunConfig) -> QueryTable | None:
     return dev.take(np.sort(rows))
 
 
-def training_set(encoder: Encoder, data: Dataset, config: RunConfig, pool: Pool) -> TrainingSet:
+def training_set(
+    encoder: Encoder, data: Dataset, config: RunConfig, pool: Pool, teacher: Hits | None = None
+) -> TrainingSet:
     """Everything prepared for the encoder; with label texts in the pool they follow the training queries."""
     validation = validation_queries(data, config)
     texts, positives = query_texts(data, pool)
@@ -57,6 +59,7 @@ def training_set(encoder: Encoder, data: Dataset, config: RunConfig, pool: Pool)
         positives=positives,
         labels=len(data.labels),
         validation=(encoder.prepare(validation.texts, "query"), validation.positives) if validation else None,
+        teacher=teacher,
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from xmc.choose.judge import ChooseOptions
 from xmc.choose.log import read_log
 from xmc.choose.report import ChoiceReport
+from xmc.config import parse_assignments
+from xmc.data.dataset import load_dataset
 from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
 from xmc.engine.choosing import choose, write_choice
@@ -19,6 +21,7 @@ from xmc.engine.label_editing import LabelEditor, LabelsReport
 from xmc.engine.model_card import write_card
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
+from xmc.engine.teaching import TeachingReport, run_teaching
 from xmc.engine.tuning import Tuned, run_tuning
 from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError
@@ -146,6 +149,40 @@ def evaluate_run(
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
     return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device)
+
+
+def teach(
+    teacher: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    k: int = 100,
+    settings: Iterable[str] = (),
+    device: str = "auto",
+    on_progress: Progress | None = None,
+) -> TeachingReport:
+    """Let a sentence-transformers folder or a trained run score the training queries of a data set, into a new folder.
+
+    That folder is the `teacher.path` of a student. `settings` are `encoder.key=value` strings for a model folder.
+    Raises: ConfigError, DataError, ArtifactError; nothing is written then.
+    """
+    chosen = parse_assignments(settings)
+    others = sorted(set(chosen) - {"encoder"})
+    if others:
+        raise ConfigError(
+            f"the settings of a teacher are those of [encoder], got [{others[0]}].",
+            hint="Example: --set encoder.max_tokens=128",
+        )
+    return run_teaching(
+        str(teacher),
+        load_dataset(data),
+        Path(out),
+        k=k,
+        device=device,
+        plugins=load_plugins(),
+        settings=chosen.get("encoder", {}),
+        on_progress=on_progress,
+    )
 
 
 def export_run(run: str | Path, out: str | Path, *, format: str = "onnx") -> ExportReport:

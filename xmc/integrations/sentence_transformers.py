@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,9 @@ class MultiLabelLoss(nn.Module):
             if self.similarity == "cosine":
                 queries_BD, labels_CD = functional.normalize(queries_BD, dim=1), functional.normalize(labels_CD, dim=1)
             inputs = batch.loss_inputs(queries_BD @ labels_CD.T, scored_rows_C, log_inclusion_C)
+            if self.similarity == "dot":  # those of cosine are 1
+                norms = {"query_norms_Q": queries_BD.norm(dim=1), "label_norms_C": labels_CD.detach().norm(dim=1)}
+                inputs = replace(inputs, **norms)
             return self.loss(inputs).mean()
 
     def _generator(self, labels: Tensor | None) -> np.random.Generator:

@@ -10,11 +10,21 @@ from typing import Any, Literal
 
 import torch
 
-from xmc.api import Loss, LossInputs
+from xmc.api import Loss
 from xmc.config import build_options, write_toml
 from xmc.errors import ConfigError, did_you_mean
 from xmc.testing.conformance import ConformanceError, expect
-from xmc.testing.loss_cases import LABELS, QUERIES, differ, example_relevance, example_scores, value, value_and_gradient
+from xmc.testing.loss_cases import (
+    LABELS,
+    QUERIES,
+    differ,
+    example_relevance,
+    example_scores,
+    example_teacher,
+    inputs_of,
+    value,
+    value_and_gradient,
+)
 from xmc.testing.loss_claims import CLAIMS
 from xmc.testing.loss_row_state import row_state_is_sound
 
@@ -27,8 +37,9 @@ def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
     scores changes nothing), "scale_invariant" (nor does multiplying them), "positives_do_not_compete" (the gradient on
     a positive is never above 0), "skips_labels" (a skipped label counts as if it were not there). A formula that cannot
     keep the promise that a higher score of the only positive never hurts says so in `disclaims`, a set holding
-    "higher_positive_is_better"; it is then checked that it does not. Of a loss that keeps a number for each query
-    (`RowStateLoss`) that number is checked too.
+    "higher_positive_is_better", one that holds a part of itself constant "gradient_is_the_slope"; it is then checked
+    that it does not keep it. Of a loss that keeps a number for each query (`RowStateLoss`) that number is checked too,
+    and one that `needs` a "teacher" is given one, which has to matter.
 
     Raises: ConformanceError naming the loss, the promise and the numbers.
 
@@ -72,7 +83,7 @@ def _one_finite_value_per_query(loss: Loss) -> None:
 
 def _inputs_stay_as_they_are(loss: Loss) -> None:
     leaf_QC = example_scores().requires_grad_()
-    inputs = LossInputs.from_dense(leaf_QC, example_relevance())
+    inputs = inputs_of(loss, leaf_QC, example_relevance())
     names = ("scores_QC", "positive_rows_P", "positive_columns_P", "positive_weights_P", "relevance_QC")
     before = {name: getattr(inputs, name).detach().clone() for name in names}
     loss(inputs).sum().backward()
@@ -103,7 +114,8 @@ def _no_negatives_are_finite(loss: Loss) -> None:
 def _label_order_does_not_matter(loss: Loss) -> None:
     order = torch.randperm(LABELS, generator=torch.Generator().manual_seed(3))
     value_Q, gradient_QC = value_and_gradient(loss, example_scores(), example_relevance())
-    other_Q, other_QC = value_and_gradient(loss, example_scores()[:, order], example_relevance()[:, order])
+    reordered = (each_QC[:, order] for each_QC in (example_scores(), example_relevance(), example_teacher()))
+    other_Q, other_QC = value_and_gradient(loss, *reordered)
     same = not (differ(value_Q, other_Q, 1e-9) or differ(gradient_QC[:, order], other_QC, 1e-9))
     expect(same, loss, "the order of the labels does not matter", value=value_Q, reordered=other_Q)
 
@@ -111,7 +123,8 @@ def _label_order_does_not_matter(loss: Loss) -> None:
 def _queries_are_independent(loss: Loss) -> None:
     value_Q, gradient_QC = value_and_gradient(loss, example_scores(), example_relevance())
     for rows in (slice(0, 1), slice(1, 4), slice(4, QUERIES)):
-        part, part_gradient = value_and_gradient(loss, example_scores()[rows], example_relevance()[rows])
+        own = (each_QC[rows] for each_QC in (example_scores(), example_relevance(), example_teacher()))
+        part, part_gradient = value_and_gradient(loss, *own)
         same = not (differ(part, value_Q[rows], 1e-9) or differ(part_gradient, gradient_QC[rows], 1e-9))
         expect(same, loss, "pool='row': queries do not influence each other", whole=value_Q[rows], alone=part)
 
@@ -164,6 +177,13 @@ def _gradient_is_the_slope(loss: Loss) -> None:
         expect((slope - gradient).abs() <= 1e-6 * (1 + slope.abs()), loss, promise, gradient=gradient, slope=slope)
 
 
+def _a_needed_teacher_matters(loss: Loss) -> None:
+    if "teacher" in getattr(loss, "needs", ()):
+        value_Q = value(loss, example_scores(), example_relevance())
+        other_Q = value(loss, example_scores(), example_relevance(), -example_teacher())
+        expect(differ(value_Q, other_Q, 1e-9), loss, "another teacher teaches something else", value=value_Q)
+
+
 def _is_its_configuration(loss: Loss) -> None:
     expect(dataclasses.is_dataclass(loss), loss, "a loss is a dataclass", type=type(loss))
     parameters: Any = getattr(type(loss), "__dataclass_params__", None)
@@ -190,6 +210,10 @@ CHECKS: tuple[Callable[[Loss], None], ...] = (
     _extreme_scores_are_finite,
     _half_precision_errs_like_its_inputs,
     _gradient_is_the_slope,
+    _a_needed_teacher_matters,
     row_state_is_sound,
 )
-DISCLAIMABLE: dict[str, Callable[[Loss], None]] = {"higher_positive_is_better": _raising_the_only_positive_never_hurts}
+DISCLAIMABLE: dict[str, Callable[[Loss], None]] = {
+    "higher_positive_is_better": _raising_the_only_positive_never_hurts,
+    "gradient_is_the_slope": _gradient_is_the_slope,
+}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from xmc.api import Loss, LossInputs
+from xmc.api import Loss, LossInputs, TeacherScores
 
 QUERIES, LABELS = 6, 12
 
@@ -25,15 +27,32 @@ def example_relevance(positives: int = 3) -> Tensor:
     return relevance_QC
 
 
-def value(loss: Loss, scores_QC: Tensor, relevance_QC: Tensor) -> Tensor:
+def example_teacher() -> Tensor:
+    """A teacher's scores of a shortlist of each query, (QUERIES, LABELS), NaN where a label is not on it."""
+    generator = torch.Generator().manual_seed(13)
+    scores_QC = 2 * torch.randn(QUERIES, LABELS, generator=generator, dtype=torch.float64)
+    return scores_QC.masked_fill(torch.rand(QUERIES, LABELS, generator=generator) < 0.25, torch.nan)
+
+
+def inputs_of(loss: Loss, scores_QC: Tensor, relevance_QC: Tensor, teacher_QC: Tensor | None = None) -> LossInputs:
+    """What the loss sees, with a teacher if it needs one (that of the example unless another is given)."""
+    inputs = LossInputs.from_dense(scores_QC, relevance_QC)
+    if "teacher" not in getattr(loss, "needs", ()):
+        return inputs
+    return replace(inputs, teacher=TeacherScores.from_dense(example_teacher() if teacher_QC is None else teacher_QC))
+
+
+def value(loss: Loss, scores_QC: Tensor, relevance_QC: Tensor, teacher_QC: Tensor | None = None) -> Tensor:
     """The loss of each query, without a graph."""
-    return loss(LossInputs.from_dense(scores_QC, relevance_QC)).detach()
+    return loss(inputs_of(loss, scores_QC, relevance_QC, teacher_QC)).detach()
 
 
-def value_and_gradient(loss: Loss, scores_QC: Tensor, relevance_QC: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(
+    loss: Loss, scores_QC: Tensor, relevance_QC: Tensor, teacher_QC: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The loss of each query and the gradient of their sum in the scores."""
     leaf_QC = scores_QC.detach().clone().requires_grad_()
-    loss_Q = loss(LossInputs.from_dense(leaf_QC, relevance_QC.to(leaf_QC.dtype)))
+    loss_Q = loss(inputs_of(loss, leaf_QC, relevance_QC.to(leaf_QC.dtype), teacher_QC))
     (gradient_QC,) = torch.autograd.grad(loss_Q.sum(), leaf_QC)
     return loss_Q.detach(), gradient_QC
 

@@ -7,9 +7,18 @@ from dataclasses import replace
 
 import torch
 
-from xmc.api import Loss, LossInputs
+from xmc.api import Loss
 from xmc.testing.conformance import expect
-from xmc.testing.loss_cases import QUERIES, differ, example_relevance, example_scores, value, value_and_gradient
+from xmc.testing.loss_cases import (
+    QUERIES,
+    differ,
+    example_relevance,
+    example_scores,
+    example_teacher,
+    inputs_of,
+    value,
+    value_and_gradient,
+)
 
 
 def _shift_invariant(loss: Loss) -> None:
@@ -42,7 +51,7 @@ def _skips_labels(loss: Loss) -> None:
     """A skipped label is one that is not there: the same row without its column, and no gradient at it."""
     scores_QC, relevance_QC = example_scores(), example_relevance()
     for row in range(QUERIES):
-        score_C, weight_C = scores_QC[row], relevance_QC[row]
+        score_C, weight_C, taught_C = scores_QC[row], relevance_QC[row], example_teacher()[row]
         for skipped in (
             (weight_C > 0) & (weight_C.cumsum(0) > weight_C.sum() / 3),
             score_C > 2,
@@ -51,9 +60,11 @@ def _skips_labels(loss: Loss) -> None:
             if not bool((weight_C[~skipped] > 0).any()):
                 continue
             there, columns_S = (~skipped).nonzero().flatten(), skipped.nonzero().flatten()
-            value_Q, gradient_QC = value_and_gradient(loss, score_C[there][None], weight_C[there][None])
+            value_Q, gradient_QC = value_and_gradient(
+                loss, score_C[there][None], weight_C[there][None], taught_C[there][None]
+            )
             leaf_QC = score_C.clone()[None].requires_grad_()
-            inputs = LossInputs.from_dense(leaf_QC, weight_C.masked_fill(skipped, 0.0)[None])
+            inputs = inputs_of(loss, leaf_QC, weight_C.masked_fill(skipped, 0.0)[None], taught_C[None])
             inputs = replace(inputs, skipped_rows_S=torch.zeros_like(columns_S), skipped_columns_S=columns_S)
             skipping_Q = loss(inputs)
             (slope_QC,) = torch.autograd.grad(skipping_Q.sum(), leaf_QC)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xmc.api import EpochModel, Head, HeadBatch, NonFiniteError, Positives
+from xmc.api import EpochModel, Head, HeadBatch, Hits, NonFiniteError, Positives
 from xmc.encode.encoder import Encoder, Features, embed_chunks
 from xmc.errors import InterruptedRunError
 from xmc.store import VersionedFolder
@@ -36,7 +36,7 @@ from xmc.train.validation import hits_at_1
 class TrainingSet:
     """Prepared training queries with their positives, and validation queries (None without any).
 
-    `pool` says which rows of `queries` an epoch has, `labels` how many there are.
+    `pool` says which rows of `queries` an epoch has, `labels` how many there are, `teacher` what one says of them.
     """
 
     queries: Features
@@ -44,6 +44,7 @@ class TrainingSet:
     positives: Positives
     labels: int
     validation: tuple[Features, Positives] | None
+    teacher: Hits | None = None
 
 
 @dataclass
@@ -165,7 +166,8 @@ class Trainer:
         step, options = self.progress.step, self.options
         rows = batch_rows(step, self.data.pool, options)
         mined = self.negatives.draw(step, rows) if self.negatives else None
-        batch = HeadBatch(step, rows, self.data.positives.take(rows), mined)
+        taught = None if self.data.teacher is None else self.data.teacher.take(rows)
+        batch = HeadBatch(step, rows, self.data.positives.take(rows), mined, taught)
         places = self.ranks.places(len(rows), options.batch_size)[self.ranks.rank]
         queries = embed_with_gradient(
             self.encoder,

@@ -38,6 +38,7 @@ class ScoredHead:
         loss = context.loss
         if context.train and context.train.sampled_positives:
             require_skips(loss)
+        self._norms = context.similarity == "dot" and "norms" in getattr(loss, "needs", ())  # those of cosine are 1
         self._row_state = RowState(loss, device=context.device) if isinstance(loss, RowStateLoss) else None
 
     def learn(self, queries_QD: Tensor, batch: HeadBatch) -> Learned:
@@ -72,9 +73,11 @@ class ScoredHead:
         parts = []
         for number, start in enumerate(range(0, count, options.batch_size)):
             rows = slice(start, min(start + options.batch_size, count))
-            positives = batch.positives.take(np.arange(rows.start, rows.stop))
+            places = np.arange(rows.start, rows.stop)
+            positives = batch.positives.take(places)
+            teacher = None if batch.teacher is None else batch.teacher.take(places)
             step = batch.step * options.accumulate + number
-            parts.append((rows, HeadBatch(step, batch.query_rows_Q[rows], positives, batch.hard_negatives)))
+            parts.append((rows, HeadBatch(step, batch.query_rows_Q[rows], positives, batch.hard_negatives, teacher)))
         return parts
 
     def _score(
@@ -108,6 +111,7 @@ class ScoredHead:
                 first_row=first,
                 mean_over=mean_over,
                 products=score_products(context.train.precision, encoder=context.encoder),
+                norms=self._norms,
             )
         return scored if seen == own else scored.rows(own)
 
@@ -148,7 +152,7 @@ class ScoredHead:
     def _all_positives(self, batch: HeadBatch) -> Scope:
         options, positives = self._context.train, batch.positives
         if options.label_scope == "all":
-            return all_labels(positives)
+            return all_labels(positives, batch.teacher)
         generator = step_generator(batch.step, options)
         return sampled_labels(
             positives,
@@ -156,4 +160,5 @@ class ScoredHead:
             sample=options.sampled_labels,
             generator=generator,
             hard_negatives=batch.hard_negatives,
+            teacher=batch.teacher,
         )

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError, RowStateLoss
+from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError, RowStateLoss, TeacherScores
 from xmc.train.products import add_product, product_into
 
 # scores, their gradient and a loss's own work space
@@ -26,18 +26,21 @@ LABEL_BLOCK = 1024
 class Pairs:
     """The P positive pairs of a batch in column space: row of the batch, column among the scored labels, weight.
 
-    `skipped` are the rows and columns, (S,) each, of pairs that are neither positives nor negatives, if there are any.
+    `skipped` are the rows and columns, (S,) each, of pairs that are neither positives nor negatives, if there are any;
+    `teacher` what a teacher says of the batch, if there is one.
     """
 
     rows_P: Tensor
     columns_P: Tensor
     weights_P: Tensor
     skipped: tuple[Tensor, Tensor] | None = None
+    teacher: TeacherScores | None = None
 
     def to(self, device: torch.device) -> Pairs:
         """The same pairs on another device."""
         skipped = None if self.skipped is None else (self.skipped[0].to(device), self.skipped[1].to(device))
-        return Pairs(self.rows_P.to(device), self.columns_P.to(device), self.weights_P.to(device), skipped)
+        teacher = self.teacher and self.teacher.to(device)
+        return Pairs(self.rows_P.to(device), self.columns_P.to(device), self.weights_P.to(device), skipped, teacher)
 
     def between(self, start: int, stop: int) -> Pairs:
         """The pairs of batch rows start..stop-1, rows counted from `start` (pairs are sorted by row)."""
@@ -45,7 +48,8 @@ class Pairs:
         if skipped is not None:
             rows_S = _between(skipped[0], start, stop)
             skipped = skipped[0][rows_S] - start, skipped[1][rows_S]
-        return Pairs(self.rows_P[own] - start, self.columns_P[own], self.weights_P[own], skipped)
+        teacher = self.teacher and self.teacher.at(_between(self.teacher.rows_T, start, stop), first_row=start)
+        return Pairs(self.rows_P[own] - start, self.columns_P[own], self.weights_P[own], skipped, teacher)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def score_batch(
     first_row: int = 0,
     mean_over: int = 0,
     products: torch.dtype | None = None,
+    norms: bool = False,
 ) -> ScoredBatch:
     """Loss and gradients; equals autograd through `loss(queries_QD @ labels_CD.T).mean()`.
 
@@ -105,7 +110,7 @@ def score_batch(
     so does the next row state, which a loss that keeps one makes of `row_state_Q`. Where these queries are part of a
     larger batch, `first_row` is the place of the first in it and `mean_over` its size. `products` is what embeddings
     and score gradients are rounded to when they are multiplied (None: left as they are); losses and sums over the batch
-    are not.
+    are not. With `norms` the loss also reads the embeddings' lengths, and its gradient in those of the queries counts.
     Raises: NonFiniteError naming the batch rows with a non-finite loss; ConfigError when a `batch` loss needs more
     memory than allowed.
     """
@@ -125,6 +130,7 @@ def score_batch(
     next_state_Q = None if row_state_Q is None else torch.empty_like(row_state_Q)
     factor_dtype = products or labels_CD.dtype
     factors_CD = labels_CD.to(factor_dtype)
+    label_norms_C = labels_CD.norm(dim=1) if norms else None
     for start in range(0, queries, rows_at_once):
         stop = min(start + rows_at_once, queries)
         chunk_RD = queries_QD[start:stop].to(factor_dtype)
@@ -133,11 +139,17 @@ def score_batch(
         if next_state_Q is not None and row_state_Q is not None and isinstance(loss, RowStateLoss):
             next_state_Q[start:stop] = loss.next_row_state(replace(inputs, row_state_Q=row_state_Q[start:stop]))
             inputs = replace(inputs, row_state_Q=next_state_Q[start:stop])
-        chunk_losses_R, gradient_RC = _loss_and_gradient(inputs, loss)
+        if norms:
+            lengths_R = queries_QD[start:stop].norm(dim=1)
+            inputs = replace(inputs, query_norms_Q=lengths_R, label_norms_C=label_norms_C)
+        chunk_losses_R, gradient_RC, lengths_gradient_R = _loss_and_gradient(inputs, loss)
         _require_finite(chunk_losses_R, first_row + start)
         losses_Q[start:stop] = chunk_losses_R
         gradient_RC = gradient_RC.to(factor_dtype)
         product_into(queries_gradient_QD[start:stop], gradient_RC, factors_CD)
+        if inputs.query_norms_Q is not None and lengths_gradient_R is not None:
+            shares_R = lengths_gradient_R / inputs.query_norms_Q.clamp(min=torch.finfo(queries_QD.dtype).tiny)
+            queries_gradient_QD[start:stop] += shares_R.unsqueeze(1) * queries_QD[start:stop]
         add_product(labels_gradient_CD, gradient_RC.T, chunk_RD)
     mean_over = mean_over or queries
     return ScoredBatch(losses_Q, queries_gradient_QD.div_(mean_over), labels_gradient_CD.div_(mean_over), next_state_Q)
@@ -162,15 +174,21 @@ def _between(sorted_rows: Tensor, start: int, stop: int) -> slice:
 
 def _inputs(scores_RC: Tensor, pairs: Pairs, log_inclusion_C: Tensor | None) -> LossInputs:
     skipped = pairs.skipped or (None, None)
-    return LossInputs(scores_RC, pairs.rows_P, pairs.columns_P, pairs.weights_P, log_inclusion_C, *skipped)
+    inputs = LossInputs(scores_RC, pairs.rows_P, pairs.columns_P, pairs.weights_P, log_inclusion_C, *skipped)
+    return replace(inputs, teacher=pairs.teacher) if pairs.teacher else inputs
 
 
-def _loss_and_gradient(inputs: LossInputs, loss: Loss) -> tuple[Tensor, Tensor]:
+def _loss_and_gradient(inputs: LossInputs, loss: Loss) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The loss of each query, and the gradients of their sum in the scores and, if there, in the queries' lengths."""
     with torch.enable_grad():
-        scores_RC = inputs.scores_QC.detach().requires_grad_()
-        losses_R = loss(replace(inputs, scores_QC=scores_RC))
-        (gradient_RC,) = torch.autograd.grad(losses_R.sum(), scores_RC)
-    return losses_R.detach(), gradient_RC
+        leaves = [inputs.scores_QC.detach().requires_grad_()]
+        inputs = replace(inputs, scores_QC=leaves[0])
+        if inputs.query_norms_Q is not None:
+            leaves.append(inputs.query_norms_Q.detach().requires_grad_())
+            inputs = replace(inputs, query_norms_Q=leaves[1])
+        losses_R = loss(inputs)
+        gradient_RC, *others = torch.autograd.grad(losses_R.sum(), leaves, allow_unused=len(leaves) > 1)
+    return losses_R.detach(), gradient_RC, others[0] if others else None
 
 
 def _require_finite(losses_R: Tensor, start: int) -> None:

@@ -7,6 +7,7 @@ from xmc.cli.main import VERBS, app
 
 FLAGS = {
     "train": "--config --data --device --dry-run --epochs --json --out --overwrite --plugin --resume --seed --set",
+    "teach": "--data --device --json --out --set --teacher -k",
     "index": "--batch-size --device --dry-run --json --latency --memory --run --seed --set --target-recall -k",
     "labels": "--device --id --json --run --text action file",
     "rerank": "--device --json --run --set",

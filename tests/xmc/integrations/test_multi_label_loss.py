@@ -15,6 +15,7 @@ from xmc.errors import ConfigError, DataError, PluginError
 from xmc.integrations.sentence_transformers import MultiLabelLoss
 from xmc_baselines.info_nce import InfoNce
 from xmc_dexml.decoupled_softmax import DecoupledSoftmax
+from xmc_distill.norm_direction import NormDirection
 from xmc_mw.mann_whitney import MannWhitney
 
 
@@ -36,7 +37,14 @@ def pair_batch(seed=0):
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize(
-    "loss", [DecoupledSoftmax(temperature=0.3), InfoNce(temperature=0.3), MannWhitney(temperature=0.3)], ids=repr
+    "loss",
+    [
+        DecoupledSoftmax(temperature=0.3),
+        InfoNce(temperature=0.3),
+        MannWhitney(temperature=0.3),
+        NormDirection(temperature=0.3),
+    ],
+    ids=repr,
 )
 def test_value_and_gradient_are_those_of_scores_made_by_hand(loss, similarity):
     queries_BD, texts_BD, label, relevance_QC = pair_batch()
@@ -47,7 +55,11 @@ def test_value_and_gradient_are_those_of_scores_made_by_hand(loss, similarity):
     if similarity == "cosine":
         norms_C = torch.stack([texts_BD[row].norm() for row in (3, 1, 0)])
         scores_QC = scores_QC / (queries_BD.norm(dim=1)[:, None] * norms_C)
-    expected = loss(LossInputs.from_dense(scores_QC, relevance_QC)).mean()
+    inputs = LossInputs.from_dense(scores_QC, relevance_QC)
+    if similarity == "dot":
+        norms_C = torch.stack([texts_BD[row].detach().norm() for row in (3, 1, 0)])
+        inputs = dataclasses.replace(inputs, query_norms_Q=queries_BD.norm(dim=1), label_norms_C=norms_C)
+    expected = loss(inputs).mean()
     torch.testing.assert_close(value, expected)
     for one, other in zip(got, torch.autograd.grad(expected, [queries_BD, texts_BD]), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)

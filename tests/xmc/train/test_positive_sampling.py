@@ -23,6 +23,8 @@ from xmc.train.scorer import score_batch
 
 LABELS = 14
 LOSSES = {offer.full_name: offer.spec for offer in load_plugins().offers["loss"] if offer.plugin != "foo"}
+TAUGHT = {name for name, spec in LOSSES.items() if "teacher" in getattr(spec.load(), "needs", ())}  # see check_loss
+LOSSES = {name: spec for name, spec in LOSSES.items() if name not in TAUGHT}
 SKIPPING = sorted(name for name, spec in LOSSES.items() if CLAIM in getattr(spec.load(), "claims", ()))
 NOT_SKIPPING = sorted(set(LOSSES) - set(SKIPPING))
 

@@ -1,6 +1,8 @@
 """Invariants: loss and gradients are those of autograd through the whole score matrix, however it is cut into rows;
 nothing larger than the allowed rows x labels is ever allocated."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, TeacherScores
 from xmc.errors import ConfigError, NonFiniteError
 from xmc.plugin_manager import load_plugins
 from xmc.train.scorer import EFFICIENT_ROWS, PREFERRED_SCORE_BYTES, SCORE_COPIES, Pairs, rows_in_memory, score_batch
@@ -31,13 +33,16 @@ def problem(dtype, seed=0, queries=QUERIES, labels=LABELS):
     relevance_QL[0] = True  # one without negatives
     rows_P, columns_P = relevance_QL.nonzero(as_tuple=True)
     weights_P = torch.rand(len(rows_P), generator=generator).add(0.5)
-    return queries_QD, labels_LD, Pairs(rows_P, columns_P, weights_P)
+    taught_QL = torch.randn(queries, labels, generator=generator, dtype=dtype)
+    taught_QL[~relevance_QL & (torch.rand(queries, labels, generator=generator) < 0.7)] = torch.nan
+    return queries_QD, labels_LD, Pairs(rows_P, columns_P, weights_P, teacher=TeacherScores.from_dense(taught_QL))
 
 
 def by_autograd(queries_QD, labels_LD, pairs, loss):
     """The whole matrix, the whole graph."""
     queries_QD, labels_LD = queries_QD.clone().requires_grad_(), labels_LD.clone().requires_grad_()
-    losses_Q = loss(LossInputs(queries_QD @ labels_LD.T, pairs.rows_P, pairs.columns_P, pairs.weights_P))
+    inputs = LossInputs(queries_QD @ labels_LD.T, pairs.rows_P, pairs.columns_P, pairs.weights_P)
+    losses_Q = loss(replace(inputs, teacher=pairs.teacher))
     losses_Q.mean().backward()
     return losses_Q.detach(), queries_QD.grad, labels_LD.grad
 
