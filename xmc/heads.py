@@ -44,12 +44,14 @@ class HeadBatch:
     """The batch of step `step`: rows of its queries in the training data, (Q,), and their positives (label rows).
 
     `hard_negatives` are label rows mined for these queries, ascending, each once; None when nothing is mined.
+    `bags_Q` numbers the bag of each query; None where queries have labels of their own.
     """
 
     step: int
     query_rows_Q: np.ndarray[Any, Any]
     positives: Positives
     hard_negatives: np.ndarray[Any, Any] | None = None
+    bags_Q: np.ndarray[Any, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,13 @@ class LossInputs:
 
     `row_state_Q` is what a loss with `next_row_state` keeps for each training query; None is the start value.
 
+    `bags_Q` numbers the bag of each query, whole bags only: its queries have one label together, which stands in each of
+    their rows. None where queries have labels of their own; a `row` loss is never told.
+
     Shapes: `scores_QC` (Q, C); `positive_rows_P` and `positive_columns_P` (P,) int64 sorted by row, then column, each
     pair once; `positive_weights_P` (P,) > 0; `log_inclusion_C` (C,) <= 0, or None when every label is scored;
     `skipped_rows_S` and `skipped_columns_S` (S,) int64 sorted by row, none of them a positive, or None; `row_state_Q`
-    (Q,) or None.
+    (Q,) or None; `bags_Q` (Q,) int64 or None.
 
     >>> import torch
     >>> inputs = LossInputs.from_dense(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.5]]))
@@ -50,6 +53,7 @@ class LossInputs:
     skipped_rows_S: Tensor | None = None
     skipped_columns_S: Tensor | None = None
     row_state_Q: Tensor | None = None
+    bags_Q: Tensor | None = None
 
     @classmethod
     def from_dense(cls, scores_QC: Tensor, relevance_QC: Tensor) -> LossInputs:
