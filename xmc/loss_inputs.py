@@ -31,8 +31,8 @@ class LossInputs:
 
     `row_state_Q` is what a loss with `next_row_state` keeps for each training query; None is the start value.
 
-    `bags_Q` numbers the bag of each query, whole bags only: its queries have one label together, which stands in each of
-    their rows. None where queries have labels of their own; a `row` loss is never told.
+    `bags_Q` numbers the bag of each query, whole bags only: its queries have one label together, which stands in each
+    of their rows. None where queries have labels of their own; a `row` loss is never told.
 
     Shapes: `scores_QC` (Q, C); `positive_rows_P` and `positive_columns_P` (P,) int64 sorted by row, then column, each
     pair once; `positive_weights_P` (P,) > 0; `log_inclusion_C` (C,) <= 0, or None when every label is scored;

@@ -12,8 +12,8 @@ class LinearModel:
     """What the closed forms are about: labels x · theta + noise of the least-squares fit, with x ~ N(0, I) of width d.
 
     `signal` is the length of theta, `noise` the standard deviation of a label around x · theta, `queries_per_dimension`
-    is psi = n / d > 1, both large. `bag_noise` is the scale b of the Laplace noise on the mean of a bag of one query; for
-    epsilon-label-DP on labels of range R it is R / epsilon. A bag of k has b / k.
+    is psi = n / d > 1, both large. `bag_noise` is the scale b of the Laplace noise on the mean of a bag of one query;
+    for epsilon-label-DP on labels of range R it is R / epsilon. A bag of k has b / k.
     Reference: Javanmard et al., ICLR 2024, its corollaries, derived anew.
     """
 
@@ -58,7 +58,8 @@ class LinearModel:
     def best_bag_size(self, loss: Literal["bag-level", "instance-level"], *, largest: int) -> int:
         """The bag size of the least risk, 1 to `largest`: always 1 for the bag-level loss.
 
-        >>> [LinearModel(1.0, 0.5, 12, 2 / epsilon).best_bag_size("instance-level", largest=20) for epsilon in (0.5, 1, 4)]
+        >>> models = [LinearModel(1.0, 0.5, 12, bag_noise=2 / epsilon) for epsilon in (0.5, 1, 4)]
+        >>> [model.best_bag_size("instance-level", largest=11) for model in models]
         [4, 2, 1]
         """
         risk = self.bag_level_risk if loss == "bag-level" else self.instance_level_risk

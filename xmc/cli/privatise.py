@@ -24,14 +24,14 @@ def privatise_command(
     threshold: Annotated[int, typer.Option("--threshold", help="Leave out noisy counts of at most so many.")] = 0,
     group_prefix: Annotated[
         int,
-        typer.Option("--group-prefix", help="Join labels whose ids begin with the same so many characters; 0: none."),
+        typer.Option("--group-prefix", help="Join labels whose ids begin with the same so many characters."),
     ] = 0,
     public: Annotated[
         list[str] | None, typer.Option("--public", help="A split whose row labels anyone may see: copied as it is.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Release noisy labels of bags of queries instead of row labels: epsilon-label differential privacy, with a receipt.
+    """Release noisy labels of bags of queries instead of their own: epsilon-label privacy, with a receipt.
 
     Example: xmc privatise --data icd10cm --group-prefix 1 --epsilon 1 --bag-size 4 --out private
     """

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xmc.data.positives import positives_from_arrow, positives_to_arrow
 from xmc.data.bag_column import read_bag_ids
+from xmc.data.positives import positives_from_arrow, positives_to_arrow
 from xmc.data.schemas import schema_of
 from xmc.data.shards import concatenate, read_table
 from xmc.errors import DataError
@@ -47,8 +47,8 @@ class LabelTable:
 class QueryTable:
     """The Q queries of a split, each with a text and at least one positive; ids are unique within the split.
 
-    Where only the label of a bag of queries is known, `bag_ids` says which bag each is in, and all queries of a bag have
-    the same positives; None where each query has positives of its own.
+    Where only the label of a bag of queries is known, `bag_ids` says which bag each is in, and all queries of a bag
+    have the same positives; None where each query has positives of its own.
     """
 
     ids: list[str]

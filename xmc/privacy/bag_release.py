@@ -23,10 +23,11 @@ Array = np.ndarray[Any, Any]
 class Mechanism:
     """How labels become private: queries in bags of `bag_size`, at most `clip` labels each, noise on each count.
 
-    To replace the labels of one query changes the counts of its bag by at most 2 · clip in all, so discrete Laplace noise
-    of scale 2 · clip / epsilon on *every* count makes the counts epsilon-private: no output is more than exp(epsilon)
-    times as likely under one label as under another. (As a mean of the bag: 2 · clip / (bag_size · epsilon).) The bags
-    do not overlap, so this holds for all of them together. Counts of at most `threshold` are then left out.
+    To replace the labels of one query changes the counts of its bag by at most 2 · clip in all, so discrete Laplace
+    noise of scale 2 · clip / epsilon on *every* count makes the counts epsilon-private: no output is more than
+    exp(epsilon) times as likely under one label as under another. (On the mean of a bag that is the scale 2 · clip /
+    (bag_size · epsilon).) The bags do not overlap, so this holds for all of them together. Counts of at most
+    `threshold` are then left out.
     """
 
     epsilon: Fraction

@@ -1,8 +1,8 @@
 """Whole-numbered Laplace noise, drawn exactly: integer arithmetic on bits of the system's secure generator.
 
-A floating-point Laplace draw has gaps and uneven steps in its low bits, from which the value under the noise can be read
-(Mironov, 2012). Here no real number occurs: every probability is a ratio of integers, or an alternating series of such
-that is drawn term by term (the idea of von Neumann; for this law Canonne, Kamath, Steinke, 2020).
+A floating-point Laplace draw has gaps and uneven steps in its low bits, from which the value under the noise can be
+read (Mironov, 2012). Here no real number occurs: every probability is a ratio of integers, or an alternating series of
+such that is drawn term by term (the idea of von Neumann; for this law Canonne, Kamath, Steinke, 2020).
 """
 
 from __future__ import annotations

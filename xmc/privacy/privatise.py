@@ -35,12 +35,12 @@ def privatise(
     """Write the training queries of `data` with noisy labels of bags instead of their own; the receipt.
 
     `epsilon` is a decimal or a fraction ("1", "0.5", "1/3"), taken exactly. Other splits are left out, for their labels
-    are as private; those named in `public` are copied with their labels. `group_prefix` joins labels whose ids begin with
-    the same so many characters. The folder, with the receipt in `privacy.json`, appears whole or not at all.
+    are as private; those named in `public` are copied with their labels. `group_prefix` joins labels whose ids begin
+    with the same so many characters. The folder, with the receipt in `privacy.json`, appears whole or not at all.
     Raises: ConfigError for a setting that cannot work, or a release of so many counts that they cannot all get noise.
     """
     require_new(out)
-    mechanism = _mechanism(epsilon, bag_size, clip, threshold)
+    mechanism = _mechanism(epsilon, bag_size, clip, threshold, group_prefix)
     source = load_dataset(data)
     _check_source(source, public)
     labels, splits = source.labels, {name: source.splits[name] for name in ("train", *public)}
@@ -60,14 +60,15 @@ def privatise(
     return written
 
 
-def _mechanism(epsilon: str, bag_size: int, clip: int, threshold: int) -> Mechanism:
+def _mechanism(epsilon: str, bag_size: int, clip: int, threshold: int, prefix: int) -> Mechanism:
     try:
         exact = Fraction(epsilon)
     except (ValueError, ZeroDivisionError):
         exact = Fraction(0)
     if exact <= 0:
         raise ConfigError(f"--epsilon must be a number > 0, got '{epsilon}'.", hint="Examples: 1, 0.5, 1/3.")
-    for name, value, least in (("bag-size", bag_size, 1), ("clip", clip, 1), ("threshold", threshold, 0)):
+    least_of = (("bag-size", bag_size, 1), ("clip", clip, 1), ("threshold", threshold, 0), ("group-prefix", prefix, 0))
+    for name, value, least in least_of:
         if value < least:
             raise ConfigError(f"--{name} must be >= {least}, got {value}.")
     mechanism = Mechanism(exact, bag_size, clip, threshold)
