@@ -3,9 +3,10 @@
     python benchmarks/bench_aggregate.py [--only WORD] [--set SECTION.KEY=VALUE ...]
 
 The first letters of ICD-10-CM codes (26 labels, 10,725 training queries of the shipped data set) and the recipe of the
-plugin `aggregate` with a static encoder of words alone, width 64. Row labels are the same recipe on bags of one query
-without noise. "No noise" is a release whose epsilon (1,000) leaves every count as it is; the others are as private as
-they say. Each is one draw of bags and noise: the interval is that of the test queries alone.
+plugin `aggregate` with a small and quick static encoder: words alone, width 64, learning rate 0.02 (better than 0.004 on
+a tenth of the training queries). Row labels are the same recipe on bags of one query without noise. "No noise" is a
+release whose epsilon (1,000) leaves every count as it is; the others are as private as they say. Each is one draw of
+bags and noise: the interval is that of the test queries alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ RESULTS = Path(__file__).parent / "results" / "aggregate.csv"
 QUESTION = "P@1 from labels of bags on the first letters of icd10cm"
 BASELINE = "row labels"
 NO_NOISE = "1000"
-ENCODER = ("encoder.dimension=64", "encoder.ngrams_shortest=0", "encoder.ngrams_longest=0")
+SMALL = (
+    "encoder.dimension=64",
+    "encoder.ngrams_shortest=0",
+    "encoder.ngrams_longest=0",
+    "train.learning_rate=0.02",
+)
 Row = dict[str, object]
 
 
@@ -71,10 +77,10 @@ def most_frequent(data: Path) -> Row:
 
 def measured(setting: Setting, data: Path, run: Path, chosen: Sequence[str]) -> Row:
     """P@1 on the test queries, whose row labels the release has as they are."""
-    used = (*ENCODER, f"loss.rho={setting.rho}", *chosen)
+    used = (*SMALL, f"loss.rho={setting.rho}", *chosen)
     train_run(data, run, plugin="aggregate", settings=used)
-    figure = evaluate_run(run, split="test")["evaluation"]["overall"]["figures"]["P@1"]
-    values = {"median": figure["value"], "low95": figure["low"], "high95": figure["high"]}
+    figure = evaluate_run(run, split="test", settings=("evaluate.ks=[1]",)).overall.figures["P@1"]
+    values = {"median": figure.value, "low95": figure.low, "high95": figure.high}
     return {
         "question": QUESTION, "subject": setting.name, "baseline": "" if setting == ROWS else BASELINE, "x": "P@1",
         "unit": "%", "config": " ".join(("plugin=aggregate", *used)), **{k: percent(v) for k, v in values.items()},

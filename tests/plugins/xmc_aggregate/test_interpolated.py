@@ -114,7 +114,7 @@ def test_convex_loss_instance_level_is_not_below_bag_level(options):
 
 
 def test_cross_entropy_gradients_are_mean_probability_less_label():
-    """At the instance level p_i − ȳ; at the bag level of scores the same with the probability of the mean score, / k."""
+    """At the instance level p_i − ȳ; at the bag level of scores with p of the mean score."""
     inputs = problem(torch.zeros(4, dtype=torch.int64))
     mean_QC = inputs.scores_QC.mean(dim=0, keepdim=True).expand(4, -1)
     label_QC = inputs.relevance_QC / inputs.relevance_QC.sum(dim=1, keepdim=True)
