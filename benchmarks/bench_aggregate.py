@@ -3,10 +3,10 @@
     python benchmarks/bench_aggregate.py [--only WORD] [--set SECTION.KEY=VALUE ...]
 
 The first letters of ICD-10-CM codes (26 labels, 10,725 training queries of the shipped data set) and the recipe of the
-plugin `aggregate` with a small and quick static encoder: words alone, width 64, learning rate 0.02 (better than 0.004 on
-a tenth of the training queries). Row labels are the same recipe on bags of one query without noise. "No noise" is a
-release whose epsilon (1,000) leaves every count as it is; the others are as private as they say. Each is one draw of
-bags and noise: the interval is that of the test queries alone.
+plugin `aggregate` with a small static encoder: words alone, width 64, learning rate 0.02 (better than 0.004 on a tenth
+of the training queries). Row labels are the same recipe on bags of one query without noise. "No noise" is a release
+whose epsilon (1,000) leaves every count as it is; the others are as private as they say. Each is one draw of bags and
+noise: the interval is that of the test queries alone.
 """
 
 from __future__ import annotations

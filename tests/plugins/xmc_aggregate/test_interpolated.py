@@ -173,5 +173,5 @@ def test_refusals(options, said):
 def test_recipe_resolves_and_survives_its_file():
     plugins = load_plugins()
     config = resolve(plugins, plugin="aggregate", settings=["loss.base_options={temperature=0.2}"])
-    assert config.loss.options == Interpolated(base_options={"temperature": 0.2})
+    assert config.loss.options == Interpolated(rho=0.0, base_options={"temperature": 0.2})
     assert config.train.validation_share == 0

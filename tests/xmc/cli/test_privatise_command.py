@@ -30,7 +30,7 @@ def test_release_and_receipt(xmc_command, tmp_path):
     assert code == 2 and "not empty" in err
 
 
-def test_it_trains_the_same_whether_stopped_or_not_and_learns(released, tmp_path):
+def test_it_trains_the_same_each_time_and_learns(released, tmp_path):
     reports = [
         train_run(released, tmp_path / name, plugin="aggregate", settings=(*SMALL, "train.batch_size=40"))
         for name in ("a", "b")
