@@ -47,6 +47,7 @@ class HeadBatch:
 
     `hard_negatives` are label rows mined for these queries, ascending, each once; None when nothing is mined.
     `teacher` is the shortlist of each query with its teacher's scores, by label row; None without a teacher.
+    `bags_Q` numbers the bag of each query; None where queries have labels of their own.
     """
 
     step: int
@@ -54,6 +55,7 @@ class HeadBatch:
     positives: Positives
     hard_negatives: np.ndarray[Any, Any] | None = None
     teacher: Hits | None = None
+    bags_Q: np.ndarray[Any, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,13 @@ class LossInputs:
     each query with the scores that a teacher gave them; "norms" for the lengths of the embeddings that the scores are
     products of, `query_norms_Q` with gradient and `label_norms_C` without (None = they all have length 1).
 
+    `bags_Q` numbers the bag of each query, whole bags only: its queries have one label together, which stands in each
+    of their rows. None where queries have labels of their own; a `row` loss is never told.
+
     Shapes: `scores_QC` (Q, C); `positive_rows_P` and `positive_columns_P` (P,) int64 sorted by row, then column, each
     pair once; `positive_weights_P` (P,) > 0; `log_inclusion_C` (C,) <= 0, or None when every label is scored;
     `skipped_rows_S` and `skipped_columns_S` (S,) int64 sorted by row, none of them a positive, or None; `row_state_Q`
-    (Q,) or None; `query_norms_Q` (Q,) and `label_norms_C` (C,), or None.
+    (Q,) or None; `query_norms_Q` (Q,) and `label_norms_C` (C,), or None; `bags_Q` (Q,) int64 or None.
 
     >>> import torch
     >>> inputs = LossInputs.from_dense(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 0.5]]))
@@ -58,6 +61,7 @@ class LossInputs:
     teacher: TeacherScores | None = None
     query_norms_Q: Tensor | None = None
     label_norms_C: Tensor | None = None
+    bags_Q: Tensor | None = None
 
     @classmethod
     def from_dense(cls, scores_QC: Tensor, relevance_QC: Tensor) -> LossInputs:

@@ -165,6 +165,12 @@ def test_distill_page_runs_from_top_to_bottom(folder):
 
 
 @pytest.mark.slow
+def test_aggregate_page_runs_from_top_to_bottom(folder):
+    assert run_page("docs/aggregate.md").splitlines() == ["4 1/2 1/8", "0.5 4 1", "1 2 1", "4 1 1"]
+    assert (folder / "runs" / "private" / "report.json").is_file()
+
+
+@pytest.mark.slow
 def test_serving_page_runs_from_top_to_bottom(folder):
     printed = run_page("docs/serving.md").splitlines()
     assert printed[0].startswith("1 L21 ") and printed[3] == "0"

@@ -4,16 +4,18 @@ The setting has no randomness that depends on the machine: no dropout, float32 o
 """
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from xmc.api import HeadContext, Hits
+from xmc.api import HeadContext, Hits, Positives
 from xmc.config import build_options
 from xmc.data.dataset import load_dataset
 from xmc.encode.static import StaticOptions
 from xmc.plugin_manager import load_plugins
+from xmc.train.bags import Bags
 from xmc.train.dual_encoder import DualEncoderOptions
 from xmc.train.loop import Trainer, TrainingSet
 from xmc.train.options import TrainOptions
@@ -22,7 +24,9 @@ from xmc.train.schedule import Pool
 FOLDER = Path(__file__).parent
 STEPS = 50
 COSINE_TEMPERATURE = {"temperature": 0.07}
+BAG_SIZES = {"aggregate.interpolated": 4}  # neighbours in the table, with the mean of their labels
 SETTINGS = {
+    "aggregate.interpolated": {"base_options": COSINE_TEMPERATURE},
     "baselines.binary-cross-entropy": {**COSINE_TEMPERATURE, "bias": -4.0, "reduction": "sum"},
     "baselines.info-nce": COSINE_TEMPERATURE,
     "dexml.decoupled-softmax": COSINE_TEMPERATURE,
@@ -80,9 +84,8 @@ def loss_curve(name, scratch_folder):
             )
         )
         teacher = shared_words(data) if "teacher" in getattr(loss, "needs", ()) else None
-        training_set = TrainingSet(
-            queries, Pool(len(data.train)), data.train.positives, len(data.labels), None, teacher
-        )
+        pool, positives = pool_and_positives(data.train.positives, BAG_SIZES.get(name, 0))
+        training_set = TrainingSet(queries, pool, positives, len(data.labels), None, teacher)
         Trainer(encoder, head, training_set, options, scratch_folder, {}, lambda best: None, losses).run()
     finally:
         torch.set_num_threads(threads)
@@ -96,6 +99,18 @@ def shared_words(data):
     scores = [len(words & set(text.split())) / len(words) for text in data.train.texts for words in words_L]
     offsets = np.arange(len(data.train) + 1) * len(words_L)
     return Hits(offsets, np.tile(np.arange(len(words_L)), len(data.train)), np.array(scores, dtype=np.float32))
+
+
+def pool_and_positives(positives, bag_size):
+    """The training queries one by one, or in bags of neighbours with the mean of their labels."""
+    if not bag_size:
+        return Pool(len(positives)), positives
+    bag_Q = np.arange(len(positives)) // bag_size
+    cells = Counter(zip(bag_Q[positives.query_rows()].tolist(), positives.label_rows.tolist(), strict=True))
+    bags, label_rows = np.array(sorted(cells)).T
+    weights = np.array([cells[cell] / bag_size for cell in sorted(cells)], np.float32)
+    means = Positives(np.searchsorted(bags, np.arange(bag_Q[-1] + 2)), label_rows.astype(np.int32), weights)
+    return Pool(len(positives), bags=Bags([f"{bag:03d}" for bag in bag_Q])), means.take(bag_Q)
 
 
 def golden_file(name):

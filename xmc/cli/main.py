@@ -21,6 +21,7 @@ from xmc.cli.info import info_command
 from xmc.cli.labels import labels_command
 from xmc.cli.plugins import plugins_command
 from xmc.cli.predict import predict_command
+from xmc.cli.privatise import privatise_command
 from xmc.cli.rerank import rerank_command
 from xmc.cli.search import search_command
 from xmc.cli.serve import serve_command
@@ -52,6 +53,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "info": info_command,
     "config": config_command,
     "import": import_command,
+    "privatise": privatise_command,
     "plugins": plugins_command,
     "doctor": doctor_command,
 }

@@ -109,6 +109,7 @@ def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> 
     """Move about `fraction` of the train queries to a new dev split; a data set that has one comes back as it is.
 
     A query goes to dev when the hash of seed and query id says so: neither the other queries nor their order matter.
+    Bags of queries stay whole: there it is the hash of the bag's id.
     Raises: DataError when a side would be empty; ValueError when `fraction` is not between 0 and 1.
 
     >>> dataset = split_off_dev(replace(load_dataset("tiny"), splits={"train": load_dataset("tiny").train}))
@@ -119,8 +120,8 @@ def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> 
         raise ValueError(f"fraction must lie between 0 and 1, got {fraction}")
     if dataset.dev is not None:
         return dataset
-    limit = int(fraction * 2**64)
-    in_dev = np.array([_hash64(f"{seed}:{query_id}") < limit for query_id in dataset.train.ids], dtype=bool)
+    limit, keys = int(fraction * 2**64), dataset.train.bag_ids or dataset.train.ids
+    in_dev = np.array([_hash64(f"{seed}:{key}") < limit for key in keys], dtype=bool)
     if in_dev.all() or not in_dev.any():
         raise DataError(
             f"a dev split of {fraction:g} of {len(in_dev)} train queries leaves one side empty.",

@@ -11,7 +11,7 @@ from xmc.data.tables import LabelTable, QueryTable
 
 
 def fingerprint_of(labels: LabelTable, splits: Mapping[str, QueryTable]) -> str:
-    """Hex SHA-256 over ids, texts, positives and weights of all tables, in row order.
+    """Hex SHA-256 over ids, texts, positives, weights and bags of all tables, in row order.
 
     >>> fingerprint_of(LabelTable(["a"], ["b"]), {}) == fingerprint_of(LabelTable(["ab"], [""]), {})
     False
@@ -27,6 +27,8 @@ def fingerprint_of(labels: LabelTable, splits: Mapping[str, QueryTable]) -> str:
         digest.update(queries.positives.offsets.astype("<i8").tobytes())
         digest.update(queries.positives.label_rows.astype("<i4").tobytes())
         digest.update(queries.positives.weights.astype("<f4").tobytes())
+        if queries.bag_ids is not None:
+            _feed_strings(digest, queries.bag_ids)
     return digest.hexdigest()
 
 

@@ -50,9 +50,9 @@ def _is_embedding(type_: pa.DataType) -> bool:
     return bool(pa.types.is_fixed_size_list(type_) and type_.value_type in (pa.float32(), pa.float16()))
 
 
-def _strings(name: str, *, large: bool = False) -> Column:
+def _strings(name: str, *, large: bool = False, optional: bool = False) -> Column:
     type_ = pa.large_string() if large else pa.string()
-    return Column(name, type_, "string or large_string", _is_string)
+    return Column(name, type_, "string or large_string", _is_string, optional)
 
 
 def _floats(name: str, *, optional: bool = False) -> Column:
@@ -85,7 +85,13 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         _strings("text", large=True),
         Column("train_count", pa.int64(), "int64", pa.types.is_int64, optional=True),
     ),
-    "queries": (_strings("query_id"), _strings("text", large=True), _POSITIVES, _RELEVANCE),
+    "queries": (
+        _strings("query_id"),
+        _strings("text", large=True),
+        _POSITIVES,
+        _RELEVANCE,
+        _strings("bag_id", optional=True),
+    ),
     "embeddings": (_strings("id"), _EMBEDDING),
     "hits": (
         Column("query_id", pa.string(), "string, large_string or an integer", _is_id),
@@ -105,7 +111,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     ),
 }
 VERSION = 1
-_NOT_NULL = frozenset({"label_id", "query_id", "id"})
+_NOT_NULL = frozenset({"label_id", "query_id", "id", "bag_id"})
 
 
 def schema_of(kind: str, *, without: Iterable[str] = (), dimension: int = 0, dtype: str = "float32") -> pa.Schema:
@@ -113,7 +119,7 @@ def schema_of(kind: str, *, without: Iterable[str] = (), dimension: int = 0, dty
 
     `dimension` and `dtype` (float32, float16) are for `embeddings` only.
 
-    >>> schema_of("queries", without=["relevance"]).names
+    >>> schema_of("queries", without=["relevance", "bag_id"]).names
     ['query_id', 'text', 'positives']
     >>> schema_of("embeddings", dimension=8).field("embedding").type
     FixedSizeListType(fixed_size_list<item: float>[8])

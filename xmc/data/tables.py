@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xmc.data.bag_column import read_bag_ids
 from xmc.data.positives import positives_from_arrow, positives_to_arrow
 from xmc.data.schemas import schema_of
 from xmc.data.shards import concatenate, read_table
@@ -44,20 +45,25 @@ class LabelTable:
 
 @dataclass(frozen=True)
 class QueryTable:
-    """The Q queries of a split, each with a text and at least one positive; ids are unique within the split."""
+    """The Q queries of a split, each with a text and at least one positive; ids are unique within the split.
+
+    Where only the label of a bag of queries is known, `bag_ids` says which bag each is in, and all queries of a bag
+    have the same positives; None where each query has positives of its own.
+    """
 
     ids: list[str]
     texts: list[str]
     positives: Positives
+    bag_ids: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, rows: np.ndarray[Any, Any]) -> QueryTable:
         """The given queries, in the given order."""
-        return QueryTable(
-            [self.ids[row] for row in rows], [self.texts[row] for row in rows], self.positives.take(np.asarray(rows))
-        )
+        bag_ids = None if self.bag_ids is None else [self.bag_ids[row] for row in rows]
+        texts = [self.texts[row] for row in rows]
+        return QueryTable([self.ids[row] for row in rows], texts, self.positives.take(np.asarray(rows)), bag_ids)
 
 
 def read_labels(shards: Sequence[Path]) -> LabelTable:
@@ -85,7 +91,8 @@ def read_labels(shards: Sequence[Path]) -> LabelTable:
 def read_queries(shards: Sequence[Path], labels: LabelTable, *, split: str) -> tuple[QueryTable, tuple[str, ...]]:
     """Read the shards of a query table; queries without text or without positives are left out, and a note says so.
 
-    Raises: DataError for a damaged file, a wrong column, a null, empty or repeated id, and wrong positives.
+    Raises: DataError for a damaged file, a wrong column, a null, empty or repeated id, wrong positives, and a bag whose
+    queries differ in their positives.
     """
     source = _source(shards)
     table = concatenate([read_table(path, kind="queries") for path in shards], source=source)
@@ -100,7 +107,8 @@ def read_queries(shards: Sequence[Path], labels: LabelTable, *, split: str) -> t
     )
     blank, lonely = _is_blank(texts), positives.counts() == 0
     kept = np.flatnonzero(~(blank | lonely))
-    queries = QueryTable(query_ids, texts.fill_null("").to_pylist(), positives)
+    bag_ids = read_bag_ids(table.column("bag_id"), positives, source=source) if "bag_id" in table.column_names else None
+    queries = QueryTable(query_ids, texts.fill_null("").to_pylist(), positives, bag_ids)
     notes = _notes(
         split, total=len(queries), blank=int(blank.sum()), lonely=int((lonely & ~blank).sum()), merged=merged
     )
@@ -114,12 +122,16 @@ def label_table_to_arrow(labels: LabelTable) -> Any:
 
 
 def query_table_to_arrow(queries: QueryTable) -> Any:
-    """The query table as Arrow, ready for `write_table`; the column `relevance` is there when some weight is not 1."""
+    """The query table as Arrow, ready for `write_table`.
+
+    The column `relevance` is there when some weight is not 1, `bag_id` when the queries are in bags.
+    """
     positives, relevance = positives_to_arrow(queries.positives)
     columns = {"query_id": queries.ids, "text": queries.texts, "positives": positives}
-    if relevance is None:
-        return pa.table(columns, schema=schema_of("queries", without=["relevance"]))
-    return pa.table({**columns, "relevance": relevance}, schema=schema_of("queries"))
+    columns |= {} if relevance is None else {"relevance": relevance}
+    columns |= {} if queries.bag_ids is None else {"bag_id": queries.bag_ids}
+    left_out = {"relevance", "bag_id"} - set(columns)
+    return pa.table(columns, schema=schema_of("queries", without=left_out))
 
 
 def _source(shards: Sequence[Path]) -> str:

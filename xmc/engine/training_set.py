@@ -10,7 +10,9 @@ from xmc.data.dataset import Dataset, QueryTable, load_dataset, split_off_dev
 from xmc.encode.encoder import Encoder
 from xmc.engine.run_config import RunConfig
 from xmc.errors import ConfigError
+from xmc.train.bags import Bags
 from xmc.train.loop import TrainingSet
+from xmc.train.options import TrainOptions
 from xmc.train.schedule import Pool
 from xmc.values import Hits, Positives
 
@@ -28,14 +30,36 @@ def load_for_training(config: RunConfig) -> Dataset:
 
 
 def epoch_pool(config: RunConfig, data: Dataset) -> Pool:
-    """The training queries, and the share of label texts that joins them in each epoch."""
+    """The training queries, and the share of label texts that joins them in each epoch.
+
+    Raises: ConfigError when the queries are in bags, which must be whole in a batch, and [train] does not allow it.
+    """
     share = config.train.label_text_share
+    if data.train.bag_ids is not None:
+        return Pool(len(data.train), bags=_bags(data.train.bag_ids, config.train))
     if share == "auto":
         unseen = bool(np.mean(data.train_counts() == 0) > 0.5)
         share = AUTO_LABEL_TEXT_SHARE if unseen and getattr(config.encoder.options, "shared", True) else 0.0
     if share == 0:
         return Pool(len(data.train))
     return Pool(len(data.train), len(data.labels), min(len(data.labels), round(share * len(data.train))))
+
+
+def _bags(bag_ids: Sequence[str], options: TrainOptions) -> Bags:
+    bags = Bags(bag_ids)
+    if bags.largest > options.batch_size or options.accumulate > 1:
+        raise ConfigError(
+            f"the training queries are in bags of up to {bags.largest}, and a bag must be whole in a batch, which it"
+            f" cannot be with [train] batch_size = {options.batch_size} and accumulate = {options.accumulate}.",
+            hint=f"Set accumulate = 1 and batch_size to {bags.largest} or more.",
+        )
+    if options.label_text_share not in ("auto", 0):
+        raise ConfigError(
+            f"the training queries are in bags, which label texts cannot join, got [train] label_text_share ="
+            f" {options.label_text_share}.",
+            hint="Set label_text_share = 0.",
+        )
+    return bags
 
 
 def validation_queries(data: Dataset, config: RunConfig) -> QueryTable | None:

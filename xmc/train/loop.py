@@ -26,7 +26,7 @@ from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
 from xmc.train.replicated_head import ReplicatedHead
 from xmc.train.reporter import Reporter, SilentReporter
-from xmc.train.schedule import Pool, batch_rows, epoch_rows, learning_rate_share, step_queries, steps_per_epoch
+from xmc.train.schedule import Pool, batch_rows, epoch_rows, learning_rate_share, step_queries
 from xmc.train.scorer import rows_in_memory
 from xmc.train.signals import StopRequest, stop_on_signals
 from xmc.train.validation import hits_at_1
@@ -73,7 +73,7 @@ class Trainer:
     def __post_init__(self) -> None:
         """Set up the optimiser."""
         self.optimizer = make_optimizer(self.encoder, self.options)
-        self.steps_per_epoch = steps_per_epoch(self.data.pool.queries_per_epoch, step_queries(self.options))
+        self.steps_per_epoch = self.data.pool.steps(step_queries(self.options))
         self.total_steps = self.options.epochs * self.steps_per_epoch
         self._store: VersionedFolder = open_store(self.run_folder)
 
@@ -167,7 +167,8 @@ class Trainer:
         rows = batch_rows(step, self.data.pool, options)
         mined = self.negatives.draw(step, rows) if self.negatives else None
         taught = None if self.data.teacher is None else self.data.teacher.take(rows)
-        batch = HeadBatch(step, rows, self.data.positives.take(rows), mined, taught)
+        bags = None if self.data.pool.bags is None else self.data.pool.bags.numbers_Q[rows]
+        batch = HeadBatch(step, rows, self.data.positives.take(rows), mined, taught, bags)
         places = self.ranks.places(len(rows), options.batch_size)[self.ranks.rank]
         queries = embed_with_gradient(
             self.encoder,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from xmc.api import Head
 from xmc.encode.encoder import Encoder
 from xmc.train.options import TrainOptions
-from xmc.train.schedule import step_queries, steps_per_epoch
+from xmc.train.schedule import Pool, step_queries
 from xmc.train.scorer import SCORE_COPIES, rows_in_memory
 
 POSITIVES_GUESSED = 5  # of a query; only for the estimate
@@ -47,8 +47,7 @@ def make_plan(
     head: Head,
     options: TrainOptions,
     *,
-    train: int,
-    label_text: int,
+    queries: Pool,
     validation: int,
     labels: int,
     device: str,
@@ -68,14 +67,14 @@ def make_plan(
     label_bytes = scored * encoder.dimension * 4
     score_bytes = rows * scored * 4 * SCORE_COPIES
     return Plan(
-        train_queries=train,
-        label_text_queries=label_text,
+        train_queries=queries.always,
+        label_text_queries=queries.drawn,
         validation_queries=validation,
         labels=labels,
         scored_labels=scored,
         dimension=encoder.dimension,
         epochs=options.epochs,
-        steps=options.epochs * steps_per_epoch(train + label_text, step_queries(options)),
+        steps=options.epochs * queries.steps(step_queries(options)),
         query_rows_at_once=rows,
         parameter_bytes=parameter_bytes,
         head_bytes=head_bytes,

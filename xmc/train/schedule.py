@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xmc.train.bags import Bags
 from xmc.train.options import TrainOptions
 
 
@@ -40,28 +41,43 @@ def step_queries(options: TrainOptions) -> int:
 
 @dataclass(frozen=True)
 class Pool:
-    """The rows an epoch draws from: `always` queries that come every time, then `sometimes` of which `drawn` come."""
+    """The rows an epoch draws from: `always` queries that come every time, then `sometimes` of which `drawn` come.
+
+    Where the queries are in `bags`, these are drawn as wholes, and there is nothing that comes sometimes.
+    """
 
     always: int
     sometimes: int = 0
     drawn: int = 0
+    bags: Bags | None = None
 
     @property
     def queries_per_epoch(self) -> int:
         """How many queries an epoch has."""
         return self.always + self.drawn
 
+    def steps(self, size: int) -> int:
+        """Number of steps of an epoch when a step has at most `size` queries; bags stay whole."""
+        if self.bags is None:
+            return steps_per_epoch(self.queries_per_epoch, size)
+        return steps_per_epoch(len(self.bags), self.bags.at_once(size))
+
 
 def batch_rows(step: int, pool: Pool, options: TrainOptions) -> np.ndarray[Any, Any]:
     """The query rows of a step; which rows an epoch has, and their order, come from (seed, epoch)."""
     size = step_queries(options)
-    epoch, position = divmod(step, steps_per_epoch(pool.queries_per_epoch, size))
-    return _epoch_order(options.seed, epoch, pool)[position * size : (position + 1) * size]
+    epoch, position = divmod(step, pool.steps(size))
+    if pool.bags is None:
+        return _epoch_order(options.seed, epoch, pool)[position * size : (position + 1) * size]
+    at_once = pool.bags.at_once(size)
+    return pool.bags.rows(_bag_order(options.seed, epoch, pool.bags)[position * at_once : (position + 1) * at_once])
 
 
 def epoch_rows(epoch: int, pool: Pool, options: TrainOptions) -> np.ndarray[Any, Any]:
     """All query rows of an epoch, in the order of its steps."""
-    return _epoch_order(options.seed, epoch, pool)
+    if pool.bags is None:
+        return _epoch_order(options.seed, epoch, pool)
+    return pool.bags.rows(_bag_order(options.seed, epoch, pool.bags))
 
 
 @lru_cache(maxsize=2)
@@ -69,6 +85,11 @@ def _epoch_order(seed: int, epoch: int, pool: Pool) -> np.ndarray[Any, Any]:
     generator = np.random.default_rng([seed, 0, epoch])
     extra = pool.always + generator.choice(pool.sometimes, pool.drawn, replace=False)
     return generator.permutation(np.concatenate((np.arange(pool.always), extra)))
+
+
+@lru_cache(maxsize=2)
+def _bag_order(seed: int, epoch: int, bags: Bags) -> np.ndarray[Any, Any]:
+    return np.random.default_rng([seed, 0, epoch]).permutation(len(bags))
 
 
 def step_generator(step: int, options: TrainOptions, *, stream: int = 1) -> np.random.Generator:

@@ -54,7 +54,8 @@ class ScoredHead:
         for number, (rows, part) in enumerate(parts):
             scope = self._scope(part).to(device)
             labels = labels or self.source.vectors(scope.label_rows)
-            found = self._score(queries_QD[done:], rows, labels, scope, before_Q, mean_over=len(rows_Q))
+            bags_Q = None if part.bags_Q is None else torch.from_numpy(part.bags_Q).to(device)
+            found = self._score(queries_QD[done:], rows, labels, scope, before_Q, bags_Q, mean_over=len(rows_Q))
             gradient_CD = found.labels_gradient_CD if gradient_CD is None else gradient_CD + found.labels_gradient_CD
             if scope.label_rows is not None or number == len(parts) - 1:
                 labels.backward(gradient_CD)
@@ -77,7 +78,9 @@ class ScoredHead:
             positives = batch.positives.take(places)
             teacher = None if batch.teacher is None else batch.teacher.take(places)
             step = batch.step * options.accumulate + number
-            parts.append((rows, HeadBatch(step, batch.query_rows_Q[rows], positives, batch.hard_negatives, teacher)))
+            bags_Q = None if batch.bags_Q is None else batch.bags_Q[rows]
+            part = HeadBatch(step, batch.query_rows_Q[rows], positives, batch.hard_negatives, teacher, bags_Q)
+            parts.append((rows, part))
         return parts
 
     def _score(
@@ -87,6 +90,7 @@ class ScoredHead:
         labels: GradientVectors,
         scope: Scope,
         before_Q: Tensor | None,
+        bags_Q: Tensor | None,
         *,
         mean_over: int,
     ) -> ScoredBatch:
@@ -108,6 +112,7 @@ class ScoredHead:
                 rows_at_once=rows_in_memory(columns, context.train.score_memory_mb, pool=context.pool),
                 log_inclusion_C=scope.log_inclusion_C,
                 row_state_Q=None if before_Q is None else before_Q[first:last],
+                bags_Q=bags_Q if context.pool == "batch" else None,
                 first_row=first,
                 mean_over=mean_over,
                 products=score_products(context.train.precision, encoder=context.encoder),

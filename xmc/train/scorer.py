@@ -99,6 +99,7 @@ def score_batch(
     rows_at_once: int,
     log_inclusion_C: Tensor | None = None,
     row_state_Q: Tensor | None = None,
+    bags_Q: Tensor | None = None,
     first_row: int = 0,
     mean_over: int = 0,
     products: torch.dtype | None = None,
@@ -107,10 +108,11 @@ def score_batch(
     """Loss and gradients; equals autograd through `loss(queries_QD @ labels_CD.T).mean()`.
 
     Embeddings come detached; the caller sends the gradients on through the encoder. `log_inclusion_C` goes to the loss;
-    so does the next row state, which a loss that keeps one makes of `row_state_Q`. Where these queries are part of a
-    larger batch, `first_row` is the place of the first in it and `mean_over` its size. `products` is what embeddings
-    and score gradients are rounded to when they are multiplied (None: left as they are); losses and sums over the batch
-    are not. With `norms` the loss also reads the embeddings' lengths, and its gradient in those of the queries counts.
+    so do `bags_Q`, and the next row state, which a loss that keeps one makes of `row_state_Q`. Where these queries are
+    part of a larger batch, `first_row` is the place of the first in it and `mean_over` its size. `products` is what
+    embeddings and score gradients are rounded to when they are multiplied (None: left as they are); losses and sums
+    over the batch are not. With `norms` the loss also reads the embeddings' lengths, and its gradient in those of the
+    queries counts.
     Raises: NonFiniteError naming the batch rows with a non-finite loss; ConfigError when a `batch` loss needs more
     memory than allowed.
     """
@@ -135,7 +137,8 @@ def score_batch(
         stop = min(start + rows_at_once, queries)
         chunk_RD = queries_QD[start:stop].to(factor_dtype)
         chunk_scores_RC = score_rows(chunk_RD, factors_CD, out=scores_RC[: stop - start])
-        inputs = _inputs(chunk_scores_RC, pairs.between(start, stop), log_inclusion_C)
+        chunk_bags_R = None if bags_Q is None else bags_Q[start:stop]
+        inputs = _inputs(chunk_scores_RC, pairs.between(start, stop), log_inclusion_C, chunk_bags_R)
         if next_state_Q is not None and row_state_Q is not None and isinstance(loss, RowStateLoss):
             next_state_Q[start:stop] = loss.next_row_state(replace(inputs, row_state_Q=row_state_Q[start:stop]))
             inputs = replace(inputs, row_state_Q=next_state_Q[start:stop])
@@ -172,10 +175,10 @@ def _between(sorted_rows: Tensor, start: int, stop: int) -> slice:
     return slice(first, last)
 
 
-def _inputs(scores_RC: Tensor, pairs: Pairs, log_inclusion_C: Tensor | None) -> LossInputs:
+def _inputs(scores_RC: Tensor, pairs: Pairs, log_inclusion_C: Tensor | None, bags_R: Tensor | None) -> LossInputs:
     skipped = pairs.skipped or (None, None)
     inputs = LossInputs(scores_RC, pairs.rows_P, pairs.columns_P, pairs.weights_P, log_inclusion_C, *skipped)
-    return replace(inputs, teacher=pairs.teacher) if pairs.teacher else inputs
+    return replace(inputs, teacher=pairs.teacher, bags_Q=bags_R)
 
 
 def _loss_and_gradient(inputs: LossInputs, loss: Loss) -> tuple[Tensor, Tensor, Tensor | None]:

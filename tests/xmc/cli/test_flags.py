@@ -23,6 +23,7 @@ FLAGS = {
     "info": "--card --json run",
     "config": "--config --plugin --set",
     "import": "--format --json --on-bad-row --out --overwrite source",
+    "privatise": "--bag-size --clip --data --epsilon --group-prefix --json --out --public --threshold",
     "plugins": "--failed --json --kind --requirements words",
     "doctor": "--json",
 }

@@ -8,13 +8,14 @@ from train_cases import LetterEncoder, dual_encoder
 
 from xmc.train.options import TrainOptions
 from xmc.train.plan import make_plan
+from xmc.train.schedule import Pool
 
 
 def plan(options, *, labels=1000, pool="row", encoder=None):
     encoder = encoder or LetterEncoder(dtype=torch.float32)
     head = dual_encoder(encoder, options, loss=None, labels=["fog"])
     return make_plan(
-        encoder, head, options, train=900, label_text=101, validation=50, labels=labels, device="cpu", pool=pool
+        encoder, head, options, queries=Pool(900, 1000, 101), validation=50, labels=labels, device="cpu", pool=pool
     )
 
 

@@ -1,0 +1,51 @@
+"""The loss that another one is built over, by the name a configuration gives it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+from xmc.api import Loss
+
+
+def base_loss(name: str, options: Mapping[str, Any]) -> Loss:
+    """The loss `plugin.name` of an installed plugin with these options.
+
+    Raises: ValueError for an unknown name, an unknown option or a loss that pools the batch.
+
+    >>> base_loss("baselines.info-nce", {"temperature": 0.5})
+    InfoNce(temperature=0.5, correct_sampling=False)
+    """
+    plugin, _, short = name.rpartition(".")
+    found = [entry.load() for entry in metadata.entry_points(group="xmc", name=plugin or short)]
+    offered = {spec.name: spec for module in found for spec in getattr(module, "xmc_losses", list)()}
+    if short not in offered:
+        raise ValueError(
+            f"base must be the full name of an installed loss (see: xmc plugins --kind loss), got {name!r}"
+        )
+    if offered[short].pool != "row":
+        raise ValueError(f"base must be a loss of single queries, and {name!r} pools the whole batch")
+    cls = offered[short].load()
+    allowed = list(inspect.signature(cls).parameters)
+    if unknown := sorted(set(options) - set(allowed)):
+        raise ValueError(f"base_options of {name!r} has no key {unknown[0]!r} (it has: {', '.join(allowed) or 'none'})")
+    loss: Loss = cls(**options)
+    return loss
+
+
+@cache
+def _loss_class(name: str) -> type[Any]:
+    plugin, _, short = name.rpartition(".")
+    found = [entry.load() for entry in metadata.entry_points(group="xmc", name=plugin or short)]
+    offered = {spec.name: spec for module in found for spec in getattr(module, "xmc_losses", list)()}
+    if short not in offered:
+        raise ValueError(
+            f"base must be the full name of an installed loss (see: xmc plugins --kind loss), got {name!r}"
+        )
+    if offered[short].pool != "row":
+        raise ValueError(f"base must be a loss of single queries, and {name!r} pools the whole batch")
+    cls: type[Any] = offered[short].load()
+    return cls

@@ -1,0 +1,1 @@
+"""Releasing data without giving away the labels of single queries."""
