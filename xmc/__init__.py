@@ -2,7 +2,7 @@
 
 >>> import xmc
 >>> sorted(name for name in dir(xmc) if name.endswith("_run"))
-['check_run', 'choose_run', 'evaluate_run', 'export_run', 'index_run', 'predict_run', 'rerank_run', 'train_run']
+['check_run', 'choose_run', 'evaluate_run', 'export_run', 'index_run', 'predict_run', 'rerank_run', 'scale_run', 'train_run']
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         remove_labels,
         replace_labels,
         rerank_run,
+        scale_run,
         train_run,
     )
     from xmc.errors import XmcError
@@ -49,6 +50,7 @@ __all__ = [
     "remove_labels",
     "replace_labels",
     "rerank_run",
+    "scale_run",
     "train_run",
 ]
 
@@ -69,6 +71,7 @@ _HOMES = {
     "index_run": "xmc.engine.verbs",
     "predict_run": "xmc.predict.predict",
     "rerank_run": "xmc.engine.verbs",
+    "scale_run": "xmc.engine.verbs",
     "train_run": "xmc.engine.verbs",
 }
 

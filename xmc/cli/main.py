@@ -22,6 +22,7 @@ from xmc.cli.labels import labels_command
 from xmc.cli.plugins import plugins_command
 from xmc.cli.predict import predict_command
 from xmc.cli.rerank import rerank_command
+from xmc.cli.scale import scale_command
 from xmc.cli.search import search_command
 from xmc.cli.serve import serve_command
 from xmc.cli.train import train_command
@@ -46,6 +47,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate_command,
     "check": check_command,
     "choose": choose_command,
+    "scale": scale_command,
     "export": export_command,
     "info": info_command,
     "config": config_command,
