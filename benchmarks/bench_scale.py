@@ -2,9 +2,9 @@
 
     XMC_BENCHMARK_DATA=FOLDER python benchmarks/bench_scale.py [--data eurlex57k wordnet] [--budget 0.1] [--work FOLDER]
 
-Both with the static encoder, as in bench_eurlex57k.py (plain token means, all 45,000 documents) and bench_wordnet.py (two
-epochs). The full run is made after the prediction. Figures are of held-out queries of the dev split; seconds are of
-processors. What is in the work folder already is not trained again. What is measured replaces earlier rows of its data.
+Both with the static encoder, with the settings of check_runs.py, EURLEX57K with all of its 45,000 documents. The full
+run is made after the prediction, unless the work folder has one already, as NAME/full; its seconds are then left out.
+Figures are of held-out queries of the dev split; seconds are of processors. What is measured replaces earlier rows of its data.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from quality import imported
 from record import beside_earlier, record
 
 from xmc.engine.run_config import RunConfig, resolve
+from xmc.engine.run_sizes import measured_point
 from xmc.engine.scaling import Scaled, scale_ladder, trained_point, write_scale
 from xmc.engine.training_set import load_for_training
 from xmc.plugin_manager import Plugins, load_plugins
@@ -31,11 +32,14 @@ Row = dict[str, object]
 
 
 def full_run(config: RunConfig, work: Path, plugins: Plugins) -> dict[str, Any]:
-    """The point of the full training, from an earlier call or trained now."""
-    path = work / "full.json"
+    """The point of the full training, from an earlier call, of a finished run that is there, or trained now."""
+    path, run, data = work / "full.json", work / "full", load_for_training(config)
     if not path.is_file():
-        data, queries = load_for_training(config), config.train.validation_queries
-        point = trained_point("full", config, work / "full", data, held_out=queries, plugins=plugins)
+        if (run / "train.json").is_file():
+            point = measured_point("full", run, config, data, plugins=plugins, seconds=0.0)
+        else:
+            queries = config.train.validation_queries
+            point = trained_point("full", config, run, data, held_out=queries, plugins=plugins)
         path.write_text(json.dumps(point.to_dict()), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -47,7 +51,8 @@ def rows_of(name: str, scaled: Scaled, full: dict[str, Any], config: str) -> lis
     figures = {"P@1": (found.p1, full["p1"], 100.0, "%"), "validation loss": (found.loss, full["loss"], 1.0, "")}
     for other, route in found.routes.items():
         figures[f"P@1 {other}"] = (route.p1.figure(), full["p1"], 100.0, "%")
-    figures["train processor"] = (found.seconds, full["seconds"], 1.0, "s")
+    if full["seconds"]:
+        figures["train processor"] = (found.seconds, full["seconds"], 1.0, "s")
     for x, (figure, measured, factor, unit) in figures.items():
         value, low, high = (round(factor * (number or 0.0), 3) for number in (figure.value, figure.low, figure.high))
         ratio = round(figure.value / measured, 3)

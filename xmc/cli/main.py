@@ -12,6 +12,7 @@ import typer
 from xmc.cli.check import check_command
 from xmc.cli.choose import choose_command
 from xmc.cli.config import config_command
+from xmc.cli.diagnose import diagnose_command
 from xmc.cli.doctor import doctor_command
 from xmc.cli.evaluate import evaluate_command
 from xmc.cli.export import export_command
@@ -48,6 +49,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "check": check_command,
     "choose": choose_command,
     "scale": scale_command,
+    "diagnose": diagnose_command,
     "export": export_command,
     "info": info_command,
     "config": config_command,

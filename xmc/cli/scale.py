@@ -46,8 +46,8 @@ def scale_command(
     runs = name_runs([*(run or ()), *(words or ())])
     with CountDisplay(quiet=as_json) as display:
         scaled = scale_run(
-            data, out, runs=runs, plugin=plugin, config_file=config, settings=settings or (), budget=budget, pairs=pairs,
-            parameters=parameters, seed=seed, device=device, on_progress=display.show,
+            data, out, runs=runs, plugin=plugin, config_file=config, settings=settings or (), budget=budget,
+            pairs=pairs, parameters=parameters, seed=seed, device=device, on_progress=display.show,
         )  # fmt: skip
     if as_json:
         print_json(scaled.to_dict())
@@ -62,16 +62,15 @@ def _print(scaled: Scaled) -> None:
     found = scaled.prediction
     rows = [_row(point) for point in found.points]
     print_table(rows, title="the runs", right=list(rows[0])[1:])
-    typer.echo(
-        f"predicted for {found.target.parameters:,} parameters and {found.target.pairs:,} pairs seen, with 95 % intervals:"
-    )
+    size = f"{found.target.parameters:,} parameters and {found.target.pairs:,} pairs seen"
+    typer.echo(f"predicted for {size}, with 95 % intervals:")
     typer.echo(f"  P@1              {_with_ends(found.p1)}")
     typer.echo(f"  validation loss  {_with_ends(found.loss)}")
     typer.echo(f"  seconds          {_with_ends(found.seconds, digits=1)} of {CLOCKS[scaled.seconds_are]}")
     other = {name: f"{route.p1.value:.4f}" for name, route in found.routes.items() if name != found.route}
     typer.echo(
-        f"P@1 {found.route}, which missed the largest run by {found.misses[found.route]:.4f} when predicting it from the "
-        f"others; {', '.join(f'{name} it would be {value}' for name, value in other.items())}"
+        f"P@1 is predicted {found.route}, which, from the other runs, missed the largest by "
+        f"{found.misses[found.route]:.4f}; {', '.join(f'{name} it would be {value}' for name, value in other.items())}"
     )
     for note in found.notes:
         typer.echo(f"note: {note}")

@@ -1,4 +1,4 @@
-"""Log loss and P@1 of a trained model on held-out queries, over all labels and alike for every loss it was trained with."""
+"""Log loss and P@1 of a trained model on held-out queries, over all labels; alike whatever loss it was trained with."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def measured_point(
     without held-out queries, or when the data set is not the one that the run was trained on.
     """
     refuse_whole(config)
-    report = _training_report(run)
+    report = training_report(run)
     if report["data"]["fingerprint"] != data.fingerprint:
         raise DataError(
             f"run '{name}' was trained on another state of the data set '{config.data.name}'.",
@@ -83,7 +83,8 @@ def refuse_whole(config: RunConfig) -> None:
         )
 
 
-def _training_report(run: Path) -> dict[str, Any]:
+def training_report(run: Path) -> dict[str, Any]:
+    """What a finished run says of its training. Raises: ArtifactError when it is not finished."""
     path = run / "train.json"
     if not path.is_file():
         raise ArtifactError(

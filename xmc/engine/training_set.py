@@ -18,7 +18,7 @@ AUTO_LABEL_TEXT_SHARE = 0.25
 
 
 def load_for_training(config: RunConfig) -> Dataset:
-    """The data set of a configuration, with a dev split carved out of train when it has none, and then fewer queries."""
+    """The data set of a configuration, with a dev split carved out of train when it has none; then fewer queries."""
     if not config.data.name:
         raise ConfigError("no data set is named.", hint="Give --data NAME_OR_FOLDER (shipped: icd10cm, tiny).")
     data = load_dataset(config.data.name)

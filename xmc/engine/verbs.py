@@ -14,6 +14,7 @@ from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
 from xmc.engine.choosing import choose, write_choice
 from xmc.engine.devices import choose_device
+from xmc.engine.diagnosing import Diagnosed, diagnose_head, write_diagnosis
 from xmc.engine.evaluation import run_evaluation
 from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
@@ -256,3 +257,13 @@ def scale_run(
     if out is not None:
         write_scale(scaled, Path(out))
     return scaled
+
+
+def diagnose_run(run: str | Path, *, device: str = "auto", seed: int = 0) -> Diagnosed:
+    """Diagnose the head of a run, and write what was found into its folder `diagnosis`.
+
+    Raises: ConfigError for a head that is not linear in the embeddings; DataError for too few queries.
+    """
+    found = diagnose_head(Path(run), plugins=load_plugins(), device=device, seed=seed)
+    write_diagnosis(Path(run), found)
+    return found

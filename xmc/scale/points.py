@@ -86,7 +86,7 @@ def columns(points: Sequence[Point]) -> Columns:
     pairs = [point.size.pairs for point in points]
     if max(pairs) < LEAST_SPREAD * min(pairs):
         raise DataError(
-            f"the runs saw between {min(pairs):,} and {max(pairs):,} pairs: too much alike to tell what more would bring.",
+            f"the runs saw {min(pairs):,} to {max(pairs):,} pairs: too much alike to tell what more would bring.",
             hint=f"The largest should have at least {LEAST_SPREAD:g} times the pairs of the smallest.",
         )
     for point in points:

@@ -27,8 +27,8 @@ LESS_TRUST = 0.5  # a run that counts less than this is named as an outlier
 class Prediction:
     """What a run of size `target` will reach: validation loss, P@1 and seconds, each with a 95 % interval.
 
-    The intervals are those of one such run, whose own noise is in them. Of the routes to P@1 (`xmc.scale.routes`) the one
-    that predicts the largest run better from the others is taken. `notes` say what weakens the prediction.
+    The intervals are those of one such run, whose own noise is in them. Of the routes to P@1 (`xmc.scale.routes`) the
+    one that predicts the largest run better from the others is taken. `notes` say what weakens the prediction.
     """
 
     points: tuple[Point, ...]
@@ -86,7 +86,7 @@ def predict(points: Sequence[Point], target: Size, *, samples: int = SAMPLES, se
     seconds = _seconds(of, target, samples=samples, seed=seed)
     found = misses(of)
     trust_R = loss_fit.scatter.trust_R * routes[min(found, key=lambda name: found[name])].trust_R
-    notes = tuple([*_notes(points, target, of), *_outliers(points, trust_R)])
+    notes = (*_notes(points, target, of), *_outliers(points, trust_R))
     return Prediction(tuple(points), target, loss.figure(), seconds.figure(), loss_fit, routes, found, notes)
 
 

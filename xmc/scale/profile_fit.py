@@ -17,7 +17,7 @@ EXACT = 1e-12
 
 @dataclass(frozen=True)
 class ProfileFit:
-    """For each of S sets of targets: which row of the grid is best, the factors there, and the mean squared residual."""
+    """For each of S sets of targets: which grid row is best, the factors there, and the mean squared residual."""
 
     grid_rows_S: NDArray[np.int64]
     factors_SF: Array
@@ -37,7 +37,7 @@ def fit_profile(designs_TRF: Array, targets_RS: Array, weights_R: Array) -> Prof
     >>> fit.grid_rows_S.tolist(), fit.factors_SF.round(6).tolist()
     ([1], [[1.0, 2.0]])
     """
-    runs, sets = targets_RS.shape
+    sets = targets_RS.shape[1]
     factors = designs_TRF.shape[2]
     weighted_RS = targets_RS * weights_R[:, None]
     best = ProfileFit(np.zeros(sets, np.int64), np.zeros((sets, factors)), np.full(sets, np.inf))

@@ -1,5 +1,5 @@
-"""Invariants: `xmc scale` trains a ladder or reads runs, prints the prediction, writes its report, exits with 0; --json is
-one document; too few runs or no target is exit code 2."""
+"""Invariants: `xmc scale` trains a ladder or reads runs, prints the prediction, writes its report, exits with 0; --json
+is one document; too few runs or no target is exit code 2."""
 
 import json
 

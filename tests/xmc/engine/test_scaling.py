@@ -1,6 +1,6 @@
 """Invariants, on real small trainings of the shipped data: a ladder is trained within its budget and once only; points
-are those of the runs; the prediction comes with report and picture; finished runs do as well; what cannot be predicted is
-refused; log loss and P@1 equal the loops."""
+are those of the runs; the prediction comes with report and picture; finished runs do as well; what cannot be predicted
+is refused; log loss and P@1 equal the loops."""
 
 import json
 import math
