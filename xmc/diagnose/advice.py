@@ -38,8 +38,8 @@ def least_error(data: Data) -> float:
 def gains_of_halves(data: Data, *, seed: int = 0) -> dict[str, float]:
     """What it costs, at the best time, to have half of the queries, or the stronger half of the directions.
 
-    That is what the other half has brought. A narrower encoder would keep the directions along which features vary most,
-    so the weaker ones are those that the last doubling of the width is taken to have added.
+    That is what the other half has brought. A narrower encoder would keep the directions along which features vary
+    most; so the weaker ones are those that the last doubling of the width is taken to have added.
     """
     generator = np.random.default_rng(seed)
     queries = len(data.features_PN)

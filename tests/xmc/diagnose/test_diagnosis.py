@@ -1,6 +1,6 @@
 """Invariants, on planted regressions: held-out errors equal the loop; the predicted stop is within 10 % of the best one
-in time; signal over noise is recovered; a head of plain gradient descent is placed at its time and step; the advice fits
-what was planted; what cannot be diagnosed is refused."""
+in time; signal over noise is recovered; a head of plain gradient descent is placed at its time and step; the advice
+fits what was planted; what cannot be diagnosed is refused."""
 
 from dataclasses import replace
 
