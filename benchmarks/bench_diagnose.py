@@ -5,7 +5,7 @@
 A classifier head is trained on a part of EURLEX57K over an encoder that stays as it began (its learning rate is all but
 0), so that its features are fixed, as the theory has them; by the squared error, which the theory speaks of, and by the
 decoupled softmax, which it does not. The rate is constant and nothing stops early; validation queries are 1,000 of the
-dev split.
+dev split. A run that the work folder has already is not trained again.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def rows_of(loss: str, queries: int, epochs: int, data: str, work: Path) -> list
     plugins, run = load_plugins(), work / f"{loss.replace(' ', '-')}-{queries}"
     settings = (*SETTINGS, *LOSSES[loss], f"data.train_queries={queries}", f"train.epochs={epochs}")
     config = resolve(plugins, plugin="dexml", settings=settings, flags={"data": {"name": data}})
-    carried = Carried(take_train(load_dataset(data), queries, seed=config.train.seed))
-    run_training(config, run, plugins=plugins, overwrite=run.exists(), carried=carried)
+    if not (run / "train.json").is_file():
+        carried = Carried(take_train(load_dataset(data), queries, seed=config.train.seed))
+        run_training(config, run, plugins=plugins, overwrite=run.exists(), carried=carried)
     found = diagnose_head(run, plugins=plugins, device="cpu")
     with (run / "curve.csv").open(encoding="utf-8", newline="") as file:
         curve = [(int(row["step"]), float(row["validation_p1"])) for row in csv.DictReader(file)]

@@ -3,10 +3,10 @@
     XMC_BENCHMARK_DATA=FOLDER python benchmarks/bench_scale.py [--data icd10cm eurlex57k wordnet] [--budget 0.1]
         [--work FOLDER]
 
-All with the static encoder and the settings of check_runs.py, EURLEX57K with all of its 45,000 documents. The full run is
-made after the prediction, unless the work folder has a finished one already, as NAME/full; its seconds are then left out.
-Figures are of held-out queries of the dev split, seconds those of processors. What is measured replaces earlier rows of
-the same data set.
+All with the static encoder and the settings of check_runs.py, EURLEX57K with all of its 45,000 documents. The full run
+is made after the prediction, unless the work folder has a finished one, as NAME/full; its seconds are then left out.
+Figures are of held-out queries of the dev split, seconds those of processors. What is measured replaces earlier rows
+of the same data set.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ WORTH = 0.02  # a share of the held-out error below which nothing is advised
 ADVICE = {
     "more data": "the last doubling of the queries brought {gain:.1%} of the held-out error: more would go on helping",
     "wider": "the weaker half of the directions brought {gain:.1%} of the held-out error: more would go on helping",
-    "stop earlier": "the run is past the best step, at {gain:.1%} more held-out error than there",
+    "stop earlier": "the run is past the best step, at {gain:.1%} more squared held-out error (P@1 can go on growing)",
 }
 NOTHING = "none"
 DRAWS = 3  # halves are drawn so often, and their errors averaged
