@@ -97,8 +97,10 @@ def diagnose(data: Data, run: RunHead | None = None, *, seed: int = 0) -> Diagno
         at_run, at_best = (float(np.interp(np.log(t), np.log(times_T), measured_T)) for t in (run_time, stop))
         gains["stop earlier"] = at_run / at_best - 1.0
     unit = float(measured_T[0])
+    queries, features = data.features_PN.shape
     return Diagnosis(
-        *data.features_PN.shape,
+        queries,
+        features,
         data.answers_PL.shape[1],
         modes,
         found.snr,

@@ -93,7 +93,7 @@ def columns(points: Sequence[Point]) -> Columns:
         if not point.loss > 0:
             raise DataError(f"run '{point.name}' has the loss {point.loss:g} on held-out queries; it must be above 0.")
 
-    def column(values: list[float]) -> Array:
+    def column(values: Sequence[float]) -> Array:
         return np.array(values, np.float64)
 
     return Columns(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from xmc.evaluate.bootstrap import LEVEL
 from xmc.evaluate.figures import Figure
-from xmc.scale.fit import SAME_SIZE, SizeFit, scatter_of
+from xmc.scale.fit import SAME_SIZE, SizeFit, counting_noise, scatter_of
 from xmc.scale.laws import Array
 from xmc.scale.points import Columns, Point, Size, columns
 from xmc.scale.profile_fit import fit_profile, fit_robustly
@@ -28,7 +28,8 @@ class Prediction:
     """What a run of size `target` will reach: validation loss, P@1 and seconds, each with a 95 % interval.
 
     The intervals are those of one such run, whose own noise is in them. Of the routes to P@1 (`xmc.scale.routes`) the
-    one that predicts the largest run better from the others is taken. `notes` say what weakens the prediction.
+    one that predicts the largest run better from the others is taken, or, where counting hits cannot tell them apart,
+    that of the narrower interval. `notes` say what weakens the prediction.
     """
 
     points: tuple[Point, ...]
@@ -43,7 +44,7 @@ class Prediction:
     @property
     def route(self) -> str:
         """The name of the route that was taken."""
-        return min(self.misses, key=lambda name: self.misses[name])
+        return choose_route(self.routes, self.misses, self.points)
 
     @property
     def p1(self) -> Figure:
@@ -85,9 +86,17 @@ def predict(points: Sequence[Point], target: Size, *, samples: int = SAMPLES, se
     routes = {name: route(of, loss, size, samples=samples, seed=seed) for name, route in ROUTES.items()}
     seconds = _seconds(of, target, samples=samples, seed=seed)
     found = misses(of)
-    trust_R = loss_fit.scatter.trust_R * routes[min(found, key=lambda name: found[name])].trust_R
+    trust_R = loss_fit.scatter.trust_R * routes[choose_route(routes, found, points)].trust_R
     notes = (*_notes(points, target, of), *_outliers(points, trust_R))
     return Prediction(tuple(points), target, loss.figure(), seconds.figure(), loss_fit, routes, found, notes)
+
+
+def choose_route(routes: Mapping[str, Route], misses: Mapping[str, float], points: Sequence[Point]) -> str:
+    """The route that misses the largest run by less; where counting hits cannot tell, that of the narrower interval."""
+    largest = max(points, key=lambda point: point.size.compute)
+    margin = float(counting_noise(np.array([1 - largest.p1]), np.array([float(largest.held_out)]))[0])
+    close = [name for name in routes if misses[name] <= min(misses.values()) + margin]
+    return min(close, key=lambda name: float(np.ptp(np.quantile(routes[name].p1.drawn_S, [0.025, 0.975]))))
 
 
 def _seconds(of: Columns, target: Size, *, samples: int, seed: int) -> Draws:
