@@ -71,7 +71,7 @@ def diagnose_head(run: Path, *, plugins: Plugins, device: str = "auto", seed: in
     train, held_out = (_some(*each, generator) for each in ((data.train, MOST_QUERIES), (data.dev, MOST_HELD_OUT)))
     pairs = Data(*_embedded(model, train, data), *_embedded(model, held_out, data))
     found = diagnose(pairs, _run_head(model, config, data, report), seed=seed)
-    best = report["best_epoch"] * _steps_an_epoch(report) if report["best_validation_p1"] >= 0 else None
+    best = _best_step(report) if report["best_validation_p1"] >= 0 and report["plan"]["steps"] else None
     facts = {"head": config.head.name, "loss": config.loss.name, "data": report["data"], "seed": seed}
     return Diagnosed(found, best, facts)
 
@@ -108,19 +108,22 @@ def _answers(positives: Positives, labels: int) -> csr_array:
     return csr_array((ones, positives.label_rows, positives.offsets), shape=(len(positives.offsets) - 1, labels))
 
 
-def _run_head(model: TrainedModel, config: RunConfig, data: Dataset, report: Mapping[str, Any]) -> RunHead:
-    """The label vectors, the step of the committed model, and the sum of learning-rate shares after each step."""
+def _run_head(model: TrainedModel, config: RunConfig, data: Dataset, report: Mapping[str, Any]) -> RunHead | None:
+    """The label vectors, the step that they are of, and the sum of rate shares after each step; None if untrained."""
     chunks, query_map = model.label_vectors(data.labels)
     if query_map is not None:
         raise ConfigError(
             f"head '{config.head.name}' maps queries before it scores them; it is not a plain linear head."
         )
+    if not report["plan"]["steps"]:
+        return None
     head_LN = torch.cat(list(chunks)).cpu().numpy().astype(np.float64)
     total = report["plan"]["steps"]
     shares = (learning_rate_share(step, total, config.train) for step in range(total))
-    return RunHead(head_LN, report["best_epoch"] * _steps_an_epoch(report), list(accumulate(shares)))
+    return RunHead(head_LN, _best_step(report), list(accumulate(shares)))
 
 
-def _steps_an_epoch(report: Mapping[str, Any]) -> int:
-    steps: int = report["plan"]["steps"] // report["plan"]["epochs"]
-    return steps
+def _best_step(report: Mapping[str, Any]) -> int:
+    """The step of the committed model: the last one of the best epoch."""
+    step: int = report["best_epoch"] * (report["plan"]["steps"] // report["plan"]["epochs"])
+    return step

@@ -29,6 +29,7 @@ FLOAT_BYTES = 4  # parameters are float32 whatever the precision of products
 def planned_size(config: RunConfig, data: Dataset, *, plugins: Plugins) -> Size:
     """The size of a training that was not made: its encoder and head are built, and nothing is learned."""
     refuse_whole(config)
+    _refuse_untrained(config)
     info = RunInfo("", config.to_dict(), len(data.train), len(data.labels))
     job = Job(config, Path(), data, plugins, info, SilentReporter())
     encoder = job.new_encoder()
@@ -57,6 +58,7 @@ def measured_point(
     without held-out queries, or when the data set is not the one that the run was trained on.
     """
     refuse_whole(config)
+    _refuse_untrained(config)
     report = training_report(run)
     if report["data"]["fingerprint"] != data.fingerprint:
         raise DataError(
@@ -80,6 +82,14 @@ def refuse_whole(config: RunConfig) -> None:
         raise ConfigError(
             f"head '{config.head.name}' is fitted in one go; the law is of training in steps.",
             hint="Give runs with another head.",
+        )
+
+
+def _refuse_untrained(config: RunConfig) -> None:
+    if not config.train.epochs:
+        raise ConfigError(
+            "with train.epochs = 0 nothing is trained, so there is nothing to scale.",
+            hint="Set train.epochs to 1 or more.",
         )
 
 

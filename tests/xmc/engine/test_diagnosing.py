@@ -44,6 +44,13 @@ def test_a_classifier_is_diagnosed_and_placed_on_the_flow(classifier):
     assert head.advice.advice in ("more data", "wider", "stop earlier", "none") and head.advice.reason
 
 
+def test_a_model_that_was_never_trained_is_diagnosed_without_a_step(tmp_path):
+    xmc.train_run("tiny", tmp_path / "run", settings=("train.epochs=0", "encoder.dimension=16"))
+    found = xmc.diagnose_run(tmp_path / "run")
+    assert found.measured_step is found.diagnosis.run_step is found.diagnosis.stopping_step is None
+    assert found.diagnosis.stopping_time > 0
+
+
 def test_refusals(tiny_run_copy, tmp_path):
     xmc.train_run("tiny", tmp_path / "linear", plugin="linear")
     with pytest.raises(ConfigError, match="fitted in one go"):

@@ -107,6 +107,9 @@ def test_refusals(runs, config, plugins, tmp_path):
     linear = resolve(plugins, plugin="linear", flags={"data": {"name": "tiny"}})
     with pytest.raises(ConfigError, match="fitted in one go"):
         planned_size(linear, load_for_training(linear), plugins=plugins)
+    untrained = replace(config, train=replace(config.train, epochs=0))
+    with pytest.raises(ConfigError, match="nothing is trained"):
+        planned_size(untrained, load_for_training(untrained), plugins=plugins)
     with pytest.raises(ArtifactError, match="not a finished run"):
         measured_point("a", tmp_path, config, load_for_training(config), plugins=plugins)
     with pytest.raises(DataError, match="another state of the data set"):
