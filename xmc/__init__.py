@@ -1,8 +1,9 @@
 """xmc: extreme-classification retrieval with losses, indexes and encoders as plugins.
 
 >>> import xmc
->>> sorted(name for name in dir(xmc) if name.endswith("_run"))
-['check_run', 'choose_run', 'evaluate_run', 'export_run', 'index_run', 'predict_run', 'rerank_run', 'train_run']
+>>> sorted(name for name in dir(xmc) if name.endswith("_run"))  # doctest: +NORMALIZE_WHITESPACE
+['check_run', 'choose_run', 'diagnose_run', 'evaluate_run', 'export_run', 'index_run', 'predict_run', 'rerank_run',
+ 'scale_run', 'train_run']
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
         check_run,
         choose_run,
         compact_labels,
+        diagnose_run,
         evaluate_run,
         export_run,
         index_run,
         remove_labels,
         replace_labels,
         rerank_run,
+        scale_run,
         teach,
         train_run,
     )
@@ -43,6 +46,7 @@ __all__ = [
     "check_run",
     "choose_run",
     "compact_labels",
+    "diagnose_run",
     "evaluate_run",
     "export_run",
     "index_run",
@@ -50,6 +54,7 @@ __all__ = [
     "remove_labels",
     "replace_labels",
     "rerank_run",
+    "scale_run",
     "teach",
     "train_run",
 ]
@@ -62,6 +67,7 @@ _HOMES = {
     "XmcError": "xmc.errors",
     "add_labels": "xmc.engine.verbs",
     "compact_labels": "xmc.engine.verbs",
+    "diagnose_run": "xmc.engine.verbs",
     "remove_labels": "xmc.engine.verbs",
     "replace_labels": "xmc.engine.verbs",
     "check_run": "xmc.engine.verbs",
@@ -72,6 +78,7 @@ _HOMES = {
     "predict_run": "xmc.predict.predict",
     "rerank_run": "xmc.engine.verbs",
     "teach": "xmc.engine.verbs",
+    "scale_run": "xmc.engine.verbs",
     "train_run": "xmc.engine.verbs",
 }
 

@@ -108,7 +108,7 @@ def run_command(arguments: list[str]) -> None:
     """Run one `xmc` command, with `> FILE`; training in a process of its own, since it changes the whole process."""
     words = [SHIPPED.get(word, word) for word in arguments]
     words, target = (words[:-2], words[-1]) if words[-2:-1] == [">"] else (words, "")
-    if words[0] == "train":
+    if words[0] in ("train", "scale"):
         command = [sys.executable, "-c", "from xmc.cli.main import main; main()", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         code, output, errors = done.returncode, done.stdout, done.stderr

@@ -171,6 +171,20 @@ def test_aggregate_page_runs_from_top_to_bottom(folder):
 
 
 @pytest.mark.slow
+def test_scale_page_runs_from_top_to_bottom(folder):
+    printed = run_page("docs/scale.md").splitlines()
+    assert printed[0] in ("by size", "by loss") and printed[1:] == ["6", "True"]
+    assert json.loads((folder / "scaling" / "report.json").read_text())["predicted"]["p1"]["low"] >= 0
+
+
+@pytest.mark.slow
+def test_diagnose_page_runs_from_top_to_bottom(folder):
+    printed = run_page("docs/diagnose.md").splitlines()
+    assert printed[0] in ("more data", "wider", "stop earlier", "none") and printed[1] == "True"
+    assert (folder / "runs" / "small" / "diagnosis" / "diagnosis.png").is_file()
+
+
+@pytest.mark.slow
 def test_serving_page_runs_from_top_to_bottom(folder):
     printed = run_page("docs/serving.md").splitlines()
     assert printed[0].startswith("1 L21 ") and printed[3] == "0"

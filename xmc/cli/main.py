@@ -12,6 +12,7 @@ import typer
 from xmc.cli.check import check_command
 from xmc.cli.choose import choose_command
 from xmc.cli.config import config_command
+from xmc.cli.diagnose import diagnose_command
 from xmc.cli.doctor import doctor_command
 from xmc.cli.evaluate import evaluate_command
 from xmc.cli.export import export_command
@@ -23,6 +24,7 @@ from xmc.cli.plugins import plugins_command
 from xmc.cli.predict import predict_command
 from xmc.cli.privatise import privatise_command
 from xmc.cli.rerank import rerank_command
+from xmc.cli.scale import scale_command
 from xmc.cli.search import search_command
 from xmc.cli.serve import serve_command
 from xmc.cli.teach import teach_command
@@ -49,6 +51,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate_command,
     "check": check_command,
     "choose": choose_command,
+    "scale": scale_command,
+    "diagnose": diagnose_command,
     "export": export_command,
     "info": info_command,
     "config": config_command,

@@ -14,7 +14,7 @@ from xmc.data.shards import SUFFIXES, find_shards
 from xmc.data.tables import LabelTable, QueryTable, read_labels, read_queries
 from xmc.errors import DataError, did_you_mean
 
-__all__ = ["SPLITS", "Dataset", "LabelTable", "QueryTable", "load_dataset", "split_off_dev"]
+__all__ = ["SPLITS", "Dataset", "LabelTable", "QueryTable", "load_dataset", "split_off_dev", "take_train"]
 
 SPLITS = ("train", "dev", "test")
 
@@ -130,6 +130,29 @@ def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> 
     train, dev = (dataset.train.take(np.flatnonzero(chosen)) for chosen in (~in_dev, in_dev))
     splits = {"train": train, "dev": dev, **{name: dataset.splits[name] for name in dataset.splits if name != "train"}}
     note = f"dev: {len(dev)} of {len(in_dev)} train queries were moved to dev"
+    fingerprint = fingerprint_of(dataset.labels, splits)
+    return replace(dataset, splits=splits, fingerprint=fingerprint, notes=(*dataset.notes, note))
+
+
+def take_train(dataset: Dataset, queries: int, *, seed: int = 0) -> Dataset:
+    """The data set with so many of its train queries, those with the lowest hash of seed and query id, in their order.
+
+    The queries of a smaller number are among those of a larger one.
+    Raises: DataError when there are fewer.
+
+    >>> len(take_train(load_dataset("tiny"), 100).train)
+    100
+    """
+    there = len(dataset.train)
+    if queries > there:
+        raise DataError(
+            f"data set '{dataset.name}' has {there:,} train queries, got {queries:,}.",
+            hint="Set data.train_queries to at most that, or to 0 for all.",
+        )
+    hashes_Q = np.array([_hash64(f"{seed}:train:{query_id}") for query_id in dataset.train.ids], np.uint64)
+    train = dataset.train.take(np.sort(np.argsort(hashes_Q, kind="stable")[:queries]))
+    splits = {**dataset.splits, "train": train}
+    note = f"train: {queries} of {there} train queries"
     fingerprint = fingerprint_of(dataset.labels, splits)
     return replace(dataset, splits=splits, fingerprint=fingerprint, notes=(*dataset.notes, note))
 

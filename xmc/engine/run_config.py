@@ -31,9 +31,19 @@ Layer = tuple[str, Mapping[str, Any]]  # where settings come from, and the setti
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which data: the name of a shipped data set or a folder."""
+    """Which data: the name of a shipped data set or a folder, and how many of its training queries (0: all).
+
+    Fewer are drawn by the hash of seed and query id, so that those of a smaller number are among those of a larger one;
+    labels and held-out queries stay what they are.
+    """
 
     name: str = ""
+    train_queries: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.train_queries < 0:
+            raise ValueError(f"train_queries must be >= 0, got {self.train_queries}")
 
 
 @dataclass(frozen=True)

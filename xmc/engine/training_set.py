@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xmc.data.dataset import Dataset, QueryTable, load_dataset, split_off_dev
+from xmc.data.dataset import Dataset, QueryTable, load_dataset, split_off_dev, take_train
 from xmc.encode.encoder import Encoder
 from xmc.engine.run_config import RunConfig
 from xmc.errors import ConfigError
@@ -20,12 +20,14 @@ AUTO_LABEL_TEXT_SHARE = 0.25
 
 
 def load_for_training(config: RunConfig) -> Dataset:
-    """The data set of a configuration, with a dev split carved out of train when it has none."""
+    """The data set of a configuration, with a dev split carved out of train when it has none; then fewer queries."""
     if not config.data.name:
         raise ConfigError("no data set is named.", hint="Give --data NAME_OR_FOLDER (shipped: icd10cm, tiny).")
     data = load_dataset(config.data.name)
     if data.dev is None and config.train.validation_share > 0:
         data = split_off_dev(data, fraction=config.train.validation_share, seed=config.train.seed)
+    if config.data.train_queries:
+        data = take_train(data, config.data.train_queries, seed=config.train.seed)
     return data
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from xmc.choose.judge import ChooseOptions
@@ -14,6 +15,8 @@ from xmc.data.dataset import load_dataset
 from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
 from xmc.engine.choosing import choose, write_choice
+from xmc.engine.devices import choose_device
+from xmc.engine.diagnosing import Diagnosed, diagnose_head, write_diagnosis
 from xmc.engine.evaluation import run_evaluation
 from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
@@ -21,6 +24,7 @@ from xmc.engine.label_editing import LabelEditor, LabelsReport
 from xmc.engine.model_card import write_card
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
+from xmc.engine.scaling import Scaled, scale_ladder, scale_runs, write_scale
 from xmc.engine.teaching import TeachingReport, run_teaching
 from xmc.engine.tuning import Tuned, run_tuning
 from xmc.engine.whole_run import make_run
@@ -248,3 +252,55 @@ def choose_run(
     if out is not None:
         write_choice(report, Path(out))
     return report
+
+
+def scale_run(
+    data: str | Path = "",
+    out: str | Path | None = None,
+    *,
+    runs: Mapping[str, str | Path] = MappingProxyType({}),
+    plugin: str = "dexml",
+    config_file: Path | None = None,
+    settings: Iterable[str] = (),
+    budget: float = 0.1,
+    pairs: int = 0,
+    parameters: int = 0,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: Progress = lambda what, done, total: None,
+) -> Scaled:
+    """Predict P@1, validation loss and seconds of a training on `data`, from small trainings below `out`.
+
+    With `runs`, by name, they are predicted from these instead, and without data for `pairs` seen in all by a run of so
+    many `parameters` (0: as the largest). The report goes to `out`.
+    Raises: ConfigError when it is not said which run is to be predicted, or a ladder has no `out`; DataError for fewer
+    than five runs, or runs all of about one size.
+    """
+    plugins = load_plugins()
+    config = None
+    if data or config_file or not runs:
+        flags = {"train": {"device": device}, **({"data": {"name": str(data)}} if data else {})}
+        config = resolve(plugins, plugin=plugin, config_file=config_file, settings=settings, flags=flags)
+    if runs:
+        folders = {name: Path(run) for name, run in runs.items()}
+        scaled = scale_runs(
+            folders, plugins=plugins, config=config, pairs=pairs, parameters=parameters, device=choose_device(device),
+            seed=seed, on_progress=on_progress,
+        )  # fmt: skip
+    elif config is not None and out is not None:
+        scaled = scale_ladder(config, Path(out), plugins=plugins, budget=budget, seed=seed, on_progress=on_progress)
+    else:
+        raise ConfigError("the small trainings need a folder.", hint="Give one: out=FOLDER")
+    if out is not None:
+        write_scale(scaled, Path(out))
+    return scaled
+
+
+def diagnose_run(run: str | Path, *, device: str = "auto", seed: int = 0) -> Diagnosed:
+    """Diagnose the head of a run, and write what was found into its folder `diagnosis`.
+
+    Raises: ConfigError for a head that is not linear in the embeddings; DataError for too few queries.
+    """
+    found = diagnose_head(Path(run), plugins=load_plugins(), device=device, seed=seed)
+    write_diagnosis(Path(run), found)
+    return found

@@ -19,6 +19,9 @@ FLAGS = {
     "evaluate": "--device --json --run --set --split",
     "check": "--alpha --device --fit-split --json --run --set --split names",
     "choose": "--device --estimator --json --log --out --run --runs --seed --temperature --truth words",
+    "scale": "--budget --config --data --device --json --out --pairs --parameters --plugin --run --runs --seed --set "
+    "words",
+    "diagnose": "--device --json --run --seed",
     "export": "--format --json --out --run",
     "info": "--card --json run",
     "config": "--config --plugin --set",

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xmc.data.dataset import Dataset, load_dataset, split_off_dev
+from xmc.data.dataset import Dataset, load_dataset, split_off_dev, take_train
 from xmc.data.fingerprint import fingerprint_of
 from xmc.data.named import NAMES, named_folder
 from xmc.data.shards import write_table
@@ -159,3 +159,15 @@ def test_query_table_take_repeats_and_reorders():
 def test_shipped_folders_hold_what_their_names_say():
     for name in NAMES:
         assert (named_folder(name) / "README.md").is_file()
+
+
+def test_take_train_takes_nested_parts_by_the_hash_of_each_id_and_leaves_the_rest():
+    few, more = (take_train(TINY, queries, seed=2) for queries in (50, 120))
+    assert len(few.train) == 50 and set(few.train.ids) < set(more.train.ids) < set(TINY.train.ids)
+    assert few.train.ids == [query_id for query_id in TINY.train.ids if query_id in set(few.train.ids)]
+    assert few.dev is TINY.dev and few.labels is TINY.labels and few.notes[-1] == "train: 50 of 400 train queries"
+    assert len({few.fingerprint, more.fingerprint, TINY.fingerprint, take_train(TINY, 50, seed=3).fingerprint}) == 4
+    backwards = replace(TINY, splits={"train": TINY.train.take(np.arange(399, -1, -1))})
+    assert take_train(backwards, 50, seed=2).train.ids == few.train.ids[::-1]
+    with pytest.raises(DataError, match="has 400 train queries, got 401"):
+        take_train(TINY, 401)

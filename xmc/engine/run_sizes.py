@@ -1,0 +1,125 @@
+"""How large a training was, or would be, and what it reached on held-out queries: a point of the scaling laws."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from xmc.api import WholeHeadOptions
+from xmc.data.dataset import Dataset
+from xmc.engine.held_out_loss import held_out_loss
+from xmc.engine.job import Job
+from xmc.engine.run_config import RunConfig
+from xmc.engine.training_set import epoch_pool, validation_queries
+from xmc.errors import ArtifactError, ConfigError, DataError
+from xmc.plugin_manager import Plugins
+from xmc.retrieve.trained_model import HEAD_FOLDER, STATE_NAME, TrainedModel, load_model
+from xmc.scale.points import Point, Size
+from xmc.train.plan import make_plan
+from xmc.train.reporter import SilentReporter
+from xmc.values import RunInfo
+
+FLOAT_BYTES = 4  # parameters are float32 whatever the precision of products
+
+
+def planned_size(config: RunConfig, data: Dataset, *, plugins: Plugins) -> Size:
+    """The size of a training that was not made: its encoder and head are built, and nothing is learned."""
+    refuse_whole(config)
+    _refuse_untrained(config)
+    info = RunInfo("", config.to_dict(), len(data.train), len(data.labels))
+    job = Job(config, Path(), data, plugins, info, SilentReporter())
+    encoder = job.new_encoder()
+    head = config.head.options.build(job.head_context(encoder))
+    plan = make_plan(
+        encoder, head, config.train, train=len(data.train), label_text=epoch_pool(config, data).drawn,
+        validation=0, labels=len(data.labels), device="cpu",
+    )  # fmt: skip
+    of_head = sum(value.numel() for name, value in head.state().items() if not name.startswith("optimiser."))
+    return _size(plan.to_dict(), data, of_head=of_head, epochs=config.train.epochs)
+
+
+def measured_point(
+    name: str,
+    run: Path,
+    config: RunConfig,
+    data: Dataset,
+    *,
+    plugins: Plugins,
+    device: str = "cpu",
+    seconds: float | None = None,
+) -> Point:
+    """A finished run as a point; `seconds` are those of its report unless they are given.
+
+    Raises: ArtifactError when the run is not finished; ConfigError for a head that is fitted in one go; DataError
+    without held-out queries, or when the data set is not the one that the run was trained on.
+    """
+    refuse_whole(config)
+    _refuse_untrained(config)
+    report = training_report(run)
+    if report["data"]["fingerprint"] != data.fingerprint:
+        raise DataError(
+            f"run '{name}' was trained on another state of the data set '{config.data.name}'.",
+            hint="Put the data set back, or train the run again.",
+        )
+    queries = validation_queries(data, config)
+    if queries is None:
+        raise DataError(
+            f"run '{name}' has no held-out queries.", hint="Give a dev split, or train.validation_share > 0."
+        )
+    model = load_model(run, plugins=plugins)
+    size = _size(report["plan"], data, of_head=_head_parameters(model), epochs=report["epochs_run"])
+    found = held_out_loss(model, data.labels, queries, device=device)
+    return Point(name, size, found.loss, found.p1, found.queries, report["train_s"] if seconds is None else seconds)
+
+
+def refuse_whole(config: RunConfig) -> None:
+    """Refuse a head without epochs, of which no law speaks. Raises: ConfigError."""
+    if isinstance(config.head.options, WholeHeadOptions):
+        raise ConfigError(
+            f"head '{config.head.name}' is fitted in one go; the law is of training in steps.",
+            hint="Give runs with another head.",
+        )
+
+
+def _refuse_untrained(config: RunConfig) -> None:
+    if not config.train.epochs:
+        raise ConfigError(
+            "with train.epochs = 0 nothing is trained, so there is nothing to scale.",
+            hint="Set train.epochs to 1 or more.",
+        )
+
+
+def training_report(run: Path) -> dict[str, Any]:
+    """What a finished run says of its training. Raises: ArtifactError when it is not finished."""
+    path = run / "train.json"
+    if not path.is_file():
+        raise ArtifactError(
+            f"{run} is not a finished run (it has no train.json).", hint=f"xmc train --out {run} --resume"
+        )
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def _size(plan: dict[str, Any], data: Dataset, *, of_head: int, epochs: int) -> Size:
+    """The size by its plan, at so many epochs; a label text that joins is one pair.
+
+    Parameters are those that are trained: what is stored can be fewer, where an encoder folds them on saving.
+    """
+    queries = epochs * (plan["train_queries"] + plan["label_text_queries"])
+    pairs = epochs * (int(data.train.positives.offsets[-1]) + plan["label_text_queries"])
+    steps = plan["steps"] // plan["epochs"] * epochs
+    parameters = plan["parameter_bytes"] // FLOAT_BYTES + of_head
+    return Size(parameters, pairs, queries, queries * plan["scored_labels"], steps, plan["dimension"])
+
+
+def _head_parameters(model: TrainedModel) -> int:
+    """How many numbers the head's state has."""
+    state = model.folder / HEAD_FOLDER / STATE_NAME
+    if not state.is_file():
+        return 0
+    with safe_open(state, framework="pt") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (no dict)
