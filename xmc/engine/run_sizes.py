@@ -35,9 +35,14 @@ def planned_size(config: RunConfig, data: Dataset, *, plugins: Plugins) -> Size:
     encoder = job.new_encoder()
     head = config.head.options.build(job.head_context(encoder))
     plan = make_plan(
-        encoder, head, config.train, train=len(data.train), label_text=epoch_pool(config, data).drawn,
-        validation=0, labels=len(data.labels), device="cpu",
-    )  # fmt: skip
+        encoder,
+        head,
+        config.train,
+        queries=epoch_pool(config, data),
+        validation=0,
+        labels=len(data.labels),
+        device="cpu",
+    )
     of_head = sum(value.numel() for name, value in head.state().items() if not name.startswith("optimiser."))
     return _size(plan.to_dict(), data, of_head=of_head, epochs=config.train.epochs)
 
