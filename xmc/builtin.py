@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xmc.api import AugmentationSpec, CheckSpec, EncoderSpec, HeadSpec, IndexSpec, RerankerSpec, hookimpl
+from xmc.api import AugmentationSpec, CheckSpec, EncoderSpec, HeadSpec, IndexSpec, OptimizerSpec, RerankerSpec, hookimpl
 
 
 @hookimpl
@@ -21,6 +21,11 @@ def xmc_encoders() -> list[EncoderSpec]:
             "sparse-tfidf",
             "xmc.encode.sparse_tfidf:SparseTfidfOptions",
             summary="TF-IDF vectors themselves, sparse; for linear models over words",
+        ),
+        EncoderSpec(
+            "lstm",
+            "xmc.encode.lstm:LstmOptions",
+            summary="trained token vectors read in order by an LSTM; short texts, no download",
         ),
         EncoderSpec(
             "sentence-transformers",
@@ -97,6 +102,32 @@ def xmc_checks() -> list[CheckSpec]:
 def xmc_rerankers() -> list[RerankerSpec]:
     """The absence of one, by name."""
     return [RerankerSpec("none", "xmc.retrieve.no_reranker:NoReranker", summary="no second stage")]
+
+
+@hookimpl
+def xmc_optimizers() -> list[OptimizerSpec]:
+    """The embedded optimisers."""
+    return [
+        OptimizerSpec(
+            "adamw",
+            "xmc.train.core_optimizers:AdamW",
+            summary="the default; second_moment_decay and weight_decay are those of [train]",
+            reference="Loshchilov, Hutter: Decoupled Weight Decay Regularization, ICLR 2019",
+        ),
+        OptimizerSpec(
+            "row-adagrad",
+            "xmc.train.core_optimizers:RowAdagradOptions",
+            summary="one number a table row; a step costs only the rows that the batch touches",
+            reference="Duchi, Hazan, Singer: Adaptive Subgradient Methods, JMLR 2011",
+        ),
+        OptimizerSpec("sgd", "xmc.train.core_optimizers:Sgd", summary="plain descent, with momentum if wanted"),
+        OptimizerSpec(
+            "muon",
+            "xmc.train.muon:Muon",
+            summary="orthogonal steps for the matrices of layers, AdamW for tables and vectors",
+            reference="Jordan et al.: Muon, an optimizer for hidden layers, 2024",
+        ),
+    ]
 
 
 @hookimpl

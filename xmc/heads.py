@@ -25,6 +25,7 @@ class HeadContext:
     `ranks` (the processes that train together, None = one) are what core's own heads need; they are typed in
     `xmc.encode` and `xmc.train`, which stand above this module. A head that knows nothing of ranks gets whole batches.
     `teacher_vectors` are those of all labels, (L, E) float32, by the teacher of [teacher]; None without one.
+    `optimizer` are the options of the encoder's optimiser, None to read a trained head: see `LabelOptimizerOptions`.
     """
 
     labels: int
@@ -39,6 +40,7 @@ class HeadContext:
     train: Any = None
     ranks: Any = None
     teacher_vectors: Any = None
+    optimizer: Any = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from xmc.specs import (
     IndexSpec,
     LossSpec,
     MetricSpec,
+    OptimizerSpec,
     RecipeSpec,
     RerankerSpec,
 )
@@ -53,6 +54,11 @@ def xmc_rerankers() -> Iterable[RerankerSpec]:  # type: ignore[empty-body]
 @hookspec
 def xmc_augmentations() -> Iterable[AugmentationSpec]:  # type: ignore[empty-body]
     """Declare augmentations: what rewrites training queries. Called once per load. Since API version 1."""
+
+
+@hookspec
+def xmc_optimizers() -> Iterable[OptimizerSpec]:  # type: ignore[empty-body]
+    """Declare optimisers of the encoder's parameters. Called once per load. Since API version 1."""
 
 
 @hookspec

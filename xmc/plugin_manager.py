@@ -28,6 +28,7 @@ KINDS = {
     "head": "xmc_heads",
     "reranker": "xmc_rerankers",
     "augmentation": "xmc_augmentations",
+    "optimizer": "xmc_optimizers",
     "metric": "xmc_metrics",
     "check": "xmc_checks",
     "recipe": "xmc_recipes",

@@ -81,6 +81,13 @@ class AugmentationSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True)
+class OptimizerSpec(Spec):
+    """How the encoder's parameters learn. The target builds a `torch.optim.Optimizer`."""
+
+    kind: ClassVar[str] = "optimizer"
+
+
+@dataclass(frozen=True, slots=True)
 class MetricSpec(Spec):
     """A ranking metric: target is a function (relevance of the ranked hits, truth) -> one value per query."""
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from xmc import hookspecs
 from xmc.cli.main import VERBS, app
+from xmc.encode.lstm import LstmOptions
 from xmc.encode.sentence_transformer import SentenceTransformerOptions
 from xmc.encode.static import StaticOptions
 from xmc.encode.tfidf import TfidfOptions
@@ -29,6 +30,7 @@ SECTIONS = {
     "data": DataOptions,
     "encoder static": StaticOptions,
     "encoder tfidf": TfidfOptions,
+    "encoder lstm": LstmOptions,
     "encoder sentence-transformers": SentenceTransformerOptions,
     "teacher": TeacherOptions,
     "train": TrainOptions,
@@ -53,7 +55,18 @@ def test_hooks_are_headings_with_their_exact_arguments():
 
 def test_specs_are_shown_with_their_exact_fields():
     text = " ".join(text_of("docs/plugins.md").split())
-    for kind in ("Loss", "Index", "Encoder", "Head", "Reranker", "Augmentation", "Metric", "Check", "Recipe"):
+    for kind in (
+        "Loss",
+        "Index",
+        "Encoder",
+        "Head",
+        "Reranker",
+        "Augmentation",
+        "Optimizer",
+        "Metric",
+        "Check",
+        "Recipe",
+    ):
         spec = getattr(__import__("xmc.api", fromlist=["api"]), f"{kind}Spec")
         fields = ", ".join(field.name for field in dataclasses.fields(spec))
         assert f"Returns `{kind}Spec({fields})`" in text, f"{kind}Spec({fields})"

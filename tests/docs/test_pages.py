@@ -257,3 +257,9 @@ def test_python_blocks_of_the_other_pages_compile():
         for block in blocks(page):
             if block.language == "python":
                 compile(block.text, page, "exec")
+
+
+@pytest.mark.slow
+def test_optimizers_page_runs_from_top_to_bottom(folder):
+    assert run_page("docs/optimizers.md").splitlines()[-1] == "True"
+    assert (folder / "runs" / "kfac" / "report.json").is_file()

@@ -15,6 +15,7 @@ from xmc.api import (
     IndexSpec,
     LossSpec,
     MetricSpec,
+    OptimizerSpec,
     RecipeSpec,
     RerankerSpec,
     RunInfo,
@@ -75,6 +76,10 @@ def test_hook_xmc_augmentations():
 
 def test_hook_xmc_encoders():
     assert declared("xmc_encoders", EncoderSpec("letters", "a:B")).target == "a:B"
+
+
+def test_hook_xmc_optimizers():
+    assert declared("xmc_optimizers", OptimizerSpec("sign", "a:B")).kind == "optimizer"
 
 
 def test_hook_xmc_metrics():

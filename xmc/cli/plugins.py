@@ -24,7 +24,8 @@ def plugins_command(
     kind: Annotated[
         str,
         typer.Option(
-            "--kind", help="Only loss, head, index, encoder, reranker, augmentation, metric, check or recipe."
+            "--kind",
+            help="Only loss, head, index, encoder, reranker, augmentation, optimizer, metric, check or recipe.",
         ),
     ] = "",
     as_json: JsonOption = False,

@@ -18,7 +18,7 @@ from xmc.store.manifest import damaged
 
 REPORT_NAME = "report.json"
 OPEN_FIGURES = 24
-NAMED_SECTIONS = ("data", "encoder", "head", "loss", "augmentation", "index", "reranker")
+NAMED_SECTIONS = ("data", "encoder", "head", "loss", "augmentation", "optimizer", "index", "reranker")
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ class Job:
             encoder=encoder,
             label_features=encoder.prepare(self.data.labels.texts, "label"),
             train=self.config.train,
+            optimizer=self.config.optimizer.options,
         )
 
     def commit(self, encoder: Encoder, head: FittedHead) -> None:
@@ -102,7 +103,8 @@ class Job:
 def fingerprint(config: RunConfig, data: Dataset, ranks: Ranks = ALONE) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued bit for bit; a setting is named `section.key`."""
     sections = {kind: getattr(config, kind).to_dict() for kind in ("encoder", "head", "loss")}
-    sections["train"] = asdict(config.train)
+    sections["optimizer"] = {key: value for key, value in config.optimizer.to_dict().items() if key != "name"}
+    sections["train"] = {**asdict(config.train), "optimizer": config.optimizer.name}  # as older checkpoints have it
     if (augmentation := config.augmentation).name != "none":  # which older checkpoints do not mention
         sections["augmentation"] = {**augmentation.to_dict(), "reads": augmentation.options.fingerprint()}
     if teacher := open_teacher(config):

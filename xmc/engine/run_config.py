@@ -23,6 +23,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "head": {"name": "dual-encoder"},
     "loss": {"name": "dexml.decoupled-softmax"},
     "augmentation": {"name": "none"},
+    "optimizer": {"name": "adamw"},
     "index": {"name": "exact"},
     "reranker": {"name": "none"},
 }
@@ -75,6 +76,7 @@ class RunConfig:
     loss: Component
     augmentation: Component
     teacher: TeacherOptions
+    optimizer: Component
     train: TrainOptions
     index: Component
     reranker: Component
@@ -135,12 +137,21 @@ def _merged(plugins: Plugins, layers: Sequence[Layer]) -> dict[str, Any]:
 
 def _with_full_names(plugins: Plugins, values: Mapping[str, Any]) -> dict[str, Any]:
     """Components by their full names, so that a short name of the same thing does not count as another one."""
-    named = dict(values)
+    values = named = _with_optimizer(values)
     for kind in DEFAULTS:
         section = values.get(kind)
         if isinstance(section, Mapping) and isinstance(section.get("name"), str):
             named[kind] = {**section, "name": plugins.find(kind, section["name"]).full_name}
     return named
+
+
+def _with_optimizer(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimiser in a section of its own; older configurations name it in [train]."""
+    train = values.get("train")
+    if not isinstance(train, Mapping) or "optimizer" not in train:
+        return dict(values)
+    others = {key: value for key, value in train.items() if key != "optimizer"}
+    return {**values, "train": others, "optimizer": {"name": train["optimizer"], **values.get("optimizer", {})}}
 
 
 def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunConfig:
@@ -168,6 +179,7 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
         loss=component("loss"),
         augmentation=component("augmentation"),
         teacher=options("teacher", TeacherOptions),
+        optimizer=component("optimizer"),
         train=options("train", TrainOptions),
         index=component("index"),
         reranker=component("reranker"),
@@ -187,7 +199,9 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Iterable[str] = ()
         raise ConfigError(
             f"{run} is not a run folder (it has no {FILE_NAME}).", hint=f"Make one with: xmc train --out {run}"
         )
-    made_with = {kind: DEFAULTS[kind] for kind in ("head", "augmentation", "reranker")}  # which an older run leaves out
+    made_with = {
+        kind: DEFAULTS[kind] for kind in ("head", "augmentation", "optimizer", "reranker")
+    }  # which an older run leaves out
     recorded: Layer = (str(path), merge(made_with, read_toml(path)))
     return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))])
 

@@ -70,6 +70,7 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
         job.run,
         fingerprint(config, data, ranks),
         on_best=lambda best: job.commit(best, head),
+        optimizer_options=config.optimizer.options,
         reporter=job.observer(),
         negatives=hard_negatives(
             config,

@@ -16,6 +16,7 @@ from torch import Tensor
 from xmc.api import Head
 from xmc.encode.encoder import Encoder, EncoderOptions
 from xmc.errors import ArtifactError, ConfigError
+from xmc.optimizer_contract import as_saved, from_saved
 from xmc.store import VersionedFolder
 
 KIND = "checkpoint"
@@ -64,7 +65,7 @@ def save_checkpoint(
         (folder / "encoder").mkdir()
         encoder.save_training(folder / "encoder")
         save_file({name: value.contiguous() for name, value in head_state.items()}, folder / "head.safetensors")
-        tensors, scalars = _flatten(optimizer.state_dict())
+        tensors, scalars = as_saved(optimizer.state_dict())
         save_file({**tensors, "random_state": random_states}, folder / "optimiser.safetensors")
         state = {"progress": dataclasses.asdict(progress), "optimiser": scalars}
         (folder / "state.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
@@ -87,7 +88,7 @@ class Checkpoint:
         head.load_state(load_file(self.folder / "head.safetensors"))
         tensors = load_file(self.folder / "optimiser.safetensors")
         torch.set_rng_state(tensors.pop("random_state")[rank].clone())
-        optimizer.load_state_dict(_unflatten(tensors, self._optimiser))
+        optimizer.load_state_dict(from_saved(tensors, self._optimiser))
 
 
 def load_checkpoint(store: VersionedFolder, *, fingerprint: dict[str, Any]) -> Checkpoint:
@@ -110,22 +111,3 @@ def load_checkpoint(store: VersionedFolder, *, fingerprint: dict[str, Any]) -> C
         return Checkpoint(version.folder, Progress(**state["progress"]), state["optimiser"])
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{version.folder}/state.json does not describe a checkpoint: {error}.") from error
-
-
-def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The optimiser's tensors by name, and the rest as JSON."""
-    tensors = {
-        f"{row}.{key}": value.contiguous()
-        for row, entries in state["state"].items()
-        for key, value in entries.items()
-        if isinstance(value, Tensor)
-    }
-    return tensors, {"param_groups": state["param_groups"]}
-
-
-def _unflatten(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[str, Any]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        row, _, key = name.partition(".")
-        state.setdefault(int(row), {})[key] = value
-    return {"state": state, "param_groups": scalars["param_groups"]}

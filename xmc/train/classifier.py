@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xmc.api import HeadContext
+from xmc.api import HeadContext, LabelOptimizerOptions, LabelPreconditioner
 from xmc.encode.encoder import chunks
 from xmc.train.dual_encoder import TextLabels
 from xmc.train.label_source import GradientVectors
@@ -21,6 +21,7 @@ from xmc.train.row_adagrad import RowAdagrad
 from xmc.train.scored_head import ScoredHead
 
 ROWS_AT_ONCE = 65536
+PRECONDITIONER = "optimiser.preconditioner."
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class ClassifierOptions:
 
     `text`: a label's vector is its row plus its embedded text (the row starts at 0); else the row alone, which starts
     at random with standard deviation `scale`. `learning_rate`: peak rate of the matrix, whose optimiser is row Adagrad
-    whatever that of the encoder is: one number a label, and a step costs the rows it touches.
+    whatever that of the encoder is: one number a label, and a step costs the rows it touches. An optimizer that knows
+    of label matrices (`kfac`) turns the rows' gradient beforehand.
     """
 
     text: bool = True
@@ -61,6 +63,7 @@ class MatrixLabels:
         self._peak_rate = options.learning_rate
         self._optimizer = RowAdagrad([self.matrix_LD], lr=options.learning_rate)
         self._optimizer.state[self.matrix_LD]["row_sum"] = torch.zeros(context.labels, device=context.device)
+        self._preconditioner = _preconditioner(context)
 
     def parameters(self) -> list[nn.Parameter]:
         """The matrix."""
@@ -88,17 +91,26 @@ class MatrixLabels:
             vectors_ND = self.matrix_LD[rows] if text_ND is None else self.matrix_LD[rows] + text_ND
             return functional.normalize(vectors_ND, dim=1) if self._unit else vectors_ND
 
+    def observe(self, queries_QD: Tensor) -> None:
+        """See the queries that the rows are multiplied by."""
+        if self._preconditioner:
+            self._preconditioner.observe(queries_QD)
+
     def update(self, learning_rate_share: float) -> None:
-        """One step of row Adagrad."""
+        """One step of row Adagrad, on the gradient as the preconditioner turns it."""
+        if self._preconditioner and self.matrix_LD.grad is not None:
+            self.matrix_LD.grad = _turned(self.matrix_LD.grad, self._preconditioner)
         self._optimizer.param_groups[0]["lr"] = self._peak_rate * learning_rate_share
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """The matrix, and its optimiser's number for each row."""
+        """The matrix, its optimiser's number for each row, and what the preconditioner keeps."""
         kept: dict[str, Tensor] = {"matrix": self.matrix_LD.detach()}
         for name, value in self._optimizer.state[self.matrix_LD].items():
             kept[f"optimiser.{name}"] = value
+        if self._preconditioner:
+            kept |= {f"{PRECONDITIONER}{name}": value for name, value in self._preconditioner.state().items()}
         return kept
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -107,8 +119,32 @@ class MatrixLabels:
             self.matrix_LD.copy_(state["matrix"])
         for name, value in state.items():
             kind, _, key = name.partition(".")
-            if kind == "optimiser":
+            if kind == "optimiser" and not name.startswith(PRECONDITIONER):
                 self._optimizer.state[self.matrix_LD][key] = value.to(self.matrix_LD.device)
+        if self._preconditioner:
+            self._preconditioner.load_state(_named_under(state, PRECONDITIONER))
+
+
+def _named_under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _preconditioner(context: HeadContext) -> LabelPreconditioner | None:
+    """That of the run's optimiser, if it has one for a label matrix; a trained head that is read needs none."""
+    if not isinstance(context.optimizer, LabelOptimizerOptions):
+        return None
+    return context.optimizer.label_preconditioner(dimension=context.dimension, device=context.device)
+
+
+def _turned(gradient_LD: Tensor, preconditioner: LabelPreconditioner) -> Tensor:
+    """The gradient with its rows turned, those of a sparse one alone."""
+    if not gradient_LD.is_sparse:
+        return preconditioner.apply(gradient_LD)
+    gradient_LD = gradient_LD.coalesce()
+    values_RD = preconditioner.apply(gradient_LD.values())
+    return torch.sparse_coo_tensor(
+        gradient_LD.indices(), values_RD, gradient_LD.shape, is_coalesced=True, check_invariants=False
+    )
 
 
 class MatrixVectors:

@@ -58,6 +58,9 @@ class TextLabels:
         """Embeddings of these labels' texts, without gradient."""
         return embed_chunks(self._encoder, self._features.take(label_rows), "label")
 
+    def observe(self, queries_QD: Tensor) -> None:
+        """Nothing to see: the labels' vectors are the encoder's."""
+
     def update(self, learning_rate_share: float) -> None:
         """Nothing: the trainer updates the encoder."""
 

@@ -32,6 +32,9 @@ class LabelSource(Protocol):
     def chunks(self, label_rows: IntArray) -> Iterator[Tensor]:
         """Vectors of these labels without gradient, in bounded memory."""
 
+    def observe(self, queries_QD: Tensor) -> None:
+        """See the embeddings of a step's queries, all of them, before `update`."""
+
     def update(self, learning_rate_share: float) -> None:
         """Apply the gradient that `vectors(…).backward` left on `parameters`."""
 

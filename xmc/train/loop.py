@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from xmc.api import EpochModel, Head, HeadBatch, Hits, NonFiniteError, Positives
+from xmc.api import EpochModel, Head, HeadBatch, Hits, NonFiniteError, OptimizerOptions, Positives
 from xmc.encode.encoder import Encoder, Features, embed_chunks
 from xmc.errors import InterruptedRunError
 from xmc.store import VersionedFolder
 from xmc.train.augmented_queries import AugmentedQueries
 from xmc.train.checkpoint import Checkpoint, Progress, open_store, save_checkpoint
+from xmc.train.core_optimizers import AdamW
 from xmc.train.distributed import ALONE, Ranks
 from xmc.train.epoch_model import epoch_model
 from xmc.train.gradient_cache import embed_with_gradient
@@ -64,6 +65,7 @@ class Trainer:
     run_folder: Path
     fingerprint: dict[str, Any]
     on_best: Callable[[Encoder], None]
+    optimizer_options: OptimizerOptions = field(default_factory=AdamW)
     reporter: Reporter = field(default_factory=SilentReporter)
     progress: Progress = field(default_factory=Progress)
     negatives: HardNegatives | None = None
@@ -72,7 +74,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Set up the optimiser."""
-        self.optimizer = make_optimizer(self.encoder, self.options)
+        self.optimizer = make_optimizer(self.encoder, self.options, self.optimizer_options, processes=self.ranks.size)
         self.steps_per_epoch = self.data.pool.steps(step_queries(self.options))
         self.total_steps = self.options.epochs * self.steps_per_epoch
         self._store: VersionedFolder = open_store(self.run_folder)

@@ -8,30 +8,32 @@ from typing import Any
 import torch
 from torch import nn
 
+from xmc.api import OptimizerContext, OptimizerOptions
 from xmc.encode.encoder import Encoder
+from xmc.train.core_optimizers import AdamW
 from xmc.train.distributed import ALONE, Ranks
 from xmc.train.options import TrainOptions
-from xmc.train.row_adagrad import RowAdagrad
 
 
-def make_optimizer(encoder: Encoder, options: TrainOptions) -> torch.optim.Optimizer:
-    """The optimiser of `[train] optimizer`, labels' own parameters in a group of their own; `peak_lr` is the rate that
-    the schedule scales."""
+def make_optimizer(
+    encoder: Encoder, train: TrainOptions, options: OptimizerOptions | None = None, *, processes: int = 1
+) -> torch.optim.Optimizer:
+    """The optimiser of `options` (None: AdamW), labels' own parameters in a group of their own.
+
+    `peak_lr` of a group is the rate that the schedule scales.
+
+    Raises: ConfigError for options of [train] that it cannot work with.
+    """
     own = encoder.label_parameters()
     own_ids = {id(parameter) for parameter in own}
     others = [parameter for parameter in encoder.module.parameters() if id(parameter) not in own_ids]
-    rates = (options.learning_rate, options.label_learning_rate or options.learning_rate)
+    rates = (train.learning_rate, train.label_learning_rate or train.learning_rate)
     groups: list[dict[str, Any]] = [
         {"params": parameters, "lr": rate, "peak_lr": rate}
         for parameters, rate in zip((others, own), rates, strict=True)
         if parameters
     ]
-    if options.optimizer == "row-adagrad":
-        encoder.row_gradients = True
-        return RowAdagrad(groups, lr=options.learning_rate)
-    fused = all(parameter.dtype == torch.float32 for parameter in encoder.module.parameters())
-    betas = (0.9, options.second_moment_decay)
-    return torch.optim.AdamW(groups, betas=betas, weight_decay=options.weight_decay, fused=fused)
+    return (options or AdamW()).build(OptimizerContext(groups, encoder.module, train, encoder, processes))
 
 
 def clip_gradients(

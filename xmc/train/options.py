@@ -30,7 +30,6 @@ class TrainOptions:
     `precision`: in what the largest products are made while learning, those of a network encoder's layers, or of
     queries and label vectors where embeddings are sums of table rows: `float32`, `bfloat16` (weights, losses and sums
     over the batch stay float32), or `auto`, bfloat16 for a network on a GPU that has it.
-    `optimizer`: `adamw`, or `row-adagrad`, whose step costs only the table rows that the batch touches.
     `label_learning_rate`: for parameters that only labels use (0 = as the others).
     `label_scope`: `all` scores every query against every label, exactly; `sampled` against the positives of the batch
     plus `sampled_labels` labels drawn at random (recorded in the report as sampled); `mined` against `hard_negatives`
@@ -50,7 +49,6 @@ class TrainOptions:
     epochs: int = 5
     batch_size: int = 512
     accumulate: int = 1
-    optimizer: Literal["adamw", "row-adagrad"] = "adamw"
     learning_rate: float = 0.01
     label_learning_rate: float = 0.0
     weight_decay: float = 0.0
@@ -92,8 +90,6 @@ class TrainOptions:
         self._check_shares_and_rates()
         if self.seed >= 2**63:
             raise ValueError(f"seed must be below 2^63, got {self.seed}")
-        if self.optimizer == "row-adagrad" and self.weight_decay:
-            raise ValueError(f"weight_decay is for the optimizer adamw, row-adagrad has none, got {self.weight_decay}")
 
     def _check_shares_and_rates(self) -> None:
         for name in ("warmup_share", "validation_share", "second_moment_decay"):

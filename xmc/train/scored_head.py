@@ -63,6 +63,7 @@ class ScoredHead:
             scored.append(found)
             done += len(found.losses_Q)
         self._keep_row_states(rows_Q, scored)
+        self.source.observe(queries_QD)
         return Learned(
             torch.cat([found.losses_Q for found in scored]),
             torch.cat([found.queries_gradient_QD for found in scored]),

@@ -42,6 +42,7 @@ class ShardedLabels:
         self._source = make_source(own)
         self.parameters: Callable[[], list[nn.Parameter]] = self._source.parameters
         self.update: Callable[[float], None] = self._source.update
+        self.observe: Callable[[Tensor], None] = self._source.observe
         if self._source.state():
             self.load_state(make_source(context).state())
 

@@ -21,6 +21,11 @@ from xmc.train.reporter import SilentReporter
 STEPS_PER_EPOCH, STEPS = 4, 12  # 400 queries of `tiny` in batches of 100, three epochs
 BASE = ("encoder.dimension=16", "encoder.dropout=0.2", "train.batch_size=100", "train.epochs=3", "train.patience=0")
 RANDOM, WORST = "augmentation.name=robust.random", "augmentation.name=robust.worst-case"
+KFAC = (
+    *("encoder.name=lstm", "encoder.dimension=12", "encoder.token_dimension=6", "encoder.hidden=5"),
+    *("head.name=classifier", "head.text=false", "train.batch_size=100", "train.label_text_share=0"),
+    *("optimizer.name=kfac", "optimizer.factor_steps=2", "optimizer.inverse_steps=3", "train.learning_rate=0.05"),
+)
 CASES = {
     "all labels": (),
     "sampled labels, random substitutions": ("train.label_scope=sampled", "train.sampled_labels=20", RANDOM),
@@ -31,7 +36,8 @@ CASES = {
         "train.weight_decay=0.01",
         WORST,
     ),
-    "row-adagrad with label texts": ("train.optimizer=row-adagrad", "train.label_text_share=0.5", "train.epochs=2"),
+    "kfac over an lstm with a label matrix": KFAC,
+    "row-adagrad with label texts": ("optimizer.name=row-adagrad", "train.label_text_share=0.5", "train.epochs=2"),
 }
 
 

@@ -10,7 +10,19 @@ from xmc.engine.run_config import FILE_NAME, RunConfig, from_tree, read_run_conf
 from xmc.errors import ConfigError, PluginError
 from xmc.plugin_manager import load_plugins
 
-SECTIONS = ["data", "encoder", "head", "loss", "augmentation", "train", "index", "reranker", "fusion", "evaluate"]
+SECTIONS = [
+    "data",
+    "encoder",
+    "head",
+    "loss",
+    "augmentation",
+    "optimizer",
+    "train",
+    "index",
+    "reranker",
+    "fusion",
+    "evaluate",
+]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +113,7 @@ def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
         (
             {"file": {"epochs": 3}},
             ConfigError,
-            "{file}: there is no section [epochs] (there are: data, encoder, head, loss, augmentation, train, index, ",
+            "{file}: there is no section [epochs] (there are: data, encoder, head, loss, augmentation, ",
         ),
         ({"file": {"train": 3}}, ConfigError, "{file}: 'train' must be a section [train], got 3."),
         ({"settings": ["train.epoch=3"]}, ConfigError, "--set: [train] has no key 'epoch' (it has: epochs, batch_size"),
@@ -158,3 +170,11 @@ def test_a_component_that_cannot_be_imported_is_a_configuration_error(tmp_path):
         ConfigError, match=r"loss 'lame\.leg' cannot be imported from a_module.*No module named.*Install"
     ):
         resolve(load_plugins(plugin_file=plugin), settings=["loss.name=lame.leg"])
+
+
+def test_an_older_configuration_names_the_optimizer_in_train(plugins, toml):
+    file = toml({"train": {"optimizer": "row-adagrad", "epochs": 2}})
+    config = resolve(plugins, config_file=file)
+    assert (config.optimizer.name, config.train.epochs) == ("row-adagrad", 2)
+    assert resolve(plugins, config_file=file, settings=["train.optimizer=sgd"]).optimizer.name == "sgd"
+    assert resolve(plugins, config_file=file, settings=["optimizer.name=kfac"]).optimizer.name == "kfac"

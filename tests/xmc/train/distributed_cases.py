@@ -23,6 +23,7 @@ from xmc.encode.static import StaticOptions
 from xmc.errors import DataError, XmcError
 from xmc.plugin_manager import load_plugins
 from xmc.train.classifier import ClassifierOptions
+from xmc.train.core_optimizers import AdamW, RowAdagradOptions
 from xmc.train.distributed import ALONE
 from xmc.train.dual_encoder import DualEncoderOptions
 from xmc.train.loop import Trainer, TrainingSet
@@ -45,7 +46,7 @@ DEXML = plugin("loss", "dexml.decoupled-softmax", temperature=0.5)
 POOLED = plugin("loss", "mw.mann-whitney")
 ROW_STATE = plugin("loss", "ldr.aldr-kl")
 Z_LOSS = plugin("loss", "zloss.z-loss")
-SAMPLED, SPARSE = {"label_scope": "sampled"}, {"optimizer": "row-adagrad"}
+SAMPLED = {"label_scope": "sampled"}
 
 
 def letters(**options):
@@ -90,8 +91,8 @@ CASES = {
     "accumulated batches": (letters, DualEncoderOptions(), DEXML, "row", {**SAMPLED, "batch_size": 3, "accumulate": 3}),
     "the whole batch pooled": (letters, DualEncoderOptions(), POOLED, "batch", SAMPLED),
     "a state for each query": (letters, DualEncoderOptions(), ROW_STATE, "row", {"batch_size": 3, "accumulate": 2}),
-    "sparse gradients of the encoder": (static, DualEncoderOptions(), DEXML, "row", {**SPARSE, "clip_norm": 0.05}),
-    "sparse gradients, sampled labels": (static, DualEncoderOptions(), DEXML, "row", {**SPARSE, **SAMPLED}),
+    "sparse gradients of the encoder": (static, DualEncoderOptions(), DEXML, "row", {"clip_norm": 0.05}),
+    "sparse gradients, sampled labels": (static, DualEncoderOptions(), DEXML, "row", SAMPLED),
     "classifier over text": (letters, ClassifierOptions(), DEXML, "row", {"clip_norm": 0.05}),
     "classifier, cosine, sampled labels": (cosine_letters, ClassifierOptions(), DEXML, "row", SAMPLED),
     "classifier without text": (float32_letters, ClassifierOptions(text=False), DEXML, "row", SAMPLED),
@@ -131,7 +132,8 @@ def make_trainer(case, folder, *, ranks=ALONE, loss=None, **more):
         encoder.prepare(random_texts(QUERIES, 1), "query"), Pool(QUERIES), make_positives(), LABELS, held_out
     )
     head = head_for_ranks(head, ranks=ranks, batch_size=options.batch_size)
-    more = {"on_best": lambda _: None, **more}
+    optimizer = RowAdagradOptions() if case.startswith("sparse gradients") else AdamW()
+    more = {"on_best": lambda _: None, "optimizer_options": optimizer, **more}
     return Trainer(encoder, head, data, options, folder, {}, ranks=ranks, **more)
 
 

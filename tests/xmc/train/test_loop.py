@@ -13,9 +13,11 @@ from xmc.api import LossInputs, Positives
 from xmc.encode.static import StaticOptions
 from xmc.errors import NonFiniteError
 from xmc.plugin_manager import load_plugins
+from xmc.train.core_optimizers import AdamW, RowAdagradOptions
 from xmc.train.loop import Trainer, TrainingSet
 from xmc.train.options import TrainOptions
 from xmc.train.schedule import Pool, batch_rows, learning_rate_share, step_generator
+from xmc_kfac.options import KFacOptions
 
 QUERIES, LABELS = 20, 9
 OPTIONS = TrainOptions(epochs=3, batch_size=8, learning_rate=0.05, weight_decay=0.01, clip_norm=0.5, seed=4)
@@ -101,14 +103,13 @@ def test_a_run_is_the_naive_loop(tmp_path, options):
     assert [row["epoch"] for row in progress.curve] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "row-adagrad"])
+@pytest.mark.parametrize("optimizer", [AdamW(), RowAdagradOptions(), KFacOptions(factor_steps=2)])
 def test_label_chunks_and_memory_limits_change_nothing(tmp_path, optimizer):
     results = []
     for number, changes in enumerate(({}, {"label_chunk": 3, "score_memory_mb": 1})):
         encoder = LetterEncoder()
-        make_trainer(
-            encoder, tmp_path / str(number), replace(OPTIONS, weight_decay=0.0, optimizer=optimizer, **changes)
-        ).run()
+        options = replace(OPTIONS, weight_decay=0.0, **changes)
+        make_trainer(encoder, tmp_path / str(number), options, optimizer_options=optimizer).run()
         results.append(weights(encoder))
     for name in results[0]:
         torch.testing.assert_close(results[0][name], results[1][name], rtol=1e-6, atol=1e-6)
@@ -117,11 +118,11 @@ def test_label_chunks_and_memory_limits_change_nothing(tmp_path, optimizer):
 def test_row_gradients_learn_what_dense_ones_do(tmp_path):
     """The static encoder with shared tables: both towers send sparse gradients into one."""
     texts, labels = random_texts(QUERIES, 1), random_texts(LABELS, 2)
-    options = replace(OPTIONS, weight_decay=0.0, optimizer="row-adagrad")
+    options = replace(OPTIONS, weight_decay=0.0)
     results = []
     for dense in (False, True):
         encoder = StaticOptions(dimension=4, vocabulary_size=200).build(texts, labels, seed=0)
-        trainer = make_trainer(encoder, tmp_path / str(dense), options)
+        trainer = make_trainer(encoder, tmp_path / str(dense), options, optimizer_options=RowAdagradOptions())
         assert encoder.row_gradients
         encoder.row_gradients = not dense
         trainer.run()

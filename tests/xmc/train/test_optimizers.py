@@ -6,6 +6,9 @@ import pytest
 import torch
 from train_cases import LetterEncoder
 
+from xmc.errors import ConfigError
+from xmc.train.core_optimizers import RowAdagradOptions, Sgd
+from xmc.train.muon import Muon
 from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
 from xmc.train.row_adagrad import RowAdagrad
@@ -68,7 +71,7 @@ def test_labels_own_parameters_have_a_rate_of_their_own():
     assert len(rates) == len(list(encoder.module.parameters()))
     assert {g["peak_lr"] for g in make_optimizer(encoder, TrainOptions(learning_rate=0.2)).param_groups} == {0.2}
     assert isinstance(optimizer, torch.optim.AdamW) and not encoder.row_gradients
-    assert isinstance(make_optimizer(encoder, TrainOptions(optimizer="row-adagrad")), RowAdagrad)
+    assert isinstance(make_optimizer(encoder, TrainOptions(), RowAdagradOptions()), RowAdagrad)
     assert encoder.row_gradients
 
 
@@ -112,3 +115,34 @@ def test_a_gradient_that_is_not_finite_is_said(bad):
     fine.grad, broken.grad = torch.ones(2), torch.tensor([1.0, bad])
     assert not clip_gradients([fine, broken], 1.0)
     assert clip_gradients([fine], 1.0)
+
+
+def test_row_adagrad_has_no_weight_decay():
+    with pytest.raises(ConfigError, match=r"weight_decay is 0\.1, and the optimizer row-adagrad has none"):
+        make_optimizer(LetterEncoder(), TrainOptions(weight_decay=0.1), RowAdagradOptions())
+
+
+def test_muon_takes_the_matrices_of_layers_and_adamw_the_rest():
+    encoder = LetterEncoder()
+    optimizer = make_optimizer(encoder, TrainOptions(learning_rate=0.1), Muon(others_rate=0.05))
+    shapes = {group["peak_lr"]: {p.dim() for p in group["params"]} for group in optimizer.param_groups}
+    assert shapes == {0.1: {2}, 0.05: {1}}
+    before = {name: value.clone() for name, value in encoder.module.state_dict().items()}
+    encoder.embed(encoder.prepare(["abc", "bcd"], "query"), "query").square().sum().backward()
+    optimizer.step()
+    moved = {name for name, value in encoder.module.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if name.startswith("query")}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Sgd(momentum=1.0), "momentum must lie in"),
+        (lambda: Sgd(momentum=0.0, nesterov=True), "nesterov needs a momentum > 0"),
+        (lambda: Muon(others_rate=0.0), "others_rate must be a finite number > 0"),
+        (lambda: Muon(momentum=-0.1), "momentum must lie in"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

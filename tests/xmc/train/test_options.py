@@ -47,7 +47,6 @@ def test_the_defaults_are_allowed():
         ("label_text_share", -0.5, "label_text_share must be 'auto' or >= 0, got -0.5"),
         ("label_text_share", math.inf, "label_text_share must be 'auto' or >= 0, got inf"),
         ("label_text_share", "some", "label_text_share"),
-        ("optimizer", "sgd", "'adamw' or 'row-adagrad'"),
         ("schedule", "step", "'linear', 'cosine' or 'constant'"),
         ("label_scope", "few", "'all', 'sampled' or 'mined'"),
         ("epochs", 2.5, "epochs"),
@@ -59,8 +58,3 @@ def test_what_cannot_work_is_refused(key, value, message):
     with pytest.raises(ConfigError, match=message) as raised:
         build_options(TrainOptions, {key: value}, section="train", source="my.toml")
     assert str(raised.value).startswith("my.toml: [train]")
-
-
-def test_row_adagrad_has_no_weight_decay():
-    with pytest.raises(ConfigError, match="weight_decay is for the optimizer adamw"):
-        build_options(TrainOptions, {"optimizer": "row-adagrad", "weight_decay": 0.1}, section="train")
