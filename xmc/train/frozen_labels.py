@@ -61,6 +61,9 @@ class FrozenLabels:
         for rows in chunks(len(label_rows), ROWS_AT_ONCE):
             yield self.matrix_LD[torch.from_numpy(label_rows[rows]).to(self.matrix_LD.device)]
 
+    def observe(self, queries_QD: Tensor) -> None:
+        """Nothing to see: the vectors stay."""
+
     def update(self, learning_rate_share: float) -> None:
         """Nothing."""
 

@@ -16,6 +16,7 @@ SECTIONS = [
     "head",
     "loss",
     "augmentation",
+    "teacher",
     "optimizer",
     "train",
     "index",
@@ -132,7 +133,7 @@ def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
         (
             {"settings": ["loss.name=dexml.decoupled"]},
             PluginError,
-            "unknown loss 'dexml.decoupled'. Did you mean 'dexml.decoupled-softmax'? Installed: baselines.binary",
+            "unknown loss 'dexml.decoupled'. Did you mean 'dexml.decoupled-softmax'? Installed: ",
         ),
         ({"settings": ["index.name=exat"]}, PluginError, "unknown index 'exat'. Did you mean 'exact'? Installed: "),
         ({"settings": ["encoder.name=3"]}, ConfigError, "--set: [encoder] needs a name. See: xmc plugins --kind enc"),
