@@ -86,7 +86,7 @@ def loss_curve(name, scratch_folder):
         teacher = shared_words(data) if "teacher" in getattr(loss, "needs", ()) else None
         pool, positives = pool_and_positives(data.train.positives, BAG_SIZES.get(name, 0))
         training_set = TrainingSet(queries, pool, positives, len(data.labels), None, teacher)
-        Trainer(encoder, head, training_set, options, scratch_folder, {}, lambda best: None, losses).run()
+        Trainer(encoder, head, training_set, options, scratch_folder, {}, lambda best: None, reporter=losses).run()
     finally:
         torch.set_num_threads(threads)
     assert len(losses.curve) == STEPS
