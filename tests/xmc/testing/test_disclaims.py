@@ -51,7 +51,10 @@ def test_the_promise_is_waived_for_a_loss_that_says_so():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (Misspelled(), r"unknown disclaim 'higher_positive', known are \['higher_positive_is_better'\]"),
+        (
+            Misspelled(),
+            r"unknown disclaim 'higher_positive', known are \['gradient_is_the_slope', 'higher_positive_is_better'\]",
+        ),
         (Needless(), "disclaims 'higher_positive_is_better', which it keeps"),
         (Wrong(), "queries without positives give 0"),
     ],
