@@ -101,9 +101,11 @@ class LargestTensor(TorchDispatchMode):
 @pytest.mark.parametrize("rows_at_once", [1, 4])
 def test_no_tensor_is_larger_than_the_rows_at_once_by_the_labels(name, rows_at_once):
     queries_QD, labels_LD, pairs = problem(torch.float32, queries=64, labels=500)
-    pairs = Pairs(*(tensor[pairs.rows_P > 0] for tensor in (pairs.rows_P, pairs.columns_P, pairs.weights_P)))
-    few = pairs.columns_P < 10  # else there are more pairs than scores in a chunk
-    pairs = Pairs(pairs.rows_P[few], pairs.columns_P[few], pairs.weights_P[few])
+    # not all positives, nor all of the teacher's, else there are more pairs than scores in a chunk
+    few, teacher = (pairs.rows_P > 0) & (pairs.columns_P < 10), pairs.teacher
+    short = teacher.columns_T < 10
+    teacher = TeacherScores(teacher.rows_T[short], teacher.columns_T[short], teacher.scores_T[short])
+    pairs = Pairs(pairs.rows_P[few], pairs.columns_P[few], pairs.weights_P[few], teacher=teacher)
     with LargestTensor() as largest:
         score_batch(queries_QD, labels_LD, pairs, loss_named(name), pool="row", rows_at_once=rows_at_once)
     bound = max(rows_at_once * 500, 500 * WIDTH)  # scores, or the labels' gradient
