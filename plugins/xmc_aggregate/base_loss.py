@@ -19,16 +19,7 @@ def base_loss(name: str, options: Mapping[str, Any]) -> Loss:
     >>> base_loss("baselines.info-nce", {"temperature": 0.5})
     InfoNce(temperature=0.5, correct_sampling=False)
     """
-    plugin, _, short = name.rpartition(".")
-    found = [entry.load() for entry in metadata.entry_points(group="xmc", name=plugin or short)]
-    offered = {spec.name: spec for module in found for spec in getattr(module, "xmc_losses", list)()}
-    if short not in offered:
-        raise ValueError(
-            f"base must be the full name of an installed loss (see: xmc plugins --kind loss), got {name!r}"
-        )
-    if offered[short].pool != "row":
-        raise ValueError(f"base must be a loss of single queries, and {name!r} pools the whole batch")
-    cls = offered[short].load()
+    cls = _loss_class(name)
     allowed = list(inspect.signature(cls).parameters)
     if unknown := sorted(set(options) - set(allowed)):
         raise ValueError(f"base_options of {name!r} has no key {unknown[0]!r} (it has: {', '.join(allowed) or 'none'})")

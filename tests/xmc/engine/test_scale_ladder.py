@@ -47,7 +47,7 @@ def test_the_ladder_keeps_the_budget_and_writes_what_it_found(scaled, config, pl
     assert len(points) == 6 and {point.size.dimension for point in points} == {8, 16}
     spent = sum(point.size.queries * point.size.dimension for point in points)
     assert spent == pytest.approx(target.queries * target.dimension, rel=0.01)  # whole queries: 38, 76 and 152
-    assert sum(point.size.compute for point in points) == pytest.approx(target.compute, rel=0.15)  # labels a query vary
+    assert sum(point.size.compute for point in points) == pytest.approx(target.compute, rel=0.1)  # labels a query vary
     assert target == planned_size(config, load_for_training(config), plugins=plugins)
     assert target.pairs == len(load_dataset("tiny").train.positives.label_rows)
     assert all(point.held_out == len(load_dataset("tiny").dev) and 0 <= point.p1 <= 1 for point in points)
