@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xmc.api import AugmentationSpec, CheckSpec, EncoderSpec, HeadSpec, IndexSpec, OptimizerSpec, RerankerSpec, hookimpl
 
+MIXTURE = "Nguyen, Akbarian, Yan, Ho: Statistical Perspective of Top-K Sparse Softmax Gating Mixture of Experts, 2023"
+
 
 @hookimpl
 def xmc_encoders() -> list[EncoderSpec]:
@@ -31,6 +33,18 @@ def xmc_encoders() -> list[EncoderSpec]:
             "sentence-transformers",
             "xmc.encode.sentence_transformer:SentenceTransformerOptions",
             summary="any sentence-transformers folder",
+        ),
+        EncoderSpec(
+            "moe-static",
+            "xmc.encode.moe_static:MoeStaticOptions",
+            summary="`static` under a mixture of experts: many linear maps, a few of them for each text",
+            reference=MIXTURE,
+        ),
+        EncoderSpec(
+            "moe-sentence-transformers",
+            "xmc.encode.moe_sentence_transformer:MoeSentenceTransformerOptions",
+            summary="any sentence-transformers folder under a mixture of experts",
+            reference=MIXTURE,
         ),
     ]
 
