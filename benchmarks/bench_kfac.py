@@ -28,7 +28,7 @@ from xmc.plugin_manager import load_plugins
 from xmc.train.reporter import SilentReporter
 
 RESULTS = Path(__file__).parent / "results" / "kfac.csv"
-RATES = (0.003, 0.01, 0.03)
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 OPTIMIZERS = ("adamw", "kfac")
 FIRST_QUERIES = 1500
 SHARED = ("head.name=classifier", "train.label_text_share=0", "train.patience=0", "train.schedule=constant")

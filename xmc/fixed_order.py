@@ -6,10 +6,14 @@ products are exact in float64 and are folded in halves by element-wise additions
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
+
+_SMALL = 65_536  # numbers; so few take numpy less time than it takes torch to be called
 
 
 def dot_pairs(left_PD: Tensor, right_PD: Tensor) -> Tensor:
@@ -23,12 +27,7 @@ def dot_pairs(left_PD: Tensor, right_PD: Tensor) -> Tensor:
     """
     import torch
 
-    sums = left_PD.double() * right_PD.double()
-    while (width := sums.shape[1]) > 1:
-        half = width // 2
-        folded = sums[:, :half] + sums[:, half : 2 * half]
-        sums = torch.cat([folded, sums[:, 2 * half :]], dim=1) if width % 2 else folded
-    return sums[:, 0]
+    return _folded(left_PD.double() * right_PD.double(), lambda parts: torch.cat(parts, dim=1))
 
 
 def normalise_rows(vectors_ND: Tensor) -> Tensor:
@@ -38,5 +37,27 @@ def normalise_rows(vectors_ND: Tensor) -> Tensor:
     >>> normalise_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
+    if vectors_ND.device.type == "cpu" and vectors_ND.numel() <= _SMALL and not vectors_ND.requires_grad:
+        return _normalised_by_numpy(vectors_ND)
     norms_N = dot_pairs(vectors_ND, vectors_ND).sqrt()
     return (vectors_ND.double() / norms_N.masked_fill(norms_N == 0, 1.0)[:, None]).float()
+
+
+def _normalised_by_numpy(vectors_ND: Tensor) -> Tensor:
+    """The same operations in the same order, hence the same bits."""
+    import numpy as np
+    import torch
+
+    rows_ND = vectors_ND.numpy().astype(np.float64)
+    norms_N = np.sqrt(_folded(rows_ND * rows_ND, lambda parts: np.concatenate(parts, axis=1)))
+    norms_N[norms_N == 0] = 1.0
+    return torch.from_numpy((rows_ND / norms_N[:, None]).astype(np.float32))
+
+
+def _folded(sums_PD: Any, concatenate: Callable[[list[Any]], Any]) -> Any:
+    """The sum of each row, halves added to each other until one column is left."""
+    while (width := sums_PD.shape[1]) > 1:
+        half = width // 2
+        folded = sums_PD[:, :half] + sums_PD[:, half : 2 * half]
+        sums_PD = concatenate([folded, sums_PD[:, 2 * half :]]) if width % 2 else folded
+    return sums_PD[:, 0]

@@ -260,6 +260,12 @@ def test_python_blocks_of_the_other_pages_compile():
 
 
 @pytest.mark.slow
+def test_encoders_page_runs_from_top_to_bottom(folder):
+    assert run_page("docs/encoders.md").splitlines()[-1] == "1.0"
+    assert (folder / "runs" / "experts" / "report.json").is_file()
+
+
+@pytest.mark.slow
 def test_optimizers_page_runs_from_top_to_bottom(folder):
     assert run_page("docs/optimizers.md").splitlines()[-1] == "True"
     assert (folder / "runs" / "kfac" / "report.json").is_file()

@@ -23,6 +23,16 @@ def test_a_pair_has_the_same_bits_in_any_company():
     assert torch.equal(together, alone)
 
 
+@pytest.mark.parametrize("dimension", [1, 77, 384])
+def test_a_row_is_normalised_to_the_same_bits_in_any_company(dimension):
+    vectors_ND = torch.randn(1200, dimension, generator=torch.Generator().manual_seed(0)) * 100
+    vectors_ND[7] = 0
+    many_ND = vectors_ND.repeat(70_000 // 1200 + 1, 1)  # more than are done by numpy
+    together = normalise_rows(many_ND)[:1200]
+    alone = torch.cat([normalise_rows(vectors_ND[i : i + 1]) for i in range(1200)])
+    assert torch.equal(together.view(torch.int32), alone.view(torch.int32))
+
+
 def test_normalised_rows_have_norm_one_whatever_their_size():
     vectors_ND = torch.tensor([[3e-30, 4e-30], [3e17, 4e17], [0.0, 0.0]])
     assert torch.allclose(normalise_rows(vectors_ND), torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]))

