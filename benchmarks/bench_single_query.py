@@ -3,8 +3,8 @@
 Run: python benchmarks/bench_single_query.py [--labels 200000] [--dimension 256]
 
 Clustered vectors, k = 10, one thread. «In a row» is a loop over 1,000 queries, as under load; «after a pause» sleeps
-for 5 ms before each, so that nothing of either library is in a cache. Subject and baseline take turns, query by query; the
-ratio is of the medians. Cosine adds the normalisation of the query, which raw faiss leaves to its caller.
+for 5 ms before each, so that nothing of either library is in a cache. Subject and baseline take turns, query by query;
+the ratio is of the medians. Cosine adds the normalisation of the query, which raw faiss leaves to its caller.
 """
 
 from __future__ import annotations
