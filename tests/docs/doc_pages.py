@@ -4,13 +4,12 @@ import contextlib
 import io
 import re
 import shlex
-import subprocess
-import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked
 import typer
 from typer.testing import CliRunner
 
@@ -94,8 +93,7 @@ def run_page(page: str) -> str:
 @contextlib.contextmanager
 def service(arguments: list[str]) -> Iterator[None]:
     """`xmc serve` in a process of its own, once it answers, until the page has ended."""
-    command = [sys.executable, "-m", "xmc", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = forked.Forked(forked.xmc, *arguments)
     try:
         assert "serving" in process.stderr.readline()
         yield
@@ -109,8 +107,7 @@ def run_command(arguments: list[str]) -> None:
     words = [SHIPPED.get(word, word) for word in arguments]
     words, target = (words[:-2], words[-1]) if words[-2:-1] == [">"] else (words, "")
     if words[0] in ("train", "scale"):
-        command = [sys.executable, "-c", "from xmc.cli.main import main; main()", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = forked.run(forked.xmc, *words)
         code, output, errors = done.returncode, done.stdout, done.stderr
     else:
         result = CliRunner().invoke(app, words)
