@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 XMC     = $(BIN)/xmc
 RUN    ?= runs/quickstart
+# The install does not compile (most of it is never imported); what is imported is compiled once and kept, where an
+# environment that forbids that would have every process compile torch again.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help install install-dev quickstart test coverage test-fast lint format docs bench golden clean
 help:  ## this list

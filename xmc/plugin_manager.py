@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import warnings
@@ -165,17 +166,16 @@ def load_plugins(
     loaded: list[LoadedPlugin] = []
     failed: list[FailedPlugin] = []
     offers: dict[str, list[Offer]] = {kind: [] for kind in KINDS}
+    described = functools.cache(_described)
     for entry_point in sorted(found, key=lambda e: e.name):
         if entry_point.name in skip or manager.has_plugin(entry_point.name):
             continue  # decided before load: a disabled plugin runs no code
-        distribution = entry_point.dist
-        label = f"{distribution.name} {distribution.version}" if distribution else "no distribution"
+        name, version = described(entry_point.dist)
         try:
             _register(manager, entry_point.name, entry_point.load(), offers)
         except Exception as error:  # a plugin may raise anything at import, and must not take the host down
-            failed.append(FailedPlugin(entry_point.name, label, error))
+            failed.append(FailedPlugin(entry_point.name, f"{name} {version}" if name else "no distribution", error))
         else:
-            name, version = (distribution.name, distribution.version) if distribution else ("", "")
             loaded.append(LoadedPlugin(entry_point.name, name, version))
     if plugin_file is not None:
         _register(manager, plugin_file.stem, _import_file(plugin_file), offers)
@@ -183,6 +183,11 @@ def load_plugins(
     _refuse_duplicates(offers)
     frozen = {kind: tuple(sorted(found, key=lambda o: o.full_name)) for kind, found in offers.items()}
     return Plugins(tuple(loaded), tuple(failed), frozen, manager)
+
+
+def _described(distribution: metadata.Distribution | None) -> tuple[str, str]:
+    """Name and version; each question makes the library parse the whole description, so ask once a distribution."""
+    return (distribution.name, distribution.version) if distribution else ("", "")
 
 
 def _register(manager: pluggy.PluginManager, name: str, module: object, offers: dict[str, list[Offer]]) -> None:

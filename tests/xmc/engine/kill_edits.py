@@ -1,6 +1,6 @@
 """Kill an edit of labels with SIGKILL at the calls it makes that can touch the disk, then read the run.
 
-Run as a program: kill_edits.py RUN FOLDER STEP, prints JSON; it is killed at every STEP-th call.
+`main` runs in a process of its own (see `forked`) and prints JSON; the edit is killed at every STEP-th call.
 """
 
 import json
@@ -27,7 +27,7 @@ def texts_of(run: Path) -> dict[str, str | None]:
     return {label_id: edit.text for label_id, edit in read_edits(run).edits.items()}
 
 
-def main(run: Path, base: Path, step: int) -> dict[str, int]:
+def kill_edits(run: Path, base: Path, step: int) -> dict[str, int]:
     warnings.simplefilter("ignore", XmcWarning)
     editor = LabelEditor(run, plugins=load_plugins())  # one that has its table already, so that only the edit is killed
     editor.remove(["L00"])
@@ -56,5 +56,5 @@ def main(run: Path, base: Path, step: int) -> dict[str, int]:
         point += step
 
 
-if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))
+def main(run: str, base: str, step: str) -> None:
+    print(json.dumps(kill_edits(Path(run), Path(base), int(step))))

@@ -1,8 +1,8 @@
 """Kill training runs, or index builds, with SIGKILL at random moments, go on each time, and compare the final bytes.
 
-Run as a program, kill_runs.py train FOLDER KILLS or kill_runs.py index RUN KILLS BACKEND…, prints JSON. It imports
-everything heavy once and forks the processes that it kills; it computes nothing with torch itself, so that there are no
-threads to fork.
+`kill_trainings` and `kill_builds` run in a process of their own (see `forked`) and print JSON. It imports everything
+heavy once and forks the processes that it kills; it computes nothing with torch itself, so that there are no threads to
+fork.
 """
 
 import contextlib
@@ -182,9 +182,9 @@ def kill_indexing(run: Path, kills: int, backend: str) -> dict[str, Any]:
     return counts | {"versions": len(counts["versions"])}
 
 
-if __name__ == "__main__":
-    what, folder, number = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    if what == "train":
-        print(json.dumps(kill_training(folder, number)))
-    else:
-        print(json.dumps({backend: kill_indexing(folder, number, backend) for backend in sys.argv[4:]}))
+def kill_trainings(folder: str, kills: str) -> None:
+    print(json.dumps(kill_training(Path(folder), int(kills))))
+
+
+def kill_builds(run: str, kills: str, *backends: str) -> None:
+    print(json.dumps({backend: kill_indexing(Path(run), int(kills), backend) for backend in backends}))

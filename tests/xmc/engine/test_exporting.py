@@ -4,11 +4,11 @@ what its README shows works."""
 import json
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 
@@ -219,8 +219,7 @@ def test_a_missing_library_is_said_with_its_extra(tiny_run, tmp_path, monkeypatc
 @pytest.mark.slow
 def test_killed_while_it_writes_it_leaves_no_folder_and_can_be_started_again(tiny_run, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "xmc", "export", "--run", str(tiny_run), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = forked.Forked(forked.xmc, "export", "--run", tiny_run, "--out", out)
     while process.poll() is None and not list(tmp_path.glob(".tmp-*/model.onnx")):
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)

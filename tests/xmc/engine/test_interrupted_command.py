@@ -2,27 +2,18 @@
 writer of the same folder is refused at once, by name, and harms nothing."""
 
 import signal
-import subprocess
-import sys
 import time
 
+import forked
 import pytest
 
 from xmc.retrieve.layout import index_store
 from xmc.store import locked
 from xmc.train.checkpoint import open_store
 
-XMC = (sys.executable, "-c", "from xmc.cli.main import main; main()")
+SMALL = ("--set", "encoder.dimension=8")
 ENDLESS = ("--set", "train.epochs=1000000", "--set", "train.patience=0", "--set", "train.checkpoint_s=0.05")
 PATIENCE_S = 120
-
-
-def start(*arguments) -> subprocess.Popen:
-    return subprocess.Popen([*XMC, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def run(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([*XMC, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
 @pytest.fixture(params=[signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -32,12 +23,12 @@ def number(request):
 
 def test_a_signal_ends_training_with_a_checkpoint(tmp_path, number):
     out = tmp_path / "run"
-    training = start("train", "--data", "tiny", "--out", out, "--set", "encoder.dimension=8", *ENDLESS)
+    training = forked.Forked(forked.xmc, "train", "--data", "tiny", "--out", out, *SMALL, *ENDLESS)
     try:
         deadline = time.monotonic() + PATIENCE_S
         while not open_store(out).exists() and time.monotonic() < deadline and training.poll() is None:
             time.sleep(0.02)
-        second = run("train", "--out", out, "--resume")
+        second = forked.run(forked.xmc, "train", "--out", out, "--resume")
         training.send_signal(number)
         _, errors = training.communicate(timeout=PATIENCE_S)
     finally:
@@ -57,7 +48,7 @@ def test_a_signal_ends_training_with_a_checkpoint(tmp_path, number):
 def test_a_second_index_builder_is_refused_and_the_index_stays(tiny_run_copy):
     before = index_store(tiny_run_copy).current()
     with locked(index_store(tiny_run_copy).root):
-        second = run("index", "--run", tiny_run_copy)
+        second = forked.run(forked.xmc, "index", "--run", tiny_run_copy)
     assert second.returncode == 2
     assert "is being written by another process" in second.stderr.replace("\n", " ")
     assert index_store(tiny_run_copy).current() == before

@@ -2,18 +2,16 @@
 next edit needs no help and nothing is left over."""
 
 import json
-import subprocess
-import sys
 
-from kill_edits import __file__ as program
+import forked
+import kill_edits
 from repetitions import repetitions
 
 STEP = 60 // repetitions(4, full=12)  # of the calls that touch the disk, every so many-th
 
 
 def test_a_killed_edit_leaves_the_old_or_the_new(tiny_run_copy, tmp_path):
-    command = [sys.executable, program, str(tiny_run_copy), str(tmp_path), str(STEP)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.run(kill_edits.main, tiny_run_copy, tmp_path, STEP)
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout.splitlines()[-1])
     assert counts["points"] >= 100

@@ -2,15 +2,15 @@
 was being rebuilt answers as before; nothing is torn, lost or left over, and nobody has to repair anything."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 
-from kill_runs import __file__ as program
+import forked
+from kill_runs import kill_builds, kill_trainings
 from repetitions import repetitions
 
 
-def run(*arguments: str) -> dict[str, object]:
-    done = subprocess.run([sys.executable, program, *arguments], capture_output=True, text=True, check=False)
+def run(program: Callable[..., None], *words: object) -> dict[str, object]:
+    done = forked.run(program, *words, timeout=3600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -19,7 +19,7 @@ KILLS = repetitions(50, full=500)
 
 
 def test_training_killed_at_random_moments(tmp_path):
-    counts = run("train", str(tmp_path), str(KILLS))
+    counts = run(kill_trainings, tmp_path, KILLS)
     runs = counts.pop("runs")
     assert runs >= 1
     assert counts == {
@@ -35,7 +35,7 @@ def test_training_killed_at_random_moments(tmp_path):
 
 def test_index_building_killed_at_random_moments(tiny_run_copy):
     """Of two backends in one process, which imports all it needs but once."""
-    counted = run("index", str(tiny_run_copy), str(KILLS), "exact", "faiss.flat")
+    counted = run(kill_builds, tiny_run_copy, KILLS, "exact", "faiss.flat")
     assert list(counted) == ["exact", "faiss.flat"]
     for counts in counted.values():
         assert counts.pop("versions") > 1  # kills fell between commits

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from unittest.mock import ANY
 
+import forked
 import pytest
 import torch
 from resume_cases import final_bits
@@ -62,12 +63,10 @@ class Pair:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
         self.processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "xmc", *command(run, settings, *more)],
+            forked.Forked(
+                forked.xmc,
+                *command(run, settings, *more),
                 env={**os.environ, "RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
             )
             for rank in ("0", "1")
         ]

@@ -1,7 +1,7 @@
 """Kill predictions with SIGKILL at random moments, go on each time, and compare the folder with an uninterrupted one's.
 
-Run as a program: kill_predictions.py RUN FOLDER KILLS [unprotected], prints JSON. It imports everything heavy once and
-forks the processes that it kills; it computes nothing with torch itself, so that there are no threads to fork.
+`main` runs in a process of its own (see `forked`) and prints JSON. It imports everything heavy once and forks the
+processes that it kills; it computes nothing with torch itself, so that there are no threads to fork.
 """
 
 import contextlib
@@ -72,6 +72,5 @@ def kill_predictions(run: Path, base: Path, kills: int, *, protected: bool = Tru
     return counts
 
 
-if __name__ == "__main__":
-    protected = "unprotected" not in sys.argv
-    print(json.dumps(kill_predictions(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), protected=protected)))
+def main(run: str, base: str, kills: str, protection: str = "protected") -> None:
+    print(json.dumps(kill_predictions(Path(run), Path(base), int(kills), protected=protection == "protected")))

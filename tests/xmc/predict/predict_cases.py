@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-XMC = (sys.executable, "-c", "from xmc.cli.main import main; main()")
 WORDS = ("tender tram", "vivid mango", "lemon", "zebra and otter", "amber canal", "quiet harbour")
 BOOKKEEPING = {".lock"}
 

@@ -3,13 +3,12 @@ shard once, nothing torn, lost or left over; a signal ends it within its batch; 
 
 import json
 import signal
-import subprocess
-import sys
 import time
 
+import forked
+import kill_predictions
 import pytest
-from kill_predictions import __file__ as program
-from predict_cases import XMC, contents, require_complete, write_shards
+from predict_cases import contents, require_complete, write_shards
 from repetitions import repetitions
 
 from xmc import predict_run
@@ -19,8 +18,7 @@ PATIENCE_S = 240
 
 
 def killed(run, folder, kills, *more):
-    command = [sys.executable, program, str(run), str(folder), str(kills), *more]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.run(kill_predictions.main, run, folder, kills, *more, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -39,9 +37,8 @@ def test_without_the_protection_the_kills_are_seen(tiny_run, tmp_path):
 
 
 def start(run, shards, out, *options):
-    command = [*XMC, "predict", "--run", str(run), "--shards", str(shards), "--out", str(out)]
-    arguments = ["-k", "5", "--batch-rows", "4", *options]
-    return subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = ["predict", "--run", run, "--shards", shards, "--out", out, "-k", "5", "--batch-rows", "4"]
+    return forked.Forked(forked.xmc, *command, *options)
 
 
 def wait_for(condition, process):

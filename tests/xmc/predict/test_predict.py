@@ -2,13 +2,13 @@
 formats; bad rows say why; another job, a changed input, a second writer are refused; what is done is not done again."""
 
 import json
-import subprocess
 
+import forked
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from predict_cases import XMC, contents, queries, require_complete, write_shards
+from predict_cases import contents, queries, require_complete, write_shards
 
 import xmc
 from xmc import Retriever, predict_run
@@ -222,9 +222,9 @@ def test_workers_as_many_as_there_is_memory_for(tiny_run):
 
 
 def test_the_command(tiny_run, shards, finished, tmp_path):
-    command = [*XMC, "predict", "--run", str(tiny_run), "--shards", f"{shards}/*", "--out", str(tmp_path / "out")]
+    command = ["predict", "--run", tiny_run, "--shards", f"{shards}/*", "--out", tmp_path / "out"]
     options = ["-k", "3", "--batch-rows", "16", "--workers", "1", "--json"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    done = forked.run(forked.xmc, *command, *options)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["shards"], report["skipped"], report["k"]) == (4, 0, 3) and report["rows_per_s"] > 0

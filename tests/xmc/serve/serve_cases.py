@@ -1,10 +1,9 @@
 """An app in this process, and the command `xmc serve` in one of its own."""
 
 import os
-import subprocess
-import sys
 from contextlib import contextmanager
 
+import forked
 from starlette.testclient import TestClient
 
 from xmc.serve.access import access_for
@@ -28,8 +27,7 @@ def client_of(runs, *, limits=None, token="", admin_token=ADMIN, **options):
 @contextmanager
 def served(*arguments, env=None):
     """`xmc serve` on a free port; yields its process and its address, and lets it end in peace."""
-    command = [sys.executable, "-m", "xmc", "serve", "--port", "0", *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+    process = forked.Forked(forked.xmc, "serve", "--port", "0", *arguments, env={**os.environ, **(env or {})})
     try:
         line = process.stderr.readline()
         while line and not line.startswith("serving"):

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from kill_points import __file__ as program
+from repetitions import repetitions
 
 
 def run(*arguments: str) -> dict[str, int]:
@@ -34,15 +35,8 @@ def test_without_the_protection_kills_leave_torn_states(tmp_path, writer):
 
 
 def test_writers_killed_one_after_the_other(tmp_path):
-    counts = run("repeatedly", str(tmp_path), "10")
-    assert counts["kills"] >= 50
-    assert counts["wrong"] == 0
-    assert counts["rest"] == 0
-
-
-@pytest.mark.slow
-def test_many_writers_killed_one_after_the_other(tmp_path):
-    counts = run("repeatedly", str(tmp_path), "100")
-    assert counts["kills"] >= 500
+    chains = repetitions(10, full=100)
+    counts = run("repeatedly", str(tmp_path), str(chains))
+    assert counts["kills"] >= 5 * chains
     assert counts["wrong"] == 0
     assert counts["rest"] == 0

@@ -1,12 +1,11 @@
 """Small trainings, each run by one process and by two, whose ends must be the same.
 
-As a program: `RANK=… WORLD_SIZE=… python distributed_cases.py FOLDER` runs them all and writes what they learned.
+`join(FOLDER)`, in a process with RANK and WORLD_SIZE in its environment, runs them all and writes what they learned.
 """
 
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -208,6 +207,7 @@ def run_all(ranks, folder):
     (folder / f"said.{ranks.rank}").write_text(json.dumps(said))
 
 
-if __name__ == "__main__":
-    with process_group("cpu") as joined:
-        run_all(joined, Path(sys.argv[1]))
+def join(folder: str) -> None:
+    """Be the process that the environment says."""
+    with process_group("cpu") as ranks:
+        run_all(ranks, Path(folder))

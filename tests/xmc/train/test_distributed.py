@@ -4,12 +4,11 @@ both with the same words."""
 import json
 import os
 import socket
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import distributed_cases
+import forked
 import pytest
 import torch
 from distributed_cases import CASES, learned
@@ -37,9 +36,8 @@ def free_port() -> int:
 def two_ranks(tmp_path_factory) -> Path:
     """What both ranks of all cases left; this process is rank 0."""
     folder, port = tmp_path_factory.mktemp("ranks"), free_port()
-    program = [sys.executable, distributed_cases.__file__, str(folder)]
-    environment = {**os.environ, **launcher_environment(1, port), "PYTHONPATH": str(Path(__file__).parent)}
-    with pytest.MonkeyPatch.context() as patch, subprocess.Popen(program, env=environment) as other:
+    other = forked.Forked(distributed_cases.join, folder, env={**os.environ, **launcher_environment(1, port)})
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PATIENCE", timedelta(seconds=120))
         for name, value in launcher_environment(0, port).items():
             patch.setenv(name, value)
