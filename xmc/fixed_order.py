@@ -48,7 +48,7 @@ def _normalised_by_numpy(vectors_ND: Tensor) -> Tensor:
     import numpy as np
     import torch
 
-    rows_ND = vectors_ND.numpy().astype(np.float64)
+    rows_ND = vectors_ND.double().numpy()  # by torch, for numpy knows no bfloat16
     norms_N = np.sqrt(_folded(rows_ND * rows_ND, lambda parts: np.concatenate(parts, axis=1)))
     norms_N[norms_N == 0] = 1.0
     return torch.from_numpy((rows_ND / norms_N[:, None]).astype(np.float32))

@@ -33,6 +33,16 @@ def test_a_row_is_normalised_to_the_same_bits_in_any_company(dimension):
     assert torch.equal(together.view(torch.int32), alone.view(torch.int32))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("rows", [3, 1000])
+def test_every_floating_type_is_normalised_and_left_as_it_was(dtype, rows):
+    vectors_ND = torch.randn(rows, 80, generator=torch.Generator().manual_seed(1)).to(dtype)
+    before = vectors_ND.clone()
+    normalised_ND = normalise_rows(vectors_ND)
+    assert normalised_ND.dtype == torch.float32 and torch.equal(vectors_ND, before)
+    torch.testing.assert_close(normalised_ND, torch.nn.functional.normalize(vectors_ND.double(), dim=1).float())
+
+
 def test_normalised_rows_have_norm_one_whatever_their_size():
     vectors_ND = torch.tensor([[3e-30, 4e-30], [3e17, 4e17], [0.0, 0.0]])
     assert torch.allclose(normalise_rows(vectors_ND), torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]))
