@@ -43,7 +43,9 @@ class MoeStaticOptions(MixtureOptions, StaticOptions):
     def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> MoeStaticEncoder:  # type: ignore[override]
         """A fresh `static` encoder under experts that are nearly the identity."""
         towers = StaticOptions.build(self, query_texts, label_texts, seed=seed).towers
-        layers = {id(tower): MixtureOfExperts(self.dimension, self.mixture, seed=seed) for tower in set(towers.values())}
+        layers = {
+            id(tower): MixtureOfExperts(self.dimension, self.mixture, seed=seed) for tower in set(towers.values())
+        }
         return self._encoder(towers, {role: layers[id(tower)] for role, tower in towers.items()})
 
     def load(self, folder: Path) -> MoeStaticEncoder:  # type: ignore[override]
