@@ -106,7 +106,7 @@ def product_alone(labels_LD: Tensor, queries_QD: Tensor, scores_LQ: Tensor) -> o
 
 def first_passes() -> list[str]:
     """Number formats of the first pass that are worth measuring here."""
-    return ["float32", *(["bfloat16"] if has_fast_bfloat16(torch.device("cpu")) else [])]
+    return ["float32", *(["bfloat16"] if has_fast_bfloat16() else [])]
 
 
 def roofs_of(indexes: dict[str, ExactIndex], queries_QD: Tensor) -> dict[str, Callable[[], object]]:

@@ -2,8 +2,10 @@
 
 Run: python benchmarks/bench_index_curve.py [--labels 1000000] [--graph-labels 200000] [--threads 2] [--texts FILE]
 Clustered vectors of 384 numbers, or embeddings of the lines of a text file (wordllama's static token vectors, 256
-numbers; its rows go to index_curve_texts.csv). HNSW and its peers are built over the first --graph-labels. Peers that
-are not installed are skipped.
+numbers, or those of the sentence-transformers folder --encoder; rows go to index_curve_texts.csv). HNSW and its peers
+are built over the first --graph-labels. Peers that are not installed are skipped.
+With --device cuda the GPU versions of exact, flat, cells, codes and, where faiss has cuVS, CAGRA, over all labels; rows
+go to index_curve_gpu.csv.
 About an hour with the defaults on two cores; --labels 50000 --graph-labels 20000 is a look of a few minutes.
 """
 
@@ -21,10 +23,14 @@ import faiss
 import numpy as np
 import torch
 from bench_exact_search import clustered
-from record import alternate, record, spread
+from record import PAUSE_S, alternate, beside_earlier, record, spread
 
+from xmc.encode.encoder import embed_chunks
+from xmc.encode.sentence_transformer import SentenceTransformerOptions
 from xmc.values import Hits
 from xmc_index_exact.exact import Exact
+from xmc_index_faiss.cagra import Cagra
+from xmc_index_faiss.flat import Flat
 from xmc_index_faiss.hnsw import Hnsw
 from xmc_index_faiss.ivf import Ivf
 
@@ -42,16 +48,23 @@ def main() -> None:
     faiss.omp_set_num_threads(options.threads)
     labels_LD, queries_QD = vectors(options)
     graph_LD = labels_LD[: options.graph_labels]
-    rows = []
-    for where_LD, subjects in ((labels_LD, cell_subjects), (graph_LD, graph_subjects)):
-        exact = Exact().build([where_LD], similarity="dot", device="cpu")
+    source = Path(options.texts).name if options.texts else "clustered"
+    config = f"vectors={source} dimension={labels_LD.shape[1]} k={K} repeats={options.repeats}"
+    rows: list[dict[str, object]] = []
+    parts = [(labels_LD, cell_subjects), (graph_LD, graph_subjects)]
+    for where_LD, subjects in [(labels_LD, gpu_subjects)] if options.device == "cuda" else parts:
+        exact = Exact().build([where_LD], similarity="dot", device=options.device)
         true_QK = exact.search(queries_QD, K).label_rows.reshape(-1, K)
         for group in subjects(where_LD, exact, options):
             rows += measured(group, queries_QD, true_QK, len(where_LD), options)
-    source = Path(options.texts).name if options.texts else "clustered"
-    config = f"vectors={source} dimension={labels_LD.shape[1]} k={K} repeats={options.repeats}"
-    results = RESULTS.with_name("index_curve_texts.csv") if options.texts else RESULTS
-    record(results, [{**row, "threads": options.threads, "config": config} for row in rows])
+            whole = [{**row, "threads": options.threads, "config": config} for row in rows]
+            record(results_file(options), beside_earlier(results_file(options), whole))
+
+
+def results_file(options: argparse.Namespace) -> Path:
+    if options.device == "cuda":
+        return RESULTS.with_name("index_curve_gpu.csv")
+    return RESULTS.with_name("index_curve_texts.csv") if options.texts else RESULTS
 
 
 def arguments() -> argparse.Namespace:
@@ -62,6 +75,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--texts", default="")
+    parser.add_argument("--encoder", default="", help="sentence-transformers folder for --texts")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     return parser.parse_args()
 
 
@@ -71,10 +86,21 @@ def vectors(options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
     if not options.texts:
         return clustered(options.labels, queries, options.dimension)
     lines = Path(options.texts).read_text(encoding="utf-8").splitlines()[: options.labels + queries]
-    vectors_ND = embed(lines)
+    vectors_ND = encoded(lines, options) if options.encoder else embed(lines)
     is_query = torch.zeros(len(lines), dtype=torch.bool)
     is_query[torch.linspace(0, len(lines) - 1, queries).long()] = True
     return vectors_ND[~is_query], vectors_ND[is_query]
+
+
+def encoded(lines: list[str], options: argparse.Namespace) -> torch.Tensor:
+    """The embeddings of a sentence-transformers model, unit length."""
+    encoder = SentenceTransformerOptions(model=options.encoder, similarity="cosine").build([], [], seed=0)
+    encoder.module.to(options.device)
+    started = time.perf_counter()
+    vectors_ND = torch.cat([part.cpu() for part in embed_chunks(encoder, encoder.prepare(lines, "label"), "label")])
+    seconds = time.perf_counter() - started
+    print(f"{len(lines):,} texts embedded in {seconds:.0f} s, {len(lines) / seconds:,.0f} a second", flush=True)
+    return vectors_ND
 
 
 def embed(lines: list[str]) -> torch.Tensor:
@@ -109,6 +135,41 @@ def cell_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespa
             ]
 
 
+def gpu_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespace) -> Iterator[list[Subject]]:
+    """Exact search beside faiss Flat on the same GPU, then each kind of index beside the same faiss index raw."""
+    del options
+    flat = built(Flat(), labels_LD, "cuda")
+    yield [
+        ("exact", "", partial(exact.search, k=K)),
+        ("raw faiss Flat", "", partial(raw, flat.gpu.index, None)),
+        ("faiss.flat", "", partial(flat.search, k=K)),
+    ]
+    del flat
+    yield from gpu_cells(Ivf(training_per_cell=40), labels_LD)
+    if hasattr(faiss, "GpuIndexCagra"):
+        index = built(Cagra(), labels_LD, "cuda")
+        for itopk in (32, 64, 256):
+            told = faiss.SearchParametersCagra()
+            told.itopk_size = itopk
+            own, setting = index.with_search_options({"itopk": itopk}), f"itopk {itopk}"
+            yield [
+                ("faiss.cagra", setting, partial(own.search, k=K)),
+                ("raw faiss CAGRA", setting, partial(raw, index.gpu.index, told)),
+            ]
+    yield from gpu_cells(Ivf(storage="pq", rerank=8, training_per_cell=40), labels_LD)
+
+
+def gpu_cells(backend: Ivf, labels_LD: torch.Tensor) -> Iterator[list[Subject]]:
+    index = built(backend, labels_LD, "cuda")
+    for nprobe in NPROBES:
+        own, setting = index.with_search_options({"nprobe": nprobe}), f"nprobe {nprobe}"
+        told = faiss.SearchParametersIVF(nprobe=nprobe)
+        yield [
+            (f"faiss.ivf {backend.storage}", setting, partial(own.search, k=K)),
+            (f"raw faiss IVF {backend.storage}", setting, partial(raw, index.gpu.index, told)),
+        ]
+
+
 def graph_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespace) -> Iterator[list[Subject]]:
     """faiss.hnsw beside the same index raw, hnswlib and usearch."""
     del exact
@@ -125,9 +186,9 @@ def graph_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namesp
         yield subjects
 
 
-def built(backend: Any, labels_LD: torch.Tensor) -> Any:
+def built(backend: Any, labels_LD: torch.Tensor, device: str = "cpu") -> Any:
     started = time.perf_counter()
-    index = backend.build(labels_LD.split(16_384), similarity="dot", device="cpu")
+    index = backend.build(labels_LD.split(16_384), similarity="dot", device=device)
     print(f"{backend} built in {time.perf_counter() - started:.0f} s, {index.report.memory_bytes >> 20} MB", flush=True)
     return index
 
@@ -168,6 +229,8 @@ def measured(
 ) -> list[dict[str, object]]:
     """Rows of one group, timed in turn; the first of the group is the subject, the second its baseline."""
     rows: list[dict[str, object]] = []
+    of = f" of {Path(options.texts).name}" if options.device == "cuda" and options.texts else ""
+    pause_s = 0.0 if options.device == "cuda" else PAUSE_S
     recalls = {}
     for what, _, search in group:
         found = search(queries_QD)
@@ -177,7 +240,9 @@ def measured(
     for batch in BATCHES:
         part_QD = queries_QD[:batch].clone()
         repeats = options.repeats * (20 if batch == 1 else 1)
-        seconds = alternate({what: partial(search, part_QD) for what, _, search in group}, repeats=repeats)
+        seconds = alternate(
+            {what: partial(search, part_QD) for what, _, search in group}, repeats=repeats, pause_s=pause_s
+        )
         spreads = {what: spread(times) for what, times in seconds.items()}
         baseline = group[1][0]
         for what, setting, _ in group:
@@ -189,7 +254,10 @@ def measured(
                 f"{ratio:.2f}x, {added:+.0f} us",
                 flush=True,
             )
-            names = {"question": f"queries a second at batch {batch}, {labels:,} labels", "x": f"{recalls[what]:.4f}"}
+            names = {
+                "question": f"queries a second at batch {batch}, {labels:,} labels{of}",
+                "x": f"{recalls[what]:.4f}",
+            }
             shared = {**names, "subject": f"{what} {setting}".strip(), "baseline": baseline, "unit": "queries/s"}
             figures = {"median": f"{median:.1f}", "p20": f"{p80:.1f}", "p80": f"{p20:.1f}", "ratio": f"{ratio:.3f}"}
             rows.append({**shared, **figures})

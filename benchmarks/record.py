@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import os
 import platform
 import statistics
 import subprocess
@@ -51,10 +52,10 @@ def beside_earlier(path: Path, rows: Iterable[Mapping[str, object]]) -> list[dic
 def circumstances() -> dict[str, str]:
     """What holds for every row of this run."""
     return {
-        "machine": f"{_processor()}, {_cores()} cores",
+        "machine": f"{_processor()}, {_cores()} cores{_gpu()}",
         "python": platform.python_version(),
         "torch": _version("torch"),
-        "faiss": _version("faiss-cpu"),
+        "faiss": next(filter(None, map(_version, ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs"))), ""),
         "xmc": _version("xmc-engine"),
         "commit": _commit(),
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -62,13 +63,13 @@ def circumstances() -> dict[str, str]:
 
 
 def alternate(
-    subjects: Mapping[str, Callable[[], object]], *, repeats: int, warmups: int = 2
+    subjects: Mapping[str, Callable[[], object]], *, repeats: int, warmups: int = 2, pause_s: float = PAUSE_S
 ) -> dict[str, list[float]]:
     """Seconds of each subject, `repeats` each, run in turn so that a slow moment of the machine hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for turn in range(-warmups, repeats):
         for name, run in subjects.items():
-            time.sleep(PAUSE_S)
+            time.sleep(pause_s)
             started = time.perf_counter()
             run()
             if turn >= 0:
@@ -99,12 +100,19 @@ def _processor() -> str:
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _gpu() -> str:
+    import torch
+
+    return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+
+
 def _commit() -> str:
+    """Of the checkout, or what the environment says of a copy without its history."""
+    if known := os.environ.get("XMC_BENCHMARK_COMMIT"):
+        return known
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip()

@@ -22,20 +22,22 @@ from xmc.api import (
     validate_vectors,
 )
 from xmc_index_exact.device import resolve_device
-from xmc_index_exact.first_pass import FirstPass, has_fast_bfloat16
+from xmc_index_exact.first_pass import BFLOAT16, FLOAT16, FLOAT32, Arithmetic, FirstPass, narrow_arithmetic
 from xmc_index_exact.index import FACTS_FILE, LABELS_FILE, ExactIndex
 
-FIRST_PASSES = ("auto", "float32", "bfloat16")
+FIRST_PASSES = ("auto", "float32", "bfloat16", "float16")
+_NARROW = {"bfloat16": (BFLOAT16, "cpu"), "float16": (FLOAT16, "cuda")}
+_SCORE_MEMORY_MB = {"cpu": 4, "cuda": 1024}
 
 
 @dataclass(frozen=True)
 class Exact:
     """Exact search over all labels.
 
-    `first_pass` chooses how candidates are found, never what is answered: `float32`; `bfloat16` for batches of more
-    than four queries, which holds the labels half as large again (1.5 times the memory); `auto` takes bfloat16 where
-    the CPU multiplies it natively. `score_memory_mb` bounds the scores held at a time; a few megabytes stay in the
-    cache, more is slower.
+    `first_pass` chooses how candidates are found, never what is answered: `float32`; `bfloat16` on a CPU for batches of
+    more than four queries, or `float16` on a GPU, which hold the labels half as large again (1.5 times the memory);
+    `auto` takes float16 on a GPU, and bfloat16 where the CPU multiplies it natively. `score_memory_mb` bounds the
+    scores held at a time; 0 stands for 4 on a CPU, whose cache holds them (more is slower), and 1,024 on a GPU.
 
     >>> index = Exact().build([torch.eye(3)], similarity="dot", device="cpu")
     >>> hits = index.search(torch.tensor([[0.0, 2.0, 2.0]]), k=2)
@@ -43,14 +45,14 @@ class Exact:
     ([1, 2], [2.0, 2.0])
     """
 
-    first_pass: Literal["auto", "float32", "bfloat16"] = "auto"
-    score_memory_mb: int = 4
+    first_pass: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    score_memory_mb: int = 0
 
     def __post_init__(self) -> None:
         if self.first_pass not in FIRST_PASSES:
             raise ValueError(f"first_pass must be one of {', '.join(FIRST_PASSES)}, got {self.first_pass!r}")
-        if self.score_memory_mb < 1:
-            raise ValueError(f"score_memory_mb must be at least 1, got {self.score_memory_mb}")
+        if self.score_memory_mb < 0:
+            raise ValueError(f"score_memory_mb must be at least 1, or 0 for the default, got {self.score_memory_mb}")
 
     @classmethod
     def proposals(cls, *, labels: int, dimension: int) -> list[Exact]:
@@ -59,9 +61,8 @@ class Exact:
         return [cls()]
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
-        """Four bytes a number, and two more for the bfloat16 copy where the first pass uses one (on a CPU)."""
-        cpu = torch.device("cpu")
-        narrow = self.first_pass == "bfloat16" or (self.first_pass == "auto" and has_fast_bfloat16(cpu))
+        """Four bytes a number, and two more for the narrow copy where the first pass uses one (`auto`: on a CPU)."""
+        narrow = self.first_pass in _NARROW or (self.first_pass == "auto" and narrow_arithmetic(torch.device("cpu")))
         return labels * dimension * (6 if narrow else 4)
 
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> ExactIndex:
@@ -102,16 +103,9 @@ class Exact:
         return self._index(labels_LD.to(target), similarity, build_s=build_s)
 
     def _index(self, labels_LD: Tensor, similarity: str, *, build_s: float) -> ExactIndex:
-        use_narrow = self.first_pass == "bfloat16"
-        if use_narrow and labels_LD.device.type != "cpu":
-            raise DeviceError(
-                f"first_pass 'bfloat16' keeps its promise on a CPU only, got device {labels_LD.device}.",
-                hint="Use first_pass 'float32' or 'auto'.",
-            )
-        if self.first_pass == "auto":
-            use_narrow = has_fast_bfloat16(labels_LD.device)
-        wide = FirstPass.of(labels_LD, torch.float32)
-        narrow = FirstPass.of(labels_LD, torch.bfloat16) if use_narrow else None
+        arithmetic = self._narrow(labels_LD.device)
+        wide = FirstPass.of(labels_LD, FLOAT32)
+        narrow = FirstPass.of(labels_LD, arithmetic) if arithmetic else None
         held = [one.labels_LD for one in (wide, narrow) if one is not None]
         report = IndexReport(
             backend="exact",
@@ -125,4 +119,18 @@ class Exact:
             options=asdict(self),
             versions={"torch": torch.__version__},
         )
-        return ExactIndex(wide, narrow, self.score_memory_mb << 20, report)
+        score_memory_mb = self.score_memory_mb or _SCORE_MEMORY_MB[labels_LD.device.type]
+        return ExactIndex(wide, narrow, score_memory_mb << 20, report)
+
+    def _narrow(self, device: torch.device) -> Arithmetic | None:
+        if self.first_pass == "auto":
+            return narrow_arithmetic(device)
+        if self.first_pass == "float32":
+            return None
+        arithmetic, wanted = _NARROW[self.first_pass]
+        if device.type != wanted:
+            raise DeviceError(
+                f"first_pass {self.first_pass!r} keeps its promise on device {wanted!r} only, got {str(device)!r}.",
+                hint="Use first_pass 'float32' or 'auto'.",
+            )
+        return arithmetic

@@ -1,6 +1,7 @@
 """How far the fast scores can be from the true ones: a bound, so that speed never costs a hit.
 
-Reference: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1 (gamma_n, any order of summation).
+References: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1 (gamma_n, any order of
+summation); Fasi, Higham, Mikaitis, Pranesh 2021, "Numerical behavior of NVIDIA tensor cores" (sums are cut off).
 """
 
 from __future__ import annotations
@@ -11,41 +12,82 @@ import torch
 from torch import Tensor
 
 _UNIT = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}  # largest relative error of rounding to the nearest
+_HALF_UNIT, _HALF_TINY = 2.0**-11, 2.0**-25  # of rounding to float16: relative error, and that of a number near zero
 _TINY = 2.0**-126  # what flushing a float32 product or operand to zero may lose
 _SLACK = 1.05  # room for the rounding of the bound itself
 _ROWS_AT_A_TIME = 8192
+_SMALLEST_EXPONENT = -100  # of a vector's largest number when it is scaled: 2^100 is still a float32
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a pass computes: the format of the vectors, that of the scores, and the relative error of one addition."""
+
+    operands: torch.dtype
+    scores: torch.dtype
+    addition: float
+
+
+FLOAT32 = Arithmetic(torch.float32, torch.float32, _UNIT[torch.float32])
+BFLOAT16 = Arithmetic(torch.bfloat16, torch.bfloat16, _UNIT[torch.float32])
+# Tensor cores: products are exact, float32 sums cut off after at least 23 bits and not rounded; twice that to be safe.
+FLOAT16 = Arithmetic(torch.float16, torch.float32, 2.0**-22)
 
 
 @dataclass(frozen=True, eq=False)
 class FirstPass:
     """A label matrix to multiply by, and what is needed to bound the error of the product.
 
-    `largest_norm` is the largest Euclidean norm of a true label vector, `largest_residual` that of what rounding the
-    vectors to the matrix's dtype took away (0 in float32).
+    `largest_norm` is the largest Euclidean norm of a label vector, `largest_residual` that of what rounding the vectors
+    to the operands' format took away (0 in float32). In float16, whose range is small, labels and queries are scaled by
+    powers of two (`scale` is that of the labels): scores are only compared among those of one query.
     """
 
     labels_LD: Tensor
+    arithmetic: Arithmetic
+    scale: float
     largest_norm: float
     largest_residual: float
 
     @classmethod
-    def of(cls, labels_LD: Tensor, dtype: torch.dtype) -> FirstPass:
-        """The pass in `dtype` over true float32 labels; float32 shares their memory."""
-        rounded_LD = labels_LD.to(dtype)
-        return cls(rounded_LD, _largest_norm(labels_LD), _largest_residual(labels_LD, rounded_LD))
+    def of(cls, labels_LD: Tensor, arithmetic: Arithmetic) -> FirstPass:
+        """The pass over true float32 labels; in float32 it shares their memory."""
+        scale = 1.0
+        if arithmetic.operands == torch.float16:
+            scale = 2.0 ** -max(int(_exponents(part_ND).max()) for part_ND in labels_LD.split(_ROWS_AT_A_TIME))
+            labels_LD = labels_LD * scale
+        rounded_LD = labels_LD.to(arithmetic.operands)
+        return cls(rounded_LD, arithmetic, scale, _largest_norm(labels_LD), _largest_residual(labels_LD, rounded_LD))
 
-    def margins(self, queries_QD: Tensor) -> Tensor:
-        """Twice the bound on |score of the pass - true score rounded to float32|, float32, (Q,)."""
+    def prepared(self, queries_QD: Tensor) -> tuple[Tensor, Tensor]:
+        """The queries as the pass multiplies them, (Q, D), and the margins of its scores, float32, (Q,).
+
+        A margin is twice the bound on |score of the pass - true score rounded to float32|, both as scaled.
+        """
+        operands, scores = self.arithmetic.operands, self.arithmetic.scores
+        dimension = queries_QD.shape[1]
+        scales: Tensor | float = 1.0
+        if operands == torch.float16:
+            scales_Q = torch.exp2(-_exponents(queries_QD).double())
+            queries_QD, scales = queries_QD * scales_Q.float()[:, None], scales_Q
+        rounded_QD = queries_QD.to(operands)
         norms_Q = _norms(queries_QD)
-        dtype = self.labels_LD.dtype
-        residuals_Q = _norms(queries_QD - queries_QD.to(dtype).float())
-        operands_Q = norms_Q * self.largest_residual + residuals_Q * (self.largest_norm + self.largest_residual)
-        unit = _UNIT[torch.bfloat16] if _float32_is_reduced() else _UNIT[torch.float32]
-        summation = (queries_QD.shape[1] + 8) * _UNIT[torch.float32] + 2.02 * (unit - _UNIT[torch.float32])
-        result = _UNIT[dtype] * 1.01
-        products_Q = (norms_Q + residuals_Q) * (self.largest_norm + self.largest_residual)
-        underflow_Q = queries_QD.shape[1] * _TINY * (1 + norms_Q + self.largest_norm)
-        return (2 * _SLACK * (operands_Q + (summation + result) * products_Q + underflow_Q)).float()
+        if operands == torch.float16:  # in a formula, since a GPU takes longer to start a step than to do it
+            residuals_Q = norms_Q * _HALF_UNIT + _HALF_TINY * dimension**0.5
+        else:
+            residuals_Q = _norms(queries_QD - rounded_QD.float())
+        largest = self.largest_norm + self.largest_residual
+        operands_Q = norms_Q * self.largest_residual + residuals_Q * largest
+        reduced = _UNIT[torch.bfloat16] if operands == torch.float32 and _float32_is_reduced() else 0.0
+        relative = (dimension + 8) * self.arithmetic.addition + 2.02 * reduced + 1.01 * _UNIT[scores]
+        underflow_Q = dimension * _TINY * (scales * self.scale + norms_Q + self.largest_norm)
+        bounds_Q = operands_Q + relative * largest * (norms_Q + residuals_Q) + underflow_Q
+        return rounded_QD, (2 * _SLACK * bounds_Q).float()
+
+
+def _exponents(vectors_ND: Tensor) -> Tensor:
+    """Of each row: the least e with every number below 2^e in size, (N,)."""
+    return torch.frexp(vectors_ND.abs().amax(1)).exponent.clamp(min=_SMALLEST_EXPONENT)
 
 
 def _norms(vectors_ND: Tensor) -> Tensor:
@@ -72,12 +114,17 @@ def _float32_is_reduced() -> bool:
     return any(setting not in ("none", "ieee") for setting in settings)
 
 
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively with float32 sums, so that this pass is the faster one.
+def narrow_arithmetic(device: torch.device) -> Arithmetic | None:
+    """The pass with half the bytes that is faster than float32 on this device, None where there is none.
 
-    Not on a GPU: there torch may add up partial sums in bfloat16, which the bound does not cover.
+    On a GPU of NVIDIA it is float16, whose sums stay in float32; on a CPU bfloat16, where it has instructions for it.
     """
-    if device.type != "cpu":
-        return False
+    if device.type == "cuda":
+        return None if torch.version.hip else FLOAT16
+    return BFLOAT16 if has_fast_bfloat16() else None
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 natively with float32 sums, so that this pass is the faster one."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -23,19 +23,20 @@ from xmc.api import (
     validate_vectors,
 )
 from xmc_index_exact.first_pass import FirstPass
-from xmc_index_exact.scan import Candidates, find_candidates, joined, tightened
+from xmc_index_exact.scan import Candidates, best_first, find_candidates, joined, tightened
 
 LABELS_FILE = "labels.safetensors"
 FACTS_FILE = "index.json"
-SMALL_BATCH = 4  # up to here the float32 pass is bound by memory and its kernel is the faster one
-_RESCORE_BYTES = 2 << 20  # what stays in the cache between the passes of a sum
+SMALL_BATCH = 4  # up to here the float32 pass of a CPU is bound by memory and its kernel is the faster one
+SORTED_ON_GPU = 4096  # from so many candidates on its dozen steps are quicker than one sort by the CPU
+_RESCORE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}  # on a CPU what stays in the cache between the passes of a sum
 
 
 @dataclass(frozen=True, eq=False)
 class ExactIndex:
     """True labels (normalised already when the similarity is cosine) and the passes that find candidates.
 
-    `wide` is the float32 pass; `narrow`, if any, the bfloat16 pass for larger batches.
+    `wide` is the float32 pass; `narrow`, if any, the one with half the bytes, on a CPU for larger batches only.
     """
 
     wide: FirstPass
@@ -73,17 +74,23 @@ class ExactIndex:
 
     def _search(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Hits:
         queries_QD = validate_vectors(queries_QD, what="query", dimension=self.report.dimension)
+        has_zero = bool((~queries_QD.any(dim=1)).any())
         queries_QD = queries_QD.to(self.wide.labels_LD.device)
         if self.report.similarity == "cosine":
             queries_QD = normalise_rows(queries_QD)
-        if k == 0:
+        if k == 0 or len(queries_QD) == 0:
             return Hits(np.zeros(len(queries_QD) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        found = self._scored_candidates(queries_QD, k, allowed)
+        find = self._with_zero_queries if has_zero else self._found
+        found = find(queries_QD, k, allowed)
+        if len(found.scores_P) >= SORTED_ON_GPU and found.scores_P.is_cuda:
+            found = best_first(found, k, queries=len(queries_QD))
+            label_rows, scores = found.label_rows_P.cpu().numpy(), found.scores_P.cpu().numpy()
+            return Hits(np.arange(0, len(scores) + 1, k), label_rows, scores)
         query_rows, label_rows, scores = (column.cpu().numpy() for column in found)
         return rank_hits(query_rows, label_rows, scores, queries=len(queries_QD), k=k)
 
-    def _scored_candidates(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Candidates:
-        """A superset of the top k with true scores; a zero query ties everywhere, so it takes the first k rows."""
+    def _with_zero_queries(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Candidates:
+        """The same as `_found`; a zero query ties everywhere, so it takes the first k rows."""
         is_zero_Q = (queries_QD == 0).all(dim=1)
         first_rows = torch.arange(k, device=queries_QD.device) if allowed is None else allowed[:k]
         parts = [_with_score_zero(is_zero_Q.nonzero().flatten(), first_rows)]
@@ -94,23 +101,31 @@ class ExactIndex:
         return joined(parts)
 
     def _found(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Candidates:
-        first = self.wide if self.narrow is None or len(queries_QD) <= SMALL_BATCH else self.narrow
+        """A superset of the top k with true scores."""
+        first = self._first(len(queries_QD))
+        operands_QD, margins_Q = first.prepared(queries_QD)
         found = find_candidates(
-            queries_QD.to(first.labels_LD.dtype),
+            operands_QD,
             first.labels_LD,
             k,
-            margins_Q=first.margins(queries_QD),
+            margins_Q=margins_Q,
+            scores=first.arithmetic.scores,
             score_bytes=self.score_bytes,
             allowed=allowed,
         )
-        if first is not self.wide:  # the narrow pass leaves many: thin them out before the slow exact sums
+        if first is not self.wide and not first.labels_LD.is_cuda:  # thinned out before the exact sums, slow on a CPU
             found = self._rescored(queries_QD, found, torch.linalg.vecdot)
-            found = tightened(found, k, margins_Q=self.wide.margins(queries_QD))
+            found = tightened(found, k, margins_Q=self.wide.prepared(queries_QD)[1])
         return self._rescored(queries_QD, found, dot_pairs)
+
+    def _first(self, queries: int) -> FirstPass:
+        if self.narrow is None or (queries <= SMALL_BATCH and self.narrow.labels_LD.device.type == "cpu"):
+            return self.wide
+        return self.narrow
 
     def _rescored(self, queries_QD: Tensor, found: Candidates, dot: Callable[..., Tensor]) -> Candidates:
         """The candidates with scores by `dot`, in slices that bound the memory."""
-        step = max(1, _RESCORE_BYTES // (8 * self.report.dimension))
+        step = max(1, _RESCORE_BYTES[queries_QD.device.type] // (8 * self.report.dimension))
         slices = zip(found.query_rows_P.split(step), found.label_rows_P.split(step), strict=True)
         labels_LD = self.wide.labels_LD
         return found._replace(

@@ -19,7 +19,8 @@ from xmc_index_exact.one_query import candidates_of_one, is_one_query
 
 MAX_BLOCK = 128
 GATHER_BYTES = 8 << 20  # vectors of allowed labels are brought together in slices of this size
-MAX_QUERIES = 256  # walked together: more share the labels' memory traffic, but their scores leave the cache
+# Walked together: more share the labels' memory traffic, but on a CPU their scores leave the cache.
+MAX_QUERIES = {"cpu": 256, "cuda": 1024}
 
 
 class Candidates(NamedTuple):
@@ -32,6 +33,8 @@ class Candidates(NamedTuple):
 
 def joined(parts: list[Candidates]) -> Candidates:
     """Several sets of candidates as one."""
+    if len(parts) == 1:
+        return parts[0]
     return Candidates(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -42,19 +45,25 @@ def find_candidates(
     *,
     margins_Q: Tensor,
     score_bytes: int,
+    scores: torch.dtype | None = None,
     allowed: Tensor | None = None,
 ) -> Candidates:
     """Every label whose approximate score is within `margins_Q` (2 error) of the query's kth best, at least k each.
 
     Naive: `scores = queries @ labels.T`, then all that are `>= kth_largest(scores) - margins`. Needs k <= L.
     Queries are taken in groups and labels in spans, so that the scores held at a time fit `score_bytes`.
+    `scores` is the format of the scores, None for that of the vectors.
     With `allowed`, ascending label rows, there are no other labels; needs k <= their number.
     """
     parts = []
-    for start in range(0, len(queries_QD), MAX_QUERIES):
-        group = slice(start, start + MAX_QUERIES)
-        scan = _scan_one if is_one_query(queries_QD[group]) else _scan
-        found = scan(queries_QD[group], labels_LD, k, margins_Q[group], score_bytes, allowed)
+    together = MAX_QUERIES[queries_QD.device.type]
+    for start in range(0, len(queries_QD), together):
+        group = slice(start, start + together)
+        if is_one_query(queries_QD[group]):
+            found = _scan_one(queries_QD[group], labels_LD, k, margins_Q[group], score_bytes, allowed)
+        else:
+            dtype = scores or queries_QD.dtype
+            found = _scan(queries_QD[group], labels_LD, k, margins_Q[group], dtype, score_bytes, allowed)
         parts.append(found._replace(query_rows_P=found.query_rows_P + start))
     found = joined(parts)
     return found if allowed is None else found._replace(label_rows_P=allowed[found.label_rows_P])
@@ -75,7 +84,13 @@ def _scan_one(
 
 
 def _scan(
-    queries_QD: Tensor, labels_LD: Tensor, k: int, margins_Q: Tensor, score_bytes: int, allowed: Tensor | None
+    queries_QD: Tensor,
+    labels_LD: Tensor,
+    k: int,
+    margins_Q: Tensor,
+    dtype: torch.dtype,
+    score_bytes: int,
+    allowed: Tensor | None,
 ) -> Candidates:
     """One group of queries over all spans of labels.
 
@@ -86,20 +101,32 @@ def _scan(
     # One column would go to a matrix-vector kernel, which reads memory at half the speed of a two-column product.
     columns_DQ = (queries_QD if queries > 1 else queries_QD.repeat(2, 1)).T
     block = block_size(labels, k)
-    span = _span(labels_LD, block, score_bytes // (columns_DQ.shape[1] * queries_QD.element_size()), allowed)
-    scores_SQ = queries_QD.new_empty((span, columns_DQ.shape[1]))
+    span = _span(labels_LD, block, score_bytes // (columns_DQ.shape[1] * dtype.itemsize), allowed)
+    scores_SQ = queries_QD.new_empty((span, columns_DQ.shape[1]), dtype=dtype)
     best_KQ = margins_Q.new_full((k, queries), -torch.inf)
     parts = []
     for start in range(0, labels, span):
         count = min(span, labels - start)
         rows = slice(start, start + count)
-        torch.mm(labels_LD[rows if allowed is None else allowed[rows]], columns_DQ, out=scores_SQ[:count])
+        multiply(labels_LD[rows if allowed is None else allowed[rows]], columns_DQ, scores_SQ[:count])
         scores_SQ[count : _rounded_up(count, block)] = -torch.inf
         scores_NBQ = scores_SQ[: _rounded_up(count, block), :queries].contiguous().unflatten(0, (-1, block))
         maxima_NQ = scores_NBQ.amax(1).to(margins_Q.dtype)
         best_KQ = torch.cat([best_KQ, maxima_NQ]).topk(k, dim=0).values
         parts.append(_above(scores_NBQ, maxima_NQ, best_KQ[-1] - margins_Q, start))
-    return tightened(joined(parts), k, margins_Q=margins_Q)
+    found = joined(parts)
+    # After one span hardly any are to be dropped: a GPU takes longer to start these steps than to score the few again.
+    return found if labels_LD.is_cuda and len(parts) == 1 else tightened(found, k, margins_Q=margins_Q)
+
+
+def multiply(labels_SD: Tensor, columns_DQ: Tensor, out_SQ: Tensor) -> None:
+    """The product, in the format of `out_SQ`; a GPU adds up products of float16 in float32, a CPU is made to."""
+    if labels_SD.dtype == out_SQ.dtype:
+        torch.mm(labels_SD, columns_DQ, out=out_SQ)
+    elif labels_SD.is_cuda:
+        torch.mm(labels_SD, columns_DQ, out_dtype=out_SQ.dtype, out=out_SQ)
+    else:
+        torch.mm(labels_SD.to(out_SQ.dtype), columns_DQ.to(out_SQ.dtype), out=out_SQ)
 
 
 def _span(labels_LD: Tensor, block: int, wanted: int, allowed: Tensor | None) -> int:
@@ -145,3 +172,19 @@ def tightened(found: Candidates, k: int, *, margins_Q: Tensor) -> Candidates:
     kth_Q = scores[counts_Q.cumsum(0) - counts_Q + k - 1]
     kept = scores >= (kth_Q - margins_Q)[query_rows]
     return Candidates(query_rows[kept], label_rows[kept], scores[kept])
+
+
+def best_first(found: Candidates, k: int, *, queries: int) -> Candidates:
+    """The best k candidates of each query in order, scores as float32; each query must have k of them.
+
+    Naive: `xmc.ranking.rank_hits`, whose order this is: score descending, then label row ascending.
+    """
+    scores_P = found.scores_P.float() + 0.0  # -0.0 becomes 0.0
+    order = found.label_rows_P.argsort()
+    order = order[scores_P[order].argsort(descending=True, stable=True)]
+    order = order[found.query_rows_P[order].argsort(stable=True)]
+    counts_Q = found.query_rows_P.bincount(minlength=queries)
+    starts_Q = counts_Q.cumsum(0) - counts_Q
+    places = (starts_Q[:, None] + torch.arange(k, device=scores_P.device)).flatten()
+    kept = order[places]
+    return Candidates(found.query_rows_P[kept], found.label_rows_P[kept], scores_P[kept])

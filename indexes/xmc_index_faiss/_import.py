@@ -61,7 +61,8 @@ def read_faiss(path: Path) -> Any:
             faiss.set_deserialization_vector_byte_limit(data.size)
             faiss.set_deserialization_loop_limit(_MAX_LOOP)
             try:
-                return faiss.deserialize_index(data)
+                # The tables it would compute are for L2 distances, and above the limit where there are many cells.
+                return faiss.deserialize_index(data, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
             finally:
                 faiss.set_deserialization_vector_byte_limit(before[0])
                 faiss.set_deserialization_loop_limit(before[1])

@@ -37,12 +37,14 @@ class Gpu:
 
         Raises: DeviceError with faiss's reason when it has no such index there or memory runs out.
         """
+        faiss = import_faiss()
         with _told("train"):
-            first = self._cloned(index)
+            resources = faiss.StandardGpuResources()
+            first = faiss.index_cpu_to_gpu(resources, self.number, index, self._options())
             for name in ("seed", "spherical", "min_points_per_centroid", "max_points_per_centroid"):
                 setattr(first.cp, name, getattr(index.cp, name))
             first.train(sample_SD)
-            return import_faiss().index_gpu_to_cpu(first)
+            return faiss.index_gpu_to_cpu(first)
 
     def graph(self, vectors_LD: Any, config: Any) -> Any:
         """The CAGRA graph over the vectors, built by this GPU, as an index in the host's memory.
@@ -62,16 +64,14 @@ class Gpu:
         Raises: DeviceError with faiss's reason when it has no such index there or memory runs out.
         """
         with _told("copy the index"):
+            faiss = import_faiss()
             if self.spread == "one":
-                return OnGpu(self._cloned(index))
-            return OnGpu(import_faiss().index_cpu_to_all_gpus(index, co=self._options()))
-
-    def _cloned(self, index: Any) -> Any:
-        faiss = import_faiss()
-        resources = faiss.StandardGpuResources()
-        clone = faiss.index_cpu_to_gpu(resources, self.number, index, self._options())
-        clone.xmc_resources = resources  # faiss does not keep them alive itself
-        return clone
+                resources = [faiss.StandardGpuResources()]
+                return OnGpu(faiss.index_cpu_to_gpu(resources[0], self.number, index, self._options()), resources)
+            numbers = all_gpus()
+            resources = [faiss.StandardGpuResources() for _ in numbers]
+            copies = faiss.index_cpu_to_gpu_multiple_py(resources, index, self._options(), numbers)
+            return OnGpu(copies, resources)
 
     def _options(self) -> Any:
         options = import_faiss().GpuMultipleClonerOptions()
@@ -82,9 +82,10 @@ class Gpu:
 
 @dataclass(frozen=True, eq=False)
 class OnGpu:
-    """An index in the memory of one or several GPUs."""
+    """An index in the memory of one or several GPUs, and what faiss works with there, which it does not keep alive."""
 
     index: Any
+    resources: list[Any]
     lock: Any = field(default_factory=threading.Lock)
 
     def search(self, queries_QD: Any, k: int, nprobe: int = 0, *, parameters: Any = None) -> tuple[Any, Any]:
@@ -102,6 +103,11 @@ class OnGpu:
                 import_faiss().GpuParameterSpace().set_index_parameter(self.index, "nprobe", nprobe)
             scores_QK, rows_QK = self.index.search(queries_QD, k, params=parameters)
         return scores_QK, rows_QK
+
+
+def all_gpus() -> list[int]:
+    """The numbers of the GPUs that faiss sees."""
+    return list(range(import_faiss().get_num_gpus()))
 
 
 def place(device: str, *, backend: str, spread: str = "one", float16: bool = False) -> Gpu | None:

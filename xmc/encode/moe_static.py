@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ class MoeStaticEncoder:
         sides: dict[Role, list[Any]] = {
             role: [
                 StaticEmbedding(tower.tokenizer, embedding_weights=tower.token_vectors()),
-                MixtureModule(self.layers[role]),
+                MixtureModule(deepcopy(self.layers[role])),  # a copy, for the model below moves to the CPU
             ]
             for role, tower in self._base.towers.items()
         }

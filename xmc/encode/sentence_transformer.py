@@ -17,7 +17,7 @@ from xmc.encode.text_graph import TextGraph
 from xmc.errors import ConfigError
 
 FILE_NAME = "modules.json"
-INFERENCE_BATCH = 32
+INFERENCE_BATCH = {"cpu": 32, "cuda": 512}  # a GPU has its work started faster in large ones
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,11 @@ class SentenceTransformerEncoder:
         Thousands of texts at once would need gigabytes for the layers in between. What is learned must see its batch
         as a whole, for its random numbers (dropout) are drawn again for the gradient.
         """
-        if self.module.training or torch.is_grad_enabled() or len(features) <= INFERENCE_BATCH:
+        batch = INFERENCE_BATCH[self.model.device.type]
+        if self.module.training or torch.is_grad_enabled() or len(features) <= batch:
             return self._embed(features, role)
         by_length = np.argsort([len(text) for text in features], kind="stable")
-        parts = [by_length[start : start + INFERENCE_BATCH] for start in range(0, len(by_length), INFERENCE_BATCH)]
+        parts = [by_length[start : start + batch] for start in range(0, len(by_length), batch)]
         sorted_ND = torch.cat([self._embed(features.take(rows), role) for rows in parts])
         return sorted_ND[torch.from_numpy(np.argsort(by_length)).to(sorted_ND.device)]
 

@@ -48,6 +48,11 @@ class Job:
         """The device that `[train] device` comes to."""
         return choose_device(self.config.train.device)
 
+    @property
+    def index_device(self) -> str:
+        """The device for the run's index backend, to which `auto` is left: some have no GPU version."""
+        return self.config.train.device
+
     def new_encoder(self) -> Encoder:
         """A fresh encoder for the texts of the data set."""
         data, config = self.data, self.config

@@ -21,6 +21,7 @@ from xmc.train.loop import Trainer
 from xmc.train.plan import make_plan
 from xmc.train.precision import choose_precision
 from xmc.train.replicated_head import head_for_ranks
+from xmc.train.reproducible import reproducible
 from xmc.train.schedule import Pool
 from xmc.train.scored_head import ScoredHead
 
@@ -78,7 +79,7 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
             positives=prepared.positives,
             label_texts=data.labels.texts,
             similarity=encoder.similarity,
-            device=job.device,
+            device=job.index_device,
             ranks=ranks,
         ),
         augmented=augmented,
@@ -86,7 +87,8 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     )
     if checkpoint:
         trainer.resume(checkpoint)
-    progress = trainer.run()
+    with reproducible(job.device):
+        progress = trainer.run()
     if ranks.writes:
         write_curve_table(job.run / "curve.csv", progress.curve)
         write_curve_picture(job.run / "curve.png", progress.curve)

@@ -69,7 +69,7 @@ def _precision_at_1(job: Job, encoder: Encoder, head: FittedHead) -> float:
         return -1.0
     rows = np.arange(len(job.data.labels))
     backend, similarity = job.config.index.options, encoder.similarity
-    index = backend.build(head.label_vectors(rows), similarity=similarity, device=job.device)
+    index = backend.build(head.label_vectors(rows), similarity=similarity, device=job.index_device)
     features = encoder.prepare(queries.texts, "query")
     chunks = embed_chunks(encoder, features, "query", chunk_size=1024)
     hits = concatenate_hits([index.search(part, 1) for part in chunks])

@@ -1,6 +1,7 @@
 """Invariants: equal to a float64 search with ties settled; the same bits in any batch, chunking, pass and thread."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from xmc.config import build_options
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError
 from xmc.testing import check_index
 from xmc_index_exact.exact import Exact
+from xmc_index_exact.first_pass import FLOAT16, FirstPass
 
 PASSES = ("float32", "bfloat16")
 
@@ -141,10 +143,10 @@ def test_cosine_ignores_length_and_zero_vectors_score_zero():
 
 def test_report_tells_what_was_built():
     chunks = [torch.ones(3, 8), torch.ones(2, 8)]
-    report = Exact(first_pass="bfloat16").build(chunks, similarity="cosine", device="auto").report
+    report = Exact(first_pass="bfloat16").build(chunks, similarity="cosine", device="cpu").report
     assert (report.backend, report.labels, report.dimension, report.exact) == ("exact", 5, 8, True)
     assert report.memory_bytes == 5 * 8 * (4 + 2)
-    assert report.options == {"first_pass": "bfloat16", "score_memory_mb": 4}
+    assert report.options == {"first_pass": "bfloat16", "score_memory_mb": 0}
     assert report.versions == {"torch": torch.__version__}
 
 
@@ -162,15 +164,44 @@ def test_a_gpu_that_is_not_there_is_an_error(device):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_gpu_answers_with_the_bits_of_the_cpu():
+@pytest.mark.parametrize("first_pass", ["auto", "float32", "float16"])
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e16])
+def test_gpu_answers_with_the_bits_of_the_cpu(first_pass, scale):
     generator = torch.Generator().manual_seed(9)
     labels_LD, queries_QD = torch.randn(5000, 48, generator=generator), torch.randn(40, 48, generator=generator)
-    one, other = (Exact().build([labels_LD], similarity="dot", device=device) for device in ("cpu", "cuda"))
+    labels_LD[2500:] = labels_LD[:2500] * torch.linspace(1, 1.0001, 2500)[:, None]
+    labels_LD, queries_QD[0] = labels_LD * scale, 0
+    one = Exact().build([labels_LD], similarity="dot", device="cpu")
+    other = Exact(first_pass=first_pass).build([labels_LD], similarity="dot", device="cuda")
     assert other.report.device_used == "cuda:0"
-    assert one.search(queries_QD, 10).scores.tobytes() == other.search(queries_QD, 10).scores.tobytes()
+    for part_QD, k in ((queries_QD, 10), (queries_QD[3:4], 10), (queries_QD, 700)):
+        expected, hits = one.search(part_QD, k), other.search(part_QD, k)
+        assert expected.label_rows.tolist() == hits.label_rows.tolist()
+        assert expected.scores.tobytes() == hits.scores.tobytes()
+    rows = np.arange(0, 5000, 3)
+    assert rows_of(one.search_among(queries_QD, 10, rows)) == rows_of(other.search_among(queries_QD, 10, rows))
 
 
-@pytest.mark.parametrize("options", [{"first_pass": "int8"}, {"score_memory_mb": 0}, {"memory": 3}])
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e16])
+def test_the_float16_pass_of_a_gpu_is_exact_too(scale):
+    """Its arithmetic made by the CPU: labels that differ in the last bits of float16, and many ties."""
+    generator = torch.Generator().manual_seed(4)
+    labels_LD = torch.randn(3000, 20, generator=generator)
+    labels_LD[1000:] = labels_LD[:1000].repeat(2, 1) * torch.linspace(1, 1.0001, 2000)[:, None]
+    labels_LD, queries_QD = labels_LD * scale, torch.randn(30, 20, generator=generator)
+    index = Exact(first_pass="float32").build([labels_LD], similarity="dot", device="cpu")
+    narrow = replace(index, narrow=FirstPass.of(labels_LD, FLOAT16))
+    assert rows_of(narrow.search(queries_QD, 10)) == brute_force(labels_LD, queries_QD, 10)
+    assert narrow.search(queries_QD, 10).scores.tobytes() == index.search(queries_QD, 10).scores.tobytes()
+
+
+@pytest.mark.parametrize(("first_pass", "device"), [("float16", "cpu"), ("bfloat16", "cuda")])
+def test_a_pass_of_another_device_is_refused(first_pass, device):
+    with pytest.raises(DeviceError, match=f"first_pass '{first_pass}' keeps its promise on"):
+        Exact(first_pass=first_pass)._narrow(torch.device(device))
+
+
+@pytest.mark.parametrize("options", [{"first_pass": "int8"}, {"score_memory_mb": -1}, {"memory": 3}])
 def test_options_are_checked(options):
     with pytest.raises(ConfigError):
         build_options(Exact, options, section="index")

@@ -3,27 +3,41 @@
 import pytest
 import torch
 
-from xmc_index_exact.first_pass import FirstPass, has_fast_bfloat16
+from xmc_index_exact.first_pass import BFLOAT16, FLOAT16, FLOAT32, FirstPass, narrow_arithmetic
+from xmc_index_exact.scan import multiply
 
-DTYPES = [torch.float32, torch.bfloat16]
+ARITHMETICS = [FLOAT32, BFLOAT16, FLOAT16]
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
+    ),
+]
 
 
-def errors_and_bounds(queries_QD, labels_LD, dtype):
-    first = FirstPass.of(labels_LD, dtype)
-    scores_QL = torch.mm(first.labels_LD, queries_QD.to(dtype).T).T.double()
+def errors_and_bounds(queries_QD, labels_LD, arithmetic, device="cpu"):
+    first = FirstPass.of(labels_LD.to(device), arithmetic)
+    operands_QD, margins_Q = first.prepared(queries_QD.to(device))
+    scores_LQ = torch.empty((len(labels_LD), len(queries_QD)), dtype=arithmetic.scores, device=device)
+    multiply(first.labels_LD, operands_QD.T, scores_LQ)
     true_QL = (queries_QD.double() @ labels_LD.double().T).float().double()
-    return (scores_QL - true_QL).abs().amax(1), first.margins(queries_QD).double() / 2
+    true_QL *= first.scale
+    if arithmetic is FLOAT16:
+        true_QL *= torch.exp2(-torch.frexp(queries_QD.abs().amax(1)).exponent.double())[:, None]
+    return (scores_LQ.T.double().cpu() - true_QL).abs().amax(1), margins_Q.double().cpu() / 2
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("dimension", [1, 3, 64, 700])
-def test_random_vectors_keep_the_bound(dtype, dimension):
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("dimension", [1, 3, 64, 700, 4096])
+def test_random_vectors_keep_the_bound(arithmetic, dimension, device):
     generator = torch.Generator().manual_seed(dimension)
     for scale in (1e-25, 1.0, 1e15):
         queries_QD = torch.randn(50, dimension, generator=generator)
         labels_LD = torch.randn(300, dimension, generator=generator).abs() * scale
-        error_Q, bound_Q = errors_and_bounds(queries_QD, labels_LD, dtype)
-        assert (error_Q <= bound_Q).all()
+        for queries in (queries_QD, queries_QD.abs()):
+            error_Q, bound_Q = errors_and_bounds(queries, labels_LD, arithmetic, device)
+            assert (error_Q <= bound_Q).all()
 
 
 @pytest.mark.parametrize(
@@ -36,7 +50,7 @@ def test_random_vectors_keep_the_bound(dtype, dimension):
     ],
 )
 def test_worst_roundings_keep_the_bound(query, label):
-    error_Q, bound_Q = errors_and_bounds(torch.tensor([query]), torch.tensor([label]), torch.bfloat16)
+    error_Q, bound_Q = errors_and_bounds(torch.tensor([query]), torch.tensor([label]), BFLOAT16)
     assert error_Q.item() > 0.003
     assert error_Q.item() <= bound_Q.item()
 
@@ -44,23 +58,34 @@ def test_worst_roundings_keep_the_bound(query, label):
 def test_the_bound_is_no_excuse():
     """A bound that is far too wide would be right and useless: it must stay near what the formula says."""
     vectors_ND = torch.nn.functional.normalize(torch.randn(100, 384, generator=torch.Generator().manual_seed(0)), dim=1)
-    assert FirstPass.of(vectors_ND, torch.float32).margins(vectors_ND).max() < 6e-5
-    assert FirstPass.of(vectors_ND, torch.bfloat16).margins(vectors_ND).max() < 0.02
+    assert FirstPass.of(vectors_ND, FLOAT32).prepared(vectors_ND)[1].max() < 6e-5
+    assert FirstPass.of(vectors_ND, BFLOAT16).prepared(vectors_ND)[1].max() < 0.02
+    scaled = FirstPass.of(vectors_ND, FLOAT16)
+    operands_ND, margins_N = scaled.prepared(vectors_ND)
+    norms_N = operands_ND.double().norm(dim=1)
+    assert (margins_N / norms_N / scaled.largest_norm).max() < 0.002
 
 
 @pytest.mark.parametrize("setting", ["high", "medium"])
 def test_reduced_precision_of_the_process_widens_the_bound(setting):
     vectors_ND = torch.ones(1, 4)
-    first = FirstPass.of(vectors_ND, torch.float32)
+    first = FirstPass.of(vectors_ND, FLOAT32)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(setting)
     try:
-        assert first.margins(vectors_ND).item() >= 2 * 4 * 2 * 2**-8
+        assert first.prepared(vectors_ND)[1].item() >= 2 * 4 * 2 * 2**-8
     finally:
         torch.set_float32_matmul_precision(before)
-    assert first.margins(vectors_ND).item() < 1e-4
+    assert first.prepared(vectors_ND)[1].item() < 1e-4
 
 
-def test_bfloat16_is_chosen_for_cpus_only():
-    assert not has_fast_bfloat16(torch.device("cuda"))
-    assert isinstance(has_fast_bfloat16(torch.device("cpu")), bool)
+def test_a_score_below_float32_ties_with_its_like():
+    """1e-25 x 1e-25 is 0 in float32, so all labels tie, though a scaled product tells them apart."""
+    labels_LD, queries_QD = torch.tensor([[1e-25], [3e-25]]), torch.tensor([[1e-25]])
+    _, margins_Q = FirstPass.of(labels_LD, FLOAT16).prepared(queries_QD)
+    assert margins_Q.item() >= 1
+
+
+def test_the_narrow_pass_is_that_of_the_device():
+    assert narrow_arithmetic(torch.device("cuda")) is FLOAT16
+    assert narrow_arithmetic(torch.device("cpu")) in (BFLOAT16, None)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from xmc_index_exact.scan import Candidates, block_size, find_candidates, tightened
+from xmc.ranking import rank_hits
+from xmc_index_exact.scan import Candidates, best_first, block_size, find_candidates, tightened
 
 
 @pytest.mark.parametrize(("labels", "k"), [(1, 1), (5, 5), (127, 3), (1000, 10), (40_000, 10), (600, 599)])
@@ -31,3 +32,15 @@ def test_tightened_keeps_the_kth_and_what_is_within_its_margin():
     found = Candidates(torch.tensor([0, 0, 0, 0, 1, 1]), torch.arange(6), scores)
     kept = tightened(found, 2, margins_Q=torch.tensor([0.5, 0.0]))
     assert sorted(kept.label_rows_P.tolist()) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_best_first_is_the_order_of_hits(k):
+    generator = torch.Generator().manual_seed(k)
+    pairs = torch.cartesian_prod(torch.arange(5), torch.arange(7))[torch.randperm(35, generator=generator)]
+    scores_P = torch.randint(-2, 3, (35,), generator=generator).double() * -0.5  # many ties, and -0.0 beside 0.0
+    found = best_first(Candidates(pairs[:, 0], pairs[:, 1], scores_P), k, queries=5)
+    hits = rank_hits(pairs[:, 0].numpy(), pairs[:, 1].numpy(), scores_P.numpy(), queries=5, k=k)
+    assert found.label_rows_P.tolist() == hits.label_rows.tolist()
+    assert found.scores_P.numpy().tobytes() == hits.scores.tobytes()
+    assert found.query_rows_P.tolist() == [row for row in range(5) for _ in range(k)]

@@ -33,3 +33,12 @@ def recall(hits, expected):
     """Share of the expected label rows that were found."""
     found = sum(len(set(rows) & set(wanted)) for rows, wanted in zip(rows_of(hits), expected, strict=True))
     return found / sum(map(len, expected))
+
+
+def gpus():
+    """How many GPUs the installed faiss can use."""
+    try:
+        import faiss
+    except ImportError:
+        return 0
+    return faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0

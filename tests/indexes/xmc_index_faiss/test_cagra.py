@@ -107,7 +107,7 @@ def on_cpu(monkeypatch):
             index.hnsw.efSearch = 200
         index.add(labels_LD.numpy())
         played = PlayedGpu(index, answer)
-        monkeypatch.setattr(Gpu, "copy", lambda *_: OnGpu(played))
+        monkeypatch.setattr(Gpu, "copy", lambda *_: OnGpu(played, []))
         return Cagra(**options)._index(index, Gpu(0), "dot", build_s=0.5), played
 
     return made

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from clustered import gpus
 
 from xmc.errors import ArtifactError, DeviceError, PluginError
 from xmc.testing import check_index
@@ -28,6 +29,7 @@ def test_agrees_with_exact_where_nothing_ties():
         np.testing.assert_allclose(flat.scores, exact.scores, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.skipif(gpus() > 0, reason="needs a machine without a GPU")
 def test_a_gpu_is_refused_and_auto_is_recorded():
     with pytest.raises(DeviceError, match="cuda"):
         Flat().build([torch.ones(1, 2)], similarity="dot", device="cuda")

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from clustered import brute_force, clustered, recall, rows_of
+from clustered import brute_force, clustered, gpus, recall, rows_of
 
 from xmc.config import build_options
 from xmc.errors import ConfigError, DeviceError
@@ -16,15 +16,6 @@ from xmc_index_faiss.flat import Flat
 from xmc_index_faiss.gpu import MOST, OnGpu, place
 from xmc_index_faiss.hnsw import Hnsw
 from xmc_index_faiss.ivf import Ivf
-
-
-def gpus():
-    try:
-        import faiss
-    except ImportError:
-        return 0
-    return faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
-
 
 needs_gpu = pytest.mark.skipif(not gpus(), reason="needs a GPU and a faiss built for it")
 
@@ -88,7 +79,7 @@ def test_options_are_checked(backend):
 
 def test_more_than_a_gpu_can_select_is_an_error():
     with pytest.raises(DeviceError, match=f"at most {MOST:,} labels on a GPU, got {MOST + 1:,}"):
-        OnGpu(None).search(np.ones((1, 2), np.float32), MOST + 1, 0)
+        OnGpu(None, []).search(np.ones((1, 2), np.float32), MOST + 1, 0)
 
 
 def test_what_faiss_says_is_told_in_one_line():
@@ -97,7 +88,7 @@ def test_what_faiss_says_is_told_in_one_line():
             raise RuntimeError("Error in void faiss::gpu::f() at a.cu:7: Error: 'x' failed: out of memory\nmore")
 
     with pytest.raises(DeviceError, match="faiss cannot search on the GPU: 'x' failed: out of memory"):
-        OnGpu(Fails()).search(np.ones((1, 2), np.float32), 1, 0)
+        OnGpu(Fails(), []).search(np.ones((1, 2), np.float32), 1, 0)
 
 
 @pytest.mark.skipif(gpus() > 0, reason="needs a machine without a GPU")
@@ -123,7 +114,8 @@ def test_an_exact_search_is_not_promised_on_a_gpu(monkeypatch):
         Ivf(spread="shards"),
     ],
 )
-def test_answers_of_a_gpu(backend, tmp_path):
+def test_answers_of_a_gpu(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_module, "all_gpus", lambda: [0, 0])  # two copies or two parts, also where there is one GPU
     labels_LD, queries_QD = clustered(6000, 50, 32)
     index = backend.build([labels_LD], similarity="cosine", device="cuda")
     assert index.report.device_used.startswith("cuda")

@@ -108,7 +108,7 @@ def test_features_are_the_texts_in_any_order(folder):
 
 def test_thousands_of_texts_go_through_the_layers_in_small_batches(folder, monkeypatch):
     encoder = SentenceTransformerOptions(model=str(folder)).build([], [], seed=0)
-    texts = ["tram " * (1 + number % 7) + str(number) for number in range(3 * INFERENCE_BATCH + 5)]
+    texts = ["tram " * (1 + number % 7) + str(number) for number in range(3 * INFERENCE_BATCH["cpu"] + 5)]
     features, sizes = encoder.prepare(texts, "label"), []
     whole_ND = encoder._embed(features, "label").detach()
     inner = type(encoder)._embed
@@ -118,7 +118,7 @@ def test_thousands_of_texts_go_through_the_layers_in_small_batches(folder, monke
     encoder.module.eval()
     with torch.inference_mode():
         torch.testing.assert_close(encoder.embed(features, "label"), whole_ND)
-    assert sum(sizes) == len(texts) and max(sizes) == INFERENCE_BATCH
+    assert sum(sizes) == len(texts) and max(sizes) == INFERENCE_BATCH["cpu"]
     sizes.clear()
     encoder.module.train()
     with torch.no_grad():  # as the first pass of gradient caching, whose dropout is drawn again

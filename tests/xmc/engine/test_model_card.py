@@ -70,7 +70,10 @@ def test_data_settings_and_versions_are_those_of_the_training_report(tiny_run):
     assert row(data, "labels") == ["60"] and row(data, "training queries") == ["400"]
     assert train["data"]["fingerprint"] in data and "Licence of the data: that of xmc." in data
     settings = section(card, "Model and settings")
-    assert "dimension = 32" in settings and f"Trained for {train['epochs_run']} epochs on cpu" in settings
+    assert (
+        "dimension = 32" in settings
+        and f"Trained for {train['epochs_run']} epochs on {train['device_used']}" in settings
+    )
     assert row(section(card, "Versions"), "torch") == [train["versions"]["torch"]]
 
 

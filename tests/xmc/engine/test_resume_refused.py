@@ -11,6 +11,7 @@ from resume_cases import BASE, final_bits, stop_after, train
 
 import xmc
 from xmc.data.shards import read_table, write_table
+from xmc.engine.devices import choose_device
 from xmc.errors import ArtifactError, ConfigError
 from xmc.train.checkpoint import open_store
 
@@ -52,7 +53,11 @@ def test_other_settings_are_refused_by_name(stopped, expected, setting, message)
 
 
 def test_settings_that_do_not_touch_the_bits_may_change(stopped, expected):
-    train(stopped, ("train.checkpoint_s=0", "train.patience=50", "train.device=cpu", "evaluate.ks=[1]"), resume=True)
+    train(
+        stopped,
+        ("train.checkpoint_s=0", "train.patience=50", f"train.device={choose_device('auto')}", "evaluate.ks=[1]"),
+        resume=True,
+    )
     assert final_bits(stopped) == expected
 
 
