@@ -4,8 +4,7 @@ Run: python benchmarks/bench_index_curve.py [--labels 1000000] [--graph-labels 2
 Clustered vectors of 384 numbers, or embeddings of the lines of a text file (wordllama's static token vectors, 256
 numbers, or those of the sentence-transformers folder --encoder; rows go to index_curve_texts.csv). HNSW and its peers
 are built over the first --graph-labels. Peers that are not installed are skipped.
-With --device cuda the GPU versions of exact, flat, cells, codes and, where faiss has cuVS, CAGRA, over all labels; rows
-go to index_curve_gpu.csv.
+The same on a GPU: bench_index_curve_gpu.py.
 About an hour with the defaults on two cores; --labels 50000 --graph-labels 20000 is a look of a few minutes.
 """
 
@@ -23,14 +22,12 @@ import faiss
 import numpy as np
 import torch
 from bench_exact_search import clustered
-from record import PAUSE_S, alternate, beside_earlier, record, spread
+from record import PAUSE_S, alternate, record, spread
 
 from xmc.encode.encoder import embed_chunks
 from xmc.encode.sentence_transformer import SentenceTransformerOptions
 from xmc.values import Hits
 from xmc_index_exact.exact import Exact
-from xmc_index_faiss.cagra import Cagra
-from xmc_index_faiss.flat import Flat
 from xmc_index_faiss.hnsw import Hnsw
 from xmc_index_faiss.ivf import Ivf
 
@@ -48,23 +45,16 @@ def main() -> None:
     faiss.omp_set_num_threads(options.threads)
     labels_LD, queries_QD = vectors(options)
     graph_LD = labels_LD[: options.graph_labels]
-    source = Path(options.texts).name if options.texts else "clustered"
-    config = f"vectors={source} dimension={labels_LD.shape[1]} k={K} repeats={options.repeats}"
-    rows: list[dict[str, object]] = []
-    parts = [(labels_LD, cell_subjects), (graph_LD, graph_subjects)]
-    for where_LD, subjects in [(labels_LD, gpu_subjects)] if options.device == "cuda" else parts:
-        exact = Exact().build([where_LD], similarity="dot", device=options.device)
+    rows = []
+    for where_LD, subjects in ((labels_LD, cell_subjects), (graph_LD, graph_subjects)):
+        exact = Exact().build([where_LD], similarity="dot", device="cpu")
         true_QK = exact.search(queries_QD, K).label_rows.reshape(-1, K)
         for group in subjects(where_LD, exact, options):
-            rows += measured(group, queries_QD, true_QK, len(where_LD), options)
-            whole = [{**row, "threads": options.threads, "config": config} for row in rows]
-            record(results_file(options), beside_earlier(results_file(options), whole))
-
-
-def results_file(options: argparse.Namespace) -> Path:
-    if options.device == "cuda":
-        return RESULTS.with_name("index_curve_gpu.csv")
-    return RESULTS.with_name("index_curve_texts.csv") if options.texts else RESULTS
+            rows += measured(group, queries_QD, true_QK, len(where_LD), repeats=options.repeats)
+    source = Path(options.texts).name if options.texts else "clustered"
+    config = f"vectors={source} dimension={labels_LD.shape[1]} k={K} repeats={options.repeats}"
+    results = RESULTS.with_name("index_curve_texts.csv") if options.texts else RESULTS
+    record(results, [{**row, "threads": options.threads, "config": config} for row in rows])
 
 
 def arguments() -> argparse.Namespace:
@@ -76,7 +66,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--texts", default="")
     parser.add_argument("--encoder", default="", help="sentence-transformers folder for --texts")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     return parser.parse_args()
 
 
@@ -86,16 +75,15 @@ def vectors(options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
     if not options.texts:
         return clustered(options.labels, queries, options.dimension)
     lines = Path(options.texts).read_text(encoding="utf-8").splitlines()[: options.labels + queries]
-    vectors_ND = encoded(lines, options) if options.encoder else embed(lines)
+    vectors_ND = encoded(lines, options.encoder) if options.encoder else embed(lines)
     is_query = torch.zeros(len(lines), dtype=torch.bool)
     is_query[torch.linspace(0, len(lines) - 1, queries).long()] = True
     return vectors_ND[~is_query], vectors_ND[is_query]
 
 
-def encoded(lines: list[str], options: argparse.Namespace) -> torch.Tensor:
+def encoded(lines: list[str], folder: str) -> torch.Tensor:
     """The embeddings of a sentence-transformers model, unit length."""
-    encoder = SentenceTransformerOptions(model=options.encoder, similarity="cosine").build([], [], seed=0)
-    encoder.module.to(options.device)
+    encoder = SentenceTransformerOptions(model=folder, similarity="cosine").build([], [], seed=0)
     started = time.perf_counter()
     vectors_ND = torch.cat([part.cpu() for part in embed_chunks(encoder, encoder.prepare(lines, "label"), "label")])
     seconds = time.perf_counter() - started
@@ -133,41 +121,6 @@ def cell_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespa
                 (f"faiss.ivf {backend.storage}", setting, partial(own.search, k=K)),
                 (f"raw faiss IVF {backend.storage}", setting, partial(raw, index.faiss_index, told)),
             ]
-
-
-def gpu_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespace) -> Iterator[list[Subject]]:
-    """Exact search beside faiss Flat on the same GPU, then each kind of index beside the same faiss index raw."""
-    del options
-    flat = built(Flat(), labels_LD, "cuda")
-    yield [
-        ("exact", "", partial(exact.search, k=K)),
-        ("raw faiss Flat", "", partial(raw, flat.gpu.index, None)),
-        ("faiss.flat", "", partial(flat.search, k=K)),
-    ]
-    del flat
-    yield from gpu_cells(Ivf(training_per_cell=40), labels_LD)
-    if hasattr(faiss, "GpuIndexCagra"):
-        index = built(Cagra(), labels_LD, "cuda")
-        for itopk in (32, 64, 256):
-            told = faiss.SearchParametersCagra()
-            told.itopk_size = itopk
-            own, setting = index.with_search_options({"itopk": itopk}), f"itopk {itopk}"
-            yield [
-                ("faiss.cagra", setting, partial(own.search, k=K)),
-                ("raw faiss CAGRA", setting, partial(raw, index.gpu.index, told)),
-            ]
-    yield from gpu_cells(Ivf(storage="pq", rerank=8, training_per_cell=40), labels_LD)
-
-
-def gpu_cells(backend: Ivf, labels_LD: torch.Tensor) -> Iterator[list[Subject]]:
-    index = built(backend, labels_LD, "cuda")
-    for nprobe in NPROBES:
-        own, setting = index.with_search_options({"nprobe": nprobe}), f"nprobe {nprobe}"
-        told = faiss.SearchParametersIVF(nprobe=nprobe)
-        yield [
-            (f"faiss.ivf {backend.storage}", setting, partial(own.search, k=K)),
-            (f"raw faiss IVF {backend.storage}", setting, partial(raw, index.gpu.index, told)),
-        ]
 
 
 def graph_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespace) -> Iterator[list[Subject]]:
@@ -225,12 +178,16 @@ def peer_index(name: str, labels_LD: torch.Tensor, threads: int) -> Callable[[in
 
 
 def measured(
-    group: list[Subject], queries_QD: torch.Tensor, true_QK: np.ndarray, labels: int, options: argparse.Namespace
+    group: list[Subject],
+    queries_QD: torch.Tensor,
+    true_QK: np.ndarray,
+    labels: int,
+    *,
+    repeats: int,
+    pause_s: float = PAUSE_S,
 ) -> list[dict[str, object]]:
     """Rows of one group, timed in turn; the first of the group is the subject, the second its baseline."""
     rows: list[dict[str, object]] = []
-    of = f" of {Path(options.texts).name}" if options.device == "cuda" and options.texts else ""
-    pause_s = 0.0 if options.device == "cuda" else PAUSE_S
     recalls = {}
     for what, _, search in group:
         found = search(queries_QD)
@@ -239,9 +196,9 @@ def measured(
         recalls[what] = np.mean([len(set(one) & set(other)) / K for one, other in pairs])
     for batch in BATCHES:
         part_QD = queries_QD[:batch].clone()
-        repeats = options.repeats * (20 if batch == 1 else 1)
+        times = repeats * (20 if batch == 1 else 1)
         seconds = alternate(
-            {what: partial(search, part_QD) for what, _, search in group}, repeats=repeats, pause_s=pause_s
+            {what: partial(search, part_QD) for what, _, search in group}, repeats=times, pause_s=pause_s
         )
         spreads = {what: spread(times) for what, times in seconds.items()}
         baseline = group[1][0]
@@ -255,7 +212,7 @@ def measured(
                 flush=True,
             )
             names = {
-                "question": f"queries a second at batch {batch}, {labels:,} labels{of}",
+                "question": f"queries a second at batch {batch}, {labels:,} labels",
                 "x": f"{recalls[what]:.4f}",
             }
             shared = {**names, "subject": f"{what} {setting}".strip(), "baseline": baseline, "unit": "queries/s"}

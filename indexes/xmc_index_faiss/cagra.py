@@ -28,13 +28,14 @@ FEWEST_LABELS = 256  # with fewer there is nothing to walk: the GPU scores them 
 
 @dataclass(frozen=True)
 class Cagra:
-    """`faiss.GpuIndexCagra`, for a GPU and a faiss built with cuVS. It has never been run on a GPU by its authors.
+    """`faiss.GpuIndexCagra`, for a GPU and a faiss built with cuVS.
 
     Each label gets `graph_degree` neighbours (even), pruned from the `intermediate_graph_degree` nearest that
     `build_by` finds: `ivf_pq`, or `nn_descent` in `nn_descent_rounds`. A search keeps `itopk` labels in view (at most
     1,024; k, where that is more) and walks on from `search_width` of them at a time; the labels found are scored again
     with their full vectors. Fewer than 256 labels get no graph: the GPU scores them all. The graph is saved as faiss's
-    `IndexHNSWCagra`. One more build of the same vectors may make another graph.
+    `IndexHNSWCagra`. One more build of the same vectors may make another graph; one graph answers the same each time as
+    long as no more than 512 labels are in view.
     """
 
     graph_degree: int = 64
@@ -93,7 +94,7 @@ class Cagra:
 
     @classmethod
     def proposals(cls, *, labels: int, dimension: int) -> list[Cagra]:
-        """None: it works on some machines only, and has yet to be measured on one."""
+        """None: it works on some machines only."""
         del labels, dimension
         return []
 

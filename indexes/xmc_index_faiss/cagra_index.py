@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 GRAPH_TYPE = "IndexHNSWCagra"  # what faiss makes of a CAGRA graph in the host's memory, and what is saved
 MOST_IN_VIEW = 1024  # what every search kernel of cuVS holds
+MOST_OF_ONE_BLOCK = 512  # what the kernel holds that walks for a query with one block of threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +65,21 @@ class CagraIndex(FaissIndex):
         return best_rescored(queries, self.vectors, self._each_once(rows_QK), k)
 
     def _told(self, k: int, effort: int) -> Any:
-        """What cuVS is told about a walk, which keeps at least k labels in view. Raises: DeviceError."""
+        """What cuVS is told about a walk, which keeps at least k labels in view. Raises: DeviceError.
+
+        Several blocks of threads race each other, so that of equal labels now these are found and now those; one block
+        finds the same each time. It is a little slower for a single query, and the quicker one for a batch.
+        """
         if k > MOST_IN_VIEW:
             raise DeviceError(
                 f"faiss.cagra keeps at most {MOST_IN_VIEW:,} labels in view, got k = {k:,}.",
                 hint="Use a smaller k, or the backend 'exact', which has no such limit.",
             )
-        told = import_faiss().SearchParametersCagra()
+        faiss = import_faiss()
+        told = faiss.SearchParametersCagra()
         told.itopk_size, told.search_width = max(effort, k), self.options.search_width
+        if told.itopk_size <= MOST_OF_ONE_BLOCK:
+            told.algo = faiss.search_algo_SINGLE_CTA
         return told
 
     def _each_once(self, rows_QK: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-PACKAGES = ("xmc-engine", "torch", "sentence-transformers", "tokenizers", "numpy", "pyarrow", "faiss-cpu", "faiss-gpu")
+PACKAGES = (
+    "xmc-engine",
+    "torch",
+    "sentence-transformers",
+    "tokenizers",
+    "numpy",
+    "pyarrow",
+    "faiss-cpu",
+    "faiss-gpu",
+    "faiss-gpu-cuvs",
+)
 
 
 def versions(*others: str) -> dict[str, str]:

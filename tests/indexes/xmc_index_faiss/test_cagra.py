@@ -83,10 +83,11 @@ class PlayedGpu:
     """A CPU graph searched in place of the GPU; `answer` may spoil the rows as a version of cuVS might."""
 
     def __init__(self, index, answer=lambda rows_QK: rows_QK):
-        self.index, self.answer, self.asked = index, answer, []
+        self.index, self.answer, self.asked, self.blocks = index, answer, [], []
 
     def search(self, queries_QD, k, *, params=None):
         self.asked.append((k, getattr(params, "itopk_size", None), getattr(params, "search_width", None)))
+        self.blocks.append(getattr(params, "algo", None))
         scores_QK, rows_QK = self.index.search(queries_QD, k)
         return np.zeros_like(scores_QK), self.answer(rows_QK)
 
@@ -95,7 +96,9 @@ class PlayedGpu:
 def on_cpu(monkeypatch):
     """A CAGRA index as faiss holds it in the host's memory, with a GPU that is played."""
     monkeypatch.setattr(
-        cagra_index_module, "import_faiss", lambda: types.SimpleNamespace(SearchParametersCagra=types.SimpleNamespace)
+        cagra_index_module,
+        "import_faiss",
+        lambda: types.SimpleNamespace(SearchParametersCagra=types.SimpleNamespace, search_algo_SINGLE_CTA="one block"),
     )
     faiss = import_faiss()
 
@@ -123,6 +126,9 @@ def test_what_is_found_is_scored_again(on_cpu):
     assert played.asked == [(10, 100, 2)]
     index.search(queries_QD, 150)
     assert played.asked[-1] == (150, 150, 2), "at least k labels are in view"
+    assert played.blocks == ["one block", "one block"], "which answers the same each time"
+    index.with_search_options({"itopk": 513}).search(queries_QD, 10)
+    assert played.blocks[-1] is None, "more than one block can hold"
 
 
 @pytest.mark.parametrize("spoilt", [-1, 4294967295, 0])
@@ -202,6 +208,7 @@ def test_answers_of_a_gpu(tmp_path):
     expected = brute_force(labels_LD, queries_QD, 10)
     index = Cagra().build([labels_LD], similarity="cosine", device="cuda")
     assert index.report.device_used == "cuda:0"
+    assert len({index.search(queries_QD, 10).label_rows.tobytes() for _ in range(10)}) == 1
     assert recall(index.search(queries_QD, 10), expected) > 0.9
     index.save(tmp_path)
     loaded = Cagra(itopk=256).load(tmp_path, device="cuda")
