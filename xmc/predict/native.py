@@ -1,4 +1,4 @@
-"""The engine of one machine: as many processes as cores, each with its own retriever and its share of the threads."""
+"""The engine of one machine: a process for each core or GPU, each with its own retriever, the threads shared out."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 from xmc.data.shard_list import ShardFile
 from xmc.errors import DataError, PeerError
 from xmc.predict.engine import TRIES, Failure, cores, understood
+from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
 from xmc.predict.ledger import Ack
 from xmc.retrieve.layout import index_store
@@ -29,17 +30,21 @@ COMMAND = "from xmc.predict.worker import main; main()"
 
 @dataclass(frozen=True)
 class NativeEngine:
-    """Worker processes of this machine; one worker works in this process. `workers` 0: one a core, as memory allows."""
+    """Worker processes of this machine; one worker works in this process.
+
+    `workers` 0: one a GPU, where the job uses any, else one a core, as memory allows.
+    """
 
     workers: int = 0
 
     def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
         """See `Engine.map_shards`."""
-        workers = min(self.workers or affordable_workers(Path(job.run)), len(shards))
+        gpus = gpus_for(job.device)
+        workers = min(self.workers or len(gpus) or affordable_workers(Path(job.run)), len(shards))
         if workers <= 1:
             yield from _here(job, shards, watch)
             return
-        pool = _Pool(job, deque(shards), threads=max(1, cores() // workers))
+        pool = _Pool(job, deque(shards), threads=max(1, cores() // workers), gpus=gpus)
         try:
             yield from pool.run(workers, watch)
         finally:
@@ -89,6 +94,7 @@ class _Worker:
     rows: int = 0
     size: int = 0
     unread: bytes = b""
+    gpu: str = ""
 
     def send(self, message: dict[str, Any]) -> None:
         """Write a line; that a worker is dead is noticed when it is read from."""
@@ -103,6 +109,7 @@ class _Pool:
     job: Job
     waiting: deque[ShardFile]
     threads: int
+    gpus: Sequence[str] = ()
     selector: selectors.DefaultSelector = field(default_factory=selectors.DefaultSelector)
     tries: dict[str, int] = field(default_factory=dict)
 
@@ -141,17 +148,24 @@ class _Pool:
         threads = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
         parallel = {"TOKENIZERS_PARALLELISM": "true" if self.threads > 1 else "false"}
         path = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        gpu = self._least_used_gpu()
+        visible = {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **threads, **parallel, **path},
+            env={**os.environ, **threads, **parallel, **path, **visible},
         )
         assert process.stdout is not None
-        worker = _Worker(process)
+        worker = _Worker(process, gpu=gpu)
         self.selector.register(process.stdout, selectors.EVENT_READ, worker)
         worker.send(self.job.to_dict())
         self._give(worker)
+
+    def _least_used_gpu(self) -> str:
+        """The GPU with the fewest workers, the first of them; none on a CPU."""
+        taken = [worker.gpu for worker in self._workers()]
+        return min(self.gpus, key=taken.count, default="")
 
     def _give(self, worker: _Worker) -> None:
         worker.shard = self.waiting.popleft() if self.waiting else None

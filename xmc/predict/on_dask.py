@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError
 from xmc.predict.engine import TRIES, Failure, answered, cores, understood
+from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
 from xmc.predict.ledger import Ack
 
@@ -38,7 +39,7 @@ class DaskEngine:
         if not shards:
             return
         distributed = _require_distributed()
-        with _cluster(distributed, self, len(shards)) as address, distributed.Client(address) as client:
+        with _cluster(distributed, self, job, len(shards)) as address, distributed.Client(address) as client:
             values = job.to_dict()
             futures = {
                 client.submit(predict_here, values, shard.to_dict(), pure=False, retries=TRIES - 1): shard
@@ -75,13 +76,13 @@ def _require_distributed() -> Any:
     return distributed
 
 
-def _cluster(distributed: Any, engine: DaskEngine, shards: int) -> Any:
+def _cluster(distributed: Any, engine: DaskEngine, job: Job, shards: int) -> Any:
     """Something that yields the address of a scheduler: the given one, or that of processes of this machine."""
     import contextlib
 
     if engine.scheduler:
         return contextlib.nullcontext(engine.scheduler)
-    workers = min(engine.workers or cores(), shards)
+    workers = min(engine.workers or (1 if gpus_for(job.device) else cores()), shards)
     return distributed.LocalCluster(
         n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
     )

@@ -42,7 +42,8 @@ PLACING: dict[str, Any] = {
 class RayEngine:
     """Actors of a Ray cluster: `scheduler` is its address; empty takes the one of this process, else starts one here.
 
-    `workers` 0: one actor a CPU of the cluster, less those that hold parts of the index.
+    `workers` 0: one actor a GPU of the cluster, where it has any and the job may use them; else one a CPU, less those
+    that hold parts of the index. More actors than GPUs share them.
     """
 
     workers: int = 0
@@ -63,9 +64,7 @@ class RayEngine:
         try:
             parts = _hold_parts(ray, job)
             actors += parts
-            free = max(1, int(ray.cluster_resources().get("CPU", 1)) - len(parts))
-            holder = ray.remote(**PLACING)(_Holder)
-            workers = [holder.remote(job.to_dict(), parts) for _ in range(min(self.workers or free, len(shards)))]
+            workers = self._hold_predictors(ray, job, parts, most=len(shards))
             actors += workers
             yield from _run(ray, workers, deque(shards), watch)
         finally:
@@ -73,6 +72,17 @@ class RayEngine:
                 ray.kill(actor)
             if mine:
                 ray.shutdown()
+
+    def _hold_predictors(self, ray: Any, job: Job, parts: Sequence[Any], *, most: int) -> list[Any]:
+        """At most so many actors that answer shards."""
+        gpus = (
+            0 if job.device == "cpu" else int(ray.available_resources().get("GPU", 0))
+        )  # others would wait for theirs
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        count = min(self.workers or gpus or max(1, cpus - len(parts)), most)
+        share = {"num_gpus": min(1.0, gpus / count)} if gpus else {}
+        holder = ray.remote(**PLACING, **share)(_Holder)
+        return [holder.remote(job.to_dict(), parts) for _ in range(count)]
 
 
 class _Holder:

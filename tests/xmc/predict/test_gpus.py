@@ -1,0 +1,93 @@
+"""Invariants: a job on GPUs has one worker to each, which sees no other; on a CPU nothing of this happens."""
+
+import subprocess
+import types
+
+import pytest
+import torch
+from predict_cases import write_shards
+
+from xmc import predict_run
+from xmc.predict import gpus as gpus_module
+from xmc.predict import native
+from xmc.predict.gpus import gpus_for
+from xmc.predict.on_ray import PLACING, RayEngine
+
+
+@pytest.mark.parametrize(
+    ("device", "driver", "visible", "count", "expected"),
+    [
+        ("cpu", True, None, 2, []),
+        ("auto", False, None, 2, []),
+        ("auto", True, None, 0, []),
+        ("auto", True, None, 2, ["0", "1"]),
+        ("cuda", True, "3,5", 2, ["3", "5"]),
+        ("cuda", True, "GPU-8932f937,GPU-1", 1, ["GPU-8932f937"]),
+        ("auto", True, "", 0, []),
+    ],
+)
+def test_which_gpus_a_job_uses(monkeypatch, device, driver, visible, count, expected):
+    monkeypatch.setattr(gpus_module, "has_gpu_driver", lambda: driver)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus_for(device) == expected
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What the workers that are started see of the GPUs."""
+    seen = []
+
+    class Noting(subprocess.Popen):
+        def __init__(self, *arguments, env, **options):
+            seen.append(env.get("CUDA_VISIBLE_DEVICES"))
+            super().__init__(*arguments, env=env, **options)
+
+    monkeypatch.setattr(native.subprocess, "Popen", Noting)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return seen
+
+
+@pytest.fixture
+def shards(tmp_path):
+    return write_shards(tmp_path / "in", shards=4, rows=3)
+
+
+@pytest.mark.parametrize(("gpus", "workers", "expected"), [(["2", "7"], 0, ["2", "7"]), (["0"], 2, ["0", "0"])])
+def test_workers_see_their_own_gpu(monkeypatch, started, tiny_run, shards, tmp_path, gpus, workers, expected):
+    monkeypatch.setattr(native, "gpus_for", lambda device: gpus)
+    report = predict_run(tiny_run, str(shards), tmp_path / "out", k=2, workers=workers, device="cpu")
+    assert report.rows == 3 + 4 + 5 + 6 and started == expected
+
+
+def test_on_a_cpu_nothing_is_hidden(started, tiny_run, shards, tmp_path):
+    predict_run(tiny_run, str(shards), tmp_path / "out", k=2, workers=2, device="cpu")
+    assert started == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "workers", "actors", "share"),
+    [
+        ("auto", 2, 0, 2, 1.0),
+        ("auto", 2, 8, 8, 0.25),
+        ("cpu", 2, 0, 4, None),
+        ("auto", 0, 0, 4, None),
+        ("cuda", 8, 3, 3, 1.0),
+    ],
+)
+def test_ray_actors_ask_for_gpus(device, gpus, workers, actors, share):
+    asked = []
+
+    def remote(**options):
+        asked.append(options)
+        return lambda holder: types.SimpleNamespace(remote=lambda job, parts: object())
+
+    ray = types.SimpleNamespace(
+        remote=remote, available_resources=lambda: {"GPU": gpus}, cluster_resources=lambda: {"CPU": 4, "GPU": gpus}
+    )
+    job = types.SimpleNamespace(device=device, to_dict=dict)
+    made = RayEngine(workers)._hold_predictors(ray, job, [], most=20)
+    assert len(made) == actors
+    assert asked == [{**PLACING, **({"num_gpus": share} if share else {})}]
