@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmc.encode.encoder import IntArray, Role, Similarity
+from xmc.encode.fast_tokens import Prepare, fast_tokens
 from xmc.encode.text_graph import TextGraph
 from xmc.errors import ConfigError
 
@@ -122,10 +124,15 @@ class SentenceTransformerEncoder:
 
     def _embed(self, features: PromptedTexts, role: Role) -> Tensor:
         task = "query" if role == "query" else "document"
-        inputs = self.model.preprocess(features.texts, task=task)
+        prepare = self._fast_tokens
+        inputs = prepare(features.texts) if prepare else self.model.preprocess(features.texts, task=task)
         inputs = {key: value.to(self.model.device) if hasattr(value, "to") else value for key, value in inputs.items()}
         embeddings_ND: Tensor = self.model(inputs, task=task)["sentence_embedding"]
         return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
+
+    @cached_property
+    def _fast_tokens(self) -> Prepare | None:
+        return fast_tokens(self.model)
 
     def text_graphs(self) -> tuple[TextGraph, ...]:
         """See `xmc.encode.text_graph.GraphEncoder`."""
