@@ -18,7 +18,7 @@ from torch import Tensor
 from xmc_index_exact.one_query import candidates_of_one, is_one_query
 
 MAX_BLOCK = 128
-GATHER_BYTES = 8 << 20  # vectors of allowed labels are brought together in slices of this size
+GATHER_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # vectors of allowed labels come together in slices of this size
 # Walked together: more share the labels' memory traffic, but on a CPU their scores leave the cache.
 MAX_QUERIES = {"cpu": 256, "cuda": 1024}
 
@@ -133,7 +133,7 @@ def _span(labels_LD: Tensor, block: int, wanted: int, allowed: Tensor | None) ->
     """Labels that are scored at a time: whole blocks, about `wanted` labels, fewer where vectors must be gathered."""
     span = max(1, wanted // block) * block
     if allowed is not None:
-        span = min(span, _rounded_up(GATHER_BYTES // labels_LD[:1].nbytes, block))
+        span = min(span, _rounded_up(GATHER_BYTES[labels_LD.device.type] // labels_LD[:1].nbytes, block))
     return min(span, _rounded_up(len(labels_LD if allowed is None else allowed), block))
 
 
