@@ -8,7 +8,7 @@ RUN    ?= runs/quickstart
 # environment that forbids that would have every process compile torch again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help install install-dev quickstart test coverage test-fast lint format docs bench golden clean
+.PHONY: help install install-dev quickstart test coverage test-fast test-gpu lint format docs bench golden clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
@@ -41,6 +41,9 @@ coverage: install-dev  ## the same with coverage; half as slow again
 
 test-fast: install-dev  ## the suite without its slow part
 	$(BIN)/python -m pytest -n 2 -q -m "not slow and not pretrained"
+
+test-gpu: install-dev  ## the tests that need a GPU
+	$(BIN)/python -m pytest -n 2 -q -m gpu
 
 lint: install-dev  ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

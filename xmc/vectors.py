@@ -54,7 +54,8 @@ def validate_vectors(
             f"{what} vectors have dimension {width}, expected {wanted}.",
             hint="Queries and labels must come from the same encoder.",
         )
-    vectors_ND = vectors_ND.detach().to(torch.float32)
+    if vectors_ND.dtype != torch.float32 or vectors_ND.requires_grad:
+        vectors_ND = vectors_ND.detach().to(torch.float32)
     vectors_ND = vectors_ND if is_sparse else vectors_ND.contiguous()
     _require_finite(vectors_ND, what=what, first_row=first_row)
     return vectors_ND
