@@ -1,6 +1,7 @@
 # make quickstart: install, train on the shipped data set, print figures, answer three queries.  make test: the whole suite.
 PYTHON ?= python3
 VENV   ?= .venv
+EXTRA  ?= cpu
 BIN     = $(VENV)/bin
 XMC     = $(BIN)/xmc
 RUN    ?= runs/quickstart
@@ -16,11 +17,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[cpu]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(EXTRA)]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[cpu,dev]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(EXTRA),dev]'
 	@touch $@ $(VENV)/.installed
 
 install: $(VENV)/.installed  ## virtual environment with xmc
