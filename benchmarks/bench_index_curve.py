@@ -2,7 +2,8 @@
 
 Run: python benchmarks/bench_index_curve.py [--labels 1000000] [--graph-labels 200000] [--threads 2] [--texts FILE]
 Clustered vectors of 384 numbers, or embeddings of the lines of a text file (wordllama's static token vectors, 256
-numbers, or those of the sentence-transformers folder --encoder; rows go to index_curve_texts.csv). HNSW and its peers
+numbers; rows go to index_curve_texts.csv), or by a sentence-transformers folder, such as the encoder of a run, --encoder
+(index_curve_encoder.csv). HNSW and its peers
 are built over the first --graph-labels. Peers that are not installed are skipped.
 The same on a GPU: bench_index_curve_gpu.py.
 About an hour with the defaults on two cores; --labels 50000 --graph-labels 20000 is a look of a few minutes.
@@ -53,7 +54,8 @@ def main() -> None:
             rows += measured(group, queries_QD, true_QK, len(where_LD), repeats=options.repeats)
     source = Path(options.texts).name if options.texts else "clustered"
     config = f"vectors={source} dimension={labels_LD.shape[1]} k={K} repeats={options.repeats}"
-    results = RESULTS.with_name("index_curve_texts.csv") if options.texts else RESULTS
+    name = "index_curve_encoder" if options.encoder else "index_curve_texts" if options.texts else "index_curve"
+    results = RESULTS.with_name(f"{name}.csv")
     record(results, [{**row, "threads": options.threads, "config": config} for row in rows])
 
 

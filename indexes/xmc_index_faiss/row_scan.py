@@ -16,6 +16,7 @@ from xmc_index_faiss.label_vectors import LabelVectors
 
 SLICE_BYTES = 8 << 20  # of vectors brought together at a time
 QUERIES = 256  # scored together
+FEW_PAIRS = 512  # as many are scored exactly at once in the time of finding out which need not be
 _UNIT = 2.0**-24
 _TINY = 2.0**-126
 _SLACK = 1.05
@@ -59,13 +60,33 @@ def best_rescored(
     queries_QD: np.ndarray[Any, Any], vectors: LabelVectors, rows_QM: np.ndarray[Any, Any], k: int
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Scores and rows (Q, K) of the best k candidates by their true scores; places without one (-1) are last."""
-    query_rows, columns = np.nonzero(rows_QM >= 0)
-    label_rows = rows_QM[query_rows, columns]
-    pairs = torch.from_numpy(query_rows), torch.from_numpy(label_rows)
-    scores_QM = np.full(rows_QM.shape, -np.inf, dtype=np.float32)
-    scores_QM[query_rows, columns] = rescore(torch.from_numpy(queries_QD), vectors, *pairs).numpy()
+    scores_QM = np.empty(rows_QM.shape, dtype=np.float32)
+    step = max(1, SLICE_BYTES // max(1, 4 * rows_QM.shape[1] * queries_QD.shape[1]))
+    for start in range(0, len(rows_QM), step):
+        part = slice(start, start + step)
+        scores_QM[part] = _scores_of_best(queries_QD[part], vectors, rows_QM[part], k)
     order_QK = np.lexsort((rows_QM, -scores_QM), axis=1)[:, :k]
     return np.take_along_axis(scores_QM, order_QK, 1), np.take_along_axis(rows_QM, order_QK, 1)
+
+
+def _scores_of_best(
+    queries_QD: np.ndarray[Any, Any], vectors: LabelVectors, rows_QM: np.ndarray[Any, Any], k: int
+) -> np.ndarray[Any, Any]:
+    """The true scores of all candidates that may be among the query's best k, minus infinity in other places."""
+    is_there_QM = rows_QM >= 0
+    vectors_QMD = vectors.take(np.where(is_there_QM, rows_QM, 0).ravel()).reshape(*rows_QM.shape, -1)
+    may_be_QM = is_there_QM
+    if rows_QM.shape[1] > k and rows_QM.size >= FEW_PAIRS:
+        quick_QM = np.where(is_there_QM, np.einsum("qmd,qd->qm", vectors_QMD, queries_QD), -np.inf)
+        largest = float(np.sqrt(np.einsum("qmd,qmd->qm", vectors_QMD, vectors_QMD).max()))
+        margins_Q = 2 * rounding_bounds(torch.from_numpy(queries_QD), largest).numpy()
+        kth_Q = np.partition(quick_QM, -k, axis=1)[:, -k]
+        may_be_QM = is_there_QM & (quick_QM >= (kth_Q - margins_Q)[:, None])
+    places = np.nonzero(may_be_QM)
+    pairs = torch.from_numpy(queries_QD[places[0]]), torch.from_numpy(vectors_QMD[places])
+    scores_QM = np.full(rows_QM.shape, -np.inf, dtype=np.float32)
+    scores_QM[places] = dot_pairs(*pairs).numpy()
+    return scores_QM
 
 
 def rounding_bounds(queries_QD: Tensor, largest_norm: float) -> Tensor:

@@ -1,0 +1,56 @@
+"""Invariants: candidates are scored again exactly, also where a quick pass leaves most out; ties and gaps hold."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmc_index_faiss.label_vectors import HeldVectors
+from xmc_index_faiss.row_scan import FEW_PAIRS, best_rescored
+
+
+def one_by_one(queries_QD, labels_LD, rows_QM, k):
+    """Every candidate's score in float64, rounded; places without a label last."""
+    scores_QM = np.full(rows_QM.shape, -np.inf, np.float32)
+    for query, column in zip(*np.nonzero(rows_QM >= 0), strict=True):
+        scores_QM[query, column] = queries_QD[query].astype("f8") @ labels_LD[rows_QM[query, column]].astype("f8")
+    order = np.lexsort((rows_QM, -scores_QM), axis=1)[:, :k]
+    return np.take_along_axis(scores_QM, order, 1), np.take_along_axis(rows_QM, order, 1)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    queries=st.integers(1, 70),
+    candidates=st.integers(1, 60),
+    k=st.integers(1, 12),
+    whole=st.booleans(),
+    scale=st.sampled_from([1.0, 1e-20, 1e15]),
+)
+def test_equal_to_scoring_each(seed, queries, candidates, k, whole, scale):
+    generator = np.random.default_rng(seed)
+    draw = generator.integers(-2, 3, (300, 16)) if whole else generator.standard_normal((300, 16))
+    labels_LD = (draw * scale).astype(np.float32)  # whole numbers: products are exact, and many tie
+    queries_QD = generator.integers(-3, 4, (queries, 16)).astype(np.float32)
+    rows_QM = np.array([generator.permutation(300)[:candidates] for _ in range(queries)])
+    rows_QM[generator.random(rows_QM.shape) < 0.2] = -1
+    scores, rows = best_rescored(queries_QD, HeldVectors(labels_LD), rows_QM, k)
+    expected_scores, expected_rows = one_by_one(queries_QD, labels_LD, rows_QM, k)
+    assert np.array_equal(scores == -np.inf, expected_scores == -np.inf)
+    there = scores > -np.inf
+    np.testing.assert_allclose(scores[there], expected_scores[there], rtol=1e-6, atol=1e-6 * scale)
+    if whole:
+        assert np.array_equal(rows[there], expected_rows[there])
+
+
+@pytest.mark.parametrize("slice_bytes", [1, 5000, 8 << 20])
+def test_slices_do_not_matter(monkeypatch, slice_bytes):
+    generator = np.random.default_rng(0)
+    labels = HeldVectors(generator.standard_normal((500, 24)).astype(np.float32))
+    queries_QD = generator.standard_normal((40, 24)).astype(np.float32)
+    rows_QM = np.array([generator.permutation(500)[:50] for _ in range(40)])
+    assert rows_QM.size > FEW_PAIRS
+    expected = one_by_one(queries_QD, labels.matrix_LD, rows_QM, 10)
+    monkeypatch.setattr("xmc_index_faiss.row_scan.SLICE_BYTES", slice_bytes)
+    found = best_rescored(queries_QD, labels, rows_QM, 10)
+    assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
