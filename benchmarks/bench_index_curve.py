@@ -2,9 +2,9 @@
 
 Run: python benchmarks/bench_index_curve.py [--labels 1000000] [--graph-labels 200000] [--threads 2] [--texts FILE]
 Clustered vectors of 384 numbers, or embeddings of the lines of a text file (wordllama's static token vectors, 256
-numbers; rows go to index_curve_texts.csv), or by a sentence-transformers folder, such as the encoder of a run, --encoder
-(index_curve_encoder.csv). HNSW and its peers
-are built over the first --graph-labels. Peers that are not installed are skipped.
+numbers; rows go to index_curve_texts.csv), or those that a sentence-transformers folder makes of them, such as the
+encoder of a run (--encoder; index_curve_encoder.csv). HNSW and its peers are built over the first --graph-labels. Peers
+that are not installed are skipped.
 The same on a GPU: bench_index_curve_gpu.py.
 About an hour with the defaults on two cores; --labels 50000 --graph-labels 20000 is a look of a few minutes.
 """
