@@ -13,9 +13,9 @@ import argparse
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import faiss
 import numpy as np
@@ -63,7 +63,10 @@ class BuiltOnce:
     """A backend that builds once, for the same label vectors are asked for at each target."""
 
     inner: IndexBackend
-    built: list[Index] = field(default_factory=list)
+    built: ClassVar[list[Index]]  # of the instance, and no option: options are copied for each measurement
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "built", [])
 
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> Index:
         if not self.built:
