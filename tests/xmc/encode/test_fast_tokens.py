@@ -27,7 +27,7 @@ def model(minilm, request):
     return SentenceTransformerOptions(model=str(minilm), max_tokens=request.param).build([], [], seed=0).model
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(texts=TEXTS)
 def test_equal_to_sentence_transformers(model, texts):
     prepare = fast_tokens(model)
