@@ -1,4 +1,4 @@
-"""Invariants: on a GPU every loss, head, encoder and optimizer trains, the same bits each time; its run answers."""
+"""Invariants: on a GPU losses, heads, encoders and optimizers train, the same bits each time; their runs answer."""
 
 import pytest
 import torch
