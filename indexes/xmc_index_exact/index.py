@@ -28,7 +28,7 @@ from xmc_index_exact.scan import Candidates, best_first, find_candidates, joined
 LABELS_FILE = "labels.safetensors"
 FACTS_FILE = "index.json"
 SMALL_BATCH = 4  # up to here the float32 pass of a CPU is bound by memory and its kernel is the faster one
-SORTED_ON_GPU = 4096  # from so many candidates on its dozen steps are quicker than one sort by the CPU
+SORTED_ON_GPU = 4096  # candidates: an estimate, from the time that the CPU's sort took beside a GPU
 _RESCORE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}  # on a CPU what stays in the cache between the passes of a sum
 
 

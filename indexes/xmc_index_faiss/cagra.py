@@ -34,8 +34,8 @@ class Cagra:
     `build_by` finds: `ivf_pq`, or `nn_descent` in `nn_descent_rounds`. A search keeps `itopk` labels in view (at most
     1,024; k, where that is more) and walks on from `search_width` of them at a time; the labels found are scored again
     with their full vectors. Fewer than 256 labels get no graph: the GPU scores them all. The graph is saved as faiss's
-    `IndexHNSWCagra`. One more build of the same vectors may make another graph; one graph answers the same each time as
-    long as no more than 512 labels are in view.
+    `IndexHNSWCagra`. One more build of the same vectors may make another graph; one graph is walked by
+    one block of threads up to 512 labels in view, beyond by several, whose answers may change from search to search.
     """
 
     graph_degree: int = 64
