@@ -4,7 +4,8 @@ Run: python benchmarks/bench_exact_search.py [--threads 2] [--labels 200000 1000
 All subjects run in turn in one process; before timing, the answers are compared with faiss's. In the same turns run
 two roofs: reading the vectors once (`memory roof`), and the matrix product alone in slices, without finding the best
 (`product roof`). The rows `share of the roof` give the time of the higher roof over that of the search. bfloat16 is
-measured where the processor has instructions for it. Rows of other numbers of labels or threads are kept.
+measured where the processor has instructions for it, int8 where torch has a kernel; the roof of int8 reads a quarter of
+the bytes, and its product is of codes by that kernel. Rows of other numbers of labels or threads are kept.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from record import alternate, beside_earlier, record, spread
 from torch import Tensor
 
 from xmc_index_exact.exact import Exact
-from xmc_index_exact.first_pass import has_fast_bfloat16
+from xmc_index_exact.first_pass import FirstPass, has_fast_bfloat16
 from xmc_index_exact.index import ExactIndex
+from xmc_index_exact.int8_pass import TOGETHER, Int8Pass
+from xmc_index_exact.int8_product import kernel
 
 RESULTS = Path(__file__).parent / "results" / "exact_search.csv"
 FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
 CHUNK = 16_384
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}  # a number
 
 
 def clustered(labels: int, queries: int, dimension: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -106,26 +110,40 @@ def product_alone(labels_LD: Tensor, queries_QD: Tensor, scores_LQ: Tensor) -> o
 
 def first_passes() -> list[str]:
     """Number formats of the first pass that are worth measuring here."""
-    return ["float32", *(["bfloat16"] if has_fast_bfloat16() else [])]
+    return ["float32", *(["bfloat16"] if has_fast_bfloat16() else []), *(["int8"] if kernel() else [])]
 
 
 def roofs_of(indexes: dict[str, ExactIndex], queries_QD: Tensor) -> dict[str, Callable[[], object]]:
     """Name and what to run, for the matrix of each number format."""
-    wide = indexes["float32"]
-    roofs: dict[str, Callable[[], object]] = {"memory roof float32": partial(read_once, wide.wide.labels_LD)}
+    wide = indexes["float32"].wide
+    roofs: dict[str, Callable[[], object]] = {"memory roof float32": partial(read_once, wide.labels_LD)}
     for name, index in indexes.items():
-        matrix = index.wide if name == "float32" else index.narrow
-        scores_LQ = torch.empty((CHUNK // 4, len(queries_QD)), dtype=matrix.labels_LD.dtype)
-        queries = queries_QD.to(matrix.labels_LD.dtype)
-        roofs[f"product roof {name}"] = partial(product_alone, matrix.labels_LD, queries, scores_LQ)
+        roofs[f"product roof {name}"] = product_of(index.narrow or index.wide, queries_QD)
     return roofs
+
+
+def product_of(matrix: FirstPass | Int8Pass, queries_QD: Tensor) -> Callable[[], object]:
+    """The product alone, as that pass makes it."""
+    if isinstance(matrix, Int8Pass):
+        return partial(coded_product_alone, matrix, (queries_QD * 64 / queries_QD.abs().max()).round())
+    dtype = matrix.labels_LD.dtype
+    scores_LQ = torch.empty((CHUNK // 4, len(queries_QD)), dtype=dtype)
+    return partial(product_alone, matrix.labels_LD, queries_QD.to(dtype), scores_LQ)
+
+
+def coded_product_alone(matrix: Int8Pass, codes_QD: Tensor) -> object:
+    """All products of codes, as many queries together as the search takes, each result thrown away."""
+    for group_QD in codes_QD.split(TOGETHER):
+        for part in matrix.parts:
+            matrix.kernel.multiply(group_QD, part)
+    return matrix
 
 
 def shares_of_roofs(batch: int, seconds: dict[str, list[float]]) -> list[dict[str, object]]:
     """For each of xmc's searches the share of the higher roof that it reaches: 1 is as fast as can be."""
     medians = {subject: spread(values)[0] for subject, values in seconds.items()}
     read_s = medians["memory roof float32"]
-    memory = {name: read_s / (1 if name == "float32" else 2) for name in first_passes()}
+    memory = {name: read_s * BYTES[name] / 4 for name in first_passes()}
     rows: list[dict[str, object]] = []
     for name, least_s in memory.items():
         roof_s = max(least_s, medians[f"product roof {name}"])

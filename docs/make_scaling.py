@@ -23,13 +23,13 @@ MACHINE_GB = 256
 
 
 def sizes() -> list[IndexSize]:
-    """What the backends of xmc propose at 10 M, 100 M and 1 B labels; exact search with and without its second copy."""
+    """What the backends of xmc propose at 10 M, 100 M and 1 B labels; exact search with and without a second copy."""
     offers = [offer for offer in load_plugins().offers["index"] if offer.plugin == "faiss"]
-    exact = [_exact("float32"), _exact("bfloat16")]  # both, for the default depends on the machine
+    exact = [_exact("float32"), _exact("int8"), _exact("bfloat16")]  # all, for the default depends on the machine
     return sorted([*exact, *index_sizes(offers, LABELS, dimension=DIMENSION)], key=lambda size: -size.bytes_per_label)
 
 
-def _exact(first_pass: Literal["float32", "bfloat16"]) -> IndexSize:
+def _exact(first_pass: Literal["float32", "int8", "bfloat16"]) -> IndexSize:
     backend = Exact(first_pass=first_pass)
     totals = [backend.estimated_bytes(labels=count, dimension=DIMENSION) for count in LABELS]
     return IndexSize(f"exact (first_pass {first_pass})", LABELS, tuple(totals))

@@ -27,6 +27,9 @@ def dot_pairs(left_PD: Tensor, right_PD: Tensor) -> Tensor:
     """
     import torch
 
+    if _is_small(left_PD) and _is_small(right_PD):
+        products_PD = left_PD.double().numpy() * right_PD.double().numpy()  # by torch, for numpy knows no bfloat16
+        return torch.from_numpy(_folded_by_numpy(products_PD))
     return _folded(left_PD.double() * right_PD.double(), lambda parts: torch.cat(parts, dim=1))
 
 
@@ -37,7 +40,7 @@ def normalise_rows(vectors_ND: Tensor) -> Tensor:
     >>> normalise_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    if vectors_ND.device.type == "cpu" and vectors_ND.numel() <= _SMALL and not vectors_ND.requires_grad:
+    if _is_small(vectors_ND):
         return _normalised_by_numpy(vectors_ND)
     norms_N = dot_pairs(vectors_ND, vectors_ND).sqrt()
     return (vectors_ND.double() / norms_N.masked_fill(norms_N == 0, 1.0)[:, None]).float()
@@ -48,10 +51,20 @@ def _normalised_by_numpy(vectors_ND: Tensor) -> Tensor:
     import numpy as np
     import torch
 
-    rows_ND = vectors_ND.double().numpy()  # by torch, for numpy knows no bfloat16
-    norms_N = np.sqrt(_folded(rows_ND * rows_ND, lambda parts: np.concatenate(parts, axis=1)))
+    rows_ND = vectors_ND.double().numpy()
+    norms_N = np.sqrt(_folded_by_numpy(rows_ND * rows_ND))
     norms_N[norms_N == 0] = 1.0
     return torch.from_numpy((rows_ND / norms_N[:, None]).astype(np.float32))
+
+
+def _is_small(vectors_ND: Tensor) -> bool:
+    return vectors_ND.device.type == "cpu" and vectors_ND.numel() <= _SMALL and not vectors_ND.requires_grad
+
+
+def _folded_by_numpy(products_PD: Any) -> Any:
+    import numpy as np
+
+    return _folded(products_PD, lambda parts: np.concatenate(parts, axis=1))
 
 
 def _folded(sums_PD: Any, concatenate: Callable[[list[Any]], Any]) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xmc.api import (
     ArtifactError,
+    ConfigError,
     DataError,
     DeviceError,
     IndexReport,
@@ -22,11 +23,15 @@ from xmc.api import (
     validate_vectors,
 )
 from xmc_index_exact.device import resolve_device
-from xmc_index_exact.first_pass import BFLOAT16, FLOAT16, FLOAT32, Arithmetic, FirstPass, narrow_arithmetic
+from xmc_index_exact.first_pass import BFLOAT16, FLOAT16, FLOAT32, FirstPass, has_fast_bfloat16
 from xmc_index_exact.index import FACTS_FILE, LABELS_FILE, ExactIndex
+from xmc_index_exact.int8_pass import Int8Pass
+from xmc_index_exact.int8_product import LARGEST_DIMENSION, Kernel, kernel
 
-FIRST_PASSES = ("auto", "float32", "bfloat16", "float16")
-_NARROW = {"bfloat16": (BFLOAT16, "cpu"), "float16": (FLOAT16, "cuda")}
+FIRST_PASSES = ("auto", "float32", "bfloat16", "float16", "int8")
+FEWEST_CODED = 32_768  # labels: below, large batches are no faster by codes
+_DEVICES = {"bfloat16": "cpu", "float16": "cuda", "int8": "cpu"}
+_COPY_BYTES = {"float32": 0, "bfloat16": 2, "float16": 2, "int8": 1}  # a number
 _SCORE_MEMORY_MB = {"cpu": 4, "cuda": 1024}
 
 
@@ -34,10 +39,11 @@ _SCORE_MEMORY_MB = {"cpu": 4, "cuda": 1024}
 class Exact:
     """Exact search over all labels.
 
-    `first_pass` chooses how candidates are found, never what is answered: `float32`; `bfloat16` on a CPU for batches of
-    more than four queries, or `float16` on a GPU, which hold the labels half as large again (1.5 times the memory);
-    `auto` takes float16 on a GPU, and bfloat16 where the CPU multiplies it natively. `score_memory_mb` bounds the
-    scores held at a time; 0 stands for 4 on a CPU, whose cache holds them (more is slower), and 1,024 on a GPU.
+    `first_pass` chooses how candidates are found, never what is answered: `float32`; `int8` on a CPU, codes beside the
+    labels (1.25 times the memory); `bfloat16` on a CPU for batches of more than four queries, or `float16` on a GPU
+    (1.5 times the memory). `auto` takes float16 on a GPU; on a CPU bfloat16 where it multiplies that natively, else
+    int8 from 32,768 labels on where torch has a kernel for it. `score_memory_mb` bounds the scores held at a time; 0
+    stands for 4 on a CPU, whose cache holds them (more is slower), and 1,024 on a GPU.
 
     >>> index = Exact().build([torch.eye(3)], similarity="dot", device="cpu")
     >>> hits = index.search(torch.tensor([[0.0, 2.0, 2.0]]), k=2)
@@ -45,7 +51,7 @@ class Exact:
     ([1, 2], [2.0, 2.0])
     """
 
-    first_pass: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    first_pass: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     score_memory_mb: int = 0
 
     def __post_init__(self) -> None:
@@ -61,9 +67,8 @@ class Exact:
         return [cls()]
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
-        """Four bytes a number, and two more for the narrow copy where the first pass uses one (`auto`: on a CPU)."""
-        narrow = self.first_pass in _NARROW or (self.first_pass == "auto" and narrow_arithmetic(torch.device("cpu")))
-        return labels * dimension * (6 if narrow else 4)
+        """Four bytes a number, and one or two more for the copy of the first pass (`auto`: on a CPU)."""
+        return labels * dimension * (4 + _COPY_BYTES[self._chosen(torch.device("cpu"), labels, dimension)])
 
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> ExactIndex:
         """Copy chunks of label vectors (n, D) into one matrix; `cosine` normalises them (and later each query).
@@ -103,17 +108,14 @@ class Exact:
         return self._index(labels_LD.to(target), similarity, build_s=build_s)
 
     def _index(self, labels_LD: Tensor, similarity: str, *, build_s: float) -> ExactIndex:
-        arithmetic = self._narrow(labels_LD.device)
-        wide = FirstPass.of(labels_LD, FLOAT32)
-        narrow = FirstPass.of(labels_LD, arithmetic) if arithmetic else None
-        held = [one.labels_LD for one in (wide, narrow) if one is not None]
+        wide, narrow = FirstPass.of(labels_LD, FLOAT32), self._narrow(labels_LD)
         report = IndexReport(
             backend="exact",
             similarity=similarity,
             labels=labels_LD.shape[0],
             dimension=labels_LD.shape[1],
             device_used=str(labels_LD.device),
-            memory_bytes=sum(matrix.numel() * matrix.element_size() for matrix in held),
+            memory_bytes=wide.memory_bytes + (narrow.memory_bytes if narrow else 0),
             build_s=build_s,
             exact=True,
             options=asdict(self),
@@ -122,15 +124,43 @@ class Exact:
         score_memory_mb = self.score_memory_mb or _SCORE_MEMORY_MB[labels_LD.device.type]
         return ExactIndex(wide, narrow, score_memory_mb << 20, report)
 
-    def _narrow(self, device: torch.device) -> Arithmetic | None:
-        if self.first_pass == "auto":
-            return narrow_arithmetic(device)
-        if self.first_pass == "float32":
-            return None
-        arithmetic, wanted = _NARROW[self.first_pass]
+    def _narrow(self, labels_LD: Tensor) -> FirstPass | Int8Pass | None:
+        """The second copy of the labels, that of the chosen first pass."""
+        chosen = self._checked_pass(labels_LD.device, *labels_LD.shape)
+        if chosen == "int8":
+            return Int8Pass.of(labels_LD, _kernel(labels_LD.shape[1]))
+        arithmetic = {"bfloat16": BFLOAT16, "float16": FLOAT16}.get(chosen)
+        return FirstPass.of(labels_LD, arithmetic) if arithmetic else None
+
+    def _checked_pass(self, device: torch.device, labels: int, dimension: int) -> str:
+        """The same as `_chosen`; raises: DeviceError where it is not for this device."""
+        chosen = self._chosen(device, labels, dimension)
+        wanted = _DEVICES.get(chosen, device.type)
         if device.type != wanted:
             raise DeviceError(
-                f"first_pass {self.first_pass!r} keeps its promise on device {wanted!r} only, got {str(device)!r}.",
+                f"first_pass {chosen!r} keeps its promise on device {wanted!r} only, got {str(device)!r}.",
                 hint="Use first_pass 'float32' or 'auto'.",
             )
-        return arithmetic
+        return chosen
+
+    def _chosen(self, device: torch.device, labels: int, dimension: int) -> str:
+        """What `auto` stands for, or the name that was given."""
+        if self.first_pass != "auto":
+            return self.first_pass
+        if device.type == "cuda":
+            return "float32" if torch.version.hip else "float16"
+        if has_fast_bfloat16():
+            return "bfloat16"
+        return "int8" if labels >= FEWEST_CODED and dimension <= LARGEST_DIMENSION and kernel() else "float32"
+
+
+def _kernel(dimension: int) -> Kernel:
+    found = kernel()
+    if found is None or dimension > LARGEST_DIMENSION:
+        raise ConfigError(
+            f"first_pass 'int8' needs vectors of at most {LARGEST_DIMENSION:,} numbers, got {dimension:,}, and a torch "
+            f"with int8 products for this processor, which torch {torch.__version__} "
+            f"{'has not' if found is None else 'has'}.",
+            hint="Use first_pass 'float32' or 'auto'.",
+        )
+    return found

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xmc_index_exact.scan import Candidates, find_candidates
+
 _UNIT = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}  # largest relative error of rounding to the nearest
 _HALF_UNIT, _HALF_TINY = 2.0**-11, 2.0**-25  # of rounding to float16: relative error, and that of a number near zero
 _TINY = 2.0**-126  # what flushing a float32 product or operand to zero may lose
@@ -59,6 +61,24 @@ class FirstPass:
         rounded_LD = labels_LD.to(arithmetic.operands)
         return cls(rounded_LD, arithmetic, scale, _largest_norm(labels_LD), _largest_residual(labels_LD, rounded_LD))
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the matrix."""
+        return self.labels_LD.numel() * self.labels_LD.element_size()
+
+    def candidates(self, queries_QD: Tensor, k: int, *, score_bytes: int, allowed: Tensor | None = None) -> Candidates:
+        """Every label that may be among the true best k (`find_candidates`); needs k of them."""
+        operands_QD, margins_Q = self.prepared(queries_QD)
+        return find_candidates(
+            operands_QD,
+            self.labels_LD,
+            k,
+            margins_Q=margins_Q,
+            scores=self.arithmetic.scores,
+            score_bytes=score_bytes,
+            allowed=allowed,
+        )
+
     def prepared(self, queries_QD: Tensor) -> tuple[Tensor, Tensor]:
         """The queries as the pass multiplies them, (Q, D), and the margins of its scores, float32, (Q,).
 
@@ -72,7 +92,9 @@ class FirstPass:
             queries_QD, scales = queries_QD * scales_Q.float()[:, None], scales_Q
         rounded_QD = queries_QD.to(operands)
         norms_Q = _norms(queries_QD)
-        if operands == torch.float16:  # in a formula, since a GPU takes longer to start a step than to do it
+        if operands == torch.float32:
+            residuals_Q = torch.zeros_like(norms_Q)
+        elif operands == torch.float16:  # in a formula, since a GPU takes longer to start a step than to do it
             residuals_Q = norms_Q * _HALF_UNIT + _HALF_TINY * dimension**0.5
         else:
             residuals_Q = _norms(queries_QD - rounded_QD.float())
@@ -112,16 +134,6 @@ def _float32_is_reduced() -> bool:
     settings = [getattr(owner, "fp32_precision", "none") for owner in owners]
     settings += [getattr(owner.matmul, "fp32_precision", "none") for owner in owners[1:]]
     return any(setting not in ("none", "ieee") for setting in settings)
-
-
-def narrow_arithmetic(device: torch.device) -> Arithmetic | None:
-    """The pass with half the bytes that is faster than float32 on this device, None where there is none.
-
-    On a GPU of NVIDIA it is float16, whose sums stay in float32; on a CPU bfloat16, where it has instructions for it.
-    """
-    if device.type == "cuda":
-        return None if torch.version.hip else FLOAT16
-    return BFLOAT16 if has_fast_bfloat16() else None
 
 
 def has_fast_bfloat16() -> bool:

@@ -23,11 +23,14 @@ from xmc.api import (
     validate_vectors,
 )
 from xmc_index_exact.first_pass import FirstPass
-from xmc_index_exact.scan import Candidates, best_first, find_candidates, joined, tightened
+from xmc_index_exact.int8_pass import Int8Pass
+from xmc_index_exact.scan import Candidates, best_first, joined, parted, tightened
 
 LABELS_FILE = "labels.safetensors"
 FACTS_FILE = "index.json"
 SMALL_BATCH = 4  # up to here the float32 pass of a CPU is bound by memory and its kernel is the faster one
+MOST_WANTED, MOST_HIDDEN = 16, 4  # int8 codes pay off above 16 k labels, where a quarter of all of them count
+FEW_NUMBERS = 1 << 16  # of candidates: so few are summed exactly in the time that it takes to thin them out
 SORTED_ON_GPU = 4096  # candidates: an estimate, from the time that the CPU's sort took beside a GPU
 _RESCORE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}  # on a CPU what stays in the cache between the passes of a sum
 
@@ -36,11 +39,11 @@ _RESCORE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}  # on a CPU what stays in t
 class ExactIndex:
     """True labels (normalised already when the similarity is cosine) and the passes that find candidates.
 
-    `wide` is the float32 pass; `narrow`, if any, the one with half the bytes, on a CPU for larger batches only.
+    `wide` is the float32 pass; `narrow`, if any, the one over fewer bytes, where that is faster.
     """
 
     wide: FirstPass
-    narrow: FirstPass | None
+    narrow: FirstPass | Int8Pass | None
     score_bytes: int
     report: IndexReport
 
@@ -102,23 +105,37 @@ class ExactIndex:
 
     def _found(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Candidates:
         """A superset of the top k with true scores."""
-        first = self._first(len(queries_QD))
-        operands_QD, margins_Q = first.prepared(queries_QD)
-        found = find_candidates(
-            operands_QD,
-            first.labels_LD,
-            k,
-            margins_Q=margins_Q,
-            scores=first.arithmetic.scores,
-            score_bytes=self.score_bytes,
-            allowed=allowed,
-        )
-        if first is not self.wide and not first.labels_LD.is_cuda:  # thinned out before the exact sums, slow on a CPU
-            found = self._rescored(queries_QD, found, torch.linalg.vecdot)
-            found = tightened(found, k, margins_Q=self.wide.prepared(queries_QD)[1])
+        first = self._first(len(queries_QD), k, allowed)
+        found = first.candidates(queries_QD, k, score_bytes=self.score_bytes, allowed=allowed)
+        if found is None:
+            first = self.wide
+            found = first.candidates(queries_QD, k, score_bytes=self.score_bytes, allowed=allowed)
+        is_few = len(found.scores_P) * self.report.dimension <= FEW_NUMBERS
+        if first is not self.wide and not queries_QD.is_cuda and not is_few:
+            found = self._thinned(queries_QD, found, k, has_bounds=isinstance(first, Int8Pass))
         return self._rescored(queries_QD, found, dot_pairs)
 
-    def _first(self, queries: int) -> FirstPass:
+    def _thinned(self, queries_QD: Tensor, found: Candidates, k: int, *, has_bounds: bool) -> Candidates:
+        """Only what may be among the best by scores in float32, which are quicker than the exact sums on a CPU.
+
+        With bounds, the candidates' scores are the most that they can be: none below the kth best of those first on
+        paper need be scored.
+        """
+        margins_Q = self.wide.prepared(queries_QD)[1]
+        if not has_bounds:
+            return tightened(self._rescored(queries_QD, found, torch.linalg.vecdot), k, margins_Q=margins_Q)
+        first, rest = parted(found, k, queries=len(queries_QD))
+        first = self._rescored(queries_QD, first, torch.linalg.vecdot)
+        least_Q = first.scores_P.view(-1, k).amin(1) - margins_Q
+        rest = Candidates(*(column[rest.scores_P >= least_Q[rest.query_rows_P]] for column in rest))
+        found = joined([first, self._rescored(queries_QD, rest, torch.linalg.vecdot)])
+        return tightened(found, k, margins_Q=margins_Q)
+
+    def _first(self, queries: int, k: int, allowed: Tensor | None) -> FirstPass | Int8Pass:
+        if isinstance(self.narrow, Int8Pass):
+            labels = self.report.labels if allowed is None else len(allowed)
+            few = max(MOST_WANTED * k, self.report.labels // MOST_HIDDEN)
+            return self.wide if labels < few else self.narrow
         if self.narrow is None or (queries <= SMALL_BATCH and self.narrow.labels_LD.device.type == "cpu"):
             return self.wide
         return self.narrow
@@ -129,7 +146,9 @@ class ExactIndex:
         slices = zip(found.query_rows_P.split(step), found.label_rows_P.split(step), strict=True)
         labels_LD = self.wide.labels_LD
         return found._replace(
-            scores_P=torch.cat([dot(queries_QD[rows], labels_LD[columns]) for rows, columns in slices])
+            scores_P=torch.cat(
+                [dot(queries_QD.index_select(0, rows), labels_LD.index_select(0, columns)) for rows, columns in slices]
+            )
         )
 
 

@@ -174,6 +174,16 @@ def tightened(found: Candidates, k: int, *, margins_Q: Tensor) -> Candidates:
     return Candidates(query_rows[kept], label_rows[kept], scores[kept])
 
 
+def parted(found: Candidates, k: int, *, queries: int) -> tuple[Candidates, Candidates]:
+    """The k candidates of each query with the best scores, query after query, and all others; each must have k."""
+    query_rows_P, _, scores_P = (column.numpy() for column in found)
+    order = np.lexsort((-scores_P, query_rows_P))
+    counts_Q = np.bincount(query_rows_P, minlength=queries)
+    places = np.arange(len(order)) - np.repeat(np.cumsum(counts_Q) - counts_Q, counts_Q)
+    first, rest = (torch.from_numpy(order[chosen]) for chosen in (places < k, places >= k))
+    return Candidates(*(column[first] for column in found)), Candidates(*(column[rest] for column in found))
+
+
 def best_first(found: Candidates, k: int, *, queries: int) -> Candidates:
     """The best k candidates of each query in order, scores as float32; each query must have k of them.
 

@@ -15,7 +15,7 @@ from xmc.testing import check_index
 from xmc_index_exact.exact import Exact
 from xmc_index_exact.first_pass import FLOAT16, FirstPass
 
-PASSES = ("float32", "bfloat16")
+PASSES = ("float32", "bfloat16", "int8")
 
 
 def brute_force(labels_LD, queries_QD, k):
@@ -195,13 +195,13 @@ def test_the_float16_pass_of_a_gpu_is_exact_too(scale):
     assert narrow.search(queries_QD, 10).scores.tobytes() == index.search(queries_QD, 10).scores.tobytes()
 
 
-@pytest.mark.parametrize(("first_pass", "device"), [("float16", "cpu"), ("bfloat16", "cuda")])
+@pytest.mark.parametrize(("first_pass", "device"), [("float16", "cpu"), ("bfloat16", "cuda"), ("int8", "cuda")])
 def test_a_pass_of_another_device_is_refused(first_pass, device):
     with pytest.raises(DeviceError, match=f"first_pass '{first_pass}' keeps its promise on"):
-        Exact(first_pass=first_pass)._narrow(torch.device(device))
+        Exact(first_pass=first_pass)._checked_pass(torch.device(device), 100, 10)
 
 
-@pytest.mark.parametrize("options", [{"first_pass": "int8"}, {"score_memory_mb": -1}, {"memory": 3}])
+@pytest.mark.parametrize("options", [{"first_pass": "int4"}, {"score_memory_mb": -1}, {"memory": 3}])
 def test_options_are_checked(options):
     with pytest.raises(ConfigError):
         build_options(Exact, options, section="index")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xmc_index_exact.first_pass import BFLOAT16, FLOAT16, FLOAT32, FirstPass, narrow_arithmetic
+from xmc_index_exact.first_pass import BFLOAT16, FLOAT16, FLOAT32, FirstPass
 from xmc_index_exact.scan import multiply
 
 ARITHMETICS = [FLOAT32, BFLOAT16, FLOAT16]
@@ -84,8 +84,3 @@ def test_a_score_below_float32_ties_with_its_like():
     labels_LD, queries_QD = torch.tensor([[1e-25], [3e-25]]), torch.tensor([[1e-25]])
     _, margins_Q = FirstPass.of(labels_LD, FLOAT16).prepared(queries_QD)
     assert margins_Q.item() >= 1
-
-
-def test_the_narrow_pass_is_that_of_the_device():
-    assert narrow_arithmetic(torch.device("cuda")) is FLOAT16
-    assert narrow_arithmetic(torch.device("cpu")) in (BFLOAT16, None)

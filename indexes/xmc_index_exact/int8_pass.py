@@ -1,0 +1,221 @@
+"""A fast pass over whole numbers of 8 bits: a quarter of the memory traffic, exact sums, a proven bound.
+
+Labels are rounded to `scale * codes`, one scale per block of labels, and a query to `scale * codes` too. The products
+of codes are exact (`int8_product.py`), so what a score may be off by is what the two roundings took away, and Cauchy
+and Schwarz bound that: with x = c + r and q = p + s, |q.x - p.c| <= |q| |r| + |s| |c|.
+
+Letters: Q queries, L labels, S labels of one part, M parts, N blocks of B labels, K wanted, D dimension, P candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmc_index_exact.int8_product import LARGEST_LABEL_CODE, LARGEST_QUERY_CODE, Kernel, PackedCodes
+from xmc_index_exact.scan import MAX_BLOCK, Candidates, block_size
+
+Array = np.ndarray[Any, Any]
+
+PART = 8192  # labels packed together: at 384 numbers 3 MB, which a processor's cache holds while queries pass over it
+TOGETHER = 64  # queries multiplied at a time: more are not faster
+_SPAN_BYTES = 1 << 20  # scores of several parts brought together for few queries: fewer steps, at the price of a copy
+_LEAST_SCALE = 1e-30  # below, a block has no codes but zeros, and all of it counts as rounded away
+_SLACK = 1.0001  # room for the rounding of the bound itself
+_ROUNDING, _TINY = 2.0**-21, 2.0**-148  # of scores to float32, the true one and this one, with room; and near zero
+_BUDGET = (8, 1 / 16)  # candidates of a query above so many times k and this share of the labels: float32 is faster
+
+
+class _Operands(NamedTuple):
+    """Queries as scales and codes, (Q, D); norms of them and of what rounding took away in units of their scales."""
+
+    codes_QD: Tensor
+    scales_Q1: Array
+    norms_Q1: Array
+    residuals_Q1: Array
+
+
+class _Found(NamedTuple):
+    """Pairs with the most that their scores can be."""
+
+    query_rows_P: Array
+    label_rows_P: Array
+    most_P: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Int8Pass:
+    """Label codes in parts of `PART` labels; per block of `MAX_BLOCK` its scale, largest norm and largest residual."""
+
+    kernel: Kernel
+    parts: tuple[PackedCodes, ...]
+    labels: int
+    dimension: int
+    scales_N: Array
+    norms_N: Array
+    residuals_N: Array
+
+    @classmethod
+    def of(cls, labels_LD: Tensor, kernel: Kernel) -> Int8Pass:
+        """Round and pack true float32 labels on a CPU. Needs D <= LARGEST_DIMENSION."""
+        facts: list[Array] = []
+
+        def rounded() -> Iterator[Tensor]:
+            for part_SD in labels_LD.split(PART):
+                codes_SD, facts_3N = _rounded(part_SD)
+                facts.append(facts_3N)
+                yield codes_SD
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # packing takes one processor, and longer
+            parts = tuple(pool.map(kernel.pack, rounded()))
+        return cls(kernel, parts, *labels_LD.shape, *np.concatenate(facts, axis=1))
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the codes, of a sum of codes per label, and of the facts of the blocks."""
+        return self.labels * (self.dimension + 4) + 3 * self.scales_N.nbytes
+
+    def candidates(self, queries_QD: Tensor, k: int, *, score_bytes: int, allowed: Tensor | None) -> Candidates | None:
+        """Every label that may be among the true best k; None when they are so many that float32 is faster.
+
+        Naive: `scores, error = pass(queries)`, then all with `scores + error >= kth_largest(scores - error)`.
+        `allowed` are the label rows that count, ascending, None for all; needs k of them. Scores are upper bounds.
+        """
+        hidden_L = None if allowed is None else _all_but(allowed.numpy(), self.labels)
+        together = max(1, min(TOGETHER, score_bytes // (4 * PART)))
+        parts = []
+        for start in range(0, len(queries_QD), together):
+            found = self._group(_operands(queries_QD[start : start + together].numpy()), k, score_bytes, hidden_L)
+            if found is None:
+                return None
+            parts.append(found._replace(query_rows_P=found.query_rows_P + start))
+        return Candidates(*(torch.from_numpy(column) for column in _joined(parts)))
+
+    def _group(self, operands: _Operands, k: int, score_bytes: int, hidden_L: Array | None) -> _Found | None:
+        """A few queries over all labels: of each block only the maximum is looked at, unless it may reach the best."""
+        queries = len(operands.codes_QD)
+        labels = self.labels if hidden_L is None else self.labels - int(np.count_nonzero(hidden_L))
+        budget = queries * (_BUDGET[0] * k + _BUDGET[1] * labels)
+        block = block_size(labels, k)
+        best_QK = np.full((queries, k), -np.inf)
+        founds: list[_Found] = []
+        for parts, scores_MQS in self._scores(operands.codes_QD, score_bytes, hidden_L):
+            scores_MQNB = scores_MQS.unflatten(2, (-1, block))
+            maxima_QN = scores_MQNB.amax(3).transpose(0, 1).reshape(queries, -1).numpy()
+            scales_N, errors_QN = self._blocks(operands, parts, block)
+            best_QK = _largest(np.concatenate([best_QK, maxima_QN * scales_N - errors_QN], axis=1), k)
+            needed_QN = _needed(best_QK[:, :1], scales_N, errors_QN)
+            pairs, found = _at_least(needed_QN, scores_MQNB.numpy(), maxima_QN)
+            most_P = found.most_P * scales_N[pairs[1]] + errors_QN[pairs]
+            founds.append(_Found(found.query_rows_P, found.label_rows_P + parts.start * PART, most_P))
+            if (budget := budget - len(most_P)) < 0:
+                return None
+        query_rows_P, label_rows_P, most_P = _joined(founds)
+        kept = most_P >= best_QK[query_rows_P, 0]
+        most_P *= operands.scales_Q1[query_rows_P, 0]
+        return _Found(query_rows_P[kept], label_rows_P[kept], most_P[kept])
+
+    def _scores(self, codes_QD: Tensor, score_bytes: int, hidden_L: Array | None) -> Iterator[tuple[range, Tensor]]:
+        """Parts and their scores (M, Q, S), as many parts at a time as fit; -inf is no label, or a hidden one."""
+        step = max(1, min(score_bytes, _SPAN_BYTES) // (4 * PART * len(codes_QD)))
+        for start in range(0, len(self.parts), step):
+            parts = range(start, min(start + step, len(self.parts)))
+            scores = [self._scores_of_part(codes_QD, part, hidden_L) for part in parts]
+            yield parts, scores[0][None] if len(scores) == 1 else torch.stack(scores)
+
+    def _scores_of_part(self, codes_QD: Tensor, part: int, hidden_L: Array | None) -> Tensor:
+        scores_QS = self.kernel.multiply(codes_QD, self.parts[part])
+        if hidden_L is not None:
+            np.copyto(scores_QS.numpy(), -np.inf, where=hidden_L[part * PART :][: scores_QS.shape[1]])
+        missing = PART - scores_QS.shape[1]
+        return torch.nn.functional.pad(scores_QS, (0, missing), value=-torch.inf) if missing else scores_QS
+
+    def _blocks(self, operands: _Operands, parts: range, block: int) -> tuple[Array, Array]:
+        """Scales (N,) and bounds on the errors (Q, N) of the blocks of these parts, in units of the queries' scales."""
+        rows = slice(parts.start * PART // MAX_BLOCK, parts.stop * PART // MAX_BLOCK)
+        norms_N, residuals_N = self.norms_N[rows], self.residuals_N[rows]
+        errors_QN = operands.norms_Q1 * residuals_N + operands.residuals_Q1 * norms_N
+        errors_QN += _ROUNDING * operands.norms_Q1 * norms_N + _TINY / operands.scales_Q1
+        finer = MAX_BLOCK // block
+        return self.scales_N[rows].repeat(finer), (_SLACK * errors_QN).repeat(finer, axis=1)
+
+
+def _rounded(part_SD: Tensor) -> tuple[Tensor, Array]:
+    """Codes (S, D), and per block its scale, its largest norm and the largest norm of a residual, float64 (3, N).
+
+    Norms are taken in units of the scale, in which no square of a float32 vanishes that counts.
+    """
+    count, dimension = part_SD.shape
+    padded_SD = part_SD if count == PART else torch.nn.functional.pad(part_SD, (0, 0, 0, PART - count))
+    blocks_NE = padded_SD.reshape(-1, MAX_BLOCK * dimension)
+    scales_N = torch.maximum(blocks_NE.amax(1), -blocks_NE.amin(1)) / LARGEST_LABEL_CODE
+    scales_N = torch.where(scales_N < _LEAST_SCALE, 1.0, scales_N)
+    scaled_NE = blocks_NE / scales_N[:, None]
+    codes_NE = scaled_NE.round().clamp_(-LARGEST_LABEL_CODE, LARGEST_LABEL_CODE)
+    residuals_N, norms_N = (_largest_norms(values_NE, dimension) for values_NE in (scaled_NE.sub_(codes_NE), codes_NE))
+    residuals_N += 2.0**-16 * dimension**0.5  # of dividing by the scale in float32
+    facts_3N = torch.stack([scales_N, scales_N * (norms_N + residuals_N), scales_N * residuals_N])
+    return codes_NE.view(-1, dimension)[:count].to(torch.int8), facts_3N.numpy()
+
+
+def _largest_norms(values_NE: Tensor, dimension: int) -> Tensor:
+    """Of the vectors of each block: the largest norm, float64, with room for a sum in float32."""
+    norms_NB = torch.linalg.vector_norm(values_NE.view(-1, MAX_BLOCK, dimension), dim=2)
+    return norms_NB.amax(1).double() * (1 + dimension * 2.0**-24)
+
+
+def _operands(queries_QD: Array) -> _Operands:
+    """In float64, so that a query may be of any size; none may be zero."""
+    exact_QD = queries_QD.astype(np.float64)
+    scales_Q1 = np.abs(exact_QD).max(1, keepdims=True) / LARGEST_QUERY_CODE
+    exact_QD /= scales_Q1
+    codes_QD = np.rint(exact_QD)
+    norms_Q1, residuals_Q1 = (_row_norms(values_QD) for values_QD in (exact_QD, exact_QD - codes_QD))
+    return _Operands(torch.from_numpy(codes_QD.astype(np.float32)), scales_Q1, norms_Q1, residuals_Q1)
+
+
+def _row_norms(values_QD: Array) -> Array:
+    return np.sqrt(np.einsum("qd,qd->q", values_QD, values_QD))[:, None]
+
+
+def _all_but(rows: Array, labels: int) -> Array:
+    mask_L = np.ones(labels, np.bool_)
+    mask_L[rows] = False
+    return mask_L
+
+
+def _largest(values_QN: Array, k: int) -> Array:
+    """The k largest of each row, the smallest of them first."""
+    return np.partition(values_QN, values_QN.shape[1] - k, axis=1)[:, values_QN.shape[1] - k :]
+
+
+def _needed(least_Q1: Array, scales_N: Array, errors_QN: Array) -> Array:
+    """The score, as the kernel gives it, from which on a label of a block may reach the least that is needed."""
+    needed_QN = (least_Q1 - errors_QN) / scales_N
+    return (needed_QN - _ROUNDING * np.abs(needed_QN)).astype(np.float32)  # lower, for the rounding of this line
+
+
+def _at_least(needed_QN: Array, scores_MQNB: Array, maxima_QN: Array) -> tuple[tuple[Array, Array], _Found]:
+    """Where (query rows, blocks) scores are as high as needed, and these scores."""
+    blocks_of_part, block = scores_MQNB.shape[2:]
+    query_rows, blocks = _where(maxima_QN >= np.maximum(needed_QN, np.finfo(np.float32).min))
+    scores_PB = scores_MQNB[blocks // blocks_of_part, query_rows, blocks % blocks_of_part]
+    pairs, columns = _where(scores_PB >= needed_QN[query_rows, blocks][:, None])
+    query_rows, blocks = query_rows[pairs], blocks[pairs]
+    return (query_rows, blocks), _Found(query_rows, blocks * block + columns, scores_PB[pairs, columns])
+
+
+def _where(mask_NM: Array) -> tuple[Array, Array]:
+    """The same as `np.nonzero`, which takes several times as long for two dimensions as for one."""
+    rows, columns = np.divmod(np.flatnonzero(mask_NM), mask_NM.shape[1])
+    return rows, columns
+
+
+def _joined(founds: list[_Found]) -> _Found:
+    return founds[0] if len(founds) == 1 else _Found(*(np.concatenate(column) for column in zip(*founds, strict=True)))

@@ -1,0 +1,129 @@
+"""Invariants: the true best are always among the candidates; those are few; too many are said to be too many."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmc.errors import ConfigError
+from xmc_index_exact import exact, int8_pass
+from xmc_index_exact.exact import Exact
+from xmc_index_exact.int8_pass import PART, Int8Pass
+from xmc_index_exact.int8_product import Fbgemm, OneDnn, kernel, multiplies_exactly
+
+pytestmark = pytest.mark.skipif(kernel() is None, reason="this torch has no int8 products for this processor")
+
+
+def true_best(queries_QD, labels_LD, k, allowed=None):
+    """Pairs of all labels that reach the kth best score, float64 rounded to float32, ties included."""
+    scores_QL = (queries_QD.double() @ labels_LD.double().T).float()
+    if allowed is not None:
+        hidden = torch.ones(len(labels_LD), dtype=torch.bool)
+        hidden[allowed] = False
+        scores_QL[:, hidden] = -torch.inf
+    kth_Q1 = scores_QL.topk(k, dim=1).values[:, -1:]
+    return {tuple(pair) for pair in ((scores_QL >= kth_Q1) & (scores_QL > -torch.inf)).nonzero().tolist()}
+
+
+def found_pairs(first, queries_QD, k, allowed=None, score_bytes=4 << 20):
+    found = first.candidates(queries_QD, k, score_bytes=score_bytes, allowed=allowed)
+    return None if found is None else set(zip(found.query_rows_P.tolist(), found.label_rows_P.tolist(), strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    labels=st.integers(1, 2 * PART + 200),
+    dimension=st.integers(1, 40),
+    queries=st.integers(1, 70),
+    k=st.integers(1, 40),
+    kind=st.sampled_from(["whole", "normal", "sizes", "outliers"]),
+    some=st.booleans(),
+)
+def test_the_best_are_among_the_candidates(seed, labels, dimension, queries, k, kind, some):
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(labels + queries, dimension, generator=generator)
+    if kind == "whole":
+        vectors = torch.randint(-2, 3, vectors.shape, generator=generator).float()
+    elif kind == "sizes":
+        vectors *= 10.0 ** torch.randint(-14, 15, (len(vectors), 1), generator=generator)
+    elif kind == "outliers":
+        vectors[torch.rand(vectors.shape, generator=generator) < 0.01] *= 1000
+    labels_LD, queries_QD = vectors[:labels], vectors[labels:]
+    queries_QD[~queries_QD.any(1)] = 1.0
+    rows = torch.arange(labels)[torch.rand(labels, generator=generator) < 0.5] if some else None
+    if rows is not None and len(rows) == 0:
+        rows = torch.tensor([0])
+    k = min(k, labels if rows is None else len(rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8_pass, "_BUDGET", (1, 1.0))  # any number of candidates is taken
+        pairs = found_pairs(Int8Pass.of(labels_LD, kernel()), queries_QD, k, rows)
+    assert true_best(queries_QD, labels_LD, k, rows) <= pairs
+
+
+@pytest.mark.parametrize("one", [Fbgemm, OneDnn])
+@pytest.mark.parametrize("queries", [1, 3, 70])
+def test_candidates_are_few(one, queries):
+    if not multiplies_exactly(one):
+        pytest.skip("not in this torch")
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.nn.functional.normalize(torch.randn(20_000 + queries, 384, generator=generator), dim=1)
+    labels_LD, queries_QD = vectors[:20_000], vectors[20_000:]
+    first = Int8Pass.of(labels_LD, one)
+    pairs = found_pairs(first, queries_QD, 10)
+    assert true_best(queries_QD, labels_LD, 10) <= pairs
+    assert len(pairs) / queries < 400
+    assert pairs == found_pairs(first, queries_QD, 10, score_bytes=1)  # one query, one part at a time
+
+
+def test_no_candidates_are_left_out_that_the_rounding_may_have_moved():
+    """Labels that differ by less than the codes can tell: all are candidates."""
+    labels_LD = torch.ones(100, 8)
+    labels_LD[:, 0] += torch.arange(100) * 1e-6
+    labels_LD = torch.cat([labels_LD, torch.zeros(5000, 8)])
+    pairs = found_pairs(Int8Pass.of(labels_LD, kernel()), torch.ones(1, 8), 1)
+    assert {label for _, label in pairs} >= set(range(100))
+
+
+def test_too_many_candidates_are_left_to_float32():
+    generator = torch.Generator().manual_seed(1)
+    labels_LD = torch.randn(16, generator=generator) + 1e-3 * torch.randn(30_000, 16, generator=generator)
+    index = Exact(first_pass="int8").build([labels_LD], similarity="dot", device="cpu")
+    queries_QD = torch.randn(3, 16, generator=generator)
+    assert found_pairs(index.narrow, queries_QD, 5) is None
+    expected = Exact(first_pass="float32").build([labels_LD], similarity="dot", device="cpu").search(queries_QD, 5)
+    hits = index.search(queries_QD, 5)
+    assert hits.label_rows.tolist() == expected.label_rows.tolist()
+    assert hits.scores.tobytes() == expected.scores.tobytes()
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("rows", [None, np.arange(0, 40_000, 2), np.arange(100)])
+def test_the_bits_are_those_of_float32(similarity, rows):
+    generator = torch.Generator().manual_seed(2)
+    labels_LD = torch.randn(40_000, 24, generator=generator)
+    labels_LD[30_000:] = labels_LD[:10_000]  # ties
+    labels_LD[5] = 0
+    queries_QD = torch.randn(20, 24, generator=generator)
+    queries_QD[3] = 0
+    answers = []
+    for first_pass in ("int8", "float32"):
+        index = Exact(first_pass=first_pass).build([labels_LD], similarity=similarity, device="cpu")
+        answers.append(index.search(queries_QD, 20) if rows is None else index.search_among(queries_QD, 20, rows))
+    assert answers[0].label_rows.tolist() == answers[1].label_rows.tolist()
+    assert answers[0].scores.tobytes() == answers[1].scores.tobytes()
+
+
+def test_auto_takes_codes_for_many_labels(monkeypatch):
+    monkeypatch.setattr(exact, "has_fast_bfloat16", lambda: False)
+    cpu = torch.device("cpu")
+    assert Exact()._chosen(cpu, exact.FEWEST_CODED, 384) == "int8"
+    assert Exact()._chosen(cpu, exact.FEWEST_CODED - 1, 384) == "float32"
+    assert Exact().estimated_bytes(labels=100_000, dimension=384) == 100_000 * 384 * 5
+    index = Exact().build([torch.eye(20).repeat(2000, 1)], similarity="dot", device="cpu")
+    assert index.report.memory_bytes / (40_000 * 20) == pytest.approx(5.2, abs=0.05)  # and a sum of codes per label
+    monkeypatch.setattr(exact, "kernel", lambda: None)
+    assert Exact()._chosen(cpu, exact.FEWEST_CODED, 384) == "float32"
+    with pytest.raises(ConfigError, match=r"which torch .* has not"):
+        Exact(first_pass="int8").build([torch.eye(3)], similarity="dot", device="cpu")
