@@ -5,7 +5,7 @@ Clustered vectors of 384 numbers, or embeddings of the lines of a text file (wor
 numbers; rows go to index_curve_texts.csv), or those that a sentence-transformers folder makes of them, such as the
 encoder of a run (--encoder; index_curve_encoder.csv). HNSW and its peers are built over the first --graph-labels. Peers
 that are not installed are skipped.
-The same on a GPU: bench_index_curve_gpu.py.
+The same on a GPU: bench_index_curve_gpu.py. With --indexes only these are measured, and rows of others are kept.
 About an hour with the defaults on two cores; --labels 50000 --graph-labels 20000 is a look of a few minutes.
 """
 
@@ -23,7 +23,7 @@ import faiss
 import numpy as np
 import torch
 from bench_exact_search import clustered
-from record import PAUSE_S, alternate, record, spread
+from record import PAUSE_S, alternate, beside_earlier, record, spread
 
 from xmc.encode.encoder import embed_chunks
 from xmc.encode.sentence_transformer import SentenceTransformerOptions
@@ -35,6 +35,7 @@ from xmc_index_faiss.ivf import Ivf
 RESULTS = Path(__file__).parent / "results" / "index_curve.csv"
 K = 10
 BATCHES = (1, 64, 1024)
+INDEXES = ("exact", "ivf", "hnsw")
 NPROBES, EFS = (8, 32, 128), (16, 64, 256)
 
 Subject = tuple[str, str, Callable[[torch.Tensor], Any]]  # what, the setting, its search
@@ -47,16 +48,21 @@ def main() -> None:
     labels_LD, queries_QD = vectors(options)
     graph_LD = labels_LD[: options.graph_labels]
     rows = []
-    for where_LD, subjects in ((labels_LD, cell_subjects), (graph_LD, graph_subjects)):
+    for name, where_LD, subjects in zip(
+        INDEXES, (labels_LD, labels_LD, graph_LD), (exact_subjects, cell_subjects, graph_subjects), strict=True
+    ):
+        if name not in options.indexes:
+            continue
         exact = Exact().build([where_LD], similarity="dot", device="cpu")
         true_QK = exact.search(queries_QD, K).label_rows.reshape(-1, K)
         for group in subjects(where_LD, exact, options):
             rows += measured(group, queries_QD, true_QK, len(where_LD), repeats=options.repeats)
     source = Path(options.texts).name if options.texts else "clustered"
     config = f"vectors={source} dimension={labels_LD.shape[1]} k={K} repeats={options.repeats}"
-    name = "index_curve_encoder" if options.encoder else "index_curve_texts" if options.texts else "index_curve"
-    results = RESULTS.with_name(f"{name}.csv")
-    record(results, [{**row, "threads": options.threads, "config": config} for row in rows])
+    stem = "index_curve_encoder" if options.encoder else "index_curve_texts" if options.texts else "index_curve"
+    results = RESULTS.with_name(f"{stem}.csv")
+    rows = [{**row, "threads": options.threads, "config": config} for row in rows]
+    record(results, rows if set(options.indexes) == set(INDEXES) else beside_earlier(results, rows))
 
 
 def arguments() -> argparse.Namespace:
@@ -66,6 +72,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--indexes", nargs="+", default=INDEXES, choices=INDEXES)
     parser.add_argument("--texts", default="")
     parser.add_argument("--encoder", default="", help="sentence-transformers folder for --texts")
     return parser.parse_args()
@@ -107,13 +114,17 @@ def embed(lines: list[str]) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.nn.functional.embedding_bag(flat, table, offsets, mode="mean"), dim=1)
 
 
-def cell_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespace) -> Iterator[list[Subject]]:
-    """Exact search, then each storage of faiss.ivf with the same faiss index searched raw."""
+def exact_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespace) -> Iterator[list[Subject]]:
+    """Exact search beside faiss's."""
     del options
     flat = faiss.IndexFlatIP(labels_LD.shape[1])
     flat.add(labels_LD.numpy())
     yield [("exact", "", partial(exact.search, k=K)), ("raw faiss Flat", "", partial(raw, flat, None))]
-    del flat
+
+
+def cell_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespace) -> Iterator[list[Subject]]:
+    """Each storage of faiss.ivf with the same faiss index searched raw."""
+    del exact, options
     for backend in (Ivf(training_per_cell=40), Ivf(storage="sq8", training_per_cell=40), Ivf(storage="pq", rerank=8)):
         index = built(backend, labels_LD)
         for nprobe in NPROBES:

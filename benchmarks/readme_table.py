@@ -38,7 +38,7 @@ ICD = ("dexml",)
 LEXICAL = ("character 3-5-gram TF-IDF", "word TF-IDF")
 EURLEX = ("decoupled softmax",)
 LOSSES = ("InfoNCE", "binary cross-entropy")
-EXACT = ("xmc exact bfloat16", "xmc exact float32")
+EXACT = ("xmc exact int8", "xmc exact float32")
 FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
 WORDNET = ("all labels", "sampled labels")
 FUSED = ("xmc linear.fused", "xmc linear.fused in bfloat16")
@@ -46,9 +46,7 @@ PEERS = ("Omikuji Bonsai", "PECOS own TF-IDF", "PECOS scikit-learn TF-IDF")
 STEP_TIME = "step time vs labels, d=128"
 STEP = ("factored Z-loss", "sampled labels", "decoupled softmax", "soft top-k")
 DENSE = ("three products", "dense log-softmax")
-SEARCH = "exact search, 200,000 × 384, k = 10, batch of"
-MILLION = "1,000,000 × 384, k = 10, one thread, no bfloat16"
-EXACT_ON = "exact search vs batch, 1,000,000 × 384, 1 threads"
+THREADS = {1: "one thread", 2: "two threads"}
 PREDICT = ("xmc predict, a shard",)
 ADDED, REBUILT = ("add 1, editor, reload, search",), ("rebuild and load",)
 SCRIPTS = {
@@ -88,12 +86,16 @@ PICKS = (
         for labels in (100_000, 1_000_000)
     ),
     *(
-        Pick("exact_search", batch, f"{SEARCH} {batch}", EXACT, FAISS, "exact search vs batch")
-        for batch in ("1", "8", "64", "256", "1024")
-    ),
-    *(
-        Pick("exact_search", batch, f"exact search, {MILLION}, batch of {batch}", EXACT[1:], FAISS, EXACT_ON)
-        for batch in ("1", "64", "256")
+        Pick(
+            "exact_search",
+            batch,
+            f"exact search, 1,000,000 × 384, k = 10, {name}, batch of {batch}",
+            EXACT,
+            FAISS,
+            f"exact search vs batch, 1,000,000 × 384, {threads} threads",
+        )
+        for threads, name in THREADS.items()
+        for batch in ("1", "8", "64", "256")
     ),
     Pick(
         "predict", "8192", "`xmc predict`, rows a second, one thread", PREDICT, ("bare loop",), "predict vs bare loop"

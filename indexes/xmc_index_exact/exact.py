@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -26,12 +27,11 @@ from xmc_index_exact.device import resolve_device
 from xmc_index_exact.first_pass import BFLOAT16, FLOAT16, FLOAT32, FirstPass, has_fast_bfloat16
 from xmc_index_exact.index import FACTS_FILE, LABELS_FILE, ExactIndex
 from xmc_index_exact.int8_pass import Int8Pass
-from xmc_index_exact.int8_product import LARGEST_DIMENSION, Kernel, kernel
+from xmc_index_exact.int8_product import LARGEST_DIMENSION, Kernel, OneDnn, kernel
 
 FIRST_PASSES = ("auto", "float32", "bfloat16", "float16", "int8")
 FEWEST_CODED = 32_768  # labels: below, large batches are no faster by codes
 _DEVICES = {"bfloat16": "cpu", "float16": "cuda", "int8": "cpu"}
-_COPY_BYTES = {"float32": 0, "bfloat16": 2, "float16": 2, "int8": 1}  # a number
 _SCORE_MEMORY_MB = {"cpu": 4, "cuda": 1024}
 
 
@@ -67,8 +67,16 @@ class Exact:
         return [cls()]
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
-        """Four bytes a number, and one or two more for the copy of the first pass (`auto`: on a CPU)."""
-        return labels * dimension * (4 + _COPY_BYTES[self._chosen(torch.device("cpu"), labels, dimension)])
+        """Four bytes a number, and those of the copy of the first pass (`auto`: on a CPU)."""
+        chosen = self._chosen(torch.device("cpu"), labels, dimension)
+        found = kernel(dimension) or OneDnn
+        copies = {
+            "float32": 0,
+            "bfloat16": 2 * dimension,
+            "float16": 2 * dimension,
+            "int8": found.bytes_per_label(dimension),
+        }
+        return labels * (4 * dimension + copies[chosen])
 
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> ExactIndex:
         """Copy chunks of label vectors (n, D) into one matrix; `cosine` normalises them (and later each query).
@@ -151,16 +159,15 @@ class Exact:
             return "float32" if torch.version.hip else "float16"
         if has_fast_bfloat16():
             return "bfloat16"
-        return "int8" if labels >= FEWEST_CODED and dimension <= LARGEST_DIMENSION and kernel() else "float32"
+        return "int8" if labels >= FEWEST_CODED and kernel(dimension) else "float32"
 
 
 def _kernel(dimension: int) -> Kernel:
-    found = kernel()
-    if found is None or dimension > LARGEST_DIMENSION:
+    found = kernel(dimension)
+    if found is None:
         raise ConfigError(
             f"first_pass 'int8' needs vectors of at most {LARGEST_DIMENSION:,} numbers, got {dimension:,}, and a torch "
-            f"with int8 products for this processor, which torch {torch.__version__} "
-            f"{'has not' if found is None else 'has'}.",
+            f"with int8 products for an x86 processor, got {torch.__version__} on {platform.machine()}.",
             hint="Use first_pass 'float32' or 'auto'.",
         )
     return found

@@ -135,7 +135,7 @@ class ExactIndex:
         if isinstance(self.narrow, Int8Pass):
             labels = self.report.labels if allowed is None else len(allowed)
             few = max(MOST_WANTED * k, self.report.labels // MOST_HIDDEN)
-            return self.wide if labels < few else self.narrow
+            return self.narrow if labels >= few and queries >= self.narrow.kernel.fewest_queries else self.wide
         if self.narrow is None or (queries <= SMALL_BATCH and self.narrow.labels_LD.device.type == "cpu"):
             return self.wide
         return self.narrow

@@ -10,7 +10,6 @@ Letters: Q queries, L labels, S labels of one part, M parts, N blocks of B label
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,7 +27,8 @@ TOGETHER = 64  # queries multiplied at a time: more are not faster
 _SPAN_BYTES = 1 << 20  # scores of several parts brought together for few queries: fewer steps, at the price of a copy
 _LEAST_SCALE = 1e-30  # below, a block has no codes but zeros, and all of it counts as rounded away
 _SLACK = 1.0001  # room for the rounding of the bound itself
-_ROUNDING, _TINY = 2.0**-21, 2.0**-148  # of scores to float32, the true one and this one, with room; and near zero
+_ROUNDING, _TINY = 2.0**-20, 2.0**-148  # of scores to float32: the true one, this one, the needed one; and near zero
+_LARGEST = float(np.finfo(np.float32).max)
 _BUDGET = (8, 1 / 16)  # candidates of a query above so many times k and this share of the labels: float32 is faster
 
 
@@ -51,7 +51,10 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Int8Pass:
-    """Label codes in parts of `PART` labels; per block of `MAX_BLOCK` its scale, largest norm and largest residual."""
+    """Label codes in parts of `PART` labels; per block of `MAX_BLOCK` its scale, largest norm and largest residual.
+
+    The residual has room for every rounding of scores, so that an error is at most |q| residual + |s| norm.
+    """
 
     kernel: Kernel
     parts: tuple[PackedCodes, ...]
@@ -64,22 +67,17 @@ class Int8Pass:
     @classmethod
     def of(cls, labels_LD: Tensor, kernel: Kernel) -> Int8Pass:
         """Round and pack true float32 labels on a CPU. Needs D <= LARGEST_DIMENSION."""
-        facts: list[Array] = []
-
-        def rounded() -> Iterator[Tensor]:
-            for part_SD in labels_LD.split(PART):
-                codes_SD, facts_3N = _rounded(part_SD)
-                facts.append(facts_3N)
-                yield codes_SD
-
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # packing takes one processor, and longer
-            parts = tuple(pool.map(kernel.pack, rounded()))
-        return cls(kernel, parts, *labels_LD.shape, *np.concatenate(facts, axis=1))
+        parts, facts = [], []
+        for part_SD in labels_LD.split(PART):  # not by several threads: what those leave behind takes memory
+            codes_SD, facts_3N = _rounded(part_SD)
+            parts.append(kernel.pack(codes_SD))
+            facts.append(facts_3N)
+        return cls(kernel, tuple(parts), *labels_LD.shape, *np.concatenate(facts, axis=1))
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the codes, of a sum of codes per label, and of the facts of the blocks."""
-        return self.labels * (self.dimension + 4) + 3 * self.scales_N.nbytes
+        """Bytes of the packed codes and of the facts of the blocks."""
+        return self.labels * self.kernel.bytes_per_label(self.dimension) + 3 * self.scales_N.nbytes
 
     def candidates(self, queries_QD: Tensor, k: int, *, score_bytes: int, allowed: Tensor | None) -> Candidates | None:
         """Every label that may be among the true best k; None when they are so many that float32 is faster.
@@ -139,11 +137,10 @@ class Int8Pass:
     def _blocks(self, operands: _Operands, parts: range, block: int) -> tuple[Array, Array]:
         """Scales (N,) and bounds on the errors (Q, N) of the blocks of these parts, in units of the queries' scales."""
         rows = slice(parts.start * PART // MAX_BLOCK, parts.stop * PART // MAX_BLOCK)
-        norms_N, residuals_N = self.norms_N[rows], self.residuals_N[rows]
-        errors_QN = operands.norms_Q1 * residuals_N + operands.residuals_Q1 * norms_N
-        errors_QN += _ROUNDING * operands.norms_Q1 * norms_N + _TINY / operands.scales_Q1
+        errors_QN = operands.norms_Q1 * self.residuals_N[rows] + operands.residuals_Q1 * self.norms_N[rows]
+        errors_QN += _TINY / operands.scales_Q1
         finer = MAX_BLOCK // block
-        return self.scales_N[rows].repeat(finer), (_SLACK * errors_QN).repeat(finer, axis=1)
+        return self.scales_N[rows].repeat(finer), errors_QN if finer == 1 else errors_QN.repeat(finer, axis=1)
 
 
 def _rounded(part_SD: Tensor) -> tuple[Tensor, Array]:
@@ -160,7 +157,8 @@ def _rounded(part_SD: Tensor) -> tuple[Tensor, Array]:
     codes_NE = scaled_NE.round().clamp_(-LARGEST_LABEL_CODE, LARGEST_LABEL_CODE)
     residuals_N, norms_N = (_largest_norms(values_NE, dimension) for values_NE in (scaled_NE.sub_(codes_NE), codes_NE))
     residuals_N += 2.0**-16 * dimension**0.5  # of dividing by the scale in float32
-    facts_3N = torch.stack([scales_N, scales_N * (norms_N + residuals_N), scales_N * residuals_N])
+    norms_N += residuals_N  # now at least that of a label
+    facts_3N = torch.stack([scales_N, scales_N * norms_N, scales_N * (_SLACK * residuals_N + _ROUNDING * norms_N)])
     return codes_NE.view(-1, dimension)[:count].to(torch.int8), facts_3N.numpy()
 
 
@@ -196,15 +194,14 @@ def _largest(values_QN: Array, k: int) -> Array:
 
 
 def _needed(least_Q1: Array, scales_N: Array, errors_QN: Array) -> Array:
-    """The score, as the kernel gives it, from which on a label of a block may reach the least that is needed."""
-    needed_QN = (least_Q1 - errors_QN) / scales_N
-    return (needed_QN - _ROUNDING * np.abs(needed_QN)).astype(np.float32)  # lower, for the rounding of this line
+    """The score of the kernel, finite, from which on a label of a block may reach the least that is needed."""
+    return np.clip((least_Q1 - errors_QN) / scales_N, -_LARGEST, _LARGEST).astype(np.float32)
 
 
 def _at_least(needed_QN: Array, scores_MQNB: Array, maxima_QN: Array) -> tuple[tuple[Array, Array], _Found]:
     """Where (query rows, blocks) scores are as high as needed, and these scores."""
     blocks_of_part, block = scores_MQNB.shape[2:]
-    query_rows, blocks = _where(maxima_QN >= np.maximum(needed_QN, np.finfo(np.float32).min))
+    query_rows, blocks = _where(maxima_QN >= needed_QN)
     scores_PB = scores_MQNB[blocks // blocks_of_part, query_rows, blocks % blocks_of_part]
     pairs, columns = _where(scores_PB >= needed_QN[query_rows, blocks][:, None])
     query_rows, blocks = query_rows[pairs], blocks[pairs]

@@ -1,8 +1,8 @@
 """Products of whole numbers of 8 bits on a CPU, by kernels that torch ships; exact, or not offered.
 
-torch has two: FBGEMM behind its quantized tensors, whose makers it calls deprecated, and oneDNN behind plain ones,
-which is as fast for large batches and slower for single queries on processors without VNNI. The first that is there
-and multiplies right is taken.
+torch has two. FBGEMM, behind its quantized tensors, whose makers it calls deprecated, is the fastest for few queries
+and fills vectors up to a multiple of 512 numbers. oneDNN, behind plain tensors, is as fast for large batches and takes
+no more memory than the codes. A kernel that is not there, or does not multiply exactly, is left out.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ PackedCodes = Any  # a kernel's own arrangement of the codes of some labels
 class Fbgemm:
     """Behind `torch.quantize_per_tensor`."""
 
+    fewest_queries = 1
+
+    @staticmethod
+    def bytes_per_label(dimension: int) -> int:
+        """Of the packed codes."""
+        return -(-dimension // 512) * 512 + 8
+
     @staticmethod
     def pack(codes_SD: Tensor) -> PackedCodes:
         """Label codes, int8 (S, D), as the kernel reads them."""
@@ -39,6 +46,13 @@ class Fbgemm:
 
 class OneDnn:
     """Behind the operators that torch's compiler makes of quantized models."""
+
+    fewest_queries = 2  # on a processor without VNNI one takes as long as in float32
+
+    @staticmethod
+    def bytes_per_label(dimension: int) -> int:
+        """Of the packed codes."""
+        return dimension + 12
 
     @staticmethod
     def pack(codes_SD: Tensor) -> PackedCodes:
@@ -58,10 +72,21 @@ class OneDnn:
 Kernel = type[Fbgemm] | type[OneDnn]
 
 
+def kernel(dimension: int) -> Kernel | None:
+    """The kernel for vectors of so many numbers, None where this process has none (no x86 processor, another torch).
+
+    FBGEMM only where codes and what it fills them up with take at most half as much again as float32 vectors.
+    """
+    if dimension > LARGEST_DIMENSION:
+        return None
+    return next(
+        (one for one in _kernels() if one is OneDnn or one.bytes_per_label(dimension) <= 2 * dimension + 8), None
+    )
+
+
 @cache
-def kernel() -> Kernel | None:
-    """The kernel to use in this process, None where there is none (no x86 processor, or another torch)."""
-    return next((candidate for candidate in (Fbgemm, OneDnn) if multiplies_exactly(candidate)), None)
+def _kernels() -> tuple[Kernel, ...]:
+    return tuple(candidate for candidate in (Fbgemm, OneDnn) if multiplies_exactly(candidate))
 
 
 def multiplies_exactly(candidate: Kernel) -> bool:
