@@ -62,9 +62,12 @@ class Exact:
 
     @classmethod
     def proposals(cls, *, labels: int, dimension: int) -> list[Exact]:
-        """The default options, for any number of labels: what approximate indexes have to beat."""
-        del labels, dimension
-        return [cls()]
+        """The default options, for any number of labels: what approximate indexes have to beat.
+
+        Where these keep a copy of the labels, also those that do not, for a goal of memory.
+        """
+        copies = cls()._chosen(torch.device("cpu"), labels, dimension) != "float32"
+        return [cls(), cls(first_pass="float32")] if copies else [cls()]
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """Four bytes a number, and those of the copy of the first pass (`auto`: on a CPU)."""

@@ -142,3 +142,9 @@ def test_auto_takes_codes_for_many_labels(monkeypatch):
     assert Exact()._chosen(cpu, exact.FEWEST_CODED, 384) == "float32"
     with pytest.raises(ConfigError, match="int8 products for an x86 processor"):
         Exact(first_pass="int8").build([torch.eye(3)], similarity="dot", device="cpu")
+
+
+def test_a_goal_of_memory_may_do_without_codes(monkeypatch):
+    monkeypatch.setattr(exact, "has_fast_bfloat16", lambda: False)
+    for labels, passes in ((exact.FEWEST_CODED, ["auto", "float32"]), (1000, ["auto"])):
+        assert [one.first_pass for one in Exact.proposals(labels=labels, dimension=384)] == passes
