@@ -17,7 +17,7 @@ _UNIT = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}  # largest relative e
 _HALF_UNIT, _HALF_TINY = 2.0**-11, 2.0**-25  # of rounding to float16: relative error, and that of a number near zero
 _TINY = 2.0**-126  # what flushing a float32 product or operand to zero may lose
 _SLACK = 1.05  # room for the rounding of the bound itself
-_ROWS_AT_A_TIME = 8192
+_ROWS_AT_A_TIME = 1024
 _SMALLEST_EXPONENT = -100  # of a vector's largest number when it is scaled: 2^100 is still a float32
 
 

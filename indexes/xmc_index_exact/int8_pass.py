@@ -23,6 +23,7 @@ from xmc_index_exact.scan import MAX_BLOCK, Candidates, block_size
 Array = np.ndarray[Any, Any]
 
 PART = 8192  # labels packed together: at 384 numbers 3 MB, which a processor's cache holds while queries pass over it
+_IN_CACHE = 1024  # labels rounded at a time
 TOGETHER = 64  # queries multiplied at a time: more are not faster
 _SPAN_BYTES = 1 << 20  # scores of several parts brought together for few queries: fewer steps, at the price of a copy
 _LEAST_SCALE = 1e-30  # below, a block has no codes but zeros, and all of it counts as rounded away
@@ -144,22 +145,31 @@ class Int8Pass:
 
 
 def _rounded(part_SD: Tensor) -> tuple[Tensor, Array]:
-    """Codes (S, D), and per block its scale, its largest norm and the largest norm of a residual, float64 (3, N).
+    """Codes (S, D), and per block its scale, its largest norm and the largest norm of a residual, float64 (3, N)."""
+    count = len(part_SD)
+    padded_SD = part_SD if count == PART else torch.nn.functional.pad(part_SD, (0, 0, 0, PART - count))
+    codes_SD = torch.empty(padded_SD.shape, dtype=torch.int8)
+    slices = zip(codes_SD.split(_IN_CACHE), padded_SD.split(_IN_CACHE), strict=True)
+    facts = [_round_blocks(slice_SD, out_SD) for out_SD, slice_SD in slices]
+    return codes_SD[:count], torch.cat(facts, dim=1).numpy()
+
+
+def _round_blocks(labels_SD: Tensor, codes_SD: Tensor) -> Tensor:
+    """Fill the codes of whole blocks; the facts of these.
 
     Norms are taken in units of the scale, in which no square of a float32 vanishes that counts.
     """
-    count, dimension = part_SD.shape
-    padded_SD = part_SD if count == PART else torch.nn.functional.pad(part_SD, (0, 0, 0, PART - count))
-    blocks_NE = padded_SD.reshape(-1, MAX_BLOCK * dimension)
+    dimension = labels_SD.shape[1]
+    blocks_NE = labels_SD.reshape(-1, MAX_BLOCK * dimension)
     scales_N = torch.maximum(blocks_NE.amax(1), -blocks_NE.amin(1)) / LARGEST_LABEL_CODE
     scales_N = torch.where(scales_N < _LEAST_SCALE, 1.0, scales_N)
     scaled_NE = blocks_NE / scales_N[:, None]
     codes_NE = scaled_NE.round().clamp_(-LARGEST_LABEL_CODE, LARGEST_LABEL_CODE)
+    codes_SD.copy_(codes_NE.view(-1, dimension))
     residuals_N, norms_N = (_largest_norms(values_NE, dimension) for values_NE in (scaled_NE.sub_(codes_NE), codes_NE))
     residuals_N += 2.0**-16 * dimension**0.5  # of dividing by the scale in float32
     norms_N += residuals_N  # now at least that of a label
-    facts_3N = torch.stack([scales_N, scales_N * norms_N, scales_N * (_SLACK * residuals_N + _ROUNDING * norms_N)])
-    return codes_NE.view(-1, dimension)[:count].to(torch.int8), facts_3N.numpy()
+    return torch.stack([scales_N, scales_N * norms_N, scales_N * (_SLACK * residuals_N + _ROUNDING * norms_N)])
 
 
 def _largest_norms(values_NE: Tensor, dimension: int) -> Tensor:
