@@ -29,9 +29,6 @@ from xmc_index_exact.scan import Candidates, best_first, joined, parted, tighten
 LABELS_FILE = "labels.safetensors"
 FACTS_FILE = "index.json"
 SMALL_BATCH = 4  # up to here the float32 pass of a CPU is bound by memory and its kernel is the faster one
-MOST_WANTED = 16  # codes pay off above so many times k labels
-# And where so large a part of all labels counts, by batch: float32 reads only these, for all queries at once.
-LEAST_SHARES, LARGE_BATCH = (1 / 16, 1 / 3), 16
 FEW_NUMBERS = 1 << 16  # of candidates: so few are summed exactly in the time that it takes to thin them out
 SORTED_ON_GPU = 4096  # candidates: an estimate, from the time that the CPU's sort took beside a GPU
 _RESCORE_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}  # on a CPU what stays in the cache between the passes of a sum
@@ -136,8 +133,7 @@ class ExactIndex:
     def _first(self, queries: int, k: int, allowed: Tensor | None) -> FirstPass | Int8Pass:
         if isinstance(self.narrow, Int8Pass):
             labels = self.report.labels if allowed is None else len(allowed)
-            few = max(MOST_WANTED * k, self.report.labels * LEAST_SHARES[queries > LARGE_BATCH])
-            return self.narrow if labels >= few and queries >= self.narrow.kernel.fewest_queries else self.wide
+            return self.narrow if self.narrow.pays_off(queries, k, labels) else self.wide
         if self.narrow is None or (queries <= SMALL_BATCH and self.narrow.labels_LD.device.type == "cpu"):
             return self.wide
         return self.narrow

@@ -25,6 +25,10 @@ Array = np.ndarray[Any, Any]
 PART = 8192  # labels packed together: at 384 numbers 3 MB, which a processor's cache holds while queries pass over it
 _IN_CACHE = 1024  # labels rounded at a time
 TOGETHER = 64  # queries multiplied at a time: more are not faster
+LARGE_BATCH = 16  # queries from which float32 shares the labels' memory traffic, and sorting out takes its time
+MOST_THREADS = 4  # for a large batch, whose candidates one thread sorts out; an estimate: measured with two
+_LEAST_SHARES = (1 / 16, 1 / 3)  # of the labels that must count, in a small and a large batch: float32 reads only these
+_MOST_WANTED = 16  # times k labels there must be
 _SPAN_BYTES = 1 << 20  # scores of several parts brought together for few queries: fewer steps, at the price of a copy
 _LEAST_SCALE = 1e-30  # below, a block has no codes but zeros, and all of it counts as rounded away
 _SLACK = 1.0001  # room for the rounding of the bound itself
@@ -79,6 +83,13 @@ class Int8Pass:
     def memory_bytes(self) -> int:
         """Bytes of the packed codes and of the facts of the blocks."""
         return self.labels * self.kernel.bytes_per_label(self.dimension) + 3 * self.scales_N.nbytes
+
+    def pays_off(self, queries: int, k: int, labels: int) -> bool:
+        """Whether this pass is likely faster than float32 for so many queries, of which so many labels count."""
+        is_large = queries > LARGE_BATCH
+        if queries < self.kernel.fewest_queries or (is_large and torch.get_num_threads() > MOST_THREADS):
+            return False
+        return labels >= max(_MOST_WANTED * k, self.labels * _LEAST_SHARES[is_large])
 
     def candidates(self, queries_QD: Tensor, k: int, *, score_bytes: int, allowed: Tensor | None) -> Candidates | None:
         """Every label that may be among the true best k; None when they are so many that float32 is faster.

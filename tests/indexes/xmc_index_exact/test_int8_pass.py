@@ -148,3 +148,17 @@ def test_a_goal_of_memory_may_do_without_codes(monkeypatch):
     monkeypatch.setattr(exact, "has_fast_bfloat16", lambda: False)
     for labels, passes in ((exact.FEWEST_CODED, ["auto", "float32"]), (1000, ["auto"])):
         assert [one.first_pass for one in Exact.proposals(labels=labels, dimension=384)] == passes
+
+
+def test_codes_are_used_where_they_pay_off(monkeypatch):
+    first = Int8Pass.of(torch.randn(1000, 8, generator=torch.Generator().manual_seed(0)), KERNELS[0])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert first.pays_off(8, 10, 1000)
+    assert first.pays_off(500, 10, 1000)
+    assert first.pays_off(8, 10, 200)  # of 1000 labels that count
+    assert not first.pays_off(500, 10, 200)
+    assert not first.pays_off(8, 100, 1000)
+    assert not Int8Pass.of(torch.ones(9, 2), OneDnn).pays_off(1, 1, 1000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
+    assert first.pays_off(8, 10, 1000)
+    assert not first.pays_off(500, 10, 1000)
