@@ -17,33 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc_index_exact.int8_product import LARGEST_LABEL_CODE, LARGEST_QUERY_CODE, Kernel, PackedCodes
+from xmc_index_exact.int8_codes import PART, TINY, QueryCodes, round_labels, round_queries
+from xmc_index_exact.int8_product import Kernel, PackedCodes
 from xmc_index_exact.scan import MAX_BLOCK, Candidates, block_size
 
 Array = np.ndarray[Any, Any]
 
-PART = 8192  # labels packed together: at 384 numbers 3 MB, which a processor's cache holds while queries pass over it
-_IN_CACHE = 1024  # labels rounded at a time
 TOGETHER = 64  # queries multiplied at a time: more are not faster
 LARGE_BATCH = 16  # queries from which float32 shares the labels' memory traffic, and sorting out takes its time
 MOST_THREADS = 4  # for a large batch, whose candidates one thread sorts out; an estimate: measured with two
 _LEAST_SHARES = (1 / 16, 1 / 3)  # of the labels that must count, in a small and a large batch: float32 reads only these
 _MOST_WANTED = 16  # times k labels there must be
 _SPAN_BYTES = 1 << 20  # scores of several parts brought together for few queries: fewer steps, at the price of a copy
-_LEAST_SCALE = 1e-30  # below, a block has no codes but zeros, and all of it counts as rounded away
-_SLACK = 1.0001  # room for the rounding of the bound itself
-_ROUNDING, _TINY = 2.0**-20, 2.0**-148  # of scores to float32: the true one, this one, the needed one; and near zero
 _LARGEST = float(np.finfo(np.float32).max)
 _BUDGET = (8, 1 / 16)  # candidates of a query above so many times k and this share of the labels: float32 is faster
-
-
-class _Operands(NamedTuple):
-    """Queries as scales and codes, (Q, D); norms of them and of what rounding took away in units of their scales."""
-
-    codes_QD: Tensor
-    scales_Q1: Array
-    norms_Q1: Array
-    residuals_Q1: Array
 
 
 class _Found(NamedTuple):
@@ -74,7 +61,7 @@ class Int8Pass:
         """Round and pack true float32 labels on a CPU. Needs D <= LARGEST_DIMENSION."""
         parts, facts = [], []
         for part_SD in labels_LD.split(PART):  # not by several threads: what those leave behind takes memory
-            codes_SD, facts_3N = _rounded(part_SD)
+            codes_SD, facts_3N = round_labels(part_SD)
             parts.append(kernel.pack(codes_SD))
             facts.append(facts_3N)
         return cls(kernel, tuple(parts), *labels_LD.shape, *np.concatenate(facts, axis=1))
@@ -101,13 +88,13 @@ class Int8Pass:
         together = max(1, min(TOGETHER, score_bytes // (4 * PART)))
         parts = []
         for start in range(0, len(queries_QD), together):
-            found = self._group(_operands(queries_QD[start : start + together].numpy()), k, score_bytes, hidden_L)
+            found = self._group(round_queries(queries_QD[start : start + together].numpy()), k, score_bytes, hidden_L)
             if found is None:
                 return None
             parts.append(found._replace(query_rows_P=found.query_rows_P + start))
         return Candidates(*(torch.from_numpy(column) for column in _joined(parts)))
 
-    def _group(self, operands: _Operands, k: int, score_bytes: int, hidden_L: Array | None) -> _Found | None:
+    def _group(self, operands: QueryCodes, k: int, score_bytes: int, hidden_L: Array | None) -> _Found | None:
         """A few queries over all labels: of each block only the maximum is looked at, unless it may reach the best."""
         queries = len(operands.codes_QD)
         labels = self.labels if hidden_L is None else self.labels - int(np.count_nonzero(hidden_L))
@@ -146,61 +133,13 @@ class Int8Pass:
         missing = PART - scores_QS.shape[1]
         return torch.nn.functional.pad(scores_QS, (0, missing), value=-torch.inf) if missing else scores_QS
 
-    def _blocks(self, operands: _Operands, parts: range, block: int) -> tuple[Array, Array]:
+    def _blocks(self, operands: QueryCodes, parts: range, block: int) -> tuple[Array, Array]:
         """Scales (N,) and bounds on the errors (Q, N) of the blocks of these parts, in units of the queries' scales."""
         rows = slice(parts.start * PART // MAX_BLOCK, parts.stop * PART // MAX_BLOCK)
         errors_QN = operands.norms_Q1 * self.residuals_N[rows] + operands.residuals_Q1 * self.norms_N[rows]
-        errors_QN += _TINY / operands.scales_Q1
+        errors_QN += TINY / operands.scales_Q1
         finer = MAX_BLOCK // block
         return self.scales_N[rows].repeat(finer), errors_QN if finer == 1 else errors_QN.repeat(finer, axis=1)
-
-
-def _rounded(part_SD: Tensor) -> tuple[Tensor, Array]:
-    """Codes (S, D), and per block its scale, its largest norm and the largest norm of a residual, float64 (3, N)."""
-    count = len(part_SD)
-    padded_SD = part_SD if count == PART else torch.nn.functional.pad(part_SD, (0, 0, 0, PART - count))
-    codes_SD = torch.empty(padded_SD.shape, dtype=torch.int8)
-    slices = zip(codes_SD.split(_IN_CACHE), padded_SD.split(_IN_CACHE), strict=True)
-    facts = [_round_blocks(slice_SD, out_SD) for out_SD, slice_SD in slices]
-    return codes_SD[:count], torch.cat(facts, dim=1).numpy()
-
-
-def _round_blocks(labels_SD: Tensor, codes_SD: Tensor) -> Tensor:
-    """Fill the codes of whole blocks; the facts of these.
-
-    Norms are taken in units of the scale, in which no square of a float32 vanishes that counts.
-    """
-    dimension = labels_SD.shape[1]
-    blocks_NE = labels_SD.reshape(-1, MAX_BLOCK * dimension)
-    scales_N = torch.maximum(blocks_NE.amax(1), -blocks_NE.amin(1)) / LARGEST_LABEL_CODE
-    scales_N = torch.where(scales_N < _LEAST_SCALE, 1.0, scales_N)
-    scaled_NE = blocks_NE / scales_N[:, None]
-    codes_NE = scaled_NE.round().clamp_(-LARGEST_LABEL_CODE, LARGEST_LABEL_CODE)
-    codes_SD.copy_(codes_NE.view(-1, dimension))
-    residuals_N, norms_N = (_largest_norms(values_NE, dimension) for values_NE in (scaled_NE.sub_(codes_NE), codes_NE))
-    residuals_N += 2.0**-16 * dimension**0.5  # of dividing by the scale in float32
-    norms_N += residuals_N  # now at least that of a label
-    return torch.stack([scales_N, scales_N * norms_N, scales_N * (_SLACK * residuals_N + _ROUNDING * norms_N)])
-
-
-def _largest_norms(values_NE: Tensor, dimension: int) -> Tensor:
-    """Of the vectors of each block: the largest norm, float64, with room for a sum in float32."""
-    norms_NB = torch.linalg.vector_norm(values_NE.view(-1, MAX_BLOCK, dimension), dim=2)
-    return norms_NB.amax(1).double() * (1 + dimension * 2.0**-24)
-
-
-def _operands(queries_QD: Array) -> _Operands:
-    """In float64, so that a query may be of any size; none may be zero."""
-    exact_QD = queries_QD.astype(np.float64)
-    scales_Q1 = np.abs(exact_QD).max(1, keepdims=True) / LARGEST_QUERY_CODE
-    exact_QD /= scales_Q1
-    codes_QD = np.rint(exact_QD)
-    norms_Q1, residuals_Q1 = (_row_norms(values_QD) for values_QD in (exact_QD, exact_QD - codes_QD))
-    return _Operands(torch.from_numpy(codes_QD.astype(np.float32)), scales_Q1, norms_Q1, residuals_Q1)
-
-
-def _row_norms(values_QD: Array) -> Array:
-    return np.sqrt(np.einsum("qd,qd->q", values_QD, values_QD))[:, None]
 
 
 def _all_but(rows: Array, labels: int) -> Array:
