@@ -40,8 +40,8 @@ class Exact:
     """Exact search over all labels.
 
     `first_pass` chooses how candidates are found, never what is answered: `float32`; `int8` on a CPU, codes beside the
-    labels (1.25 times the memory); `bfloat16` on a CPU for batches of more than four queries, or `float16` on a GPU
-    (1.5 times the memory). `auto` takes float16 on a GPU; on a CPU bfloat16 where it multiplies that natively, else
+    labels (1.25 to 1.5 times the memory); `bfloat16` on a CPU for batches of more than four queries, or `float16` on a
+    GPU (1.5 times the memory). `auto` takes float16 on a GPU; on a CPU bfloat16 where it multiplies that natively, else
     int8 from 32,768 labels on where torch has a kernel for it. `score_memory_mb` bounds the scores held at a time; 0
     stands for 4 on a CPU, whose cache holds them (more is slower), and 1,024 on a GPU.
 

@@ -1,5 +1,7 @@
 """Invariants: the true best are always among the candidates; those are few; too many are said to be too many."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -162,3 +164,14 @@ def test_codes_are_used_where_they_pay_off(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
     assert first.pays_off(8, 10, 1000)
     assert not first.pays_off(500, 10, 1000)
+
+
+def test_many_threads_get_the_answers_of_one():
+    generator = torch.Generator().manual_seed(5)
+    labels_LD, queries_QD = torch.randn(20_000, 24, generator=generator), torch.randn(12, 24, generator=generator)
+    index = Exact(first_pass="int8").build([labels_LD], similarity="cosine", device="cpu")
+    expected = index.search(queries_QD, 10)
+    with ThreadPoolExecutor(8) as pool:
+        for hits in pool.map(lambda _: index.search(queries_QD, 10), range(32)):
+            assert hits.label_rows.tolist() == expected.label_rows.tolist()
+            assert hits.scores.tobytes() == expected.scores.tobytes()
