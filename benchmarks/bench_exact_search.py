@@ -26,7 +26,7 @@ from xmc_index_exact.exact import Exact
 from xmc_index_exact.first_pass import FirstPass, has_fast_bfloat16
 from xmc_index_exact.index import ExactIndex
 from xmc_index_exact.int8_pass import TOGETHER, Int8Pass
-from xmc_index_exact.int8_product import kernel
+from xmc_index_exact.int8_product import LARGEST_QUERY_CODE, kernel
 
 RESULTS = Path(__file__).parent / "results" / "exact_search.csv"
 FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
@@ -126,7 +126,7 @@ def roofs_of(indexes: dict[str, ExactIndex], queries_QD: Tensor) -> dict[str, Ca
 def product_of(matrix: FirstPass | Int8Pass, queries_QD: Tensor) -> Callable[[], object]:
     """The product alone, as that pass makes it."""
     if isinstance(matrix, Int8Pass):
-        return partial(coded_product_alone, matrix, (queries_QD * 64 / queries_QD.abs().max()).round())
+        return partial(coded_product_alone, matrix, (queries_QD * LARGEST_QUERY_CODE / queries_QD.abs().max()).round())
     dtype = matrix.labels_LD.dtype
     scores_LQ = torch.empty((CHUNK // 4, len(queries_QD)), dtype=dtype)
     return partial(product_alone, matrix.labels_LD, queries_QD.to(dtype), scores_LQ)

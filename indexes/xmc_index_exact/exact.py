@@ -27,7 +27,7 @@ from xmc_index_exact.device import resolve_device
 from xmc_index_exact.first_pass import BFLOAT16, FLOAT16, FLOAT32, FirstPass, has_fast_bfloat16
 from xmc_index_exact.index import FACTS_FILE, LABELS_FILE, ExactIndex
 from xmc_index_exact.int8_pass import Int8Pass
-from xmc_index_exact.int8_product import LARGEST_DIMENSION, Kernel, OneDnn, kernel
+from xmc_index_exact.int8_product import LARGEST_DIMENSION, Fbgemm, Kernel, kernel
 
 FIRST_PASSES = ("auto", "float32", "bfloat16", "float16", "int8")
 FEWEST_CODED = 32_768  # labels: below, large batches are no faster by codes
@@ -72,7 +72,7 @@ class Exact:
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """Four bytes a number, and those of the copy of the first pass (`auto`: on a CPU)."""
         chosen = self._chosen(torch.device("cpu"), labels, dimension)
-        found = kernel(dimension) or OneDnn
+        found = kernel(dimension) or Fbgemm  # without one, int8 is refused anyway
         copies = {
             "float32": 0,
             "bfloat16": 2 * dimension,

@@ -108,9 +108,9 @@ class Int8Pass:
             scales_N, errors_QN = self._blocks(operands, parts, block)
             best_QK = _largest(np.concatenate([best_QK, maxima_QN * scales_N - errors_QN], axis=1), k)
             needed_QN = _needed(best_QK[:, :1], scales_N, errors_QN)
-            pairs, found = _at_least(needed_QN, scores_MQNB.numpy(), maxima_QN)
-            most_P = found.most_P * scales_N[pairs[1]] + errors_QN[pairs]
-            founds.append(_Found(found.query_rows_P, found.label_rows_P + parts.start * PART, most_P))
+            query_rows_P, blocks_P, columns_P, scores_P = _at_least(needed_QN, scores_MQNB.numpy(), maxima_QN)
+            most_P = scores_P * scales_N[blocks_P] + errors_QN[query_rows_P, blocks_P]
+            founds.append(_Found(query_rows_P, parts.start * PART + blocks_P * block + columns_P, most_P))
             if (budget := budget - len(most_P)) < 0:
                 return None
         query_rows_P, label_rows_P, most_P = _joined(founds)
@@ -158,14 +158,13 @@ def _needed(least_Q1: Array, scales_N: Array, errors_QN: Array) -> Array:
     return np.clip((least_Q1 - errors_QN) / scales_N, -_LARGEST, _LARGEST).astype(np.float32)
 
 
-def _at_least(needed_QN: Array, scores_MQNB: Array, maxima_QN: Array) -> tuple[tuple[Array, Array], _Found]:
-    """Where (query rows, blocks) scores are as high as needed, and these scores."""
-    blocks_of_part, block = scores_MQNB.shape[2:]
+def _at_least(needed_QN: Array, scores_MQNB: Array, maxima_QN: Array) -> tuple[Array, Array, Array, Array]:
+    """Query rows, blocks, columns in these, scores, (P,) each, of all scores that are as high as needed."""
+    blocks_of_part = scores_MQNB.shape[2]
     query_rows, blocks = _where(maxima_QN >= needed_QN)
     scores_PB = scores_MQNB[blocks // blocks_of_part, query_rows, blocks % blocks_of_part]
     pairs, columns = _where(scores_PB >= needed_QN[query_rows, blocks][:, None])
-    query_rows, blocks = query_rows[pairs], blocks[pairs]
-    return (query_rows, blocks), _Found(query_rows, blocks * block + columns, scores_PB[pairs, columns])
+    return query_rows[pairs], blocks[pairs], columns, scores_PB[pairs, columns]
 
 
 def _where(mask_NM: Array) -> tuple[Array, Array]:
