@@ -1,7 +1,8 @@
 """The indexes of xmc on a GPU beside the same faiss indexes raw: recall and queries a second, 1,000,000 x 384 vectors.
 
 Run: python benchmarks/bench_index_curve_gpu.py [--labels 1000000] [--threads 16]
-`exact` is held beside faiss Flat on the same GPU. A faiss without cuVS leaves out CAGRA. About three minutes.
+`exact` is held beside faiss Flat on the same GPU, and searched among a share of the labels beside itself among all. A
+faiss without cuVS leaves out CAGRA. About three minutes.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import faiss
+import numpy as np
 import torch
 from bench_exact_search import clustered
 from bench_index_curve import BATCHES, NPROBES, K, Subject, built, measured, raw
-from record import record
+from record import alternate, record, spread
 
 from xmc_index_exact.exact import Exact
 from xmc_index_faiss.cagra import Cagra
@@ -25,6 +27,7 @@ from xmc_index_faiss.ivf import Ivf
 
 RESULTS = Path(__file__).parent / "results" / "index_curve_gpu.csv"
 ITOPKS = (32, 64, 256)
+SHARES = (0.001, 0.01, 0.1, 0.5)
 
 
 def main() -> None:
@@ -40,10 +43,29 @@ def main() -> None:
     exact = Exact().build(labels_LD.split(16_384), similarity="dot", device="cuda")
     true_QK = exact.search(queries_QD, K).label_rows.reshape(-1, K)
     config = f"vectors=clustered dimension={options.dimension} k={K} repeats={options.repeats}"
-    rows: list[dict[str, object]] = []
+    rows = filtered(exact, queries_QD, options.labels, repeats=options.repeats)
     for group in subjects(labels_LD, exact):
         rows += measured(group, queries_QD, true_QK, options.labels, repeats=options.repeats, pause_s=0)
         record(RESULTS, [{**row, "threads": options.threads, "config": config} for row in rows])
+
+
+def filtered(exact: Any, queries_QD: torch.Tensor, labels: int, *, repeats: int) -> list[dict[str, object]]:
+    """Milliseconds of exact search among a share of the labels, chosen at random, beside the search of all of them."""
+    rows: list[dict[str, object]] = []
+    generator = np.random.default_rng(0)
+    allowed = {share: np.sort(generator.choice(labels, int(labels * share), replace=False)) for share in SHARES}
+    for batch in (1, 64):
+        part_QD = queries_QD[:batch].clone()
+        ways = {f"among {share:.1%}": partial(exact.search_among, part_QD, K, kept) for share, kept in allowed.items()}
+        seconds = alternate({"all labels": partial(exact.search, part_QD, K)} | ways, repeats=repeats, pause_s=0)
+        for way, times in seconds.items():
+            median, p20, p80 = (1e3 * value for value in spread(times))
+            print(f"exact, batch {batch}, {way}: {median:.2f} ms", flush=True)
+            figures = {"median": f"{median:.3f}", "p20": f"{p20:.3f}", "p80": f"{p80:.3f}"}
+            ratio = f"{spread(seconds['all labels'])[0] * 1e3 / median:.3f}"
+            names = {"question": f"search among labels, exact, batch {batch}", "subject": way, "baseline": "all labels"}
+            rows.append({**names, **figures, "x": f"{labels:,} labels", "unit": "ms", "ratio": ratio})
+    return rows
 
 
 def subjects(labels_LD: torch.Tensor, exact: Any) -> Iterator[list[Subject]]:

@@ -35,7 +35,8 @@ from xmc_index_faiss.ivf import Ivf
 K = 10
 WORSE = 0.05  # by how much a run's P@1 may fall behind that of the CPU: both are trained, in other orders of additions
 BACKENDS = {
-    "exact": Exact(first_pass="float32"),
+    "exact": Exact(),
+    "exact float32": Exact(first_pass="float32"),
     "faiss.flat": Flat(),
     "faiss.flat float16": Flat(float16=True),
     "faiss.flat shards": Flat(spread="shards"),

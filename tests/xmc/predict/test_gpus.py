@@ -3,11 +3,13 @@
 import subprocess
 import types
 
+import numpy as np
 import pytest
 import torch
 from predict_cases import write_shards
 
 from xmc import predict_run
+from xmc.data.shards import read_table
 from xmc.predict import gpus as gpus_module
 from xmc.predict import native
 from xmc.predict.gpus import gpus_for
@@ -90,3 +92,20 @@ def test_ray_actors_ask_for_gpus(device, gpus, workers, actors, share):
     made = RayEngine(workers)._hold_predictors(ray, job, [], most=20)
     assert len(made) == actors
     assert asked == [{**PLACING, **({"num_gpus": share} if share else {})}]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("allowed", [None, ["L01", "L07", "L19", "L33"]])
+def test_a_job_on_a_gpu_answers_as_one_on_a_cpu(tiny_run, shards, tmp_path, allowed):
+    tables = {}
+    for device, workers in (("cuda", 0), ("cpu", 2)):
+        out = tmp_path / device
+        predict_run(tiny_run, str(shards), out, k=3, device=device, workers=workers, allowed=allowed)
+        tables[device] = [read_table(path, kind="hits") for path in sorted(out.glob("part-*"))]
+    assert len(tables["cuda"]) == 4
+    for gpu, cpu in zip(tables["cuda"], tables["cpu"], strict=True):
+        for column in ("query_id", "label_ids", "status"):
+            assert gpu[column].equals(cpu[column]), column
+        scores = [np.concatenate(table["scores"].to_pylist()) for table in (gpu, cpu)]
+        np.testing.assert_allclose(*scores, atol=1e-5)
