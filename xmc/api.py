@@ -19,6 +19,7 @@ from xmc.augmentations import (
 from xmc.check_contract import Check, CheckContext, CheckFigure, CheckResult
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
 from xmc.fixed_order import dot_pairs, normalise_rows
+from xmc.float32 import float32_is_reduced
 from xmc.heads import (
     FittedHead,
     Head,
@@ -152,6 +153,7 @@ __all__ = [
     "WholeHeadOptions",
     "XmcError",
     "dot_pairs",
+    "float32_is_reduced",
     "hookimpl",
     "normalise_rows",
     "rank_hits",

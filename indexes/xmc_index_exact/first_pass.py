@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xmc.api import float32_is_reduced
 from xmc_index_exact.scan import Candidates, find_candidates
 
 _UNIT = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}  # largest relative error of rounding to the nearest
@@ -100,7 +101,7 @@ class FirstPass:
             residuals_Q = _norms(queries_QD - rounded_QD.float())
         largest = self.largest_norm + self.largest_residual
         operands_Q = norms_Q * self.largest_residual + residuals_Q * largest
-        reduced = _UNIT[torch.bfloat16] if operands == torch.float32 and _float32_is_reduced() else 0.0
+        reduced = _UNIT[torch.bfloat16] if operands == torch.float32 and float32_is_reduced() else 0.0
         relative = (dimension + 8) * self.arithmetic.addition + 2.02 * reduced + 1.01 * _UNIT[scores]
         underflow_Q = dimension * _TINY * (scales * self.scale + norms_Q + self.largest_norm)
         bounds_Q = operands_Q + relative * largest * (norms_Q + residuals_Q) + underflow_Q
@@ -126,14 +127,6 @@ def _largest_residual(labels_LD: Tensor, rounded_LD: Tensor) -> float:
         return 0.0
     pairs = zip(labels_LD.split(_ROWS_AT_A_TIME), rounded_LD.split(_ROWS_AT_A_TIME), strict=True)
     return max(_largest_norm(true_ND - rounded_ND.float()) for true_ND, rounded_ND in pairs)
-
-
-def _float32_is_reduced() -> bool:
-    """Whether the process lets torch multiply float32 matrices in tf32 or bfloat16 (it is a global setting)."""
-    owners = (torch.backends, torch.backends.mkldnn, torch.backends.cuda)
-    settings = [getattr(owner, "fp32_precision", "none") for owner in owners]
-    settings += [getattr(owner.matmul, "fp32_precision", "none") for owner in owners[1:]]
-    return any(setting not in ("none", "ieee") for setting in settings)
 
 
 def has_fast_bfloat16() -> bool:

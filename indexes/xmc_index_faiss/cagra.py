@@ -123,7 +123,8 @@ class Cagra:
             options=asdict(self),
             versions={"faiss": import_faiss().__version__},
         )
-        return CagraIndex(index, FaissVectors(index, true=True), report, self, gpu=gpu.copy(index))
+        vectors = FaissVectors(index, true=True)
+        return CagraIndex(index, vectors, report, self, gpu=gpu.copy(index, vectors=vectors))
 
 
 def _matrix(held: HeldBlocks) -> np.ndarray[Any, Any]:

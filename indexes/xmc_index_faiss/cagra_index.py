@@ -14,7 +14,6 @@ import numpy as np
 from xmc.api import DeviceError
 from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.index import FaissIndex, Found
-from xmc_index_faiss.row_scan import best_rescored
 from xmc_index_faiss.search_options import doubling_ladder, with_options
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class CagraIndex(FaissIndex):
         assert self.gpu is not None and selector is None  # a CAGRA index has a GPU, or was not made
         told = self._told(k, effort) if self._is_graph else None
         _, rows_QK = self.gpu.search(queries, k, parameters=told)
-        return best_rescored(queries, self.vectors, self._each_once(rows_QK), k)
+        return self._best_rescored(queries, self._each_once(rows_QK), k)
 
     def _told(self, k: int, effort: int) -> Any:
         """What cuVS is told about a walk, which keeps at least k labels in view. Raises: DeviceError.

@@ -14,6 +14,8 @@ from typing import Any
 from xmc.api import DeviceError
 from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.device import choose_gpu
+from xmc_index_faiss.gpu_vectors import GpuVectors
+from xmc_index_faiss.label_vectors import LabelVectors
 
 SPREADS = ("one", "replicas", "shards")
 MOST = 2048  # of k and of nprobe: what the selection kernels of faiss hold
@@ -58,8 +60,8 @@ class Gpu:
             built.train(vectors_LD)  # which faiss goes on reading: the matrix outlives this index
             return faiss.index_gpu_to_cpu(built)
 
-    def copy(self, index: Any) -> OnGpu:
-        """A copy of the CPU index there, to search.
+    def copy(self, index: Any, *, vectors: LabelVectors | None = None) -> OnGpu:
+        """A copy of the CPU index there, to search, and of the full `vectors` of its labels, if they have room.
 
         Raises: DeviceError with faiss's reason when it has no such index there or memory runs out.
         """
@@ -67,11 +69,13 @@ class Gpu:
             faiss = import_faiss()
             if self.spread == "one":
                 resources = [faiss.StandardGpuResources()]
-                return OnGpu(faiss.index_cpu_to_gpu(resources[0], self.number, index, self._options()), resources)
-            numbers = all_gpus()
-            resources = [faiss.StandardGpuResources() for _ in numbers]
-            copies = faiss.index_cpu_to_gpu_multiple_py(resources, index, self._options(), numbers)
-            return OnGpu(copies, resources)
+                copies = faiss.index_cpu_to_gpu(resources[0], self.number, index, self._options())
+            else:
+                numbers = all_gpus()
+                resources = [faiss.StandardGpuResources() for _ in numbers]
+                copies = faiss.index_cpu_to_gpu_multiple_py(resources, index, self._options(), numbers)
+            there = GpuVectors.copy(vectors, index.ntotal, self.number) if vectors else None
+            return OnGpu(copies, resources, there)
 
     def _options(self) -> Any:
         options = import_faiss().GpuMultipleClonerOptions()
@@ -82,10 +86,14 @@ class Gpu:
 
 @dataclass(frozen=True, eq=False)
 class OnGpu:
-    """An index in the memory of one or several GPUs, and what faiss works with there, which it does not keep alive."""
+    """An index in the memory of one or several GPUs, and what faiss works with there, which it does not keep alive.
+
+    `vectors` are the full ones of its labels on the first of these GPUs, where they were wanted and had room.
+    """
 
     index: Any
     resources: list[Any]
+    vectors: GpuVectors | None = None
     lock: Any = field(default_factory=threading.Lock)
 
     def search(self, queries_QD: Any, k: int, nprobe: int = 0, *, parameters: Any = None) -> tuple[Any, Any]:

@@ -18,8 +18,9 @@ import numpy as np
 from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_label_rows, validate_vectors
 from xmc_index_faiss._import import import_faiss, write_faiss
 from xmc_index_faiss.gpu import OnGpu
+from xmc_index_faiss.gpu_vectors import FEW_PAIRS
 from xmc_index_faiss.label_vectors import LabelVectors
-from xmc_index_faiss.row_scan import scan_rows
+from xmc_index_faiss.row_scan import best_rescored, scan_rows
 from xmc_index_faiss.stream import vectors_for_faiss
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class FaissIndex:
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         queries = self._checked(queries_QD)
         if self.gpu or len(rows) <= self._most_scanned(len(queries), k):
-            return scan_rows(queries, self.vectors, rows, k)
+            return scan_rows(queries, self._nearest_vectors, rows, k)
         return self._found_hits(queries, min(k, len(rows)), rows)
 
     def save(self, folder: Path) -> None:
@@ -146,6 +147,17 @@ class FaissIndex:
         found: Found = self.faiss_index.search(queries, k, params=parameters)
         return found
 
+    @property
+    def _nearest_vectors(self) -> LabelVectors:
+        """Those on the GPU, where there are such."""
+        return self.gpu.vectors if self.gpu and self.gpu.vectors else self.vectors
+
+    def _best_rescored(self, queries: np.ndarray[Any, Any], rows_QM: np.ndarray[Any, Any], k: int) -> Found:
+        """The best k of the candidates by their true scores, on the GPU where that has the vectors."""
+        if self.gpu and self.gpu.vectors and rows_QM.size > FEW_PAIRS:
+            return self.gpu.vectors.best(queries, rows_QM, k)
+        return best_rescored(queries, self.vectors, rows_QM, k)
+
     def _completed(
         self, queries: np.ndarray[Any, Any], found: Found, k: int, rows: np.ndarray[Any, Any] | None
     ) -> Hits:
@@ -159,7 +171,7 @@ class FaissIndex:
         query_rows, label_rows, scores = np.nonzero(whole_QK)[0], rows_QK[whole_QK], scores_QK[whole_QK]
         if short_S.size:
             among = np.arange(self.report.labels) if rows is None else rows
-            scanned = scan_rows(queries[short_S], self.vectors, among, k)
+            scanned = scan_rows(queries[short_S], self._nearest_vectors, among, k)
             query_rows = np.concatenate((query_rows, np.repeat(short_S, np.diff(scanned.offsets))))
             label_rows = np.concatenate((label_rows, scanned.label_rows))
             scores = np.concatenate((scores, scanned.scores))

@@ -241,7 +241,9 @@ class Ivf:
         prover = None
         if bounds is not None:
             prover = Prover(index, vectors, bounds, index.quantizer.reconstruct_n(), deepen=max(1, self.rerank))
-        return IvfIndex(index, vectors, report, self, prover, gpu=gpu.copy(index) if gpu else None)
+        candidates = vectors if isinstance(vectors, HeldVectors) else None
+        there = gpu.copy(index, vectors=candidates) if gpu else None
+        return IvfIndex(index, vectors, report, self, prover, gpu=there)
 
 
 def _most_codes(dimension: int) -> int:

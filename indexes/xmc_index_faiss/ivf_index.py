@@ -16,7 +16,6 @@ from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.gpu import MOST
 from xmc_index_faiss.index import FaissIndex, Found
 from xmc_index_faiss.label_vectors import HeldVectors
-from xmc_index_faiss.row_scan import best_rescored
 from xmc_index_faiss.search_options import doubling_ladder, with_options
 
 if TYPE_CHECKING:
@@ -96,4 +95,4 @@ class IvfIndex(FaissIndex):
             return super()._ask(queries, k, effort, selector)
         wanted = min(self.report.labels, k * self.options.rerank)
         _, rows_QM = super()._ask(queries, wanted, effort, selector)
-        return best_rescored(queries, self.vectors, rows_QM, k)
+        return self._best_rescored(queries, rows_QM, k)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from xmc.api import DataError
 
@@ -20,12 +22,35 @@ class LabelVectors(Protocol):
     def true(self) -> bool:
         """Whether nothing was lost to a codec."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where `gather` brings them together."""
+
     def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The vectors of these rows, (N, D) float32, a copy."""
 
+    def gather(self, label_rows_N: Tensor) -> Tensor:
+        """The same as a tensor on `device`, for rows that lie there."""
+
+
+class _OnHost:
+    """Vectors in the memory of the host."""
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return torch.device("cpu")
+
+    def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        raise NotImplementedError
+
+    def gather(self, label_rows_N: Tensor) -> Tensor:
+        """`take` as a tensor."""
+        return torch.from_numpy(self.take(label_rows_N.numpy()))
+
 
 @dataclass(frozen=True, eq=False)
-class HeldVectors:
+class HeldVectors(_OnHost):
     """A matrix (L, D) float32 beside a faiss index of codes."""
 
     matrix_LD: np.ndarray[Any, Any]
@@ -37,7 +62,7 @@ class HeldVectors:
 
 
 @dataclass(frozen=True, eq=False)
-class FaissVectors:
+class FaissVectors(_OnHost):
     """What faiss can give back of the vectors: themselves from a flat storage, approximations from codes."""
 
     faiss_index: Any

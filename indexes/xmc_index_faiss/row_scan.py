@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.api import Hits, dot_pairs, rank_hits
+from xmc.api import Hits, dot_pairs, float32_is_reduced, rank_hits
 from xmc_index_faiss.label_vectors import LabelVectors
 
-SLICE_BYTES = 8 << 20  # of vectors brought together at a time
+SLICE_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # of vectors brought together at a time
 QUERIES = 256  # scored together
 FEW_PAIRS = 512  # as many are scored exactly at once in the time of finding out which need not be
 _UNIT = 2.0**-24
+_REDUCED_UNIT = 2.0**-8  # of the formats in which torch may be told to multiply float32
 _TINY = 2.0**-126
 _SLACK = 1.05
 
@@ -36,24 +37,24 @@ def scan_rows(
     Naive: `scores = (queries.double() @ vectors.double().T).float()`, then sort by (-score, label row).
     """
     k = min(k, len(label_rows))
-    found = [_Found(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0))]
-    queries = torch.from_numpy(queries_QD)
+    queries, rows = (torch.from_numpy(array).to(vectors.device) for array in (queries_QD, label_rows))
+    found = [_Found(rows[:0], rows[:0], queries[:0, :0].flatten())]
     for start in range(0, len(queries) if k else 0, QUERIES):
-        part = _scan_group(queries[start : start + QUERIES], vectors, label_rows, k)
+        part = _scan_group(queries[start : start + QUERIES], vectors, rows, k)
         part = part._replace(scores_P=rescore(queries[start : start + QUERIES], vectors, part[0], part[1]))
         found.append(part._replace(query_rows_P=part.query_rows_P + start))
-    columns = [torch.cat(column).numpy() for column in zip(*found, strict=True)]
+    columns = [torch.cat(column).cpu().numpy() for column in zip(*found, strict=True)]
     return rank_hits(*columns, queries=len(queries), k=max(k, 1))
 
 
 def rescore(queries_QD: Tensor, vectors: LabelVectors, query_rows_P: Tensor, label_rows_P: Tensor) -> Tensor:
     """The score of each pair, summed in float64 in a fixed order, (P,), in slices that bound the memory."""
-    step = max(1, SLICE_BYTES // (8 * queries_QD.shape[1]))
+    step = max(1, SLICE_BYTES[queries_QD.device.type] // (8 * queries_QD.shape[1]))
     parts = [
-        dot_pairs(queries_QD[query_rows], torch.from_numpy(vectors.take(label_rows.numpy())))
+        dot_pairs(queries_QD[query_rows], vectors.gather(label_rows))
         for query_rows, label_rows in zip(query_rows_P.split(step), label_rows_P.split(step), strict=True)
     ]
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+    return torch.cat(parts) if parts else queries_QD[:0, :0].flatten().double()
 
 
 def best_rescored(
@@ -61,7 +62,7 @@ def best_rescored(
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Scores and rows (Q, K) of the best k candidates by their true scores; places without one (-1) are last."""
     scores_QM = np.empty(rows_QM.shape, dtype=np.float32)
-    step = max(1, SLICE_BYTES // max(1, 4 * rows_QM.shape[1] * queries_QD.shape[1]))
+    step = max(1, SLICE_BYTES["cpu"] // max(1, 4 * rows_QM.shape[1] * queries_QD.shape[1]))
     for start in range(0, len(rows_QM), step):
         part = slice(start, start + step)
         scores_QM[part] = _scores_of_best(queries_QD[part], vectors, rows_QM[part], k)
@@ -96,25 +97,25 @@ def rounding_bounds(queries_QD: Tensor, largest_norm: float) -> Tensor:
     """
     norms_Q = torch.linalg.vector_norm(queries_QD, dim=1, dtype=torch.float64)
     dimension = queries_QD.shape[1]
-    relative = (dimension + 8) * _UNIT * norms_Q * largest_norm
+    unit = (dimension + 8) * _UNIT + (2.02 * _REDUCED_UNIT if float32_is_reduced() else 0.0)
+    relative = unit * norms_Q * largest_norm
     return _SLACK * (relative + dimension * _TINY * (1 + norms_Q + largest_norm))
 
 
-def _scan_group(queries_QD: Tensor, vectors: LabelVectors, label_rows: np.ndarray[Any, Any], k: int) -> _Found:
+def _scan_group(queries_QD: Tensor, vectors: LabelVectors, label_rows: Tensor, k: int) -> _Found:
     """Every pair whose float32 score may belong to the query's best k."""
-    step = max(1, SLICE_BYTES // (4 * queries_QD.shape[1]))
+    step = max(1, SLICE_BYTES[queries_QD.device.type] // (4 * queries_QD.shape[1]))
     best_QK = queries_QD.new_full((len(queries_QD), k), -torch.inf)
     margins_Q = queries_QD.new_zeros(len(queries_QD), dtype=torch.float64)
     parts = []
-    for start in range(0, len(label_rows), step):
-        rows = label_rows[start : start + step]
-        vectors_ND = torch.from_numpy(vectors.take(rows))
+    for rows in label_rows.split(step):
+        vectors_ND = vectors.gather(rows)
         norm = float(torch.linalg.vector_norm(vectors_ND, dim=1, dtype=torch.float64).max())
         margins_Q = torch.maximum(margins_Q, 2 * rounding_bounds(queries_QD, norm))
         scores_QN = queries_QD @ vectors_ND.T
         best_QK = torch.cat([best_QK, scores_QN], dim=1).topk(k, dim=1).values
         query_rows, columns = (scores_QN >= (best_QK[:, -1] - margins_Q)[:, None]).nonzero(as_tuple=True)
-        parts.append(_Found(query_rows, torch.from_numpy(rows)[columns], scores_QN[query_rows, columns]))
+        parts.append(_Found(query_rows, rows[columns], scores_QN[query_rows, columns]))
     found = _Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
     kept_P = found.scores_P >= (best_QK[:, -1] - margins_Q)[found.query_rows_P]
     return _Found(*(column[kept_P] for column in found))

@@ -1,5 +1,7 @@
 """Vectors like those of an index: around centres, unit length, with copies; and the true answers, by brute force."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -42,3 +44,11 @@ def gpus():
     except ImportError:
         return 0
     return faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def require_scored_alike(index, queries_QD, k):
+    """Candidates that a GPU finds get the same scores from its vectors and from those of the host."""
+    by_host = replace(index, gpu=replace(index.gpu, vectors=None))
+    assert index.gpu.vectors is not None
+    hits, expected = index.search(queries_QD, k), by_host.search(queries_QD, k)
+    assert rows_of(hits) == rows_of(expected) and hits.scores.tobytes() == expected.scores.tobytes()

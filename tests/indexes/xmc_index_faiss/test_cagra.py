@@ -4,11 +4,12 @@ The searches of a GPU are played by faiss's own IndexHNSWCagra on the CPU, but f
 """
 
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from clustered import brute_force, clustered, recall, rows_of
+from clustered import brute_force, clustered, recall, require_scored_alike, rows_of
 
 from xmc.config import build_options
 from xmc.errors import ArtifactError, ConfigError, DeviceError
@@ -19,6 +20,7 @@ from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.cagra import Cagra
 from xmc_index_faiss.device import choose_cuvs_gpu
 from xmc_index_faiss.gpu import Gpu, OnGpu
+from xmc_index_faiss.gpu_vectors import GpuVectors
 from xmc_index_faiss.hnsw import Hnsw
 from xmc_index_faiss.saved import read_saved
 
@@ -110,7 +112,7 @@ def on_cpu(monkeypatch):
             index.hnsw.efSearch = 200
         index.add(labels_LD.numpy())
         played = PlayedGpu(index, answer)
-        monkeypatch.setattr(Gpu, "copy", lambda *_: OnGpu(played, []))
+        monkeypatch.setattr(Gpu, "copy", lambda *_, **__: OnGpu(played, []))
         return Cagra(**options)._index(index, Gpu(0), "dot", build_s=0.5), played
 
     return made
@@ -129,6 +131,16 @@ def test_what_is_found_is_scored_again(on_cpu):
     assert played.blocks == ["one block", "one block"], "which answers the same each time"
     index.with_search_options({"itopk": 513}).search(queries_QD, 10)
     assert played.blocks[-1] is None, "more than one block can hold"
+
+
+def test_the_gpu_scores_what_is_found_where_it_has_the_vectors(on_cpu):
+    labels_LD, queries_QD = clustered(2000, 80)
+    index, _ = on_cpu(labels_LD, itopk=100)
+    there = replace(index, vectors=None, gpu=replace(index.gpu, vectors=GpuVectors(labels_LD)))
+    expected, hits = index.search(queries_QD, 10), there.search(queries_QD, 10)
+    assert rows_of(hits) == rows_of(expected) and hits.scores.tobytes() == expected.scores.tobytes()
+    allowed = np.arange(0, 2000, 3)
+    assert rows_of(there.search_among(queries_QD, 10, allowed)) == brute_force(labels_LD, queries_QD, 10, allowed)
 
 
 @pytest.mark.parametrize("spoilt", [-1, 4294967295, 0])
@@ -209,6 +221,7 @@ def test_answers_of_a_gpu(tmp_path):
     index = Cagra().build([labels_LD], similarity="cosine", device="cuda")
     assert index.report.device_used == "cuda:0"
     assert len({index.search(queries_QD, 10).label_rows.tobytes() for _ in range(10)}) == 1
+    require_scored_alike(index, queries_QD.repeat(2, 1), 10)
     assert recall(index.search(queries_QD, 10), expected) > 0.9
     index.save(tmp_path)
     loaded = Cagra(itopk=256).load(tmp_path, device="cuda")

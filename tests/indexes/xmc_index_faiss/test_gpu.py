@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from clustered import brute_force, clustered, gpus, recall, rows_of
+from clustered import brute_force, clustered, gpus, recall, require_scored_alike, rows_of
 
 from xmc.config import build_options
 from xmc.errors import ConfigError, DeviceError
@@ -16,6 +16,7 @@ from xmc_index_faiss.flat import Flat
 from xmc_index_faiss.gpu import MOST, OnGpu, place
 from xmc_index_faiss.hnsw import Hnsw
 from xmc_index_faiss.ivf import Ivf
+from xmc_index_faiss.label_vectors import HeldVectors
 
 needs_gpu = pytest.mark.skipif(not gpus(), reason="needs a GPU and a faiss built for it")
 
@@ -121,6 +122,8 @@ def test_answers_of_a_gpu(backend, tmp_path, monkeypatch):
     assert index.report.device_used.startswith("cuda")
     expected = brute_force(labels_LD, queries_QD, 10)
     hits = index.search(queries_QD, 10)
+    if isinstance(index.vectors, HeldVectors):
+        require_scored_alike(index, queries_QD, 10)
     assert np.diff(hits.offsets).tolist() == [10] * 50
     assert recall(hits, expected) > 0.9
     rows = np.arange(0, 6000, 7)

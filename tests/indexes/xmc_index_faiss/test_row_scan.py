@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xmc_index_faiss import row_scan
 from xmc_index_faiss.label_vectors import HeldVectors
-from xmc_index_faiss.row_scan import FEW_PAIRS, best_rescored
+from xmc_index_faiss.row_scan import FEW_PAIRS, best_rescored, rounding_bounds
 
 
 def one_by_one(queries_QD, labels_LD, rows_QM, k):
@@ -51,6 +53,17 @@ def test_slices_do_not_matter(monkeypatch, slice_bytes):
     rows_QM = np.array([generator.permutation(500)[:50] for _ in range(40)])
     assert rows_QM.size > FEW_PAIRS
     expected = one_by_one(queries_QD, labels.matrix_LD, rows_QM, 10)
-    monkeypatch.setattr("xmc_index_faiss.row_scan.SLICE_BYTES", slice_bytes)
+    monkeypatch.setitem(row_scan.SLICE_BYTES, "cpu", slice_bytes)
     found = best_rescored(queries_QD, labels, rows_QM, 10)
     assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("setting", ["high", "medium"])
+def test_reduced_precision_of_the_process_widens_the_bound(setting):
+    queries_QD, before = torch.ones(1, 4), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(setting)
+    try:
+        assert rounding_bounds(queries_QD, 2.0).item() >= 4 * 2 * 2**-8
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert rounding_bounds(queries_QD, 2.0).item() < 1e-4

@@ -1,0 +1,80 @@
+"""The full label vectors in the memory of a GPU, to score there again what its index found.
+
+Shapes: L labels, D width, N rows asked for, Q queries, M candidates, K wanted, P (query, candidate) pairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmc.api import dot_pairs
+from xmc_index_faiss.label_vectors import LabelVectors
+
+SLICE_BYTES = 256 << 20  # of float64 products at a time
+FEW_PAIRS = 512  # so few are scored by the CPU in the time that a GPU takes to start the steps
+_ROWS_AT_A_TIME = 16_384
+
+
+@dataclass(frozen=True, eq=False)
+class GpuVectors:
+    """A copy (L, D) float32 of the true vectors on a GPU (or, for tests, on the CPU)."""
+
+    matrix_LD: Tensor
+    true: bool = True
+
+    @classmethod
+    def copy(cls, vectors: LabelVectors, labels: int, number: int) -> GpuVectors | None:
+        """The vectors copied to this GPU; None where torch has no such or they would take over half of what is free.
+
+        Answers are the same without: the CPU scores then.
+        """
+        if number >= torch.cuda.device_count():
+            return None
+        dimension = vectors.take(np.zeros(1, np.int64)).shape[1]
+        free_bytes, _ = torch.cuda.mem_get_info(number)
+        if 2 * 4 * labels * dimension > free_bytes:
+            return None
+        matrix_LD = torch.empty(labels, dimension, device=f"cuda:{number}")
+        for start in range(0, labels, _ROWS_AT_A_TIME):
+            rows = np.arange(start, min(labels, start + _ROWS_AT_A_TIME))
+            matrix_LD[start : start + len(rows)].copy_(torch.from_numpy(vectors.take(rows)))
+        return cls(matrix_LD)
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.matrix_LD.device
+
+    def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Rows of the matrix, on the CPU."""
+        return self.gather(torch.from_numpy(label_rows_N)).cpu().numpy()
+
+    def gather(self, label_rows_N: Tensor) -> Tensor:
+        """Rows of the matrix, where they lie."""
+        return self.matrix_LD.index_select(0, label_rows_N.to(self.device))
+
+    def best(
+        self, queries_QD: np.ndarray[Any, Any], rows_QM: np.ndarray[Any, Any], k: int
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Scores and rows (Q, K) of the best k candidates by their true scores, as `best_rescored` finds them.
+
+        Naive: all pairs by `dot_pairs`, then sort by (-score, row); places without a candidate (-1) are last.
+        """
+        queries, rows = torch.from_numpy(queries_QD).to(self.device), torch.from_numpy(rows_QM).to(self.device)
+        step = max(1, SLICE_BYTES // max(1, 16 * rows.shape[1] * queries.shape[1]))
+        parts = [self._best(*part, k) for part in zip(queries.split(step), rows.split(step), strict=True)]
+        scores_QK, rows_QK = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+        return scores_QK, rows_QK
+
+    def _best(self, queries_QD: Tensor, rows_QM: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        rows_QM = rows_QM.sort(dim=1).values
+        vectors_PD = self.gather(rows_QM.clamp(min=0).flatten())
+        scores_P = dot_pairs(queries_QD.repeat_interleave(rows_QM.shape[1], dim=0), vectors_PD)
+        scores_QM = scores_P.float().view(rows_QM.shape).masked_fill(rows_QM < 0, -torch.inf)
+        order_QK = scores_QM.argsort(dim=1, descending=True, stable=True)[:, :k]
+        return scores_QM.gather(1, order_QK), rows_QM.gather(1, order_QK)
