@@ -26,7 +26,7 @@ def epoch_model(encoder: Encoder, head: Head, queries: Features, *, labels: int,
             hint="Use the head 'dual-encoder' or 'classifier', or an augmentation that does not need the model.",
         )
     labels_LD = torch.cat([chunk.detach() for chunk in head.label_vectors(np.arange(labels))])
-    size = rows_in_memory(labels, score_memory_mb)
+    size = rows_in_memory(labels, score_memory_mb, device=labels_LD.device.type)
 
     def scores(query_rows: np.ndarray[Any, Any]) -> Iterator[Tensor]:
         out_RL: Tensor | None = None

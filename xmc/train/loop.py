@@ -230,8 +230,8 @@ class Trainer:
         if self.data.validation is None:
             return -1.0
         features, positives = self.data.validation
-        rows = rows_in_memory(self.data.labels, self.options.score_memory_mb)
         labels_LD = torch.cat(list(self.head.label_vectors(np.arange(self.data.labels))))
+        rows = rows_in_memory(self.data.labels, self.options.score_memory_mb, device=labels_LD.device.type)
         own = np.arange(len(features))[self.ranks.share(len(features))]
         hits = hits_at_1(
             self.encoder,

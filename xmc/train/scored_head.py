@@ -110,7 +110,9 @@ class ScoredHead:
                 scope.pairs.between(seen.start, seen.stop),
                 context.loss,
                 pool=context.pool,
-                rows_at_once=rows_in_memory(columns, context.train.score_memory_mb, pool=context.pool),
+                rows_at_once=rows_in_memory(
+                    columns, context.train.score_memory_mb, pool=context.pool, device=queries_QD.device.type
+                ),
                 log_inclusion_C=scope.log_inclusion_C,
                 row_state_Q=None if before_Q is None else before_Q[first:last],
                 bags_Q=bags_Q if context.pool == "batch" else None,

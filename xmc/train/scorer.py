@@ -70,20 +70,24 @@ class ScoredBatch:
         return ScoredBatch(self.losses_Q[rows], self.queries_gradient_QD[rows], self.labels_gradient_CD, state_Q)
 
 
-def rows_in_memory(labels: int, score_memory_mb: int, *, pool: Literal["row", "batch"] = "row") -> int:
+def rows_in_memory(
+    labels: int, score_memory_mb: int, *, pool: Literal["row", "batch"] = "row", device: str = "cpu"
+) -> int:
     """How many query rows to score at once: as many as the limit holds, but no more than make the products efficient.
 
-    Blocks of scores that stay below `PREFERRED_SCORE_BYTES` are handed out again by the allocator without asking the
-    system for fresh pages, which costs more than the scores themselves. A `batch` loss has no choice of block, so for
-    it the limit alone counts.
+    On a CPU blocks of scores that stay below `PREFERRED_SCORE_BYTES` are handed out again by the allocator without
+    asking the system for fresh pages, which costs more than the scores themselves. On a GPU each block costs the start
+    of its steps, and a `batch` loss has no choice of block: there the limit alone counts.
 
     >>> rows_in_memory(1_000_000, 512)
     32
     >>> rows_in_memory(50_000, 512), rows_in_memory(50_000, 512, pool="batch")
     (125, 671)
+    >>> rows_in_memory(50_000, 512, device="cuda")
+    671
     """
     allowed = score_memory_mb * 2**20 // (labels * 4 * SCORE_COPIES)
-    if pool == "batch":
+    if pool == "batch" or device != "cpu":
         return max(1, allowed)
     preferred = max(EFFICIENT_ROWS, PREFERRED_SCORE_BYTES // (labels * 4))
     return max(1, min(allowed, preferred))
@@ -159,11 +163,14 @@ def score_batch(
 
 
 def score_rows(queries_RD: Tensor, labels_CD: Tensor, *, out: Tensor) -> Tensor:
-    """`queries_RD @ labels_CD.T`, written into `out` in blocks of labels.
+    """`queries_RD @ labels_CD.T`, written into `out`, on a CPU in blocks of labels.
 
     A product of few rows with very many columns runs at little more than half of a CPU's speed when it is made in one
     piece; blocks of 1,024 columns keep the panel in the cache.
     """
+    if labels_CD.is_cuda:
+        product_into(out, queries_RD, labels_CD.T)
+        return out
     for start in range(0, labels_CD.shape[0], LABEL_BLOCK):
         block = slice(start, start + LABEL_BLOCK)
         product_into(out[:, block], queries_RD, labels_CD[block].T)

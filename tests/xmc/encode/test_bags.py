@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmc.encode import bags as module
-from xmc.encode.bags import Bags, bag_embeddings, concatenate, tokenise
+from xmc.encode import bag_layout as bag_layout_module
+from xmc.encode import bags as bags_module
+from xmc.encode.bag_layout import BagLayout
+from xmc.encode.bags import Bags, bag_embeddings, concatenate, sum_in_pieces, tokenise
 
 WORDS = {"a": 0, "b": 3, "c": 7, "d": 70_000}
 texts = st.lists(st.text("abcd", max_size=6), max_size=8)
@@ -58,7 +60,7 @@ def test_texts_are_tokenised_in_slices_without_a_seam(monkeypatch):
     batch = ["aab", "", "cd", "d", "abca"]
     whole = tokenise(batch, encode_letters)
     sizes = []
-    monkeypatch.setattr(module, "TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr(bags_module, "TEXTS_AT_ONCE", 2)
     sliced = tokenise(batch, lambda part: (sizes.append(len(part)), encode_letters(part))[1])
     assert sizes == [2, 2, 1]
     assert as_dicts(sliced) == as_dicts(whole)
@@ -101,7 +103,7 @@ def test_dropout_leaves_out_about_that_share_of_entries_and_changes_no_weight_th
 def test_transposed_bags_list_for_each_row_the_texts_that_hold_it(batch):
     few = {"a": 0, "b": 1, "c": 4, "d": 9}
     bags = tokenise(batch, lambda part: [np.array([few[x] for x in text], dtype=np.int64) for text in part])
-    rows, transposed = bags.transposed
+    rows, transposed = bags.layout.transposition.rows, bags.transposed()
     entries = {(row, text): weight for text, bag in enumerate(as_dicts(bags)) for row, weight in bag.items()}
     assert rows.tolist() == sorted({row for row, _ in entries})
     got = {
@@ -110,6 +112,28 @@ def test_transposed_bags_list_for_each_row_the_texts_that_hold_it(batch):
         for text, weight in bag.items()
     }
     assert got == entries
+    whole = as_dicts(bags.transposed(12))
+    assert len(whole) == 12
+    assert {(row, text): weight for row, bag in enumerate(whole) for text, weight in bag.items()} == entries
+    again = Bags.of_layout(bags.layout, 2 * bags.weights).transposed()
+    assert (again.weights == 2 * transposed.weights).all() and again.ids is transposed.ids
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 40), max_size=6), st.sampled_from([2, 3, 256]), st.booleans())
+def test_pieces_of_long_bags_add_up_to_the_same(counts, longest, weighted):
+    generator = np.random.default_rng(0)
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    layout = BagLayout(offsets, generator.integers(0, 9, offsets[-1]).astype(np.int32))
+    weights = torch.from_numpy(generator.integers(1, 4, offsets[-1]).astype(np.float32)) if weighted else None
+    table_TD = torch.from_numpy(generator.integers(-3, 4, (9, 5)).astype(np.float32))  # sums of these are exact
+    expected_ND = bags_module._weighted_sum(layout, table_TD, weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bag_layout_module, "LONGEST", longest)
+        assert torch.equal(sum_in_pieces(layout, table_TD, weights), expected_ND)
+        if layout.pieces:
+            cut, joined = layout.pieces
+            assert np.diff(cut.offsets).max() <= longest and len(joined.offsets) == len(counts) + 1
 
 
 @settings(max_examples=30)
