@@ -97,6 +97,24 @@ PICKS = (
         for threads, name in THREADS.items()
         for batch in ("1", "8", "64", "256")
     ),
+    *(
+        Pick(
+            "index_curve_gpu",
+            "1.0000",
+            f"exact search on an H100, 1,000,000 × 384, k = 10, batch of {batch}",
+            ("exact",),
+            ("raw faiss Flat",),
+            f"queries a second at batch {batch}, 1,000,000 labels",
+        )
+        for batch in (1, 64, 1024)
+    ),
+    Pick(
+        "training_gpu",
+        "46881",
+        "a training step over 46,881 labels, batch 512, on an H100 and on 16 cores",
+        ("xmc, cuda",),
+        ("xmc, cpu",),
+    ),
     Pick(
         "predict", "8192", "`xmc predict`, rows a second, one thread", PREDICT, ("bare loop",), "predict vs bare loop"
     ),
