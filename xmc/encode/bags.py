@@ -145,7 +145,7 @@ def _weighted_sum(layout: BagLayout, table_TD: Tensor, weights: Tensor | None) -
 
 
 class _BagSum(torch.autograd.Function):
-    """`_bag_sum` whose backward pass is a bag sum too, over the transposed bags: each row that occurs is written once.
+    """`_bag_sum` whose backward pass is a bag sum too, over the transposed bags: each row is written once.
 
     (The library's own backward pass adds entry by entry, which is many times slower on a CPU.)
     """
@@ -158,16 +158,12 @@ class _BagSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         gradient_ND = gradients[0].contiguous()
-        if gradient_ND.is_cuda and not ctx.row_gradient:  # where writing rows one by one takes a sort
+        if not ctx.row_gradient:
             return _bag_sum(ctx.bags.transposed(ctx.shape[0]), gradient_ND), None, None
         values_RD = _bag_sum(ctx.bags.transposed(), gradient_ND)
         indices = torch.from_numpy(ctx.bags.layout.transposition.rows).to(gradient_ND.device)
-        if ctx.row_gradient:
-            sparse = torch.sparse_coo_tensor(
-                indices[None], values_RD, ctx.shape, is_coalesced=True, check_invariants=False
-            )
-            return sparse, None, None
-        return gradient_ND.new_zeros(ctx.shape).index_copy_(0, indices, values_RD), None, None
+        sparse = torch.sparse_coo_tensor(indices[None], values_RD, ctx.shape, is_coalesced=True, check_invariants=False)
+        return sparse, None, None
 
 
 def _count(ids_of_texts: list[IntArray]) -> Bags:

@@ -23,6 +23,7 @@ from xmc.encode.static import FILE_NAME, StaticEncoder, StaticOptions
 from xmc.encode.text_graph import TextGraph
 from xmc.encode.tower import Tower
 from xmc.errors import ArtifactError
+from xmc.unit_rows import unit_rows
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class MoeStaticEncoder:
         """Embeddings (N, D)."""
         self._base.row_gradients = self.row_gradients
         embeddings_ND: Tensor = self.layers[role](self._base.embed(features, role))
-        return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
+        return unit_rows(embeddings_ND) if self.similarity == "cosine" else embeddings_ND
 
     def text_graphs(self) -> tuple[TextGraph, ...]:
         """See `xmc.encode.text_graph.GraphEncoder`."""

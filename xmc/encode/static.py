@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xmc.encode.bags import Bags, tokenise
 from xmc.encode.encoder import ROLES, Role, Similarity
@@ -23,6 +22,7 @@ from xmc.encode.text_graph import TextGraph
 from xmc.encode.tokenizer import character_ngrams, package_vectors, token_encoder, train_tokenizer
 from xmc.encode.tower import Tower, tower_graphs
 from xmc.errors import ArtifactError, ConfigError
+from xmc.unit_rows import unit_rows
 
 FILE_NAME = "xmc_encoder.json"
 
@@ -143,7 +143,7 @@ class StaticEncoder:
         """Embeddings (N, D); the empty text has the zero vector."""
         dropout = self.dropout if self.module.training else 0.0
         embeddings_ND = self.towers[role](features, dropout=dropout, row_gradient=self.row_gradients)
-        return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
+        return unit_rows(embeddings_ND) if self.similarity == "cosine" else embeddings_ND
 
     def word_sums(self, words: Sequence[str], role: Role) -> Tensor:
         """The sum of each word's token vectors, (N, D): see `xmc.api.AdditiveEncoder`.

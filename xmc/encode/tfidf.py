@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xmc.encode.bags import Bags, bag_embeddings
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
 from xmc.errors import ArtifactError
+from xmc.unit_rows import unit_rows
 
 FILE_NAME = "xmc_encoder.json"
 TABLE_NAME = "model.safetensors"
@@ -123,7 +123,7 @@ class TfidfEncoder:
         """Embeddings (N, D)."""
         dropout = self._dropout if self.module.training and role == "query" else 0.0
         embeddings_ND = bag_embeddings(features, self._table(role), dropout=dropout, row_gradient=self.row_gradients)
-        return functional.normalize(embeddings_ND, dim=1) if self.similarity == "cosine" else embeddings_ND
+        return unit_rows(embeddings_ND) if self.similarity == "cosine" else embeddings_ND
 
     def save(self, folder: Path) -> None:
         """Write a sentence-transformers folder; its module is xmc's own, so opening it elsewhere needs xmc installed.

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xmc.api import HeadContext, LabelOptimizerOptions, LabelPreconditioner
 from xmc.encode.encoder import chunks
@@ -19,6 +18,7 @@ from xmc.train.dual_encoder import TextLabels
 from xmc.train.label_source import GradientVectors
 from xmc.train.row_adagrad import RowAdagrad
 from xmc.train.scored_head import ScoredHead
+from xmc.unit_rows import unit_rows
 
 ROWS_AT_ONCE = 65536
 PRECONDITIONER = "optimiser.preconditioner."
@@ -89,7 +89,7 @@ class MatrixLabels:
         with torch.no_grad():
             rows = torch.from_numpy(label_rows).to(self.matrix_LD.device)
             vectors_ND = self.matrix_LD[rows] if text_ND is None else self.matrix_LD[rows] + text_ND
-            return functional.normalize(vectors_ND, dim=1) if self._unit else vectors_ND
+            return unit_rows(vectors_ND) if self._unit else vectors_ND
 
     def observe(self, queries_QD: Tensor) -> None:
         """See the queries that the rows are multiplied by."""
@@ -165,7 +165,7 @@ class MatrixVectors:
         self._text_ND = None if text is None else text.embeddings_ND.detach().requires_grad_()
         with torch.enable_grad():
             graph_ND = self._rows_ND if self._text_ND is None else self._rows_ND + self._text_ND
-            self._graph_ND = functional.normalize(graph_ND, dim=1) if unit else graph_ND
+            self._graph_ND = unit_rows(graph_ND) if unit else graph_ND
         self.embeddings_ND = self._graph_ND.detach()
 
     def backward(self, gradient_ND: Tensor) -> None:

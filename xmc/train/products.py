@@ -14,15 +14,18 @@ def product_into(out: Tensor, left: Tensor, right: Tensor) -> None:
         out.copy_(left @ right)
 
 
-def add_product(out: Tensor, left: Tensor, right: Tensor) -> None:
-    """`out += left @ right`, as `product_into`.
+def add_product(out: Tensor, left: Tensor, right: Tensor, *, share: float = 1.0, first: bool = False) -> None:
+    """`out += share * (left @ right)`, as `product_into`; the `first` is written over what is there.
 
-    >>> sums = torch.ones(1, 1)
-    >>> add_product(sums, torch.tensor([[2.0]]).bfloat16(), torch.tensor([[3.0]]).bfloat16())
+    >>> sums, two = torch.full((1, 1), torch.nan), torch.tensor([[2.0]])
+    >>> add_product(sums, two, two, first=True)
+    >>> add_product(sums, two.bfloat16(), two.bfloat16(), share=0.5)
     >>> sums
-    tensor([[7.]])
+    tensor([[6.]])
     """
     if left.dtype == out.dtype:
-        out.addmm_(left, right)
+        out.addmm_(left, right, beta=0 if first else 1, alpha=share)
+    elif first:
+        out.copy_(left @ right).mul_(share)
     else:
-        out.add_(left @ right)
+        out.add_(left @ right, alpha=share)

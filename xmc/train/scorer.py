@@ -131,12 +131,13 @@ def score_batch(
         rows_at_once = queries
     losses_Q = queries_QD.new_empty(queries)
     queries_gradient_QD = torch.empty_like(queries_QD)
-    labels_gradient_CD = torch.zeros_like(labels_CD)
+    labels_gradient_CD = torch.empty_like(labels_CD) if queries else torch.zeros_like(labels_CD)
     scores_RC = queries_QD.new_empty(min(rows_at_once, queries), labels_CD.shape[0])
     next_state_Q = None if row_state_Q is None else torch.empty_like(row_state_Q)
     factor_dtype = products or labels_CD.dtype
     factors_CD = labels_CD.to(factor_dtype)
     label_norms_C = labels_CD.norm(dim=1) if norms else None
+    share = 1.0 / (mean_over or queries or 1)
     for start in range(0, queries, rows_at_once):
         stop = min(start + rows_at_once, queries)
         chunk_RD = queries_QD[start:stop].to(factor_dtype)
@@ -157,9 +158,8 @@ def score_batch(
         if inputs.query_norms_Q is not None and lengths_gradient_R is not None:
             shares_R = lengths_gradient_R / inputs.query_norms_Q.clamp(min=torch.finfo(queries_QD.dtype).tiny)
             queries_gradient_QD[start:stop] += shares_R.unsqueeze(1) * queries_QD[start:stop]
-        add_product(labels_gradient_CD, gradient_RC.T, chunk_RD)
-    mean_over = mean_over or queries
-    return ScoredBatch(losses_Q, queries_gradient_QD.div_(mean_over), labels_gradient_CD.div_(mean_over), next_state_Q)
+        add_product(labels_gradient_CD, gradient_RC.T, chunk_RD, share=share, first=start == 0)
+    return ScoredBatch(losses_Q, queries_gradient_QD.mul_(share), labels_gradient_CD, next_state_Q)
 
 
 def score_rows(queries_RD: Tensor, labels_CD: Tensor, *, out: Tensor) -> Tensor:
