@@ -50,12 +50,15 @@ class RowReduction:
         """d logit / d score in these rows: one number, or one for each of them."""
         return self.temperature[rows].reciprocal() if isinstance(self.temperature, Tensor) else 1.0 / self.temperature
 
-    def logits(self, scores: Tensor, rows: slice | Tensor) -> Tensor:
-        """The logits of these rows' scores, (R, C) or one of each, (P,): a new tensor of at least single precision."""
+    def logits(self, scores: Tensor, rows: slice | Tensor, *, out: Tensor | None = None) -> Tensor:
+        """The logits of these rows' scores, (R, C) or one of each, (P,), of at least single precision.
+
+        They are written into `out`, where that is given, or into a new tensor.
+        """
         slope = self.slope(rows)
         if isinstance(slope, Tensor) and scores.dim() == 2:
             slope = slope.unsqueeze(1)
-        logits = scores.to(working_dtype(scores)) * slope
+        logits = torch.mul(scores.to(working_dtype(scores)), slope, out=out)
         return logits.add_(self.bias) if self.bias else logits
 
     def reduce(self, logits_RC: Tensor) -> Tensor:
@@ -126,8 +129,10 @@ class _ReduceRows(torch.autograd.Function):
         scores_QC, rows_P, columns_P, reduced_Q = ctx.saved_tensors
         reduction = ctx.reduction
         gradient_QC = torch.empty_like(scores_QC)
+        in_place = scores_QC.dtype == working_dtype(scores_QC)
         for rows, pairs in row_blocks(scores_QC, rows_P):
-            block_RC = reduction.derivative(reduction.logits(scores_QC[rows], rows), reduced_Q[rows])
+            logits_RC = reduction.logits(scores_QC[rows], rows, out=gradient_QC[rows] if in_place else None)
+            block_RC = reduction.derivative(logits_RC, reduced_Q[rows])
             block_RC.mul_((gradient_Q[rows] * reduction.slope(rows)).unsqueeze(1))
             block_RC.index_put_(
                 (rows_P[pairs] - rows.start, columns_P[pairs]),
@@ -136,7 +141,8 @@ class _ReduceRows(torch.autograd.Function):
             )
             if ctx.skipped:
                 ctx.skipped.put(0.0, block_RC, rows)
-            gradient_QC[rows] = block_RC
+            if not in_place:
+                gradient_QC[rows] = block_RC
         return gradient_QC, None, None, None, None
 
 
