@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from record import alternate, beside_earlier, record, spread
 
+from xmc.cli.allocator import keep_freed_memory
 from xmc.data.dataset import load_dataset
 from xmc.engine.run_config import resolve
 from xmc.engine.whole_run import make_run
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as the command does
     labels = len(load_dataset(options.data).labels)
     timed = alternate({"products": partial(products(labels, options.device))}, repeats=15, pause_s=0)
     seconds = {"three products": timed["products"]}
