@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xmc.integrations.extras import from_extra
-from xmc.integrations.passages import Passage, Passages, equals
+from xmc.integrations.passages import Equals, Passage, Passages
 from xmc.integrations.run_embeddings import RunEmbeddings
 
 with from_extra("langchain", package="langchain-core"):
@@ -84,5 +84,5 @@ def document_of(passage: Passage, metadata: dict[str, Any] | None = None) -> Doc
 def keeper(filter: Filter | None) -> Callable[[Passage], bool] | None:
     """What a filter, keys and values or a function of a document, keeps."""
     if filter is None or not callable(filter):
-        return None if filter is None else equals(filter)
+        return None if filter is None else Equals(filter)
     return lambda passage: bool(filter(document_of(passage)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
-from xmc.integrations.passages import FIGURES, Passage, Passages
+from xmc.integrations.passages import FIGURES, Equals, Passage, Passages
 from xmc.integrations.run_passages import RunPassages
 
 with from_extra("llama-index", package="llama-index-core"):
@@ -18,6 +18,9 @@ with from_extra("llama-index", package="llama-index-core"):
     from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle, TextNode
     from llama_index.core.vector_stores.types import (
         BasePydanticVectorStore,
+        FilterCondition,
+        FilterOperator,
+        MetadataFilter,
         MetadataFilters,
         VectorStoreQuery,
         VectorStoreQueryMode,
@@ -182,6 +185,8 @@ def _keeper(
     filters: MetadataFilters | None = None,
 ) -> Callable[[Passage], bool] | None:
     """What is of these nodes, of these documents and passes these filters; None where nothing is asked."""
+    if not node_ids and (wanted := _plain_values(doc_ids or [], filters)):
+        return Equals(wanted)
     tests: list[Callable[[Passage], bool]] = []
     if node_ids:
         tests.append(lambda passage: passage.id in node_ids)
@@ -190,3 +195,15 @@ def _keeper(
     if filters is not None:
         tests.append(lambda passage: build_metadata_filter_fn(lambda _: passage.metadata, filters)(passage.id))
     return (lambda passage: all(test(passage) for test in tests)) if tests else None
+
+
+def _plain_values(doc_ids: Sequence[str], filters: MetadataFilters | None) -> dict[str, Any]:
+    """What is asked, as values by key, where that is all that is asked; empty where it is not."""
+    pairs: list[tuple[str, Any]] = [("ref_doc_id", doc_id) for doc_id in doc_ids]
+    for each in filters.filters if filters else []:
+        if not isinstance(each, MetadataFilter) or each.operator != FilterOperator.EQ or each.value is None:
+            return {}
+        pairs.append((each.key, each.value))
+    is_all_of = filters is None or filters.condition in (None, FilterCondition.AND)
+    wanted = dict(pairs)
+    return wanted if is_all_of and len(wanted) == len(pairs) else {}

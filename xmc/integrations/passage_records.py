@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xmc.data.shards import read_table, write_table
 from xmc.errors import DataError
+from xmc.integrations.value_index import ValueIndex
 from xmc.retrieve.layout import passages_store
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ class Records:
         record = self.by_id.get(label_id)
         kept: dict[str, Any] = json.loads(record.metadata) if record else {}
         return kept
+
+    @cached_property
+    def values(self) -> ValueIndex:
+        """The ids by the values of their metadata."""
+        return ValueIndex(lambda: ((label_id, record.metadata) for label_id, record in self.by_id.items()))
 
     def members(self, collection: str) -> list[str]:
         """The ids that were added to a collection."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from xmc.errors import ConfigError
-from xmc.integrations.passage_records import PassageRecords
+from xmc.integrations.passage_records import PassageRecords, Records
 from xmc.retrieve.label_filter import LabelFilter
 from xmc.retrieve.living_labels import find
 from xmc.retrieve.retriever import Retriever
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from xmc.data.tables import LabelTable
 
 FIGURES = ("score", "rank", "probability")
+FILTERS_KEPT = 16
 
 
 class Searcher(Protocol):
@@ -47,6 +49,22 @@ class Passage(NamedTuple):
         return self.metadata | {name: getattr(self.hit, name) for name in FIGURES if self.hit}
 
 
+@dataclass(frozen=True)
+class Equals:
+    """A filter: every key of `wanted` is in the metadata with that value. It is looked up, not asked of every passage.
+
+    >>> Equals({"year": 2020})(Passage("a", "apple", {"year": 2020, "page": 3}))
+    True
+    """
+
+    wanted: Mapping[str, Any]
+
+    def __call__(self, passage: Passage) -> bool:
+        """Whether the filter keeps this passage."""
+        kept = passage.metadata
+        return all(key in kept and kept[key] == value for key, value in self.wanted.items())
+
+
 class Passages:
     """The passages of a run.
 
@@ -65,6 +83,7 @@ class Passages:
         opened = getattr(self._searcher, "opened", None)
         self.records = PassageRecords(opened.run) if opened else None
         self._lock = threading.Lock()
+        self._filters: tuple[Any, Records | None, dict[str, LabelFilter]] = (None, None, {})
 
     def current(self) -> Any:
         """What is searched now. Raises: as `Retriever.reload_if_changed`."""
@@ -84,8 +103,8 @@ class Passages:
     ) -> list[Passage]:
         """The best k passages, of those that are allowed and that `keep` is true of; none where nothing matches.
 
-        `keep` is asked about every passage of the run. Raises: as `Retriever.search`; ConfigError for `keep` with a
-        searcher that does not hold its labels.
+        `keep` is asked about every passage of the run, but for an `Equals`. Raises: as `Retriever.search`; ConfigError
+        for `keep` with a searcher that does not hold its labels.
         """
         searcher = self.current()
         among = self.among(searcher, allowed, keep)
@@ -102,8 +121,31 @@ class Passages:
         if keep is None:
             return allowed
         labels = labels_of(searcher)
-        ids = [p.id for p in self.named(labels, labels.ids) if keep(p)]
-        return narrowed(searcher.filter(ids), None if allowed is None else as_filter(searcher, allowed))
+        kept = self.looked_up(searcher, keep)
+        if kept is None:
+            kept = searcher.filter([p.id for p in self.named(labels, labels.ids) if keep(p)])
+        return narrowed(kept, None if allowed is None else as_filter(searcher, allowed))
+
+    def looked_up(self, searcher: Retriever, keep: Callable[[Passage], bool]) -> LabelFilter | None:
+        """The filter of an `Equals` without asking each passage, kept for its next use; None where it must be asked."""
+        if not isinstance(keep, Equals) or not keep.wanted or self.records is None:
+            return None
+        records = self.records.current()
+        searched, known, filters = self._filters
+        if searched is not searcher or known is not records:
+            filters = {}
+            self._filters = (searcher, records, filters)
+        name = repr(sorted(keep.wanted.items(), key=repr))
+        kept = filters.get(name)
+        if kept is None:
+            ids = records.values.ids(keep.wanted)
+            if ids is None:
+                return None
+            kept = searcher.filter(ids, ignore_unknown=True)
+            filters[name] = kept
+            for oldest in list(filters)[:-FILTERS_KEPT]:
+                filters.pop(oldest, None)
+        return kept
 
     def found(self, hits: Iterable[Hit]) -> list[Passage]:
         """Hits as passages, with what is kept beside them."""
@@ -141,12 +183,3 @@ def narrowed(first: LabelFilter, second: LabelFilter | None) -> LabelFilter:
     import numpy as np
 
     return first if second is None else LabelFilter(np.intersect1d(first.label_rows, second.label_rows), first.labels)
-
-
-def equals(wanted: Mapping[str, Any]) -> Callable[[Passage], bool]:
-    """A filter: every key of `wanted` is in the metadata with that value.
-
-    >>> equals({"year": 2020})(Passage("a", "apple", {"year": 2020, "page": 3}))
-    True
-    """
-    return lambda passage: all(key in passage.metadata and passage.metadata[key] == wanted[key] for key in wanted)

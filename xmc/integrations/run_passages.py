@@ -101,6 +101,8 @@ class RunPassages(Passages):
             members = narrowed(members, as_filter(searcher, allowed))
         if keep is None:
             return members
+        if (kept := self.looked_up(searcher, keep)) is not None:
+            return narrowed(members, kept)
         ids = [searcher.labels.ids[row] for row in members.label_rows]
         return searcher.filter([passage.id for passage in self.named(labels_of(searcher), ids) if keep(passage)])
 

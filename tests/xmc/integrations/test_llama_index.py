@@ -17,6 +17,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryMode,
 )
+from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 
 from xmc import Retriever
 from xmc.errors import ConfigError, DataError
@@ -107,6 +108,22 @@ def test_queries_by_vector_and_of_some_nodes(store, calibrated_copy):
     assert set(ask(store, "solar violin", doc_ids=["book"]).ids) == {"a", "b"}
     with pytest.raises(ConfigError, match="must be 'default', got 'hybrid'"):
         ask(store, "solar violin", mode=VectorStoreQueryMode.HYBRID)
+
+
+@pytest.mark.parametrize("condition", [None, "and", "or", "not"])
+@pytest.mark.parametrize("second", [("page", 2.0, "=="), ("page", 9, "!="), ("other", 1, "=="), None])
+def test_filters_mean_what_llama_index_says(store, condition, second):
+    """Some are looked up, others asked of each node."""
+    asked = [("page", 2, "=="), second] if second else [("page", 2, "==")]
+    each = [MetadataFilter(key=key, value=value, operator=operator) for key, value, operator in asked]
+    filters = MetadataFilters(filters=each, condition=condition)
+    metadata = {node.node_id: node.metadata for node in nodes()}
+    judged = build_metadata_filter_fn(metadata.get, filters)
+    assert [node.node_id for node in store.get_nodes(filters=filters)] == [name for name in metadata if judged(name)]
+
+
+def test_a_filter_for_no_value_finds_none(store):
+    assert store.get_nodes(filters=MetadataFilters(filters=[MetadataFilter(key="page", value=None)])) == []
 
 
 def test_deleting_by_document_by_id_and_by_metadata(store, calibrated_copy):

@@ -12,7 +12,7 @@ import pytest
 from xmc import Client, LabelEditor, Retriever
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
 from xmc.integrations.passage_records import PassageRecords, to_json
-from xmc.integrations.passages import Passages, equals
+from xmc.integrations.passages import Equals, Passages
 from xmc.integrations.run_embeddings import RunEmbeddings
 from xmc.integrations.run_passages import RunPassages, with_ids
 from xmc.retrieve.layout import passages_store
@@ -80,7 +80,7 @@ def test_what_cannot_be_searched_is_refused(tiny_run):
 
     assert ids(Passages(OnlySearch()).search("tender tram", k=1)) == ["L21"]
     with pytest.raises(ConfigError, match="OnlySearch has only its `search`"):
-        Passages(OnlySearch()).search("tender tram", k=1, keep=equals({"page": 1}))
+        Passages(OnlySearch()).search("tender tram", k=1, keep=Equals({"page": 1}))
     with pytest.raises(ConfigError, match="edited in a run folder"):
         RunPassages(Retriever.load(tiny_run))
 
@@ -107,8 +107,46 @@ def test_only_passages_that_a_filter_keeps_are_found(tiny_run_copy):
     keep = lambda passage: "source" in passage.metadata  # noqa: E731
     assert ids(passages.search("solar violin", k=63, keep=keep)) == [i for i in everything if i in KEPT]
     assert ids(passages.search("solar violin", k=9, keep=keep, allowed=["n1", "n3", "L21"])) == ["n1"]
-    assert passages.search("solar violin", k=9, keep=equals({"page": 7})) == []
-    assert passages.ids(equals({"source": "a.txt"})) == ["n1"]
+    assert passages.search("solar violin", k=9, keep=Equals({"page": 7})) == []
+    assert passages.ids(Equals({"source": "a.txt"})) == ["n1"]
+
+
+@pytest.mark.filterwarnings("ignore:.*labels stand beside")
+def test_a_filter_of_values_is_looked_up_and_finds_what_asking_each_does(tiny_run_copy, monkeypatch):
+    values = [0, 0.0, False, 1, 1.5, True, None, "", "1", [], [1], [True, "x"], {}, {"a": [1]}, {"a": [1.0]}, {"a": 1}]
+    kept = {f"n{row:02d}": {"value": value, "page": row % 3} for row, value in enumerate(values)}
+    passages = RunPassages(tiny_run_copy)
+    passages.add({label_id: f"lantern {label_id}" for label_id in kept}, {**kept, "n03": {"page": 0}})
+    asked = []
+    monkeypatch.setattr(RunPassages, "named", lambda *_: asked.append(1) or [])
+    looked_up = {}
+    for wanted in ({"value": value, "page": page} for value in values for page in (0, 1.0, 2)):
+        looked_up[repr(wanted)] = passages.ids(Equals(wanted))
+    assert not asked
+    monkeypatch.undo()
+    for value in values:
+        for page in (0, 1.0, 2):
+            wanted = {"value": value, "page": page}
+            assert looked_up[repr(wanted)] == passages.ids(Equals(wanted).__call__), wanted
+    assert passages.ids(Equals({"value": [1], "page": 1})) == ["n10"]
+    assert passages.ids(Equals({"other": 1})) == [] == passages.ids(Equals({"value": (1,)}))
+    assert len(passages.ids(Equals({}))) == 60 + len(values)
+
+
+def test_a_looked_up_filter_follows_every_edit(tiny_run_copy):
+    passages, reader = RunPassages(tiny_run_copy), Passages(tiny_run_copy)
+    first, second = Equals({"page": 1}), Equals({"page": 2})
+
+    def found(keep):
+        return sorted(ids(reader.search("lantern", k=9, keep=keep)))
+
+    passages.add({"n1": "a lantern", "n2": "two lanterns"}, {"n1": {"page": 1}, "n2": {"page": 1}})
+    assert found(first) == ["n1", "n2"] and found(second) == []
+    passages.add({"n1": "a lantern"}, {"n1": {"page": 2}})
+    assert found(first) == ["n2"] and found(second) == ["n1"]
+    passages.remove(["n2"])
+    assert found(first) == [] and found(second) == ["n1"]
+    assert ids(reader.search("lantern", k=9, keep=second, allowed=["L21"])) == []
 
 
 def test_a_collection_sees_and_edits_its_own_passages_only(tiny_run_copy):
@@ -118,7 +156,7 @@ def test_a_collection_sees_and_edits_its_own_passages_only(tiny_run_copy):
     second.add({"n2": TEXTS["n2"]}, KEPT)
     assert sorted(ids(first.search("solar violin", k=5))) == ["n1", "n3"] == first.ids()
     assert ids(second.search("solar violin", k=5, allowed=["n1", "n2"])) == ["n2"]
-    assert ids(first.search("solar violin", k=5, keep=equals({"page": 1}))) == ["n1"]
+    assert ids(first.search("solar violin", k=5, keep=Equals({"page": 1}))) == ["n1"]
     assert first.get(["n2", "L21"]) == [] and first.remove(["n2", "L21"]) == []
     for stranger in ("n2", "L21"):
         with pytest.raises(DataError, match=f"the label '{stranger}', which is not in the collection 'first'"):

@@ -1,0 +1,73 @@
+"""What does a filter on metadata cost a search: values that are looked up, beside a function asked of every passage?
+
+Run: python benchmarks/bench_passage_filter.py RUN [--repeats 9]; a run on icd10cm, such as that of `make quickstart`.
+Each of its 46,881 codes gets the metadata `chapter` (its first letter) and `length`; a filter keeps the chapter K, 785
+codes. `first` is the first search with a filter on a key in a process, which reads all metadata once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from record import alternate, record, spread
+
+from xmc.integrations.passage_records import PassageRecords
+from xmc.integrations.passages import Equals, Passage, Passages
+
+RESULTS = Path(__file__).parent / "results" / "passage_filter.csv"
+QUERY, WANTED = "inflammation of the stomach", {"chapter": "K"}
+
+
+def asked_of_each(passage: Passage) -> bool:
+    """The same filter as a function."""
+    return bool(passage.metadata["chapter"] == "K")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=9)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(shutil.copytree(options.run, Path(folder) / "run"))
+        ids = Passages(run).current().labels.ids
+        PassageRecords(run).put({code: json.dumps({"chapter": code[0], "length": len(code)}) for code in ids})
+        passages = Passages(run)
+        search = partial(passages.search, QUERY, k=10)
+        search()
+        passages.found([])  # the records are read
+        started = time.perf_counter()
+        first = search(keep=Equals(WANTED))
+        seconds = {"values, first": [time.perf_counter() - started]}
+        assert [each.id for each in first] == [each.id for each in search(keep=asked_of_each)]
+        seconds |= alternate(
+            {
+                "no filter": search,
+                "values looked up": partial(search, keep=Equals(WANTED)),
+                "a function asked of each": partial(search, keep=asked_of_each),
+            },
+            repeats=options.repeats,
+        )
+    rows = []
+    for subject, values in seconds.items():
+        median, p20, p80 = (1e3 * value for value in (spread(values) if len(values) > 1 else 3 * values))
+        ratio = 1e3 * spread(seconds["a function asked of each"])[0] / median
+        print(f"{subject:26s} {median:8.2f} ms, {ratio:.1f}x", flush=True)
+        names = {"question": "search with a filter on metadata", "subject": subject, "x": len(ids)}
+        figures = {"median": f"{median:.3f}", "p20": f"{p20:.3f}", "p80": f"{p80:.3f}", "ratio": f"{ratio:.2f}"}
+        rows.append({**names, "baseline": "a function asked of each", **figures, "unit": "ms"})
+    config = f"icd10cm, k=10, chapter K, repeats={options.repeats}"
+    record(RESULTS, [{**row, "threads": options.threads, "config": config} for row in rows])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Which labels have a value under a key of their metadata, so that a filter need not ask every passage each time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any
+
+
+class ValueIndex:
+    """Ids by the values of their metadata. A key is indexed when it is first asked for, by reading all metadata once.
+
+    `metadata` gives (id, JSON object) of every record. Values are equal as in Python: 1, 1.0 and true are the same.
+    """
+
+    def __init__(self, metadata: Callable[[], Iterator[tuple[str, str]]]) -> None:
+        self._metadata = metadata
+        self._ids_of: dict[str, dict[Hashable, list[str]]] = {}
+
+    def ids(self, wanted: Mapping[str, Any]) -> list[str] | None:
+        """The ids whose metadata have all these values; None where a value is not one that JSON makes.
+
+        >>> index = ValueIndex(lambda: iter([("a", '{"page": 3, "tags": ["x"]}'), ("b", '{"page": 3}')]))
+        >>> index.ids({"page": 3}), index.ids({"page": 3, "tags": ["x"]}), index.ids({"page": (3,)})
+        (['a', 'b'], ['a'], None)
+        """
+        try:
+            values = {key: comparable(value) for key, value in wanted.items()}
+        except TypeError:
+            return None
+        if not values:
+            return [label_id for label_id, _ in self._metadata()]
+        found = sorted((self._of(key).get(value, []) for key, value in values.items()), key=len)
+        others = [set(ids) for ids in found[1:]]
+        return [label_id for label_id in found[0] if all(label_id in other for other in others)]
+
+    def _of(self, key: str) -> dict[Hashable, list[str]]:
+        if key not in self._ids_of:
+            ids_of: dict[Hashable, list[str]] = {}
+            for label_id, text in self._metadata():
+                kept = json.loads(text)
+                if key in kept:
+                    ids_of.setdefault(comparable(kept[key]), []).append(label_id)
+            self._ids_of[key] = ids_of
+        return self._ids_of[key]
+
+
+def comparable(value: Any) -> Hashable:
+    """Something to look up that is equal exactly where the values are.
+
+    Raises: TypeError for what is none of the values of JSON.
+
+    >>> comparable({"a": [1]}) == comparable({"a": [1.0]}), comparable([1]) == comparable({"a": 1})
+    (True, False)
+    """
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if type(value) is list:
+        return ("list", tuple(comparable(each) for each in value))
+    if type(value) is dict:
+        return ("object", frozenset((key, comparable(each)) for key, each in value.items()))
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
