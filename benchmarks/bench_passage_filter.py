@@ -1,8 +1,8 @@
 """What does a filter on metadata cost a search: values that are looked up, beside a function asked of every passage?
 
 Run: python benchmarks/bench_passage_filter.py RUN [--repeats 9]; a run on icd10cm, such as that of `make quickstart`.
-Each of its 46,881 codes gets the metadata `chapter` (its first letter) and `length`; a filter keeps the chapter K, 1,109
-codes. `first` is the first search with a filter on a key in a process, which reads all metadata once.
+Each of its 46,881 codes gets the metadata `chapter` (its first letter) and `length`; a filter keeps the chapter K,
+which has 1,109. `first` is the first search with a filter on a key in a process, which reads all metadata once.
 """
 
 from __future__ import annotations

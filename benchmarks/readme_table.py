@@ -111,9 +111,9 @@ PICKS = (
     Pick(
         "training_gpu",
         "46881",
-        "a training step over 46,881 labels, batch 512, on an H100 and on 16 cores",
+        "a training step over 46,881 labels, batch 512, on an H100",
         ("xmc, cuda",),
-        ("xmc, cpu",),
+        ("three products, cuda",),
     ),
     Pick(
         "predict", "8192", "`xmc predict`, rows a second, one thread", PREDICT, ("bare loop",), "predict vs bare loop"

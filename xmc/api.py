@@ -17,9 +17,18 @@ from xmc.augmentations import (
     EpochModel,
 )
 from xmc.check_contract import Check, CheckContext, CheckFigure, CheckResult
-from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError, XmcError
+from xmc.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    NonFiniteError,
+    PluginError,
+    XmcError,
+    XmcWarning,
+)
 from xmc.fixed_order import dot_pairs, normalise_rows
-from xmc.float32 import float32_is_reduced
+from xmc.float32 import float32_product_error
 from xmc.heads import (
     FittedHead,
     Head,
@@ -152,8 +161,9 @@ __all__ = [
     "TunableIndex",
     "WholeHeadOptions",
     "XmcError",
+    "XmcWarning",
     "dot_pairs",
-    "float32_is_reduced",
+    "float32_product_error",
     "hookimpl",
     "normalise_rows",
     "rank_hits",

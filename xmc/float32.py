@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+_REDUCED_UNIT = 2.0**-8  # of bfloat16, the coarsest format that torch may be told to take
 
-def float32_is_reduced() -> bool:
-    """Whether the process lets torch multiply float32 matrices in tf32 or bfloat16 (it is a global setting).
 
-    A bound on the rounding of such a product must then count with `2^-8` for each factor.
+def float32_product_error() -> float:
+    """By how much more than float32's rounding a product of two numbers may be off, as a share of it.
 
-    >>> float32_is_reduced()
-    False
+    0.0, unless the process lets torch multiply float32 matrices in tf32 or bfloat16 (it is a global setting): then both
+    factors are rounded to 8 bits.
+
+    >>> float32_product_error()
+    0.0
     """
     import torch
 
     owners = (torch.backends, torch.backends.mkldnn, torch.backends.cuda)
     settings = [getattr(owner, "fp32_precision", "none") for owner in owners]
     settings += [getattr(owner.matmul, "fp32_precision", "none") for owner in owners[1:]]
-    return any(setting not in ("none", "ieee") for setting in settings)
+    return 2.02 * _REDUCED_UNIT if any(setting not in ("none", "ieee") for setting in settings) else 0.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xmc.api import float32_is_reduced
+from xmc.api import float32_product_error
 from xmc_index_exact.scan import Candidates, find_candidates
 
 _UNIT = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}  # largest relative error of rounding to the nearest
@@ -101,8 +101,8 @@ class FirstPass:
             residuals_Q = _norms(queries_QD - rounded_QD.float())
         largest = self.largest_norm + self.largest_residual
         operands_Q = norms_Q * self.largest_residual + residuals_Q * largest
-        reduced = _UNIT[torch.bfloat16] if operands == torch.float32 and float32_is_reduced() else 0.0
-        relative = (dimension + 8) * self.arithmetic.addition + 2.02 * reduced + 1.01 * _UNIT[scores]
+        reduced = float32_product_error() if operands == torch.float32 else 0.0
+        relative = (dimension + 8) * self.arithmetic.addition + reduced + 1.01 * _UNIT[scores]
         underflow_Q = dimension * _TINY * (scales * self.scale + norms_Q + self.largest_norm)
         bounds_Q = operands_Q + relative * largest * (norms_Q + residuals_Q) + underflow_Q
         return rounded_QD, (2 * _SLACK * bounds_Q).float()

@@ -88,7 +88,7 @@ class Cagra:
         return self._index(saved.faiss_index, gpu, saved.similarity, build_s=saved.build_s)
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
-        """Vectors, neighbours and offsets; the GPU and the host's memory hold as much each."""
+        """Vectors, neighbours and offsets, in the host's memory; the GPU holds as much, and the vectors once more."""
         upper_floors = 4 * (self.graph_degree // 2) / max(1, self.graph_degree // 2 - 1)
         return int(labels * (4 * dimension + 4 * self.graph_degree + upper_floors + 12))
 

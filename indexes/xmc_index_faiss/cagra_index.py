@@ -67,7 +67,7 @@ class CagraIndex(FaissIndex):
         """What cuVS is told about a walk, which keeps at least k labels in view. Raises: DeviceError.
 
         Several blocks of threads race each other, so that of equal labels now these are found and now those; one block
-        found the same in every trial (decision 0026). It is slower for a single query, and about as quick for a batch.
+        found the same in every trial (decision 0026). It is slower for few queries, and about as quick for a thousand.
         """
         if k > MOST_IN_VIEW:
             raise DeviceError(

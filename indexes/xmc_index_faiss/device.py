@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from xmc.api import ConfigError, DeviceError
 from xmc_index_faiss._import import import_faiss
 
@@ -92,3 +95,21 @@ def gpu_number(device: str) -> int:
     if name != "cuda" or (colon and not number.isdecimal()):
         raise ConfigError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r}.")
     return int(number or 0)
+
+
+@contextmanager
+def on_gpu(what: str, *, who: str = "faiss") -> Iterator[None]:
+    """Say in one line why `who` cannot do `what` on a GPU.
+
+    Raises: DeviceError for a RuntimeError, which is what faiss and torch raise, out of memory included.
+
+    >>> with on_gpu("search"):
+    ...     raise RuntimeError("Error in f() at a.cu:7: Error: out of memory")
+    Traceback (most recent call last):
+    xmc.errors.DeviceError: faiss cannot search on the GPU: out of memory. Use device='cpu'.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rpartition("Error: ")[2].strip().rstrip(".")[:200]
+        raise DeviceError(f"{who} cannot {what} on the GPU: {reason}.", hint="Use device='cpu'.") from error

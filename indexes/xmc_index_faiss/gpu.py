@@ -6,14 +6,13 @@ The memory that faiss lends to a search is not for two at a time, so searches of
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from xmc.api import DeviceError
+from xmc.api import DeviceError, XmcWarning
 from xmc_index_faiss._import import import_faiss
-from xmc_index_faiss.device import choose_gpu
+from xmc_index_faiss.device import choose_gpu, on_gpu
 from xmc_index_faiss.gpu_vectors import GpuVectors
 from xmc_index_faiss.label_vectors import LabelVectors
 
@@ -40,7 +39,8 @@ class Gpu:
         Raises: DeviceError with faiss's reason when it has no such index there or memory runs out.
         """
         faiss = import_faiss()
-        with _told("train"):
+        _free_torch_cache()
+        with on_gpu("train"):
             resources = faiss.StandardGpuResources()
             first = faiss.index_cpu_to_gpu(resources, self.number, index, self._options())
             for name in ("seed", "spherical", "min_points_per_centroid", "max_points_per_centroid"):
@@ -54,7 +54,8 @@ class Gpu:
         Raises: DeviceError with faiss's reason when it cannot be built or memory runs out.
         """
         faiss = import_faiss()
-        with _told("build the graph"):
+        _free_torch_cache()
+        with on_gpu("build the graph"):
             resources = faiss.StandardGpuResources()
             built = faiss.GpuIndexCagra(resources, vectors_LD.shape[1], faiss.METRIC_INNER_PRODUCT, config)
             built.train(vectors_LD)  # which faiss goes on reading: the matrix outlives this index
@@ -65,7 +66,8 @@ class Gpu:
 
         Raises: DeviceError with faiss's reason when it has no such index there or memory runs out.
         """
-        with _told("copy the index"):
+        _free_torch_cache()
+        with on_gpu("copy the index"):
             faiss = import_faiss()
             if self.spread == "one":
                 resources = [faiss.StandardGpuResources()]
@@ -74,8 +76,20 @@ class Gpu:
                 numbers = all_gpus()
                 resources = [faiss.StandardGpuResources() for _ in numbers]
                 copies = faiss.index_cpu_to_gpu_multiple_py(resources, index, self._options(), numbers)
-            there = GpuVectors.copy(vectors, index.ntotal, self.number) if vectors else None
-            return OnGpu(copies, resources, there)
+        return OnGpu(copies, resources, self._copy_vectors(vectors, (index.ntotal, index.d)) if vectors else None)
+
+    def _copy_vectors(self, vectors: LabelVectors, shape: tuple[int, int]) -> GpuVectors | None:
+        with on_gpu("copy the vectors", who="torch"):
+            there = GpuVectors.copy(vectors, shape, self.number)
+        if there is None:
+            warnings.warn(
+                f"the vectors of {shape[0]:,} labels ({4 * shape[0] * shape[1] >> 20:,} MB) have no room on the GPU "
+                f"{self.number} beside their index, or torch does not see it: the CPU scores what the GPU finds and "
+                "scans filters, which takes many times as long. Answers are the same.",
+                XmcWarning,
+                stacklevel=3,
+            )
+        return there
 
     def _options(self) -> Any:
         options = import_faiss().GpuMultipleClonerOptions()
@@ -88,7 +102,7 @@ class Gpu:
 class OnGpu:
     """An index in the memory of one or several GPUs, and what faiss works with there, which it does not keep alive.
 
-    `vectors` are the full ones of its labels on the first of these GPUs, where they were wanted and had room.
+    `vectors` are the full ones of its labels on one of these GPUs, where they were wanted and had room.
     """
 
     index: Any
@@ -106,7 +120,7 @@ class OnGpu:
                 f"faiss selects at most {MOST:,} labels on a GPU, got {k:,} (k, or rerank x k).",
                 hint="Use a smaller k or device='cpu'.",
             )
-        with self.lock, _told("search"):
+        with self.lock, on_gpu("search"):
             if nprobe:
                 import_faiss().GpuParameterSpace().set_index_parameter(self.index, "nprobe", nprobe)
             scores_QK, rows_QK = self.index.search(queries_QD, k, params=parameters)
@@ -135,10 +149,9 @@ def place(device: str, *, backend: str, spread: str = "one", float16: bool = Fal
     return None
 
 
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0].rpartition("Error: ")[2].strip()[:200]
-        raise DeviceError(f"faiss cannot {what} on the GPU: {reason}.", hint="Use device='cpu'.") from error
+def _free_torch_cache() -> None:
+    """Give what torch holds unused to the GPU back, where faiss can take it."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

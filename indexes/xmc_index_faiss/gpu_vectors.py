@@ -15,8 +15,9 @@ from torch import Tensor
 from xmc.api import dot_pairs
 from xmc_index_faiss.label_vectors import LabelVectors
 
-SLICE_BYTES = 256 << 20  # of float64 products at a time
-FEW_PAIRS = 512  # so few are scored by the CPU in the time that a GPU takes to start the steps
+GPU_SLICE_BYTES = 256 << 20  # of the vectors of pairs, their float64 products included, at a time
+FEWEST_ON_GPU = 512  # pairs; fewer are scored by the CPU in the time that a GPU takes to start the steps
+_BYTES_OF_PAIR = 32  # for each number: query and label in float32, both and their product in float64
 _ROWS_AT_A_TIME = 16_384
 
 
@@ -25,23 +26,22 @@ class GpuVectors:
     """A copy (L, D) float32 of the true vectors on a GPU (or, for tests, on the CPU)."""
 
     matrix_LD: Tensor
-    true: bool = True
 
     @classmethod
-    def copy(cls, vectors: LabelVectors, labels: int, number: int) -> GpuVectors | None:
-        """The vectors copied to this GPU; None where torch has no such or they would take over half of what is free.
+    def copy(cls, vectors: LabelVectors, shape: tuple[int, int], number: int) -> GpuVectors | None:
+        """The vectors, (L, D), on this GPU; None where torch has none or they would take over half of what is free.
 
         Answers are the same without: the CPU scores then.
         """
         if number >= torch.cuda.device_count():
             return None
-        dimension = vectors.take(np.zeros(1, np.int64)).shape[1]
         free_bytes, _ = torch.cuda.mem_get_info(number)
-        if 2 * 4 * labels * dimension > free_bytes:
+        free_bytes += torch.cuda.memory_reserved(number) - torch.cuda.memory_allocated(number)  # torch's to use again
+        if 2 * 4 * shape[0] * shape[1] > free_bytes:
             return None
-        matrix_LD = torch.empty(labels, dimension, device=f"cuda:{number}")
-        for start in range(0, labels, _ROWS_AT_A_TIME):
-            rows = np.arange(start, min(labels, start + _ROWS_AT_A_TIME))
+        matrix_LD = torch.empty(*shape, device=f"cuda:{number}")
+        for start in range(0, shape[0], _ROWS_AT_A_TIME):
+            rows = np.arange(start, min(shape[0], start + _ROWS_AT_A_TIME))
             matrix_LD[start : start + len(rows)].copy_(torch.from_numpy(vectors.take(rows)))
         return cls(matrix_LD)
 
@@ -49,10 +49,6 @@ class GpuVectors:
     def device(self) -> torch.device:
         """Where they lie."""
         return self.matrix_LD.device
-
-    def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Rows of the matrix, on the CPU."""
-        return self.gather(torch.from_numpy(label_rows_N)).cpu().numpy()
 
     def gather(self, label_rows_N: Tensor) -> Tensor:
         """Rows of the matrix, where they lie."""
@@ -66,7 +62,7 @@ class GpuVectors:
         Naive: all pairs by `dot_pairs`, then sort by (-score, row); places without a candidate (-1) are last.
         """
         queries, rows = torch.from_numpy(queries_QD).to(self.device), torch.from_numpy(rows_QM).to(self.device)
-        step = max(1, SLICE_BYTES // max(1, 16 * rows.shape[1] * queries.shape[1]))
+        step = max(1, GPU_SLICE_BYTES // max(1, _BYTES_OF_PAIR * rows.shape[1] * queries.shape[1]))
         parts = [self._best(*part, k) for part in zip(queries.split(step), rows.split(step), strict=True)]
         scores_QK, rows_QK = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
         return scores_QK, rows_QK

@@ -17,8 +17,9 @@ import numpy as np
 
 from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_label_rows, validate_vectors
 from xmc_index_faiss._import import import_faiss, write_faiss
+from xmc_index_faiss.device import on_gpu
 from xmc_index_faiss.gpu import OnGpu
-from xmc_index_faiss.gpu_vectors import FEW_PAIRS
+from xmc_index_faiss.gpu_vectors import FEWEST_ON_GPU
 from xmc_index_faiss.label_vectors import LabelVectors
 from xmc_index_faiss.row_scan import best_rescored, scan_rows
 from xmc_index_faiss.stream import vectors_for_faiss
@@ -42,7 +43,8 @@ class FaissIndex:
     """An immutable faiss index over inner products; searched from any number of threads.
 
     Kinds of index differ in `effort`, the option that trades time for better answers (nprobe, ef; 0 for none).
-    With `gpu` the search is done by a copy there; filters, proofs and files use the index in the host's memory.
+    With `gpu` the search is done by a copy there; proofs and files use the index in the host's memory, and so do
+    filters where that copy is without the full vectors.
     """
 
     faiss_index: Any
@@ -70,7 +72,7 @@ class FaissIndex:
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         queries = self._checked(queries_QD)
         if self.gpu or len(rows) <= self._most_scanned(len(queries), k):
-            return scan_rows(queries, self._nearest_vectors, rows, k)
+            return self._scanned(queries, rows, k)
         return self._found_hits(queries, min(k, len(rows)), rows)
 
     def save(self, folder: Path) -> None:
@@ -147,15 +149,18 @@ class FaissIndex:
         found: Found = self.faiss_index.search(queries, k, params=parameters)
         return found
 
-    @property
-    def _nearest_vectors(self) -> LabelVectors:
-        """Those on the GPU, where there are such."""
-        return self.gpu.vectors if self.gpu and self.gpu.vectors else self.vectors
+    def _scanned(self, queries: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], k: int) -> Hits:
+        """The true best k of these rows, scored on the GPU where that has the vectors."""
+        if not (self.gpu and self.gpu.vectors):
+            return scan_rows(queries, self.vectors, rows, k)
+        with on_gpu("score the labels", who="torch"):
+            return scan_rows(queries, self.gpu.vectors, rows, k)
 
     def _best_rescored(self, queries: np.ndarray[Any, Any], rows_QM: np.ndarray[Any, Any], k: int) -> Found:
         """The best k of the candidates by their true scores, on the GPU where that has the vectors."""
-        if self.gpu and self.gpu.vectors and rows_QM.size > FEW_PAIRS:
-            return self.gpu.vectors.best(queries, rows_QM, k)
+        if self.gpu and self.gpu.vectors and rows_QM.size >= FEWEST_ON_GPU:
+            with on_gpu("score the candidates", who="torch"):
+                return self.gpu.vectors.best(queries, rows_QM, k)
         return best_rescored(queries, self.vectors, rows_QM, k)
 
     def _completed(
@@ -171,7 +176,7 @@ class FaissIndex:
         query_rows, label_rows, scores = np.nonzero(whole_QK)[0], rows_QK[whole_QK], scores_QK[whole_QK]
         if short_S.size:
             among = np.arange(self.report.labels) if rows is None else rows
-            scanned = scan_rows(queries[short_S], self._nearest_vectors, among, k)
+            scanned = self._scanned(queries[short_S], among, k)
             query_rows = np.concatenate((query_rows, np.repeat(short_S, np.diff(scanned.offsets))))
             label_rows = np.concatenate((label_rows, scanned.label_rows))
             scores = np.concatenate((scores, scanned.scores))

@@ -45,7 +45,7 @@ class Ivf:
     sees `training_per_cell` vectors a cell, drawn under `seed`. A query that finds fewer than k labels visits more.
 
     On GPUs, `spread` puts whole copies (`replicas`) or parts (`shards`) of the index on all of them; `exact` is
-    for the CPU, and filters and certificates are worked out on the CPU.
+    for the CPU, certificates are worked out there, and so are filters but for those of codes with full vectors.
 
     >>> import torch
     >>> index = Ivf().build([torch.eye(3)], similarity="dot", device="cpu")

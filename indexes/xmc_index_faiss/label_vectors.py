@@ -15,36 +15,34 @@ from torch import Tensor
 from xmc.api import DataError
 
 
-class LabelVectors(Protocol):
+class GatheredVectors(Protocol):
+    """Vectors of labels that are brought together where they lie."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where `gather` brings them together."""
+
+    def gather(self, label_rows_N: Tensor) -> Tensor:
+        """The vectors of these rows, (N, D) float32, for rows that lie on `device`."""
+
+
+class LabelVectors(GatheredVectors, Protocol):
     """Vectors of labels by row; `true` when they are the very vectors that were indexed."""
 
     @property
     def true(self) -> bool:
         """Whether nothing was lost to a codec."""
 
-    @property
-    def device(self) -> torch.device:
-        """Where `gather` brings them together."""
-
     def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The vectors of these rows, (N, D) float32, a copy."""
-
-    def gather(self, label_rows_N: Tensor) -> Tensor:
-        """The same as a tensor on `device`, for rows that lie there."""
 
 
 class _OnHost:
     """Vectors in the memory of the host."""
 
-    @property
-    def device(self) -> torch.device:
-        """The CPU."""
-        return torch.device("cpu")
+    device = torch.device("cpu")
 
-    def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        raise NotImplementedError
-
-    def gather(self, label_rows_N: Tensor) -> Tensor:
+    def gather(self: LabelVectors, label_rows_N: Tensor) -> Tensor:
         """`take` as a tensor."""
         return torch.from_numpy(self.take(label_rows_N.numpy()))
 

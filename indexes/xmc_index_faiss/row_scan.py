@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.api import Hits, dot_pairs, float32_is_reduced, rank_hits
-from xmc_index_faiss.label_vectors import LabelVectors
+from xmc.api import Hits, dot_pairs, float32_product_error, rank_hits
+from xmc_index_faiss.label_vectors import GatheredVectors, LabelVectors
 
-SLICE_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # of vectors brought together at a time
+SLICE_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # of vectors brought together at a time, and of their scores
 QUERIES = 256  # scored together
 FEW_PAIRS = 512  # as many are scored exactly at once in the time of finding out which need not be
 _UNIT = 2.0**-24
-_REDUCED_UNIT = 2.0**-8  # of the formats in which torch may be told to multiply float32
 _TINY = 2.0**-126
 _SLACK = 1.05
 
@@ -30,7 +29,7 @@ class _Found(NamedTuple):
 
 
 def scan_rows(
-    queries_QD: np.ndarray[Any, Any], vectors: LabelVectors, label_rows: np.ndarray[Any, Any], k: int
+    queries_QD: np.ndarray[Any, Any], vectors: GatheredVectors, label_rows: np.ndarray[Any, Any], k: int
 ) -> Hits:
     """The true best k of these label rows for each query, ties to the lower row; the bits depend on the pair alone.
 
@@ -47,7 +46,7 @@ def scan_rows(
     return rank_hits(*columns, queries=len(queries), k=max(k, 1))
 
 
-def rescore(queries_QD: Tensor, vectors: LabelVectors, query_rows_P: Tensor, label_rows_P: Tensor) -> Tensor:
+def rescore(queries_QD: Tensor, vectors: GatheredVectors, query_rows_P: Tensor, label_rows_P: Tensor) -> Tensor:
     """The score of each pair, summed in float64 in a fixed order, (P,), in slices that bound the memory."""
     step = max(1, SLICE_BYTES[queries_QD.device.type] // (8 * queries_QD.shape[1]))
     parts = [
@@ -90,28 +89,29 @@ def _scores_of_best(
     return scores_QM
 
 
-def rounding_bounds(queries_QD: Tensor, largest_norm: float) -> Tensor:
+def rounding_bounds(queries_QD: Tensor, largest_norm: float, *, reduced: float = 0.0) -> Tensor:
     """How far a float32 product with a vector of at most this norm can be from the true score, float64, (Q,).
+
+    `reduced` is the share of a product by which torch may shorten it (`xmc.api.float32_product_error`).
 
     Reference: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1, for any order of summation.
     """
     norms_Q = torch.linalg.vector_norm(queries_QD, dim=1, dtype=torch.float64)
     dimension = queries_QD.shape[1]
-    unit = (dimension + 8) * _UNIT + (2.02 * _REDUCED_UNIT if float32_is_reduced() else 0.0)
-    relative = unit * norms_Q * largest_norm
+    relative = ((dimension + 8) * _UNIT + reduced) * norms_Q * largest_norm
     return _SLACK * (relative + dimension * _TINY * (1 + norms_Q + largest_norm))
 
 
-def _scan_group(queries_QD: Tensor, vectors: LabelVectors, label_rows: Tensor, k: int) -> _Found:
+def _scan_group(queries_QD: Tensor, vectors: GatheredVectors, label_rows: Tensor, k: int) -> _Found:
     """Every pair whose float32 score may belong to the query's best k."""
-    step = max(1, SLICE_BYTES[queries_QD.device.type] // (4 * queries_QD.shape[1]))
+    step = max(1, SLICE_BYTES[queries_QD.device.type] // (4 * max(queries_QD.shape)))
     best_QK = queries_QD.new_full((len(queries_QD), k), -torch.inf)
     margins_Q = queries_QD.new_zeros(len(queries_QD), dtype=torch.float64)
-    parts = []
+    parts, reduced = [], float32_product_error()
     for rows in label_rows.split(step):
         vectors_ND = vectors.gather(rows)
         norm = float(torch.linalg.vector_norm(vectors_ND, dim=1, dtype=torch.float64).max())
-        margins_Q = torch.maximum(margins_Q, 2 * rounding_bounds(queries_QD, norm))
+        margins_Q = torch.maximum(margins_Q, 2 * rounding_bounds(queries_QD, norm, reduced=reduced))
         scores_QN = queries_QD @ vectors_ND.T
         best_QK = torch.cat([best_QK, scores_QN], dim=1).topk(k, dim=1).values
         query_rows, columns = (scores_QN >= (best_QK[:, -1] - margins_Q)[:, None]).nonzero(as_tuple=True)

@@ -28,6 +28,18 @@ def test_equals_normalisation_and_its_gradient(dtype, tolerance, block_bytes, mo
     torch.testing.assert_close(answers[0][1] / scale_N1, answers[1][1] / scale_N1, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_answers_as_the_processor():
+    vectors_ND = torch.randn(300, 9, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    vectors_ND[7] = 0
+    answers = []
+    for device in ("cpu", "cuda"):
+        leaf_ND = vectors_ND.to(device).requires_grad_()
+        answers.append(torch.autograd.grad(unit_rows(leaf_ND).pow(3).sum(), leaf_ND)[0].cpu())
+    torch.testing.assert_close(*answers, rtol=1e-10, atol=1e-10)
+
+
 def test_gradients_by_differences():
     vectors_ND = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(unit_rows, vectors_ND)

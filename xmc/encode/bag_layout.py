@@ -5,7 +5,7 @@ Shapes: N bags, T entries, F rows of a table, P pieces of bags.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ class BagLayout:
 
     offsets: IntArray
     ids: IntArray
+    _copies: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def transposition(self) -> Transposition:
@@ -62,10 +63,6 @@ class BagLayout:
                 self._copies[device] = torch.from_numpy(arrays[0]).to(device), torch.from_numpy(arrays[1]).to(device)
         return self._copies[device]
 
-    @cached_property
-    def _copies(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
-        return {}
-
 
 @dataclass(frozen=True, eq=False)
 class Transposition:
@@ -77,6 +74,7 @@ class Transposition:
     starts: IntArray
     bags: IntArray
     entries: IntArray
+    _wholes: dict[int, BagLayout] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def rows(self) -> IntArray:
@@ -94,7 +92,3 @@ class Transposition:
             offsets = np.pad(self.starts, (0, rows + 1 - len(self.starts)), mode="edge")
             self._wholes[rows] = BagLayout(offsets, self.bags)
         return self._wholes[rows]
-
-    @cached_property
-    def _wholes(self) -> dict[int, BagLayout]:
-        return {}

@@ -48,7 +48,7 @@ class Bags:
     def of_layout(cls, layout: BagLayout, weights: np.ndarray[Any, Any]) -> Bags:
         """The bags of a layout with these weights; what was worked out of the layout is shared."""
         bags = cls(layout.offsets, layout.ids, weights)
-        bags.__dict__["layout"] = layout
+        bags.__dict__["layout"] = layout  # in the place of what the property would work out
         return bags
 
     def transposed(self, rows: int | None = None) -> Bags:
@@ -58,21 +58,22 @@ class Bags:
         >>> bags.layout.transposition.rows.tolist(), bags.transposed().offsets.tolist(), bags.transposed().ids.tolist()
         ([2, 7], [0, 1, 3], [1, 0, 1])
         """
-        if rows not in self._transposed:
+        made = self._transposed
+        if rows not in made:
             found = self.layout.transposition
             layout = found.occurring if rows is None else found.whole(rows)
-            self._transposed[rows] = Bags.of_layout(layout, self.weights[found.entries])
-        return self._transposed[rows]
+            made[rows] = Bags.of_layout(layout, self.weights[found.entries])
+        return made[rows]
 
     def weights_on(self, table_TD: Tensor) -> Tensor:
         """The weights where a table lies and in its format; kept on a GPU, as the layout is."""
         if not table_TD.is_cuda:
             return torch.from_numpy(self.weights).to(table_TD)
-        key = table_TD.device, table_TD.dtype
-        if key not in self._copies:
+        made, key = self._copies, (table_TD.device, table_TD.dtype)
+        if key not in made:
             with torch.inference_mode(False):
-                self._copies[key] = torch.from_numpy(self.weights).to(table_TD)
-        return self._copies[key]
+                made[key] = torch.from_numpy(self.weights).to(table_TD)
+        return made[key]
 
     @cached_property
     def _transposed(self) -> dict[int | None, Bags]:

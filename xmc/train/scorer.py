@@ -168,7 +168,7 @@ def score_rows(queries_RD: Tensor, labels_CD: Tensor, *, out: Tensor) -> Tensor:
     A product of few rows with very many columns runs at little more than half of a CPU's speed when it is made in one
     piece; blocks of 1,024 columns keep the panel in the cache.
     """
-    if labels_CD.is_cuda:
+    if labels_CD.device.type != "cpu":
         product_into(out, queries_RD, labels_CD.T)
         return out
     for start in range(0, labels_CD.shape[0], LABEL_BLOCK):

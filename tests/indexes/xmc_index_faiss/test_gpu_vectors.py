@@ -3,14 +3,19 @@
 The GPU is played by the CPU, but for the tests of test_gpu.py and test_cagra.py that are marked `gpu`.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xmc.errors import DeviceError, XmcWarning
 from xmc_index_faiss import gpu_vectors as gpu_vectors_module
+from xmc_index_faiss.gpu import Gpu, OnGpu
 from xmc_index_faiss.gpu_vectors import GpuVectors
+from xmc_index_faiss.hnsw import Hnsw
 from xmc_index_faiss.label_vectors import HeldVectors
 from xmc_index_faiss.row_scan import best_rescored, scan_rows
 
@@ -36,7 +41,7 @@ def test_candidates_are_scored_as_on_the_host(seed, queries, candidates, k, whol
     rows_QM = np.array([generator.permutation(300)[:candidates] for _ in range(queries)])
     rows_QM[generator.random(rows_QM.shape) < 0.2] = -1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu_vectors_module, "SLICE_BYTES", slice_bytes)
+        patch.setattr(gpu_vectors_module, "GPU_SLICE_BYTES", slice_bytes)
         found = GpuVectors(torch.from_numpy(labels_LD)).best(queries_QD, rows_QM, k)
     expected = best_rescored(queries_QD, HeldVectors(labels_LD), rows_QM, k)
     there = expected[0] > -np.inf
@@ -54,20 +59,50 @@ def test_allowed_labels_are_scanned_as_on_the_host(kept):
     assert found.scores.tobytes() == expected.scores.tobytes()
 
 
-@pytest.mark.parametrize(("gpus", "free_bytes"), [(0, 10**9), (1, 2 * 4 * 300 * 9 - 1)])
-def test_without_a_gpu_of_torch_or_room_there_are_none(monkeypatch, gpus, free_bytes):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (free_bytes, free_bytes))
-    assert GpuVectors.copy(HeldVectors(drawn(0, 300, 1, whole=False)[0]), 300, 0) is None
+NEEDED = 2 * 4 * 300 * 9  # twice what the vectors take
 
 
-def test_the_copy_is_whole(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (2 * 4 * 300 * 9, 0))
+@pytest.fixture
+def a_gpu(monkeypatch):
+    """torch sees a GPU, whose memory is (free, what torch keeps, what torch uses of that)."""
+
+    def made(gpus, free, reserved=0, allocated=0):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (free, 10**10))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda number: reserved)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda number: allocated)
+        empty = torch.empty
+        monkeypatch.setattr(torch, "empty", lambda *shape, device: empty(*shape))
+
+    return made
+
+
+@pytest.mark.parametrize("memory", [(0, 10**9), (1, NEEDED - 1), (1, NEEDED - 10, 99, 90)])
+def test_without_a_gpu_of_torch_or_room_there_are_none_and_it_is_said(a_gpu, memory):
+    a_gpu(*memory)
+    vectors = HeldVectors(drawn(0, 300, 1, whole=False)[0])
+    assert GpuVectors.copy(vectors, (300, 9), 0) is None
+    with pytest.warns(XmcWarning, match=r"of 300 labels \(0 MB\) have no room on the GPU 0 .* Answers are the same"):
+        assert Gpu(0)._copy_vectors(vectors, (300, 9)) is None
+
+
+@pytest.mark.parametrize("memory", [(1, NEEDED), (1, NEEDED - 9, 99, 90)])
+def test_the_copy_is_whole(a_gpu, memory, monkeypatch):
+    a_gpu(*memory)
     monkeypatch.setattr(gpu_vectors_module, "_ROWS_AT_A_TIME", 64)
-    empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *shape, device: empty(*shape))
     labels_LD = drawn(0, 300, 1, whole=False)[0]
-    copy = GpuVectors.copy(HeldVectors(labels_LD), 300, 0)
+    copy = GpuVectors.copy(HeldVectors(labels_LD), (300, 9), 0)
     assert np.array_equal(copy.matrix_LD.numpy(), labels_LD)
-    assert np.array_equal(copy.take(np.array([7, 2])), labels_LD[[7, 2]])
+
+
+def test_a_gpu_out_of_memory_is_told_in_one_line():
+    class Full(GpuVectors):
+        def gather(self, label_rows_N):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
+
+    index = Hnsw().build([torch.randn(600, 9)], similarity="dot", device="cpu")
+    index = replace(index, gpu=OnGpu(None, [], Full(torch.ones(600, 9))))
+    with pytest.raises(DeviceError, match=r"torch cannot score the labels on the GPU: CUDA out of memory\. Tried"):
+        index.search_among(torch.ones(1, 9), 3, np.arange(5))
+    with pytest.raises(DeviceError, match="torch cannot score the candidates on the GPU"):
+        index._best_rescored(np.ones((1, 9), np.float32), np.arange(600)[None], 3)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from xmc_index_faiss import row_scan
 from xmc_index_faiss.label_vectors import HeldVectors
-from xmc_index_faiss.row_scan import FEW_PAIRS, best_rescored, rounding_bounds
+from xmc_index_faiss.row_scan import FEW_PAIRS, best_rescored, scan_rows
 
 
 def one_by_one(queries_QD, labels_LD, rows_QM, k):
@@ -59,11 +59,19 @@ def test_slices_do_not_matter(monkeypatch, slice_bytes):
 
 
 @pytest.mark.parametrize("setting", ["high", "medium"])
-def test_reduced_precision_of_the_process_widens_the_bound(setting):
-    queries_QD, before = torch.ones(1, 4), torch.get_float32_matmul_precision()
+def test_a_scan_counts_with_shortened_products_and_a_proof_does_not(setting, monkeypatch):
+    """Products of a scan are torch's; those of candidates and cells are numpy's and faiss's, whatever torch is told."""
+    seen = []
+    bounds = row_scan.rounding_bounds
+    monkeypatch.setattr(row_scan, "rounding_bounds", lambda *given, **more: seen.append(more) or bounds(*given, **more))
+    labels, queries_QD = HeldVectors(np.eye(600, 4, dtype=np.float32)), np.ones((1, 4), np.float32)
+    before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(setting)
     try:
-        assert rounding_bounds(queries_QD, 2.0).item() >= 4 * 2 * 2**-8
+        scan_rows(queries_QD, labels, np.arange(600), 3)
+        best_rescored(queries_QD, labels, np.arange(600)[None], 3)
     finally:
         torch.set_float32_matmul_precision(before)
-    assert rounding_bounds(queries_QD, 2.0).item() < 1e-4
+    assert seen == [{"reduced": 2.02 * 2**-8}, {}]
+    wide, narrow = (bounds(torch.ones(1, 4), 2.0, **more).item() for more in seen)
+    assert wide >= 4 * 2 * 2**-8 and narrow < 1e-4

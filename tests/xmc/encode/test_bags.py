@@ -151,3 +151,33 @@ def test_the_row_gradient_is_the_dense_one_and_holds_only_rows_that_occur(batch,
     assert sparse.is_sparse and not dense.is_sparse
     torch.testing.assert_close(sparse.to_dense(), dense)
     assert sparse.coalesce().indices()[0].tolist() == sorted(set(bags.ids.tolist()))
+
+
+@pytest.mark.parametrize("offsets", [[0], [0, 0, 0]])
+@pytest.mark.parametrize("row_gradient", [False, True])
+def test_empty_bags_have_a_gradient_of_zeros(offsets, row_gradient):
+    bags = Bags(np.array(offsets, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    table_TD = torch.ones(4, 3, requires_grad=True)
+    embeddings_ND = bag_embeddings(bags, table_TD, row_gradient=row_gradient)
+    (gradient_TD,) = torch.autograd.grad(embeddings_ND, table_TD, torch.ones(len(bags), 3))
+    assert torch.equal(gradient_TD.to_dense(), torch.zeros(4, 3))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_long_bags_are_summed_and_what_was_copied_is_kept():
+    generator = np.random.default_rng(0)
+    offsets = np.array([0, 3, 3, 2000, 70_000], np.int64)
+    ids = generator.integers(0, 50, 70_000).astype(np.int32)
+    bags = Bags(offsets, ids, generator.integers(1, 4, 70_000).astype(np.float32))
+    table_TD = torch.from_numpy(generator.integers(-3, 4, (60, 8)).astype(np.float32))  # sums of these are exact
+    answers = []
+    for device in ("cpu", "cuda"):
+        leaf_TD = table_TD.to(device).requires_grad_()
+        with torch.inference_mode():  # the first to ask for a copy
+            bag_embeddings(bags, leaf_TD.detach())
+        embeddings_ND = bag_embeddings(bags, leaf_TD)
+        answers.append((embeddings_ND, *torch.autograd.grad(embeddings_ND, leaf_TD, torch.ones_like(embeddings_ND))))
+    assert all(torch.equal(one, other.cpu()) for one, other in zip(*answers, strict=True))
+    assert bags.layout.on(leaf_TD.device)[0] is bags.layout.on(leaf_TD.device)[0]
+    assert bags.weights_on(leaf_TD) is bags.weights_on(leaf_TD)

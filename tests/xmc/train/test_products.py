@@ -34,3 +34,16 @@ def test_bfloat16_errs_by_its_rounding(shape):
     assert ((out - exact).abs() <= room).all()
     add_product(out, left.bfloat16(), right.bfloat16())
     assert ((out - 2 * exact).abs() <= 2 * room).all() and out.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_first_product_is_written_over_what_is_there_and_each_takes_its_share(shape, dtype):
+    left, right = operands(shape)
+    whole = torch.full((shape[0], 2 * shape[2]), torch.nan)
+    out = whole[:, : shape[2]]
+    add_product(out, left.to(dtype), right.to(dtype), share=0.25, first=True)
+    add_product(out, left.to(dtype), right.to(dtype), share=0.5)
+    expected = 0.75 * (left.double() @ right.double())
+    room = 2.0**-8 * 3.1 * (left.abs().double() @ right.abs().double()) if dtype != torch.float32 else 1e-5
+    assert ((out - expected).abs() <= room).all() and whole[:, shape[2] :].isnan().all()
