@@ -44,6 +44,7 @@ from xmc.index_contract import (
     FilteredIndex,
     Index,
     IndexBackend,
+    PlacedBackend,
     ProposingBackend,
     TunableIndex,
 )
@@ -143,6 +144,7 @@ __all__ = [
     "OptimizerContext",
     "OptimizerOptions",
     "OptimizerSpec",
+    "PlacedBackend",
     "PluginError",
     "Positives",
     "ProposingBackend",

@@ -44,6 +44,14 @@ class IndexBackend(Protocol):
 
 
 @runtime_checkable
+class PlacedBackend(IndexBackend, Protocol):
+    """A backend that says before it builds whether it can on a device, so that no training ends in that error."""
+
+    def require_device(self, device: str) -> None:
+        """Nothing for a device that `build` takes; raises what `build` raises for another: DeviceError, ConfigError."""
+
+
+@runtime_checkable
 class FilteredIndex(Index, Protocol):
     """An index that can search some of its labels only."""
 

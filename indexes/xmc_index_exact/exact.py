@@ -118,6 +118,10 @@ class Exact:
             raise ArtifactError(f"{folder} holds no exact index that can be read: {error}.") from error
         return self._index(labels_LD.to(target), similarity, build_s=build_s)
 
+    def require_device(self, device: str) -> None:
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        resolve_device(device)
+
     def _index(self, labels_LD: Tensor, similarity: str, *, build_s: float) -> ExactIndex:
         wide, narrow = FirstPass.of(labels_LD, FLOAT32), self._narrow(labels_LD)
         report = IndexReport(

@@ -87,6 +87,10 @@ class Cagra:
         saved = read_saved(folder, types=(GRAPH_TYPE, "IndexFlat", "IndexFlatIP"))
         return self._index(saved.faiss_index, gpu, saved.similarity, build_s=saved.build_s)
 
+    def require_device(self, device: str) -> None:
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        choose_cuvs_gpu(device, backend="faiss.cagra")
+
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """Vectors, neighbours and offsets, in the host's memory; the GPU holds as much, and the vectors once more."""
         upper_floors = 4 * (self.graph_degree // 2) / max(1, self.graph_degree // 2 - 1)

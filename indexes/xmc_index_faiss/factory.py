@@ -81,6 +81,10 @@ class Factory:
         saved = read_saved(folder)
         return self._index(saved.faiss_index, saved.similarity, build_s=saved.build_s)
 
+    def require_device(self, device: str) -> None:
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        require_cpu(device, backend="faiss.factory")
+
     def _empty(self, dimension: int) -> Any:
         faiss = import_faiss()
         try:

@@ -64,6 +64,10 @@ class Flat:
         saved = read_saved(folder, types=("IndexFlat", "IndexFlatIP"))
         return self._index(saved.faiss_index, gpu, saved.similarity, build_s=saved.build_s)
 
+    def require_device(self, device: str) -> None:
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        self._place(device)
+
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """The vectors."""
         return labels * dimension * (2 if self.float16 else 4)

@@ -72,6 +72,10 @@ class Hnsw:
         saved = read_saved(folder, types=("IndexHNSWFlat",))
         return self._index(saved.faiss_index, saved.similarity, build_s=saved.build_s)
 
+    def require_device(self, device: str) -> None:
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        require_cpu(device, backend="faiss.hnsw")
+
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """Vectors, neighbours (2 M on the ground floor, M on each floor above, which 1 in M labels reach), offsets."""
         neighbours = 2 * self.M + self.M / (self.M - 1)

@@ -122,6 +122,10 @@ class Ivf:
         bounds = CellBounds.from_arrays(_read_arrays(folder / BOUNDS_FILE)) if vectors.true else None
         return self._index(saved.faiss_index, vectors, bounds, gpu, saved.similarity, build_s=saved.build_s)
 
+    def require_device(self, device: str) -> None:
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        self._place(device)
+
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """Codes, row numbers and where each row lies (8 bytes each), centres, and the full vectors where kept."""
         each = self._code_bytes(dimension) + 16 + (4 * dimension if self._keeps_vectors else 0)

@@ -88,6 +88,10 @@ class Sparse:
             raise ArtifactError(f"{folder} holds no sparse index that can be read: {error}.") from error
         return self._index(table_DL, similarity, build_s=build_s)
 
+    def require_device(self, device: str) -> None:
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        require_cpu(device)
+
     def _index(self, table_DL: Any, similarity: str, *, build_s: float) -> SparseIndex:
         wide_DL = table_DL.astype(np.float64)
         report = IndexReport(

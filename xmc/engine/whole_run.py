@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from xmc.api import PlacedBackend
 from xmc.data.dataset import Dataset
 from xmc.engine.carried import Carried
+from xmc.engine.devices import choose_device
 from xmc.engine.indexing import run_indexing
 from xmc.engine.model_card import write_card
 from xmc.engine.reranking import run_reranking
@@ -35,9 +37,13 @@ def make_run(
 ) -> dict[str, Any]:
     """Make the run and return the report of its training, with `index` and `rerank` in it.
 
-    On several processes all but the first return after training. Raises: what the three steps raise.
+    On several processes all but the first return after training. Raises: what the three steps raise; a device on which
+    the index cannot lie is refused before training.
     """
     carried, device = Carried(), config.train.device
+    choose_device(device)
+    if isinstance(backend := config.index.options, PlacedBackend):
+        backend.require_device(device)
     report = run_training(
         config,
         run,

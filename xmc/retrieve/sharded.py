@@ -24,6 +24,7 @@ from xmc.api import (
     Index,
     IndexBackend,
     IndexReport,
+    PlacedBackend,
     validate_k,
     validate_label_rows,
     validate_vectors,
@@ -94,6 +95,12 @@ class Sharded:
         starts, report = read_facts(folder)
         parts = tuple(load_part(folder, part, device=device, plugins=plugins) for part in range(len(starts)))
         return ShardedIndex(parts, starts, replace(report, device_used=parts[0].report.device_used))
+
+    def require_device(self, device: str) -> None:
+        """What the backend of the parts says of this device. Raises: DeviceError; ConfigError for another word."""
+        inner = self.inner(load_plugins())
+        if isinstance(inner, PlacedBackend):
+            inner.require_device(device)
 
     def inner(self, plugins: Plugins) -> IndexBackend:
         """The backend of the parts with its options. Raises: PluginError, ConfigError."""

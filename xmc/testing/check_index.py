@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xmc.api import Index, IndexBackend
 from xmc.errors import ConfigError, DataError, NonFiniteError, XmcError
-from xmc.testing.check_offers import check_certificates, check_filter, check_ladder, check_proposals
+from xmc.testing.check_offers import check_certificates, check_device, check_filter, check_ladder, check_proposals
 from xmc.testing.conformance import expect
 from xmc.testing.index_cases import LABELS, QUERIES, K, label_chunks, label_vectors, oracle, query_vectors, recall
 from xmc.values import Hits
@@ -201,6 +201,7 @@ def _offers(case: _Case) -> None:
         check_certificates(index, case.expect, similarity=similarity)
     check_ladder(case.built(), case.expect)
     check_proposals(case.backend, case.expect)
+    check_device(case.backend, case.expect, device=case.device)
 
 
 CHECKS: tuple[Callable[[_Case], None], ...] = (

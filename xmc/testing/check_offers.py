@@ -14,6 +14,7 @@ from xmc.api import (
     DataError,
     FilteredIndex,
     Index,
+    PlacedBackend,
     ProposingBackend,
     TunableIndex,
 )
@@ -118,6 +119,14 @@ def check_proposals(backend: Any, expect: Expect) -> None:
     proposing: ProposingBackend = backend
     sizes = [proposing.estimated_bytes(labels=labels, dimension=24) for labels in (1000, 10**6)]
     expect(0 < sizes[0] < sizes[1], "more labels take more memory", sizes=sizes)
+
+
+def check_device(backend: Any, expect: Expect, *, device: str) -> None:
+    """`require_device` takes the device that the index is built on, and refuses what is none."""
+    if not isinstance(backend, PlacedBackend):
+        return
+    backend.require_device(device)
+    _is_refused(partial(backend.require_device, "nowhere"), ConfigError, "a device that is none", expect)
 
 
 def _is_refused(action: Callable[[], object], error: type[Exception], what: str, expect: Expect) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from xmc import train_run
 from xmc.engine.devices import choose_device
 from xmc.errors import ConfigError, DeviceError
 
@@ -22,3 +23,16 @@ def test_a_gpu_that_is_not_there_is_an_error():
 def test_an_unknown_device_is_an_error(name):
     with pytest.raises(ConfigError, match="device must be 'auto', 'cpu' or 'cuda'"):
         choose_device(name)
+
+
+@pytest.mark.parametrize(
+    "index", ["faiss.hnsw", "faiss.factory", "sparse", "exact", "faiss.flat", "faiss.ivf", "faiss.cagra", "sharded"]
+)
+def test_a_device_that_the_index_cannot_use_is_refused_before_training(index, tmp_path, monkeypatch):
+    monkeypatch.setattr("xmc.engine.whole_run.choose_device", lambda wanted: wanted)  # as if torch saw a GPU
+    monkeypatch.setattr("xmc.engine.whole_run.run_training", lambda *_, **__: pytest.fail("it trains"))
+    if torch.cuda.is_available() and index not in ("faiss.hnsw", "faiss.factory", "sparse"):
+        pytest.skip("runs on the GPU that is here")
+    with pytest.raises(DeviceError, match=r"CPU|GPU"):
+        train_run("tiny", tmp_path / "run", settings=("train.device=cuda", f"index.name={index}"))
+    assert not (tmp_path / "run").exists()
