@@ -6,6 +6,7 @@ products are exact in float64 and are folded in halves by element-wise additions
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+_FEW = 8  # numbers; so few take Python no longer than numpy takes to be called
 _SMALL = 65_536  # numbers; so few take numpy less time than it takes torch to be called
 
 
@@ -52,19 +54,37 @@ def _normalised_by_numpy(vectors_ND: Tensor) -> Tensor:
     import torch
 
     rows_ND = vectors_ND.double().numpy()
+    if len(rows_ND) == 1:
+        norm = math.sqrt(_folded_row(np.square(rows_ND[0]))) or 1.0
+        return torch.from_numpy((rows_ND / norm).astype(np.float32))
     norms_N = np.sqrt(_folded_by_numpy(rows_ND * rows_ND))
     norms_N[norms_N == 0] = 1.0
     return torch.from_numpy((rows_ND / norms_N[:, None]).astype(np.float32))
 
 
 def _is_small(vectors_ND: Tensor) -> bool:
-    return vectors_ND.device.type == "cpu" and vectors_ND.numel() <= _SMALL and not vectors_ND.requires_grad
+    return vectors_ND.is_cpu and vectors_ND.numel() <= _SMALL and not vectors_ND.requires_grad
 
 
 def _folded_by_numpy(products_PD: Any) -> Any:
     import numpy as np
 
     return _folded(products_PD, lambda parts: np.concatenate(parts, axis=1))
+
+
+def _folded_row(sums_D: Any) -> float:
+    """`_folded` of a single row: the last few in Python, where each operation of numpy would cost more than they do."""
+    import numpy as np
+
+    while (width := len(sums_D)) > _FEW:
+        half = width // 2
+        folded = sums_D[:half] + sums_D[half : 2 * half]
+        sums_D = np.concatenate((folded, sums_D[2 * half :])) if width % 2 else folded
+    sums: list[float] = sums_D.tolist()
+    while (width := len(sums)) > 1:
+        half = width // 2
+        sums = [left + right for left, right in zip(sums[:half], sums[half:], strict=False)] + sums[2 * half :]
+    return sums[0]
 
 
 def _folded(sums_PD: Any, concatenate: Callable[[list[Any]], Any]) -> Any:

@@ -66,12 +66,11 @@ def _require_finite(vectors_ND: Tensor, *, what: str, first_row: int) -> None:
 
     # One pass finds all three: NaN, infinity and overflow of the squares all make the comparison false.
     is_sparse = vectors_ND.layout != torch.strided
-    if not is_sparse and vectors_ND.device.type == "cpu" and vectors_ND.numel() <= _SMALL:
+    if not is_sparse and vectors_ND.is_cpu and vectors_ND.numel() <= _SMALL:
         import numpy as np
 
         flat = vectors_ND.numpy().ravel()
-        with np.errstate(over="ignore"):
-            squares = flat.dot(flat)
+        squares = np.vdot(flat, flat)  # which warns of no overflow, as `dot` does
         if squares <= MAX_NORM**2:  # as most queries are; torch takes a quarter of a millisecond to find it so
             return
     norms_N = _sparse_norms(vectors_ND) if is_sparse else torch.linalg.vector_norm(vectors_ND, dim=1)

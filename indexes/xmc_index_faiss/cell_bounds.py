@@ -6,13 +6,13 @@ Shapes: Q queries, C cells, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
 from xmc_index_faiss.label_vectors import LabelVectors
-from xmc_index_faiss.row_scan import rounding_bounds
+from xmc_index_faiss.score_error import ScoreError
 
 _SLACK = 1e-9  # of the product of the norms; sums of D terms in float64 err by less than D x 1.2e-16 of it
 
@@ -105,10 +105,17 @@ class CellBounds:
         The error of its code times |q|, and rounding: for codes that of a table or a decoded vector, on top of that of
         the centre. An error of 0 means that the vectors themselves are in the cells.
         """
-        largest, error = float(self.norms_C.max(initial=0)), float(self.errors_C.max())
-        queries = torch.from_numpy(queries_QD)
+        return self._score_error.of(queries_QD)
+
+    @cached_property
+    def largest_norm(self) -> float:
+        """Of any vector."""
+        return float(self.norms_C.max(initial=0))
+
+    @cached_property
+    def _score_error(self) -> ScoreError:
+        error, dimension = float(self.errors_C.max()), self.centres_CD.shape[1]
         if error == 0:
-            return np.asarray(rounding_bounds(queries, largest))
-        rounding_Q = np.asarray(rounding_bounds(queries, 12 * (2 * largest + error)))
-        norms_Q = np.sqrt((queries_QD.astype(np.float64) ** 2).sum(1))
-        return (1 + _SLACK) * error * norms_Q + 2 * rounding_Q
+            return ScoreError.rounding(dimension, self.largest_norm)
+        rounding = ScoreError.rounding(dimension, 12 * (2 * self.largest_norm + error))
+        return ScoreError(2 * rounding.of_zero, error + 2 * rounding.per_norm)

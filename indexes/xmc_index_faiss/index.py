@@ -21,7 +21,9 @@ from xmc_index_faiss.device import on_gpu
 from xmc_index_faiss.gpu import OnGpu
 from xmc_index_faiss.gpu_vectors import FEWEST_ON_GPU
 from xmc_index_faiss.label_vectors import LabelVectors
-from xmc_index_faiss.row_scan import best_rescored, scan_rows
+from xmc_index_faiss.one_query import OneQuery
+from xmc_index_faiss.rescoring import best_rescored
+from xmc_index_faiss.row_scan import scan_rows
 from xmc_index_faiss.stream import vectors_for_faiss
 
 if TYPE_CHECKING:
@@ -116,6 +118,10 @@ class FaissIndex:
         """Effort and parameters of a search without a filter: making them anew takes as long as a small search."""
         return self.effort, None if self.gpu else self._parameters(self.effort, None)
 
+    @cached_property
+    def _one_query(self) -> OneQuery:
+        return OneQuery(self.faiss_index)
+
     def _parameters(self, effort: int, selector: Any) -> Any:
         """What faiss wants to be told about one search."""
         del effort
@@ -146,6 +152,8 @@ class FaissIndex:
         plain_effort, parameters = self._plain
         if selector is not None or effort != plain_effort:
             parameters = self._parameters(effort, selector)
+        if len(queries) == 1:
+            return self._one_query.search(queries, k, parameters)
         found: Found = self.faiss_index.search(queries, k, params=parameters)
         return found
 

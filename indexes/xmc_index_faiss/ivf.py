@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -244,6 +244,8 @@ class Ivf:
         )
         prover = None
         if bounds is not None:
+            if isinstance(vectors, HeldVectors):
+                vectors = replace(vectors, largest_norm=bounds.largest_norm)
             prover = Prover(index, vectors, bounds, index.quantizer.reconstruct_n(), deepen=max(1, self.rerank))
         candidates = vectors if isinstance(vectors, HeldVectors) else None
         there = gpu.copy(index, vectors=candidates) if gpu else None

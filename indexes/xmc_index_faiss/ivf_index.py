@@ -94,5 +94,8 @@ class IvfIndex(FaissIndex):
         if not isinstance(self.vectors, HeldVectors):
             return super()._ask(queries, k, effort, selector)
         wanted = min(self.report.labels, k * self.options.rerank)
-        _, rows_QM = super()._ask(queries, wanted, effort, selector)
+        said_QM, rows_QM = super()._ask(queries, wanted, effort, selector)
+        if self.prover is not None and not self.gpu:  # whose errors are others
+            lowest_Q = said_QM[:, k - 1] - 2 * self.prover.bounds.score_errors(queries)
+            rows_QM[said_QM < lowest_Q[:, None]] = -1  # which cannot be among the best k, however far faiss is off
         return self._best_rescored(queries, rows_QM, k)

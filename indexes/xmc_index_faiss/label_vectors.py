@@ -6,6 +6,7 @@ Shapes: L labels, D width, N rows asked for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from xmc.api import DataError
+from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.score_error import ScoreError
 
 
 class GatheredVectors(Protocol):
@@ -49,14 +52,35 @@ class _OnHost:
 
 @dataclass(frozen=True, eq=False)
 class HeldVectors(_OnHost):
-    """A matrix (L, D) float32 beside a faiss index of codes."""
+    """A matrix (L, D) float32 beside a faiss index of codes; a `largest_norm` that is not given is looked for."""
 
     matrix_LD: np.ndarray[Any, Any]
+    largest_norm: float | None = None
     true: bool = True
 
     def take(self, label_rows_N: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Rows of the matrix."""
         return self.matrix_LD[label_rows_N]
+
+    def scores(self, queries_QD: np.ndarray[Any, Any], rows_QM: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Float32 products of each query with its rows where they lie, on all threads, (Q, M); -inf for a row of -1."""
+        faiss = import_faiss()
+        scores_QM = np.empty(rows_QM.shape, np.float32)
+        arrays = (scores_QM, np.ascontiguousarray(queries_QD), self.matrix_LD, np.ascontiguousarray(rows_QM, np.int64))
+        pointers = (faiss.swig_ptr(array) for array in arrays)
+        faiss.fvec_inner_products_by_idx(*pointers, queries_QD.shape[1], *rows_QM.shape)
+        return scores_QM
+
+    def score_errors(self, queries_QD: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """How far `scores` of each query can be from the true ones, float64 (Q,)."""
+        return self._score_error.of(queries_QD)
+
+    @cached_property
+    def _score_error(self) -> ScoreError:
+        largest = self.largest_norm
+        if largest is None:
+            largest = float(np.sqrt(np.einsum("ld,ld->l", self.matrix_LD, self.matrix_LD, dtype=np.float64).max()))
+        return ScoreError.rounding(self.matrix_LD.shape[1], largest)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from xmc.api import Hits, dot_pairs, float32_product_error, rank_hits
-from xmc_index_faiss.label_vectors import GatheredVectors, LabelVectors
+from xmc_index_faiss.label_vectors import GatheredVectors
+from xmc_index_faiss.score_error import rounding_bounds
 
 SLICE_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # of vectors brought together at a time, and of their scores
+PAIRED_NUMBERS = {"cpu": 1 << 16, "cuda": 8 << 20}  # of pairs at a time, up to 32 bytes each: a cache, 256 MB
 QUERIES = 256  # scored together
-FEW_PAIRS = 512  # as many are scored exactly at once in the time of finding out which need not be
-_UNIT = 2.0**-24
-_TINY = 2.0**-126
-_SLACK = 1.05
 
 
 class _Found(NamedTuple):
@@ -48,58 +46,14 @@ def scan_rows(
 
 def rescore(queries_QD: Tensor, vectors: GatheredVectors, query_rows_P: Tensor, label_rows_P: Tensor) -> Tensor:
     """The score of each pair, summed in float64 in a fixed order, (P,), in slices that bound the memory."""
-    step = max(1, SLICE_BYTES[queries_QD.device.type] // (8 * queries_QD.shape[1]))
+    step = max(1, PAIRED_NUMBERS[queries_QD.device.type] // queries_QD.shape[1])
+    if len(query_rows_P) <= step:
+        return dot_pairs(queries_QD[query_rows_P], vectors.gather(label_rows_P))
     parts = [
         dot_pairs(queries_QD[query_rows], vectors.gather(label_rows))
         for query_rows, label_rows in zip(query_rows_P.split(step), label_rows_P.split(step), strict=True)
     ]
-    return torch.cat(parts) if parts else queries_QD[:0, :0].flatten().double()
-
-
-def best_rescored(
-    queries_QD: np.ndarray[Any, Any], vectors: LabelVectors, rows_QM: np.ndarray[Any, Any], k: int
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Scores and rows (Q, K) of the best k candidates by their true scores; places without one (-1) are last."""
-    scores_QM = np.empty(rows_QM.shape, dtype=np.float32)
-    step = max(1, SLICE_BYTES["cpu"] // max(1, 4 * rows_QM.shape[1] * queries_QD.shape[1]))
-    for start in range(0, len(rows_QM), step):
-        part = slice(start, start + step)
-        scores_QM[part] = _scores_of_best(queries_QD[part], vectors, rows_QM[part], k)
-    order_QK = np.lexsort((rows_QM, -scores_QM), axis=1)[:, :k]
-    return np.take_along_axis(scores_QM, order_QK, 1), np.take_along_axis(rows_QM, order_QK, 1)
-
-
-def _scores_of_best(
-    queries_QD: np.ndarray[Any, Any], vectors: LabelVectors, rows_QM: np.ndarray[Any, Any], k: int
-) -> np.ndarray[Any, Any]:
-    """The true scores of all candidates that may be among the query's best k, minus infinity in other places."""
-    is_there_QM = rows_QM >= 0
-    vectors_QMD = vectors.take(np.where(is_there_QM, rows_QM, 0).ravel()).reshape(*rows_QM.shape, -1)
-    may_be_QM = is_there_QM
-    if rows_QM.shape[1] > k and rows_QM.size >= FEW_PAIRS:
-        quick_QM = np.where(is_there_QM, np.einsum("qmd,qd->qm", vectors_QMD, queries_QD), -np.inf)
-        largest = float(np.sqrt(np.einsum("qmd,qmd->qm", vectors_QMD, vectors_QMD).max()))
-        margins_Q = 2 * rounding_bounds(torch.from_numpy(queries_QD), largest).numpy()
-        kth_Q = np.partition(quick_QM, -k, axis=1)[:, -k]
-        may_be_QM = is_there_QM & (quick_QM >= (kth_Q - margins_Q)[:, None])
-    places = np.nonzero(may_be_QM)
-    pairs = torch.from_numpy(queries_QD[places[0]]), torch.from_numpy(vectors_QMD[places])
-    scores_QM = np.full(rows_QM.shape, -np.inf, dtype=np.float32)
-    scores_QM[places] = dot_pairs(*pairs).numpy()
-    return scores_QM
-
-
-def rounding_bounds(queries_QD: Tensor, largest_norm: float, *, reduced: float = 0.0) -> Tensor:
-    """How far a float32 product with a vector of at most this norm can be from the true score, float64, (Q,).
-
-    `reduced` is the share of a product by which torch may shorten it (`xmc.api.float32_product_error`).
-
-    Reference: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1, for any order of summation.
-    """
-    norms_Q = torch.linalg.vector_norm(queries_QD, dim=1, dtype=torch.float64)
-    dimension = queries_QD.shape[1]
-    relative = ((dimension + 8) * _UNIT + reduced) * norms_Q * largest_norm
-    return _SLACK * (relative + dimension * _TINY * (1 + norms_Q + largest_norm))
+    return torch.cat(parts)
 
 
 def _scan_group(queries_QD: Tensor, vectors: GatheredVectors, label_rows: Tensor, k: int) -> _Found:

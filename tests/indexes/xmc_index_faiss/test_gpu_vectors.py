@@ -17,7 +17,8 @@ from xmc_index_faiss.gpu import Gpu, OnGpu
 from xmc_index_faiss.gpu_vectors import GpuVectors
 from xmc_index_faiss.hnsw import Hnsw
 from xmc_index_faiss.label_vectors import HeldVectors
-from xmc_index_faiss.row_scan import best_rescored, scan_rows
+from xmc_index_faiss.rescoring import best_rescored
+from xmc_index_faiss.row_scan import scan_rows
 
 
 def drawn(seed, labels, queries, *, whole):
