@@ -101,7 +101,7 @@ def gpu_number(device: str) -> int:
 def on_gpu(what: str, *, who: str = "faiss") -> Iterator[None]:
     """Say in one line why `who` cannot do `what` on a GPU.
 
-    Raises: DeviceError for a RuntimeError, which is what faiss and torch raise, out of memory included.
+    Raises: DeviceError for what faiss and torch raise: a RuntimeError, or a MemoryError from within cuVS.
 
     >>> with on_gpu("search"):
     ...     raise RuntimeError("Error in f() at a.cu:7: Error: out of memory")
@@ -110,6 +110,7 @@ def on_gpu(what: str, *, who: str = "faiss") -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0].rpartition("Error: ")[2].strip().rstrip(".")[:200]
+    except (RuntimeError, MemoryError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = said.rpartition("Error: ")[2].strip().rstrip(".")[:200]
         raise DeviceError(f"{who} cannot {what} on the GPU: {reason}.", hint="Use device='cpu'.") from error

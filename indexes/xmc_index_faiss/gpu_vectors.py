@@ -36,10 +36,12 @@ class GpuVectors:
         if number >= torch.cuda.device_count():
             return None
         free_bytes, _ = torch.cuda.mem_get_info(number)
-        free_bytes += torch.cuda.memory_reserved(number) - torch.cuda.memory_allocated(number)  # torch's to use again
         if 2 * 4 * shape[0] * shape[1] > free_bytes:
             return None
-        matrix_LD = torch.empty(*shape, device=f"cuda:{number}")
+        try:
+            matrix_LD = torch.empty(*shape, device=f"cuda:{number}")
+        except torch.OutOfMemoryError:  # what was free a moment ago, another program has taken
+            return None
         for start in range(0, shape[0], _ROWS_AT_A_TIME):
             rows = np.arange(start, min(shape[0], start + _ROWS_AT_A_TIME))
             matrix_LD[start : start + len(rows)].copy_(torch.from_numpy(vectors.take(rows)))

@@ -78,6 +78,12 @@ class EncoderOptions(Protocol):
         """The encoder that `Encoder.save_training` wrote."""
 
 
+def device_of(encoder: Encoder) -> torch.device:
+    """Where the encoder's numbers lie; those of one without any are made on the processor."""
+    numbers = (*encoder.module.parameters(), *encoder.module.buffers())
+    return numbers[0].device if numbers else torch.device("cpu")
+
+
 def chunks(count: int, size: int) -> Iterator[IntArray]:
     """Row numbers 0..count-1 in slices of at most `size`.
 

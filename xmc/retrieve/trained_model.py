@@ -92,6 +92,8 @@ class TrainedModel:
         return head, np.array([row_of_id[label_id] for label_id in labels.ids], dtype=np.int64)
 
     def _build(self, labels: LabelTable) -> FittedHead:
+        from xmc.encode.encoder import device_of
+
         encoder = self.encoder
         return self._head.build(
             HeadContext(
@@ -100,6 +102,7 @@ class TrainedModel:
                 similarity=encoder.similarity,
                 encoder=encoder,
                 label_features=encoder.prepare(labels.texts, "label"),
+                device=str(device_of(encoder)),
             )
         )
 

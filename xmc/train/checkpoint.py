@@ -18,6 +18,7 @@ from xmc.encode.encoder import Encoder, EncoderOptions
 from xmc.errors import ArtifactError, ConfigError
 from xmc.optimizer_contract import as_saved, from_saved
 from xmc.store import VersionedFolder
+from xmc.train.random_state import set_random_state
 
 KIND = "checkpoint"
 
@@ -59,7 +60,7 @@ def save_checkpoint(
 ) -> None:
     """Commit the state after `progress.step` steps; an earlier checkpoint stays until this one is safe.
 
-    `random_states` are the states of torch's random numbers on each rank, one below the other.
+    `random_states` are what `random_state` gives on each rank, one below the other.
     """
     with store.new_version(facts={"fingerprint": fingerprint, "step": progress.step}, keep=1) as folder:
         (folder / "encoder").mkdir()
@@ -87,7 +88,7 @@ class Checkpoint:
         """Put the head, the optimiser and torch's random numbers back where they were on this rank."""
         head.load_state(load_file(self.folder / "head.safetensors"))
         tensors = load_file(self.folder / "optimiser.safetensors")
-        torch.set_rng_state(tensors.pop("random_state")[rank].clone())
+        set_random_state(tensors.pop("random_state")[rank])
         optimizer.load_state_dict(from_saved(tensors, self._optimiser))
 
 

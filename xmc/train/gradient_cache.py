@@ -6,13 +6,11 @@ random numbers (dropout), and back-propagate the cached gradient (Gao et al. 202
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
 from xmc.encode.encoder import Encoder, Features, Role, chunks
+from xmc.train.random_state import random_state, replayed
 
 
 class CachedEmbeddings:
@@ -23,10 +21,10 @@ class CachedEmbeddings:
     ) -> None:
         self._encoder, self._features, self._role, self._precision = encoder, features, role, precision
         self._chunks = list(chunks(len(features), chunk_size))
-        self._random_states: list[_RandomState] = []
+        self._random_states: list[Tensor] = []
         parts = []
         for rows in self._chunks:
-            self._random_states.append(_random_state_now())
+            self._random_states.append(random_state())
             with torch.no_grad():
                 parts.append(embed_in(precision, encoder, features.take(rows), role))
         self.embeddings_ND = torch.cat(parts)
@@ -34,34 +32,9 @@ class CachedEmbeddings:
     def backward(self, gradient_ND: Tensor) -> None:
         """Add the gradient with respect to the encoder's parameters to their `.grad`."""
         for rows, state in zip(self._chunks, self._random_states, strict=True):
-            with _random_state(state):
+            with replayed(state):
                 embeddings = embed_in(self._precision, self._encoder, self._features.take(rows), self._role)
             embeddings.backward(gradient_ND[rows[0] : rows[-1] + 1])
-
-
-_RandomState = tuple[Tensor, list[Tensor]]  # of the processor, and of each GPU
-
-
-def _random_state_now() -> _RandomState:
-    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-
-
-def _set_random_state(state: _RandomState) -> None:
-    processor, gpus = state
-    torch.set_rng_state(processor)
-    if gpus:
-        torch.cuda.set_rng_state_all(gpus)
-
-
-@contextmanager
-def _random_state(state: _RandomState) -> Iterator[None]:
-    """Replay random numbers from `state` in the block, then go on as if nothing had happened."""
-    after = _random_state_now()
-    _set_random_state(state)
-    try:
-        yield
-    finally:
-        _set_random_state(after)
 
 
 class WholeGraphEmbeddings:

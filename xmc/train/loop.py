@@ -25,6 +25,7 @@ from xmc.train.gradient_sum import sum_gradients
 from xmc.train.hard_negatives import HardNegatives
 from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
+from xmc.train.random_state import random_state
 from xmc.train.replicated_head import ReplicatedHead
 from xmc.train.reporter import Reporter, SilentReporter
 from xmc.train.schedule import Pool, batch_rows, epoch_rows, learning_rate_share, step_queries
@@ -245,7 +246,7 @@ class Trainer:
 
     def _commit(self) -> None:
         self.ranks.require_same(self.encoder.module.parameters(), what="encoders")
-        head_state, random_states = self.head.state(), self.ranks.gather(torch.get_rng_state())
+        head_state, random_states = self.head.state(), self.ranks.gather(random_state())
         if self.ranks.writes:
             save_checkpoint(
                 self._store,

@@ -69,9 +69,9 @@ class FailAt(StopAt):
             raise UnforeseenError
 
 
-def train(run, settings=(), *, data="tiny", plugins=None, reporter=None, resume=False):
+def train(run, settings=(), *, data="tiny", plugins=None, reporter=None, resume=False, base=BASE):
     plugins = plugins or load_plugins()
-    config = resolve(plugins, plugin="dexml", settings=(*BASE, *settings), flags={"data": {"name": str(data)}})
+    config = resolve(plugins, plugin="dexml", settings=(*base, *settings), flags={"data": {"name": str(data)}})
     return run_training(config, run, plugins=plugins, resume=resume, reporter=reporter)
 
 
@@ -94,9 +94,9 @@ def final_bits(run: Path) -> dict[str, object]:
     return {**bits, "state": json.dumps(state)}
 
 
-def stop_after(run: Path, step: int, settings: tuple[str, ...]) -> None:
+def stop_after(run: Path, step: int, settings: tuple[str, ...], *, base: tuple[str, ...] = BASE) -> None:
     with pytest.raises(InterruptedRunError) as caught:
-        train(run, settings, reporter=StopAt(step))
+        train(run, settings, reporter=StopAt(step), base=base)
     assert caught.value.exit_code == 143
     assert open_store(run).current().manifest.facts["step"] == step
     torch.manual_seed(random.randrange(2**31))  # the state of the process that was stopped is gone

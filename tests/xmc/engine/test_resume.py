@@ -16,6 +16,7 @@ from resume_cases import (
     stop_after,
     train,
 )
+from small_transformer import save_transformer
 
 import xmc
 from xmc.errors import InterruptedRunError, NonFiniteError
@@ -44,6 +45,20 @@ def test_stopped_after_any_step(tmp_path, uninterrupted, step):
     stop_after(tmp_path, step, CASES["all labels"])
     train(tmp_path, CASES["all labels"], resume=True)
     assert final_bits(tmp_path) == uninterrupted("all labels")
+
+
+NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_A_GPU])])
+def test_a_transformer_whose_dropout_is_drawn_where_it_lies(tmp_path, device):
+    """Queries and labels are embedded twice, under the same random numbers; on a GPU these are the GPU's own."""
+    encoder = ("encoder.name=sentence-transformers", f"encoder.model={save_transformer(tmp_path)}")
+    settings = (*encoder, "train.batch_size=100", "train.epochs=1", "train.patience=0", f"train.device={device}")
+    train(tmp_path / "whole", settings, base=())
+    stop_after(tmp_path / "stopped", 2, settings, base=())
+    train(tmp_path / "stopped", settings, base=(), resume=True)
+    assert final_bits(tmp_path / "stopped") == final_bits(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "all labels"])

@@ -12,6 +12,7 @@ import torch
 
 import xmc
 from xmc.data.dataset import load_dataset
+from xmc.encode.encoder import embed_texts
 from xmc.engine.held_out_loss import held_out_loss, log_losses
 from xmc.engine.ladder import ladder
 from xmc.engine.run_config import resolve
@@ -147,13 +148,38 @@ def test_log_losses_equal_the_loop():
         assert float(found[query]) == pytest.approx(wanted, rel=1e-5)
 
 
+HEADS = {"dual-encoder": (), "classifier": ("head.name=classifier", "train.label_text_share=0"), "zloss.factored": ()}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_labels_lie_where_the_encoder_lies(tmp_path, plugins, head):
+    """torch's device `meta` stands for a GPU: it has shapes and no numbers, and refuses to be mixed with the CPU."""
+    plugin = head if "." in head else "dexml"
+    settings = (*HEADS[head], "train.epochs=0", "encoder.dimension=16", "train.device=cpu")
+    xmc.train_run("tiny", tmp_path, plugin=plugin, settings=settings)
+    model = load_model(tmp_path, plugins=plugins)
+    model.encoder.module.to("meta")
+    chunks, query_map = model.label_vectors(load_dataset("tiny").labels)
+    assert {chunk.device.type for chunk in chunks} == {"meta"}
+    queries_QD = embed_texts(model.encoder, ["tram"], "query")
+    assert (query_map.queries(queries_QD) if query_map else queries_QD).device.type == "meta"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("head", HEADS)
+def test_a_gpu_finds_the_loss_of_the_processor(tmp_path, plugins, head):
+    xmc.train_run("tiny", tmp_path, plugin=head if "." in head else "dexml", settings=HEADS[head])
+    data, model = load_dataset("tiny"), load_model(tmp_path, plugins=plugins)
+    on_cpu, on_gpu = (held_out_loss(model, data.labels, data.dev, device=device) for device in ("cpu", "cuda"))
+    assert on_gpu.loss == pytest.approx(on_cpu.loss, rel=1e-3) and on_gpu.p1 == pytest.approx(on_cpu.p1, abs=0.02)
+
+
 def test_the_temperature_is_the_best_and_the_scale_of_scores_means_nothing(tiny_run, plugins):
     data = load_dataset("tiny")
     model = load_model(tiny_run, plugins=plugins)
     found = held_out_loss(model, data.labels, data.dev)
     chunks, _ = model.label_vectors(data.labels)
-    from xmc.encode.encoder import embed_texts
-
     scores_QL = embed_texts(model.encoder, data.dev.texts, "query") @ torch.cat(list(chunks)).T
     for times in (0.5, 0.8, 1.25, 2.0):
         other = float(log_losses(scores_QL, data.dev.positives, times * found.temperature).double().mean())
