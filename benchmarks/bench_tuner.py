@@ -141,7 +141,7 @@ def _row(
     return {
         "data": name, "labels": len(labels), "dimension": labels.dimension, "asked": target,
         "reached": f"{reading.recall:.4f}", "low95": f"{reading.low:.4f}", "high95": f"{reading.high:.4f}",
-        "fresh_queries": fresh, "within_0.01": abs(reading.recall - target) <= 0.01,
+        "fresh_queries": fresh, "within_0.01": round(abs(reading.recall - target), 4) <= 0.01,
         "judged": f"{choice.judged.recall:.4f}", "choosing_queries": choice.chosen.queries,
         "index": choice.trial.candidate.name, "options": repr(inner), "search": json.dumps(search),
         "queries_per_s": f"{reading.queries_per_s:.0f}", "exact_queries_per_s": f"{exact.queries_per_s:.0f}",

@@ -65,10 +65,13 @@ def circumstances() -> dict[str, str]:
 def alternate(
     subjects: Mapping[str, Callable[[], object]], *, repeats: int, warmups: int = 2, pause_s: float = PAUSE_S
 ) -> dict[str, list[float]]:
-    """Seconds of each subject, `repeats` each, run in turn so that a slow moment of the machine hits all alike."""
+    """Seconds of each subject, `repeats` each, run in turn so that a slow moment of the machine hits all alike.
+
+    Every other turn goes backwards: who comes later finds more of what all read in the cache.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for turn in range(-warmups, repeats):
-        for name, run in subjects.items():
+        for name, run in subjects.items() if turn % 2 else reversed(subjects.items()):
             time.sleep(pause_s)
             started = time.perf_counter()
             run()
