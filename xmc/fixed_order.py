@@ -6,20 +6,20 @@ products are exact in float64 and are folded in halves by element-wise additions
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    import numpy as np
     from torch import Tensor
 
-_FEW = 8  # numbers; so few take Python no longer than numpy takes to be called
+    Array = np.ndarray[Any, Any]
+    Rows = TypeVar("Rows", Tensor, Array)
+
 _SMALL = 65_536  # numbers; so few take numpy less time than it takes torch to be called
 
 
-def dot_pairs(left_PD: Tensor, right_PD: Tensor) -> Tensor:
-    """Dot product of each pair of rows, float64, (P,).
+def dot_pairs(left_PD: Rows, right_PD: Rows) -> Rows:
+    """Dot product of each pair of rows, float64, (P,); tensors or numpy arrays, both of one kind.
 
     Naive: `(left_PD.double() * right_PD.double()).sum(1)`, in a fixed order.
 
@@ -29,68 +29,66 @@ def dot_pairs(left_PD: Tensor, right_PD: Tensor) -> Tensor:
     """
     import torch
 
+    if not isinstance(left_PD, torch.Tensor):
+        if left_PD.size <= _SMALL:
+            return _dot_arrays(left_PD, right_PD)
+        return dot_pairs(torch.from_numpy(left_PD), torch.from_numpy(right_PD)).numpy()
     if _is_small(left_PD) and _is_small(right_PD):
-        products_PD = left_PD.double().numpy() * right_PD.double().numpy()  # by torch, for numpy knows no bfloat16
-        return torch.from_numpy(_folded_by_numpy(products_PD))
-    return _folded(left_PD.double() * right_PD.double(), lambda parts: torch.cat(parts, dim=1))
+        return torch.from_numpy(_dot_arrays(_array(left_PD), _array(right_PD)))
+    sums_PD = left_PD.double() * right_PD.double()
+    while (width := sums_PD.shape[1]) > 1:
+        half = width // 2
+        folded = sums_PD[:, :half] + sums_PD[:, half : 2 * half]
+        sums_PD = torch.cat([folded, sums_PD[:, 2 * half :]], dim=1) if width % 2 else folded
+    return sums_PD[:, 0]
 
 
-def normalise_rows(vectors_ND: Tensor) -> Tensor:
-    """Rows divided by their Euclidean norm, float32; a zero row stays zero.
+def normalise_rows(vectors_ND: Rows) -> Rows:
+    """Rows divided by their Euclidean norm, float32; a zero row stays zero. A tensor or a numpy array.
 
     >>> import torch
     >>> normalise_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    if _is_small(vectors_ND):
-        return _normalised_by_numpy(vectors_ND)
-    norms_N = dot_pairs(vectors_ND, vectors_ND).sqrt()
-    return (vectors_ND.double() / norms_N.masked_fill(norms_N == 0, 1.0)[:, None]).float()
-
-
-def _normalised_by_numpy(vectors_ND: Tensor) -> Tensor:
-    """The same operations in the same order, hence the same bits."""
-    import numpy as np
     import torch
 
-    rows_ND = vectors_ND.double().numpy()
-    if len(rows_ND) == 1:
-        norm = math.sqrt(_folded_row(np.square(rows_ND[0]))) or 1.0
-        return torch.from_numpy((rows_ND / norm).astype(np.float32))
-    norms_N = np.sqrt(_folded_by_numpy(rows_ND * rows_ND))
-    norms_N[norms_N == 0] = 1.0
-    return torch.from_numpy((rows_ND / norms_N[:, None]).astype(np.float32))
+    if not isinstance(vectors_ND, torch.Tensor):
+        if vectors_ND.size <= _SMALL:
+            return _normalised_array(vectors_ND)
+        return normalise_rows(torch.from_numpy(vectors_ND)).numpy()
+    if _is_small(vectors_ND):
+        return torch.from_numpy(_normalised_array(_array(vectors_ND)))
+    norms_N = dot_pairs(vectors_ND, vectors_ND).sqrt()
+    return (vectors_ND.double() / norms_N.masked_fill(norms_N == 0, 1.0)[:, None]).float()
 
 
 def _is_small(vectors_ND: Tensor) -> bool:
     return vectors_ND.is_cpu and vectors_ND.numel() <= _SMALL and not vectors_ND.requires_grad
 
 
-def _folded_by_numpy(products_PD: Any) -> Any:
+def _array(vectors_ND: Tensor) -> Array:
+    import torch
+
+    known = vectors_ND.dtype in (torch.float32, torch.float64)
+    array: Array = (vectors_ND if known else vectors_ND.double()).numpy()  # numpy knows no bfloat16
+    return array
+
+
+def _normalised_array(vectors_ND: Array) -> Array:
     import numpy as np
 
-    return _folded(products_PD, lambda parts: np.concatenate(parts, axis=1))
+    norms_N = np.sqrt(_dot_arrays(vectors_ND, vectors_ND))
+    norms_N[norms_N == 0] = 1.0
+    return np.divide(vectors_ND, norms_N[:, None], dtype=np.float64).astype(np.float32)
 
 
-def _folded_row(sums_D: Any) -> float:
-    """`_folded` of a single row: the last few in Python, where each operation of numpy would cost more than they do."""
+def _dot_arrays(left_PD: Array, right_PD: Array) -> Array:
+    """The operations of `dot_pairs` in the same order, hence the same bits; a column at a time lies side by side."""
     import numpy as np
 
-    while (width := len(sums_D)) > _FEW:
+    sums_DP = np.ascontiguousarray(np.multiply(left_PD, right_PD, dtype=np.float64).T)
+    while (width := len(sums_DP)) > 1:
         half = width // 2
-        folded = sums_D[:half] + sums_D[half : 2 * half]
-        sums_D = np.concatenate((folded, sums_D[2 * half :])) if width % 2 else folded
-    sums: list[float] = sums_D.tolist()
-    while (width := len(sums)) > 1:
-        half = width // 2
-        sums = [left + right for left, right in zip(sums[:half], sums[half:], strict=False)] + sums[2 * half :]
-    return sums[0]
-
-
-def _folded(sums_PD: Any, concatenate: Callable[[list[Any]], Any]) -> Any:
-    """The sum of each row, halves added to each other until one column is left."""
-    while (width := sums_PD.shape[1]) > 1:
-        half = width // 2
-        folded = sums_PD[:, :half] + sums_PD[:, half : 2 * half]
-        sums_PD = concatenate([folded, sums_PD[:, 2 * half :]]) if width % 2 else folded
-    return sums_PD[:, 0]
+        folded = sums_DP[:half] + sums_DP[half : 2 * half]
+        sums_DP = np.concatenate((folded, sums_DP[2 * half :])) if width % 2 else folded
+    return sums_DP[0]

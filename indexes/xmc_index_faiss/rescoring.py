@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
+from xmc.api import dot_pairs
 from xmc_index_faiss.label_vectors import HeldVectors, LabelVectors
-from xmc_index_faiss.row_scan import rescore
 
+NUMBERS = 65_536  # of pairs at a time, which stay in a cache
 FEW_PAIRS = 16  # as many are scored exactly at once in the time of finding out which need not be
 
 Array = np.ndarray[Any, Any]
@@ -26,10 +26,12 @@ def best_rescored(queries_QD: Array, vectors: LabelVectors, rows_QM: Array, k: i
     open_QM = rows_QM >= 0
     if isinstance(vectors, HeldVectors) and np.count_nonzero(open_QM) >= len(rows_QM) * k + FEW_PAIRS:
         open_QM &= _near_the_best(queries_QD, vectors, rows_QM, k)
-    places = np.nonzero(open_QM)
-    pairs = torch.from_numpy(places[0]), torch.from_numpy(rows_QM[places])
+    query_rows_P, columns_P = np.nonzero(open_QM)
     scores_QM = np.full(rows_QM.shape, -np.inf, dtype=np.float32)
-    scores_QM[places] = rescore(torch.from_numpy(queries_QD), vectors, *pairs).numpy()
+    step = max(1, NUMBERS // queries_QD.shape[1])
+    for start in range(0, len(columns_P), step):
+        places = query_rows_P[start : start + step], columns_P[start : start + step]
+        scores_QM[places] = dot_pairs(queries_QD[places[0]], vectors.take(rows_QM[places]))
     queries_Q1, order_QK = np.arange(len(rows_QM))[:, None], np.lexsort((rows_QM, -scores_QM), axis=1)[:, :k]
     return scores_QM[queries_Q1, order_QK], rows_QM[queries_Q1, order_QK]
 

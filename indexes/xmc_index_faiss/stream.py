@@ -21,9 +21,8 @@ BLOCK_ROWS = 16_384
 
 def vectors_for_faiss(vectors_ND: Tensor, similarity: str) -> np.ndarray[Any, Any]:
     """Float32 rows for an inner-product index: divided by their norm for `cosine`, a zero row stays zero."""
-    vectors_ND = normalise_rows(vectors_ND) if similarity == "cosine" else vectors_ND
     array: np.ndarray[Any, Any] = vectors_ND.cpu().numpy()
-    return array
+    return normalise_rows(array) if similarity == "cosine" else array
 
 
 def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.ndarray[Any, Any]]:

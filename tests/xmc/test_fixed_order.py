@@ -33,6 +33,14 @@ def test_a_row_is_normalised_to_the_same_bits_in_any_company(dimension):
     assert torch.equal(together.view(torch.int32), alone.view(torch.int32))
 
 
+@pytest.mark.parametrize("rows", [1, 3, 1000])  # by numpy, and too many for it
+def test_arrays_give_the_bits_of_tensors(rows):
+    left_ND, right_ND = torch.randn(2, rows, 77, generator=torch.Generator().manual_seed(3))
+    by_arrays, units_ND = dot_pairs(left_ND.numpy(), right_ND.numpy()), normalise_rows(left_ND.numpy())
+    assert by_arrays.tobytes() == dot_pairs(left_ND, right_ND).numpy().tobytes()
+    assert units_ND.tobytes() == normalise_rows(left_ND).numpy().tobytes() and units_ND.dtype == "float32"
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("rows", [3, 1000])
 def test_every_floating_type_is_normalised_and_left_as_it_was(dtype, rows):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmc_index_faiss import row_scan, score_error
+from xmc_index_faiss import rescoring, row_scan, score_error
 from xmc_index_faiss.label_vectors import HeldVectors
 from xmc_index_faiss.rescoring import FEW_PAIRS, best_rescored
 from xmc_index_faiss.row_scan import scan_rows
@@ -54,7 +54,7 @@ def test_slices_do_not_matter(monkeypatch, numbers):
     rows_QM = np.array([generator.permutation(500)[:50] for _ in range(40)])
     assert rows_QM.size > FEW_PAIRS
     expected = one_by_one(queries_QD, labels.matrix_LD, rows_QM, 10)
-    monkeypatch.setitem(row_scan.PAIRED_NUMBERS, "cpu", numbers)
+    monkeypatch.setattr(rescoring, "NUMBERS", numbers)
     found = best_rescored(queries_QD, labels, rows_QM, 10)
     assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
 
