@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from xmc.errors import ConfigError
 from xmc.integrations.extras import from_extra
-from xmc.integrations.passages import Passage, Passages
+from xmc.integrations.passages import Equals, Passage, Passages
 
 with from_extra("haystack", package="haystack-ai"):
     from haystack import Document, component, default_from_dict, default_to_dict
@@ -118,4 +119,29 @@ def _document(passage: Passage, meta: dict[str, Any]) -> Document:
 def _keeper(filters: dict[str, Any] | None) -> Callable[[Passage], bool] | None:
     if not filters:
         return None
+    if wanted := _plain_values(filters):
+        return Equals(wanted)
     return lambda passage: document_matches_filter(filters, _document(passage, passage.metadata))
+
+
+def _plain_values(filters: dict[str, Any]) -> dict[str, Any]:
+    """What is asked, as values by key of the metadata, where that is all that is asked; empty where it is not."""
+    wanted: dict[str, Any] = {}
+    for each in filters.get("conditions", []) if filters.get("operator") == "AND" else [filters]:
+        root, _, key = str(each.get("field")).partition(".")
+        is_equality = root == "meta" and each.get("operator") == "==" and _equals_itself_only(each.get("value"))
+        if not is_equality or not key or "." in key or key in wanted:
+            return {}
+        wanted[key] = each["value"]
+    return wanted
+
+
+def _equals_itself_only(value: Any) -> bool:
+    """Whether Haystack takes nothing else for equal: None is a missing key, a date the same moment in other words."""
+    if isinstance(value, str):
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            return True
+        return False
+    return isinstance(value, int | float)

@@ -6,10 +6,12 @@ import pytest
 from haystack import Pipeline
 from haystack.components.builders import PromptBuilder
 from haystack.core.errors import DeserializationError, PipelineRuntimeError
+from haystack.errors import FilterError
 
 from xmc import Retriever
 from xmc.errors import ArtifactError, ConfigError
-from xmc.integrations.haystack import XmcRetriever
+from xmc.integrations.haystack import XmcRetriever, _keeper
+from xmc.integrations.passages import Equals
 from xmc.integrations.run_passages import RunPassages
 
 TEMPLATE = """{% for d in documents %}[{{ d.id }}] {{ d.content }} ({{ "%.2f" | format(d.meta.probability) }})
@@ -72,6 +74,45 @@ def test_filters_are_those_of_haystack(tiny_run_copy):
     has_year = {"field": "meta.year", "operator": "!=", "value": None}
     early = {"operator": "AND", "conditions": [has_year, {"operator": "NOT", "conditions": [late]}]}
     assert [d.id for d in component.run("solar kettle", filters=early)["documents"]] == ["a"]
+
+
+def equals(key, value):
+    return {"field": f"meta.{key}", "operator": "==", "value": value}
+
+
+def both(*conditions):
+    return {"operator": "AND", "conditions": list(conditions)}
+
+
+FILTERS = {
+    "one value": (equals("year", 2020), ["a"], True),
+    "a number is a number": (equals("year", 2020.0), ["a"], True),
+    "a word": (equals("kind", "tool"), ["a", "b"], True),
+    "two values": (both(equals("kind", "tool"), equals("year", 2024)), ["b"], True),
+    "no such value": (both(equals("kind", "tool"), equals("year", 1)), [], True),
+    "a key twice": (both(equals("year", 2020), equals("year", 2024)), [], False),
+    "a moment in other words": (equals("when", "2024-05-01T00:00:00"), ["b"], False),
+    "a value within a value": (equals("at.city", "Ulm"), ["a"], False),
+    "a missing key": (both(equals("when", None), equals("kind", "tool")), ["a"], False),
+    "either": ({"operator": "OR", "conditions": [equals("year", 2020), equals("year", 2024)]}, ["a", "b"], False),
+}
+
+
+@pytest.mark.parametrize("case", FILTERS)
+def test_equal_values_are_looked_up_and_other_filters_asked(tiny_run_copy, case):
+    filters, expected, is_looked_up = FILTERS[case]
+    texts = {"a": "solar kettle appliance", "b": "copper violin instrument"}
+    meta = {"kind": "tool", "year": 2020, "at": {"city": "Ulm"}}, {"kind": "tool", "year": 2024, "when": "2024-05-01"}
+    RunPassages(tiny_run_copy).add(texts, dict(zip("ab", meta, strict=True)))
+    component = XmcRetriever(tiny_run_copy, filters=filters)
+    assert sorted(d.id for d in component.run("solar kettle")["documents"]) == expected
+    assert isinstance(_keeper(filters), Equals) == is_looked_up
+
+
+@pytest.mark.parametrize("broken", [{"operator": "AND"}, {"field": "meta.a", "value": 1}, {"operator": "=="}])
+def test_a_broken_filter_is_refused_by_haystack(tiny_run, broken):
+    with pytest.raises(FilterError):
+        XmcRetriever(tiny_run, filters=broken).run("solar kettle")
 
 
 def test_a_component_is_written_and_read_and_opens_its_run_when_it_is_warmed_up(tiny_run):
