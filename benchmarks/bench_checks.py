@@ -79,10 +79,11 @@ def row(question: str, subject: str, x: str, figure: CheckFigure, unit: str = ""
 
 
 def calibration_rows(name: str, context: CheckContext) -> Iterator[Row]:
-    """Errors of each method; the last two rows are isotonic with one curve for all ranks."""
+    """Errors of each method where every query has an answer; isotonic also with one curve, and as it is by default."""
     for check, subject in [
-        *((Calibrate(method=method), method) for method in METHODS),
-        (Calibrate(first_ranks=(1,)), "isotonic, one band"),
+        *((Calibrate(method=method, unanswerable=0.0), method) for method in METHODS),
+        (Calibrate(first_ranks=(1,), unanswerable=0.0), "isotonic, one band"),
+        (Calibrate(), "isotonic, a tenth without an answer"),
     ]:
         figures = check.run(context).figures
         wanted = [figure for figure in figures if figure.startswith(("ece_at", "brier", "log_loss"))]

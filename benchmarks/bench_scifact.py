@@ -47,7 +47,7 @@ def rows_of(subject: Subject, run: Path) -> list[dict[str, object]]:
     rows += quality_rows(subject, QUESTION, figures, baseline=BASELINE, group="zero-shot")
     auc = subject.report["evaluation"]["auc"]
     rows.append({**rows[0], "x": "pooled AUC", "median": percent(auc["value"]), "low95": "", "high95": ""})
-    (outcome,) = xmc.check_run(run, ["calibrate"]).outcomes
+    (outcome,) = xmc.check_run(run, ["calibrate"], settings=["check.calibrate.unanswerable=0"]).outcomes
     for name, figure in outcome.result.figures.items():
         if name.startswith("ece_at_5"):
             rows.append({**rows[0], "x": name, "median": round(figure.value, 4), "low95": "", "high95": "", "unit": ""})

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xmc.check_contract import Better, CheckContext, CheckFigure, CheckResult
+from xmc.check_contract import Better, CheckContext, CheckFigure, CheckQueries, CheckResult
 from xmc.checks.calibration_error import (
     Bins,
     brier_scores,
@@ -27,11 +27,12 @@ from xmc.checks.pairs import Pairs, retrieved_pairs, without_positives
 from xmc.checks.reliability import draw_reliability, reliability_table
 from xmc.errors import ConfigError
 from xmc.evaluate.propensity import MIN_TRAIN_QUERIES, inverse_propensities
-from xmc.retrieve.calibration import Calibration
+from xmc.retrieve.calibration import Calibration, never_rising
 from xmc.retrieve.fitted import CALIBRATION_FILE, CALIBRATION_KIND, MODEL
 from xmc.store import write_json
 
 Array = np.ndarray[Any, Any]
+LEAST_FLAT = 0.5  # a curve of first hits that falls no lower keeps the best of any list
 EACH_K: Mapping[str, Better] = {
     "ece": "lower",
     "ece_before": "neither",
@@ -47,8 +48,9 @@ class Calibrate:
     """Make P(relevant | score, band of ranks) of the `top` hits and measure how true it is at each of `ks`.
 
     `method` is `isotonic`, `platt` or `temperature`; `first_ranks` says where the bands of ranks start, each with a
-    curve of its own (`temperature` has one for all). From the hits of the share `unanswerable` of the queries the
-    positives are taken out, as if nothing matched them, so that a search can tell such queries too. ECE has `bins`
+    curve of its own (`temperature` has one for all). By the share `unanswerable` each query counts as if nothing
+    matched it, its positives taken out of its hits, so that a search can tell such queries too: held-out queries all
+    have an answer, and as they are they say nothing of texts that have none. ECE has `bins`
     equal-mass bins, and an interval of `bootstrap_samples` draws of the queries (0 = none). `propensity_a` and
     `propensity_b` are those of `[evaluate]`.
     """
@@ -57,7 +59,7 @@ class Calibrate:
     top: int = 10
     first_ranks: tuple[int, ...] = (1, 2, 3, 6)
     ks: tuple[int, ...] = (1, 5, 10)
-    unanswerable: float = 0.0
+    unanswerable: float = 0.1
     bins: int = 15
     bootstrap_samples: int = 1000
     propensity_a: float = 0.55
@@ -81,9 +83,13 @@ class Calibrate:
 
         Raises: DataError when there are too few relevant pairs to fit to.
         """
-        fit_pairs, pairs = (self._pairs(context, part) for part in ("fit_queries", "queries"))
-        calibration = fit_calibration(fit_pairs, method=self.method, first_ranks=self.first_ranks)
-        probabilities_H = calibration.at_ranks(pairs.scores_H, pairs.ranks_H)
+        fit_pairs, pairs = (self._pairs(context, queries) for queries in (context.fit_queries, context.queries))
+        pairs = self._some_unanswered(context, pairs)
+        calibration = fit_calibration(
+            fit_pairs, method=self.method, first_ranks=self.first_ranks, unanswerable=self.unanswerable
+        )
+        offsets = np.searchsorted(pairs.query_rows_H, np.arange(pairs.queries + 1))
+        probabilities_H = never_rising(calibration.at_ranks(pairs.scores_H, pairs.ranks_H), offsets)
         calibration = replace(calibration, cut_offs=cut_offs_of(pairs, probabilities_H))
         self._keep(context, calibration)
         stages = {
@@ -99,16 +105,21 @@ class Calibrate:
             figures=self._figures(context, pairs, stages, binned),
             tables={"reliability": reliability_table(binned), "cut_offs": calibration.cut_offs.to_dict()},
             pictures={"reliability": draw_reliability(binned)},
-            notes=self._notes(context, calibration, len(fit_pairs)),
+            notes=self._notes(context, calibration, fit_pairs),
         )
 
-    def _pairs(self, context: CheckContext, part: str) -> Pairs:
-        queries = getattr(context, part)
+    def _pairs(self, context: CheckContext, queries: CheckQueries) -> Pairs:
         hits = context.search(queries, k=self.top)
-        pairs = retrieved_pairs(hits, queries.positives, labels=len(context.retriever.labels))
+        return retrieved_pairs(hits, queries.positives, labels=len(context.retriever.labels))
+
+    def _some_unanswered(self, context: CheckContext, pairs: Pairs) -> Pairs:
+        """The judged pairs, a share of the queries as if nothing matched them."""
         if self.unanswerable == 0:
             return pairs
-        unanswerable_Q = np.random.default_rng(context.seed).random(len(queries)) < self.unanswerable
+        queries = context.queries
+        unanswerable_Q = np.zeros(len(queries), dtype=bool)
+        unanswerable_Q[: max(1, round(self.unanswerable * len(queries)))] = True
+        np.random.default_rng(context.seed).shuffle(unanswerable_Q)
         return without_positives(pairs, unanswerable_Q, queries.positives.counts())
 
     def _keep(self, context: CheckContext, calibration: Calibration) -> None:
@@ -157,12 +168,19 @@ class Calibrate:
             context.train_counts_L, context.train_queries, a=self.propensity_a, b=self.propensity_b
         )
 
-    def _notes(self, context: CheckContext, calibration: Calibration, fit_pairs: int) -> tuple[str, ...]:
+    def _notes(self, context: CheckContext, calibration: Calibration, fit_pairs: Pairs) -> tuple[str, ...]:
         reading = "cut to 0..1" if context.retriever.report.similarity == "cosine" else "through the logistic function"
         bands = ", ".join(map(str, calibration.first_ranks))
+        first_hits = fit_pairs.chosen(fit_pairs.ranks_H == 1)
+        least = float(calibration.at_ranks(first_hits.scores_H, first_hits.ranks_H).min())
+        no_abstention = (
+            f"the first hit has a probability of {least:.2f} or more at every score: no cut-off tells a text that "
+            "nothing answers; set check.calibrate.unanswerable above 0."
+        )
         return (
-            f"{calibration.method}, fitted to {fit_pairs:,} retrieved pairs of {len(context.fit_queries):,} queries; "
-            f"bands of ranks start at {bands}.",
+            *([no_abstention] if least >= LEAST_FLAT and not self.unanswerable else []),
+            f"{calibration.method}, fitted to {len(fit_pairs):,} retrieved pairs of {len(context.fit_queries):,} "
+            f"queries; bands of ranks start at {bands}.",
             f"`before` reads the score as a probability ({reading}).",
             "`ece_by_chance` is what true probabilities would show on so many pairs; `ece_propensity` counts a hit by "
             "its inverse propensity, as if the missing labels were known.",

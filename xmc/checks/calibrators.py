@@ -5,26 +5,29 @@ Shapes: N pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from xmc.checks.pairs import Pairs
+from xmc.checks.pairs import Pairs, without_positives
 from xmc.errors import DataError
-from xmc.retrieve.calibration import Calibration, Curve, CutOffs
+from xmc.retrieve.calibration import NO_CUT_OFFS, Calibration, Curve
 
 Array = np.ndarray[Any, Any]
 Method = Literal["isotonic", "platt", "temperature"]
 FEWEST_RELEVANT = 20  # of a band; one with fewer joins its neighbour
-NO_CUT_OFFS = CutOffs(*(np.zeros(0) for _ in range(4)))
 
 
-def fit_calibration(pairs: Pairs, *, method: Method, first_ranks: Sequence[int]) -> Calibration:
+def fit_calibration(
+    pairs: Pairs, *, method: Method, first_ranks: Sequence[int], unanswerable: float = 0.0
+) -> Calibration:
     """Curves that make P(relevant | score, band of ranks) of retrieved pairs.
 
     A score alone is not enough: at equal score a hit at rank 1 is relevant more often than one at rank 5, because it is
-    the best of its list. A band with fewer than 20 relevant pairs joins the band before it.
+    the best of its list. A band with fewer than 20 relevant pairs joins the band before it. Each query counts with the
+    weight 1 - `unanswerable` as it is, and with the weight `unanswerable` as if nothing matched it.
 
     Raises: DataError when the pairs have fewer than 20 relevant ones, or no irrelevant one.
     """
@@ -36,12 +39,22 @@ def fit_calibration(pairs: Pairs, *, method: Method, first_ranks: Sequence[int])
             hint="Hold out more queries (a larger dev split), or raise check.calibrate.top.",
         )
     kept_ranks = merge_bands(pairs, sorted({1, *first_ranks}) if method != "temperature" else [1])
-    bands_H = np.searchsorted(kept_ranks, pairs.ranks_H, side="right") - 1
+    scores_N, relevant_N, ranks_N, weights_N = _weighted(pairs, unanswerable)
+    bands_N = np.searchsorted(kept_ranks, ranks_N, side="right") - 1
     curves = []
     for band in range(len(kept_ranks)):
-        inside = pairs.chosen(bands_H == band)
-        curves.append(FITS[method](inside.scores_H, inside.relevant_H))
+        inside = bands_N == band
+        curves.append(FITS[method](scores_N[inside], relevant_N[inside], weights_N[inside]))
     return Calibration(method, tuple(kept_ranks), tuple(curves), NO_CUT_OFFS)
+
+
+def _weighted(pairs: Pairs, unanswerable: float) -> tuple[Array, Array, Array, Array]:
+    """Scores, relevance, ranks, weights of the pairs as they are and, by the share `unanswerable`, without answers."""
+    nothing = without_positives(pairs, np.ones(pairs.queries, dtype=bool), np.zeros(pairs.queries, dtype=np.int64))
+    versions = [(pairs, 1 - unanswerable), *([(nothing, unanswerable)] if unanswerable else [])]
+    columns = [(each.scores_H, each.relevant_H, each.ranks_H, np.full(len(each), share)) for each, share in versions]
+    scores_N, relevant_N, ranks_N, weights_N = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return scores_N, relevant_N, ranks_N, weights_N
 
 
 def merge_bands(pairs: Pairs, first_ranks: Sequence[int]) -> list[int]:
@@ -61,7 +74,7 @@ def merge_bands(pairs: Pairs, first_ranks: Sequence[int]) -> list[int]:
     return kept
 
 
-def fit_isotonic(scores_N: Array, relevant_N: Array) -> Curve:
+def fit_isotonic(scores_N: Array, relevant_N: Array, weights_N: Array | None = None) -> Curve:
     """The monotone step curve of least squares, kept half a pair away from 0 and 1 so that no log loss is infinite.
 
     Reference: Zadrozny and Elkan 2002.
@@ -71,36 +84,40 @@ def fit_isotonic(scores_N: Array, relevant_N: Array) -> Curve:
     """
     from sklearn.isotonic import IsotonicRegression
 
-    fitted = IsotonicRegression(out_of_bounds="clip").fit(scores_N, relevant_N.astype(np.float64))
-    edge = 0.5 / (len(scores_N) + 1)
+    weights_N = np.ones(len(scores_N)) if weights_N is None else weights_N
+    regression = IsotonicRegression(out_of_bounds="clip")
+    fitted = regression.fit(scores_N, relevant_N.astype(np.float64), sample_weight=weights_N)
+    edge = 0.5 / (weights_N.sum() + 1)
     knots = (np.asarray(fitted.X_thresholds_, np.float64), np.clip(fitted.y_thresholds_, edge, 1 - edge))
     return Curve(*knots)
 
 
-def fit_platt(scores_N: Array, relevant_N: Array) -> Curve:
+def fit_platt(scores_N: Array, relevant_N: Array, weights_N: Array | None = None) -> Curve:
     """P = sigma(slope · score + intercept) of greatest likelihood, targets drawn in by half a pair as Platt does.
 
     Reference: Platt 1999.
     """
     from sklearn.linear_model import LogisticRegression
 
+    weights_N = np.ones(len(scores_N)) if weights_N is None else weights_N
     centre, spread = float(scores_N.mean()), float(scores_N.std()) or 1.0
-    relevant = int(relevant_N.sum())
-    high, low = (relevant + 1) / (relevant + 2), 1 / (len(relevant_N) - relevant + 2)
+    relevant, irrelevant = (float(weights_N[of_kind].sum()) for of_kind in (relevant_N, ~relevant_N))
+    high, low = (relevant + 1) / (relevant + 2), 1 / (irrelevant + 2)
     share_N = np.where(relevant_N, high, low)  # a soft target is two weighted pairs
     standard_N = (scores_N - centre) / spread
     fitted = LogisticRegression(C=np.inf).fit(
         np.concatenate((standard_N, standard_N))[:, None],
         np.repeat([1, 0], len(standard_N)),
-        sample_weight=np.concatenate((share_N, 1 - share_N)),
+        sample_weight=np.concatenate((weights_N * share_N, weights_N * (1 - share_N))),
     )
     slope = float(fitted.coef_[0, 0]) / spread
     if slope < 0:  # more score must never mean less probability; the best monotone curve is level
-        return Curve(np.zeros(0), np.zeros(0), 0.0, float(np.log(share_N.mean() / (1 - share_N.mean()))))
+        mean = float(np.average(share_N, weights=weights_N))
+        return Curve(np.zeros(0), np.zeros(0), 0.0, math.log(mean / (1 - mean)))
     return Curve(np.zeros(0), np.zeros(0), slope, float(fitted.intercept_[0]) - slope * centre)
 
 
-def fit_temperature(scores_N: Array, relevant_N: Array) -> Curve:
+def fit_temperature(scores_N: Array, relevant_N: Array, weights_N: Array | None = None) -> Curve:
     """P = sigma(score / temperature) of greatest likelihood: one parameter, for scores that are log-odds up to scale.
 
     Reference: Guo, Pleiss, Sun, Weinberger 2017.
@@ -111,13 +128,13 @@ def fit_temperature(scores_N: Array, relevant_N: Array) -> Curve:
     scale = float(np.abs(scores_N).max()) or 1.0
 
     def log_loss(log_slope: float) -> float:
-        return float(np.logaddexp(0, np.exp(log_slope) / scale * signed_N).mean())
+        return float(np.average(np.logaddexp(0, np.exp(log_slope) / scale * signed_N), weights=weights_N))
 
     found = minimize_scalar(log_loss, bounds=(-15.0, 15.0), method="bounded")
     return Curve(np.zeros(0), np.zeros(0), float(np.exp(found.x)) / scale)
 
 
-FITS: Mapping[str, Callable[[Array, Array], Curve]] = {
+FITS: Mapping[str, Callable[[Array, Array, Array], Curve]] = {
     "isotonic": fit_isotonic,
     "platt": fit_platt,
     "temperature": fit_temperature,

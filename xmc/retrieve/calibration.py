@@ -110,6 +110,9 @@ class CutOffs:
         return cls(**{f"{name}_T": np.array(column, np.float64) for name, column in values.items()})
 
 
+NO_CUT_OFFS = CutOffs(*(np.zeros(0) for _ in range(4)))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """A curve for each band of ranks: band i starts at `first_ranks[i]`, the last one has no end."""
@@ -119,13 +122,17 @@ class Calibration:
     curves: tuple[Curve, ...]
     cut_offs: CutOffs
 
-    def probabilities(self, hits: Hits) -> Array:
-        """The probability that each hit is relevant, (H,) float64, from its score and its rank in its list."""
-        ranks_H = np.arange(len(hits.scores)) - np.repeat(hits.offsets[:-1], np.diff(hits.offsets)) + 1
-        return self.at_ranks(hits.scores, ranks_H)
+    def probabilities(self, hits: Hits, ranks_H: Array | None = None) -> Array:
+        """The probability that each hit is relevant, (H,) float64, from its score and its rank; never rising in a list.
+
+        `ranks_H` are the ranks of hits that are parts of longer lists, counted from 1; without, each list is whole.
+        """
+        if ranks_H is None:
+            ranks_H = np.arange(len(hits.scores)) - np.repeat(hits.offsets[:-1], np.diff(hits.offsets)) + 1
+        return never_rising(self.at_ranks(hits.scores, ranks_H), hits.offsets)
 
     def at_ranks(self, scores: Array, ranks: Array) -> Array:
-        """The same for scores with their ranks, counted from 1; arrays of equal shape."""
+        """What the curves say of scores with their ranks, counted from 1; arrays of equal shape."""
         bands = np.searchsorted(self.first_ranks, ranks, side="right") - 1
         probabilities = np.empty(np.shape(scores), np.float64)
         for band, curve in enumerate(self.curves):
@@ -152,3 +159,16 @@ class Calibration:
             tuple(Curve.from_dict(band) for band in bands),
             CutOffs.from_dict(values["cut_offs"]),
         )
+
+
+def never_rising(values_H: Array, offsets: Array) -> Array:
+    """Each value of a list, or the smallest before it where that is less: bands are fitted apart, lists are read whole.
+
+    >>> never_rising(np.array([0.5, 0.7, 0.2, 0.9]), np.array([0, 3, 4])).tolist()
+    [0.5, 0.5, 0.2, 0.9]
+    """
+    counts_Q = np.diff(offsets)
+    inside_QK = np.arange(counts_Q.max(initial=0)) < counts_Q[:, None]
+    values_QK = np.full(inside_QK.shape, np.inf)
+    values_QK[inside_QK] = values_H
+    return np.asarray(np.minimum.accumulate(values_QK, axis=1)[inside_QK])

@@ -200,8 +200,7 @@ class Retriever:
         calibration = self.fitted.calibration if min_probability is None else self.fitted.require_calibration()
         if calibration is None:
             return hits, None
-        by_rank = ranks_H is None
-        probabilities_H = calibration.probabilities(hits) if by_rank else calibration.at_ranks(hits.scores, ranks_H)
+        probabilities_H = calibration.probabilities(hits, ranks_H)
         if min_probability is None:
             return hits, probabilities_H
         kept_H = probabilities_H >= min_probability

@@ -15,7 +15,7 @@ from xmc.checks.exactness import Exactness
 from xmc.checks.pairs import retrieved_pairs, without_positives
 from xmc.testing import check_check
 from xmc.testing.check_cases import ExampleIndex, example_context
-from xmc.values import Hits
+from xmc.values import Hits, Positives
 
 CHECKS = [
     Calibrate(),
@@ -51,7 +51,7 @@ def listed(context, k):
 
 
 def test_calibration_makes_the_error_small_and_says_what_it_was(context):
-    figures = Calibrate().run(context).figures
+    figures = Calibrate(unanswerable=0.0).run(context).figures
     for k in (1, 5):
         after, before = figures[f"ece_at_{k}"], figures[f"ece_before_at_{k}"]
         assert after.value < before.value / 2 and after.value < 4 * figures[f"ece_by_chance_at_{k}"].value
@@ -71,14 +71,15 @@ def test_brier_score_and_table_are_those_of_the_pairs(context, tmp_path):
             return None
 
     keeping = replace(context, new_version=lambda kind, *, facts=None: Keeper(kind, facts))
-    result = Calibrate(ks=(5,), first_ranks=(1, 3)).run(keeping)
+    result = Calibrate(ks=(5,), first_ranks=(1, 3), unanswerable=0.0).run(keeping)
     assert kept == {"kind": "calibration", "facts": {"model": {"encoder": "0", "index": "0"}}}
     bands = json.loads((tmp_path / "calibration.json").read_text())["bands"]
     squares, pairs = 0.0, 0
     for rows, scores, positives in listed(context, 5):
+        probability = 1.0
         for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1):
             band = bands[-1] if rank >= bands[-1]["first_rank"] else bands[0]
-            probability = np.interp(score, band["scores"], band["probabilities"])
+            probability = min(probability, np.interp(score, band["scores"], band["probabilities"]))
             squares += (probability - (row in positives)) ** 2
             pairs += 1
     assert result.figures["brier_at_5"].value == pytest.approx(squares / pairs)
@@ -87,10 +88,20 @@ def test_brier_score_and_table_are_those_of_the_pairs(context, tmp_path):
 
 
 def test_queries_that_nothing_matches_lower_the_probability_of_a_first_hit(context):
-    every = Calibrate(ks=(1,), bootstrap_samples=0).run(context).tables["reliability"]
+    every = Calibrate(ks=(1,), bootstrap_samples=0, unanswerable=0.0).run(context).tables["reliability"]
     some = Calibrate(ks=(1,), bootstrap_samples=0, unanswerable=0.5).run(context).tables["reliability"]
     rates = [np.average(table["hit_rate"], weights=table["pairs"]) for table in (every, some)]
     assert rates[1] == pytest.approx(rates[0] / 2, abs=0.1) and sum(some["pairs"]) == sum(every["pairs"])
+
+
+def test_it_is_said_when_no_cut_off_can_tell_that_nothing_matches(context):
+    """Queries whose best two hits are always right: their scores say nothing of other texts."""
+    found = context.search(context.queries, k=2)
+    right = Positives(found.offsets, found.label_rows.astype(np.int32), np.ones(len(found.label_rows), np.float32))
+    queries = replace(context.queries, positives=right)
+    easy = replace(context, queries=queries, fit_queries=queries)
+    notes = [Calibrate(bootstrap_samples=0, unanswerable=share).run(easy).notes for share in (0.0, 0.05)]
+    assert ["no cut-off tells a text" in each[0] for each in notes] == [True, False], notes
 
 
 def test_without_its_positives_a_query_has_the_rest_of_its_hits(context):
