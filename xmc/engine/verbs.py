@@ -10,7 +10,7 @@ from typing import Any
 from xmc.choose.judge import ChooseOptions
 from xmc.choose.log import read_log
 from xmc.choose.report import ChoiceReport
-from xmc.config import parse_assignments
+from xmc.config import Settings, parse_assignments
 from xmc.data.dataset import load_dataset
 from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
@@ -41,13 +41,13 @@ def train_run(
     out: str | Path,
     *,
     plugin: str = "dexml",
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Train on a data set (shipped name or folder) into the folder `out`, build its index, return the report.
 
-    `settings` are `section.key=value` strings, as for `xmc train --set`.
+    `settings` are `section.key=value` strings, as for `xmc train --set`, or values by name: `{"train.epochs": 2}`.
     Raises: ConfigError, DataError, PluginError; InterruptedRunError after a signal.
     """
     plugins = load_plugins()
@@ -58,7 +58,7 @@ def train_run(
 def index_run(
     run: str | Path,
     *,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     device: str = "auto",
     target_recall: float | None = None,
     memory_bytes: int | None = None,
@@ -87,7 +87,7 @@ def tune_run(
     run: str | Path,
     goal: Goal,
     *,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     device: str = "auto",
     seed: int = 0,
     dry_run: bool = False,
@@ -139,7 +139,7 @@ def compact_labels(run: str | Path, *, device: str = "auto") -> IndexReport:
     return LabelEditor(run).compact(device=device)
 
 
-def rerank_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "auto") -> dict[str, Any]:
+def rerank_run(run: str | Path, *, settings: Settings = (), device: str = "auto") -> dict[str, Any]:
     """Fit the second stage of a run anew, with `reranker.key=value` and `fusion.key=value` settings over its own."""
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
@@ -147,7 +147,7 @@ def rerank_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "
 
 
 def evaluate_run(
-    run: str | Path, *, split: str = "test", settings: Iterable[str] = (), device: str = "auto"
+    run: str | Path, *, split: str = "test", settings: Settings = (), device: str = "auto"
 ) -> EvaluationReport:
     """Evaluate a run on a split of its data set, with `evaluate.key=value` settings over those of the run."""
     plugins = load_plugins()
@@ -161,7 +161,7 @@ def teach(
     out: str | Path,
     *,
     k: int = 100,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     device: str = "auto",
     on_progress: Progress | None = None,
 ) -> TeachingReport:
@@ -206,7 +206,7 @@ def check_run(
     *,
     split: str = "test",
     fit_split: str = "",
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     device: str = "auto",
     on_progress: Progress | None = None,
 ) -> ChecksReport:
@@ -261,7 +261,7 @@ def scale_run(
     runs: Mapping[str, str | Path] = MappingProxyType({}),
     plugin: str = "dexml",
     config_file: Path | None = None,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     budget: float = 0.1,
     pairs: int = 0,
     parameters: int = 0,
