@@ -22,6 +22,7 @@ from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_editing import LabelEditor, LabelsReport
 from xmc.engine.model_card import write_card
+from xmc.engine.report_folder import require_report_folder
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.scaling import Scaled, scale_ladder, scale_runs, write_scale
@@ -246,6 +247,8 @@ def choose_run(
     Raises: DataError naming rows of the log that are wrong, and when no run can be judged; ConfigError for options.
     """
     options = ChooseOptions(temperature=temperature, estimator=estimator, seed=seed)
+    if out is not None:
+        require_report_folder(Path(out), key="behaviour")
     checked, plugins = read_log(log), load_plugins()
     retrievers = {name: Retriever.load(run, device=device, plugins=plugins) for name, run in runs.items()}
     report = choose(checked, retrievers, options, truths=truths, on_progress=on_progress)
@@ -276,6 +279,8 @@ def scale_run(
     Raises: ConfigError when it is not said which run is to be predicted, or a ladder has no `out`; DataError for fewer
     than five runs, or runs all of about one size.
     """
+    if out is not None:
+        require_report_folder(Path(out), key="predicted")
     plugins = load_plugins()
     config = None
     if data or config_file or not runs:
