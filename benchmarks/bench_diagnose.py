@@ -22,6 +22,7 @@ from xmc.data.dataset import load_dataset, take_train
 from xmc.engine.carried import Carried
 from xmc.engine.diagnosing import diagnose_head
 from xmc.engine.run_config import resolve
+from xmc.engine.run_folder import remove_run
 from xmc.engine.training import run_training
 from xmc.plugin_manager import load_plugins
 
@@ -42,8 +43,9 @@ def rows_of(loss: str, queries: int, epochs: int, data: str, work: Path) -> list
     settings = (*SETTINGS, *LOSSES[loss], f"data.train_queries={queries}", f"train.epochs={epochs}")
     config = resolve(plugins, plugin="dexml", settings=settings, flags={"data": {"name": data}})
     if not (run / "train.json").is_file():
+        remove_run(run)  # of a call that was stopped
         carried = Carried(take_train(load_dataset(data), queries, seed=config.train.seed))
-        run_training(config, run, plugins=plugins, overwrite=run.exists(), carried=carried)
+        run_training(config, run, plugins=plugins, carried=carried)
     found = diagnose_head(run, plugins=plugins, device="cpu")
     with (run / "curve.csv").open(encoding="utf-8", newline="") as file:
         curve = [(int(row["step"]), float(row["validation_p1"])) for row in csv.DictReader(file)]

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from xmc.errors import ConfigError, did_you_mean
 
 Options = TypeVar("Options")
+Settings = Iterable[str] | Mapping[str, Any]  # `section.key=value` strings, or values by `section.key`
 
 
 def build_options(
@@ -96,15 +97,24 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+def parse_assignments(assignments: Settings) -> dict[str, Any]:
     """Nested dictionaries from `section.key=value` strings; values are read as TOML, bare words as strings.
 
-    Raises: ConfigError when an assignment has no `=` or no section.
+    In place of strings there may be a mapping of `section.key`, or of sections, to values.
+    Raises: ConfigError when an assignment has no `=` or no section, and for one string in place of several.
 
     >>> parse_assignments(["train.epochs=3", "encoder.name=static", "encoder.shared=false"])
     {'train': {'epochs': 3}, 'encoder': {'name': 'static', 'shared': False}}
+    >>> parse_assignments({"train.epochs": 3, "encoder": {"name": "static"}})
+    {'train': {'epochs': 3}, 'encoder': {'name': 'static'}}
     """
+    if isinstance(assignments, str):
+        raise ConfigError(f"the settings are the string {assignments!r}.", hint=f"Give a list: [{assignments!r}]")
     tree: dict[str, Any] = {}
+    if isinstance(assignments, Mapping):
+        for path, value in assignments.items():
+            tree = merge(tree, _assigned(path, value))
+        return tree
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         section, dot, key = path.strip().partition(".")
@@ -112,6 +122,15 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f"--set {assignment!r} is not section.key=value.", hint="Example: --set train.epochs=3")
         tree = merge(tree, {section: {key: _parse_value(text.strip())}})
     return tree
+
+
+def _assigned(path: str, value: Any) -> dict[str, Any]:
+    section, dot, key = path.partition(".")
+    if dot and section and key:
+        return {section: {key: value}}
+    if dot or not isinstance(value, Mapping):
+        raise ConfigError(f"the setting {path!r} is not section.key.", hint='Example: {"train.epochs": 3}')
+    return {section: dict(value)}
 
 
 def _parse_value(text: str) -> Any:

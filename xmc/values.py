@@ -120,7 +120,10 @@ class IndexReport:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run as observers see it: its folder, its resolved configuration and its sizes. Plain data, not the trainer."""
+    """A run as observers see it: its folder, its resolved configuration and its sizes. Plain data, not the trainer.
+
+    While a new run is made that is to replace one, the folder is `.next` in that of the run.
+    """
 
     folder: str
     config: dict[str, Any]

@@ -123,8 +123,8 @@ def test_data_page_runs_from_top_to_bottom(folder):
 def test_runs_page_runs_from_top_to_bottom(folder):
     assert "L21" in run_page("docs/runs.md")
     assert (folder / "hits" / "part-0.parquet").is_file()
-    # a header and two epochs: the run that is resumed had ended, so it stays as it was
-    assert len((folder / "runs" / "a" / "curve.csv").read_text().splitlines()) == 3
+    # a header and three epochs: the new run took the place of the one with two
+    assert len((folder / "runs" / "a" / "curve.csv").read_text().splitlines()) == 4
 
 
 @pytest.mark.slow

@@ -88,6 +88,19 @@ def test_an_assignment_of_another_form_is_refused(assignment):
         parse_assignments([assignment])
 
 
+@pytest.mark.parametrize("settings", [{"epochs": 3}, {"train.": 3}, {".epochs": 3}, {"": 3}])
+def test_a_setting_of_another_form_is_refused(settings):
+    with pytest.raises(ConfigError, match=r"is not section\.key\. Example: \{\"train\.epochs\": 3\}"):
+        parse_assignments(settings)
+
+
+def test_settings_may_be_values_by_name_but_not_one_string():
+    tree = parse_assignments({"train.epochs": 3, "check.exactness.k": 5, "train": {"seed": 1}, "encoder.model": "3"})
+    assert tree == {"train": {"epochs": 3, "seed": 1}, "check": {"exactness.k": 5}, "encoder": {"model": "3"}}
+    with pytest.raises(ConfigError, match=r"Give a list: \['train\.epochs=3'\]"):
+        parse_assignments("train.epochs=3")
+
+
 def test_the_last_assignment_of_a_key_wins_and_the_others_stay():
     tree = parse_assignments(["train.epochs=3", "train.seed=1", "train.epochs=4"])
     assert tree == {"train": {"epochs": 4, "seed": 1}}

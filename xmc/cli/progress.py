@@ -43,7 +43,7 @@ class TrainingDisplay:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=quiet,
+            disable=quiet or not self._console.is_terminal,  # in a log the lines are enough
         )
         self._task = self._progress.add_task("training", total=None, detail="", visible=False)
         self._loss: float | None = None
@@ -56,6 +56,8 @@ class TrainingDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:  # what stopped early is at its end too
+            self._progress.update(self._task, total=self._progress.tasks[self._task].completed)
         self._progress.stop()
 
     def say(self, line: str) -> None:

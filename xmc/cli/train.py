@@ -22,7 +22,7 @@ def train_command(
     seed: Annotated[int | None, typer.Option("--seed", help="Short for --set train.seed=N.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out by a new one.")] = False,
     plan_only: Annotated[bool, typer.Option("--dry-run", help="Check the configuration, print it and stop.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,6 +33,7 @@ def train_command(
     from xmc.cli.allocator import keep_freed_memory
     from xmc.cli.output import print_json
     from xmc.cli.progress import TrainingDisplay
+    from xmc.engine.replacement import configuration_to_resume
     from xmc.engine.run_config import resolve, template
     from xmc.engine.whole_run import make_run
     from xmc.plugin_manager import load_plugins
@@ -43,8 +44,8 @@ def train_command(
     flags: dict[str, Any] = {"train": {key: value for key, value in named.items() if value is not None}}
     if data:
         flags["data"] = {"name": data}
-    if resume and config is None and (out / "config.toml").is_file():
-        config, plugin = out / "config.toml", ""  # a resumed run goes on as it was configured
+    if resume and config is None and (of_run := configuration_to_resume(out)):
+        config, plugin = of_run, ""  # a resumed run goes on as it was configured
     resolved = resolve(plugins, plugin=plugin, config_file=config, settings=settings or (), flags=flags)
     if plan_only:
         typer.echo(template(resolved, plugins))
@@ -77,5 +78,9 @@ def _print_end(out: Path, report: Mapping[str, Any]) -> None:
         typer.echo(reranked_line(report["rerank"]))
     seen = f"loss curve in {out / 'curve.png'} and curve.csv" if "plan" in report else f"report in {out / 'train.json'}"
     done = f"trained in {report['train_s']:.0f} s" if report["epochs_run"] else "taken as it is, not trained"
+    done += f", stopped early after epoch {report['epochs_run']}" if report.get("stopped_early") else ""
     typer.echo(f"{done}: {score}{seen}")
-    typer.echo(f'next: xmc evaluate --run {out}    xmc search "some text" --run {out}')
+    evaluate = f"xmc evaluate --run {out}    "
+    if "test" not in report["splits"]:
+        evaluate = f"xmc evaluate --run {out} --split dev    " if "dev" in report["splits"] else ""
+    typer.echo(f'next: {evaluate}xmc search "some text" --run {out}')

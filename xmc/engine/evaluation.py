@@ -46,7 +46,13 @@ def run_evaluation(
     """
     data = without_removed(load_for_training(config), read_edits(run))
     if split not in data.splits:
-        raise DataError(f"data set '{data.name}' has no split '{split}' (it has: {', '.join(data.splits)}).")
+        there = [name for name in data.splits if name != "train"]
+        raise DataError(
+            f"data set '{data.name}' has no split '{split}' (it has: {', '.join(data.splits)}).",
+            hint=f"Use: {' or '.join(f'--split {name}' for name in there)}"
+            if there
+            else "Hold out queries: add a dev or test table to the data set.",
+        )
     queries = data.splits[split]
     retriever = Retriever.load(run, device=device, plugins=plugins)
     started = time.monotonic()

@@ -94,6 +94,7 @@ class Job:
         data = self.data
         report = {
             "data": {"name": data.name, "fingerprint": data.fingerprint, "notes": list(data.notes)},
+            "splits": list(data.splits),
             "label_scope": self.config.train.label_scope,
             "device_used": self.device,
             "processes": self.ranks.size,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmc.config import Options, build_options, merge, parse_assignments, read_toml, write_toml
+from xmc.config import Options, Settings, build_options, merge, parse_assignments, read_toml, write_toml
 from xmc.engine.check_settings import CheckSettings, check_settings
 from xmc.engine.fusion import FusionOptions
 from xmc.errors import ConfigError, XmcError, did_you_mean
@@ -103,7 +103,7 @@ def resolve(
     *,
     plugin: str = "",
     config_file: Path | None = None,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     flags: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """Resolve a configuration: defaults < recipe of `plugin` < `config_file` < `settings` < `flags`.
@@ -189,7 +189,7 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
     )
 
 
-def read_run_config(plugins: Plugins, run: Path, *, settings: Iterable[str] = ()) -> RunConfig:
+def read_run_config(plugins: Plugins, run: Path, *, settings: Settings = ()) -> RunConfig:
     """The configuration that a run was made with, `settings` winning over it.
 
     Raises: ConfigError when the folder holds none.
@@ -204,6 +204,14 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Iterable[str] = ()
     }  # which an older run leaves out
     recorded: Layer = (str(path), merge(made_with, read_toml(path)))
     return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))])
+
+
+def how_data_differs(config: RunConfig, run: Path) -> str:
+    """How the data of this configuration, which is known to be another, differs from that of a run, in words."""
+    before, now = read_toml(run / FILE_NAME).get("data", {}), dataclasses.asdict(config.data)
+    changed = [key for key in now if before.get(key, now[key]) != now[key]]
+    words = "; ".join(f"data.{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
+    return words or f"for the tables of data set '{config.data.name}' have changed since"
 
 
 def template(config: RunConfig, plugins: Plugins) -> str:

@@ -1,13 +1,15 @@
-"""May a run be trained into a folder, and making it ready."""
+"""What belongs to a run folder; may a run be trained into a folder, and making it ready."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+from xmc.config import read_toml
+from xmc.engine.replacement import STAGES, discard, finish_replacement
 from xmc.engine.run_config import FILE_NAME
 from xmc.errors import ConfigError
-from xmc.retrieve.layout import encoder_store
+from xmc.retrieve.layout import REPLACEMENT, encoder_store, work_folder
 from xmc.store import remove_temporaries
 from xmc.store.atomic import TEMPORARY_PREFIX
 from xmc.store.lock import LOCK_NAME
@@ -16,43 +18,86 @@ from xmc.train.checkpoint import open_store
 from xmc.train.hard_negatives import open_negatives
 
 WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json", "rerank.json", "README.md")
+REPORT_FILES = ("report.json", "roc.csv", "roc.png")
+FOLDERS = (
+    *("augmented", "checkpoint", "checks", "diagnosis", "encoder", "hits", "index", "labels", "negatives"),
+    *("passages", "reranker"),
+)
+OF_A_RUN = frozenset((*WRITTEN_FILES, *REPORT_FILES, *FOLDERS))
+SECTIONS = frozenset(("data", "encoder", "loss", "train", "index"))  # which the configuration of every run has
 
 
 def check_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that must not be written into; touches nothing in it.
 
-    Raises: ConfigError when it is a file, holds something and neither flag is set, or holds something but no run.
+    Raises: ConfigError when it is a file, holds something and neither flag is set, holds something but no run, or is to
+    be overwritten and holds files that no run has.
     """
     if resume and overwrite:
-        raise ConfigError("--resume goes on with a run and --overwrite deletes it: give only one of them.")
+        raise ConfigError("--resume goes on with a run and --overwrite replaces it: give only one of them.")
     if run.exists() and not run.is_dir():
         raise ConfigError(f"{run} is a file; a run is a folder.", hint="Give another --out.")
-    if not _present(run):
+    present = present_in(run)
+    if not present:
         return
     if not (resume or overwrite):
         raise ConfigError(
             f"{run} is not empty.", hint="Use --resume to go on, --overwrite to start anew, or another --out."
         )
-    if not (run / FILE_NAME).is_file():
-        done = "overwritten" if overwrite else "continued"
-        raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}): it is not {done}.")
+    done = "overwritten" if overwrite else "continued"
+    if not any(holds_run(run / stage) for stage in ("", *STAGES)):
+        reason = f"its {FILE_NAME} is not that of a run" if (run / FILE_NAME).exists() else f"it has no {FILE_NAME}"
+        raise ConfigError(f"{run} is not a run folder ({reason}): it is not {done}.", hint="Give another --out.")
+    foreign = sorted(path.name for path in present if path.name not in (*OF_A_RUN, *STAGES))
+    if overwrite and foreign:
+        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
+        raise ConfigError(
+            f"{run} holds {', '.join(foreign[:5])}{more}, which no command of xmc wrote: it is not overwritten.",
+            hint="Move that elsewhere, or give another --out.",
+        )
 
 
-def prepare_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the folder, whose lock is held, ready: empty with `overwrite`, and without what a killed writer left."""
+def prepare_folder(run: Path, *, resume: bool, overwrite: bool) -> Path:
+    """Make the folder, whose lock is held, ready; where in it the training writes.
+
+    With `overwrite` that is an empty folder in it, and the run that is there stays (see `xmc.engine.replacement`). What
+    killed writers left is removed.
+    """
     check_folder(run, resume=resume, overwrite=overwrite)
-    remove_temporaries(run, WRITTEN_FILES)
+    remove_temporaries(run, (*WRITTEN_FILES, *STAGES))
+    finish_replacement(run, OF_A_RUN)
     if overwrite:
-        for path in sorted(_present(run), key=lambda path: path.name == FILE_NAME):
-            # the configuration goes last: a kill half-way leaves what is still known to be a run
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    open_store(run).remove_orphans()
-    encoder_store(run).remove_orphans()
-    open_negatives(run).remove_orphans()
-    open_augmented(run).remove_orphans()
+        discard(run / REPLACEMENT)
+        if present_in(run):
+            (run / REPLACEMENT).mkdir()
+    work = work_folder(run)
+    remove_temporaries(work, WRITTEN_FILES)
+    open_store(work).remove_orphans()
+    encoder_store(work).remove_orphans()
+    open_negatives(work).remove_orphans()
+    open_augmented(work).remove_orphans()
+    return work
 
 
-def _present(run: Path) -> list[Path]:
+def holds_run(folder: Path) -> bool:
+    """Whether a folder has the configuration of a run, whatever else it holds."""
+    try:
+        return read_toml(folder / FILE_NAME).keys() >= SECTIONS
+    except ConfigError:
+        return False
+
+
+def remove_run(run: Path) -> None:
+    """Remove a run folder that may be there, such as a killed command left.
+
+    Raises: ConfigError, touching nothing, when it is no run or holds files that no run has.
+    """
+    if run.exists():
+        check_folder(run, resume=False, overwrite=True)
+        shutil.rmtree(run)
+
+
+def present_in(run: Path) -> list[Path]:
     """What a folder holds beside the lock and what a killed writer left."""
     names = run.iterdir() if run.exists() else ()
     return [path for path in names if path.name != LOCK_NAME and not path.name.startswith(TEMPORARY_PREFIX)]

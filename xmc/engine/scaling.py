@@ -17,6 +17,7 @@ from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
 from xmc.engine.ladder import Rung, ladder
 from xmc.engine.run_config import RunConfig, read_run_config
+from xmc.engine.run_folder import remove_run
 from xmc.engine.run_sizes import measured_point, planned_size
 from xmc.engine.training import run_training
 from xmc.engine.training_set import load_for_training
@@ -108,7 +109,8 @@ def scale_runs(
 def trained_point(name: str, config: RunConfig, run: Path, data: Dataset, *, held_out: int, plugins: Plugins) -> Point:
     """Train into `run`, over what was there, and measure on so many held-out queries; seconds are of processors."""
     started = time.process_time()
-    run_training(config, run, plugins=plugins, overwrite=run.exists(), carried=Carried(data))
+    remove_run(run)  # of a call that was killed
+    run_training(config, run, plugins=plugins, carried=Carried(data))
     seconds = time.process_time() - started
     measured_on = replace(config, train=replace(config.train, validation_queries=held_out))
     device = choose_device(config.train.device)

@@ -95,6 +95,7 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     return job.write_report(
         plan=plan.to_dict(),
         epochs_run=len(progress.curve),
+        stopped_early=progress.finished and len(progress.curve) < options.epochs,
         best_epoch=progress.best_epoch,
         best_validation_p1=progress.best_validation,
         train_s=round(progress.seconds, 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from xmc.data.dataset import Dataset
 from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.job import Job, fingerprint
-from xmc.engine.run_config import RunConfig
-from xmc.engine.run_folder import check_folder, prepare_folder
+from xmc.engine.run_config import RunConfig, how_data_differs
+from xmc.engine.run_folder import check_folder
 from xmc.engine.step_training import train_in_steps
-from xmc.engine.whole_fit import fit_whole
-from xmc.errors import ConfigError
+from xmc.engine.training_folder import training_folder
+from xmc.engine.whole_fit import fit_whole, refuse_what_a_whole_fit_lacks
 from xmc.plugin_manager import Plugins
-from xmc.store import locked
+from xmc.retrieve.layout import work_folder
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
 from xmc.train.plan import Plan
@@ -40,6 +41,8 @@ def run_training(
 ) -> dict[str, Any]:
     """Train into the folder `run` and return the training report (also in `run/train.json`).
 
+    With `overwrite`, where there is a run, the new one is in `work_folder(run)`, for the caller to put it in its place
+    when it is whole. When nothing was trained the folder is left as it was.
     `carried` receives the data set and the prepared training queries, for what comes next in this process.
     Under `torchrun` or `accelerate launch` all processes call it alike and train together; rank 0 writes and reports.
     Raises: ConfigError when `run` holds something and neither `resume` nor `overwrite` is set; PeerError when another
@@ -49,22 +52,24 @@ def run_training(
         with ranks.together():
             if ranks.writes and not (run / LOCK_NAME).exists():  # where no run ever was, not even a lock is left
                 check_folder(run, resume=resume, overwrite=overwrite)
+            refuse_what_a_whole_fit_lacks(config, ranks)
         carried = carried or Carried()
         data = carried.load(config)
         with ranks.together():
             made_of = fingerprint(config, data, ranks)  # reads what settings name, before anything is overwritten
         with ranks.together():
             if ranks.writes:
-                held.enter_context(locked(run))
-                prepare_folder(run, resume=resume, overwrite=overwrite)
-        checkpoint, store = None, open_store(run)
+                held.enter_context(training_folder(run, resume=resume, overwrite=overwrite))
+        work = work_folder(run)
+        checkpoint, store = None, open_store(work)
         with ranks.together():
             if resume and store.exists():
-                checkpoint = load_checkpoint(store, fingerprint=made_of)
+                about_data = partial(how_data_differs, config, work)
+                checkpoint = load_checkpoint(store, fingerprint=made_of, about_data=about_data)
         if ranks.writes:
-            config.write(run)  # only now: a refused resume leaves the run's own configuration in place
-        info = RunInfo(str(run), config.to_dict(), len(data.train), len(data.labels))
-        job = Job(config, run, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
+            config.write(work)  # only now: a refused resume leaves the run's own configuration in place
+        info = RunInfo(str(work), config.to_dict(), len(data.train), len(data.labels))
+        job = Job(config, work, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
         return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)
 
 
@@ -82,17 +87,6 @@ def _observed(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
 
 
 def _train(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
-    if not isinstance(job.config.head.options, WholeHeadOptions):
-        return train_in_steps(job, checkpoint)
-    if job.config.augmentation.name != "none":
-        raise ConfigError(
-            f"head '{job.config.head.name}' is fitted in one go, without epochs in which "
-            f"'{job.config.augmentation.name}' could rewrite queries.",
-            hint="Set augmentation.name=none, or train another head.",
-        )
-    if job.ranks.size > 1:
-        raise ConfigError(
-            f"head '{job.config.head.name}' is fitted in one go, by one process, got {job.ranks.size} processes.",
-            hint="Start xmc without torchrun.",
-        )
-    return fit_whole(job)
+    if isinstance(job.config.head.options, WholeHeadOptions):
+        return fit_whole(job)
+    return train_in_steps(job, checkpoint)

@@ -10,7 +10,7 @@ from typing import Any
 from xmc.choose.judge import ChooseOptions
 from xmc.choose.log import read_log
 from xmc.choose.report import ChoiceReport
-from xmc.config import parse_assignments
+from xmc.config import Settings, parse_assignments
 from xmc.data.dataset import load_dataset
 from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import Progress, run_checks
@@ -22,6 +22,7 @@ from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_editing import LabelEditor, LabelsReport
 from xmc.engine.model_card import write_card
+from xmc.engine.report_folder import require_report_folder
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.scaling import Scaled, scale_ladder, scale_runs, write_scale
@@ -41,13 +42,13 @@ def train_run(
     out: str | Path,
     *,
     plugin: str = "dexml",
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Train on a data set (shipped name or folder) into the folder `out`, build its index, return the report.
 
-    `settings` are `section.key=value` strings, as for `xmc train --set`.
+    `settings` are `section.key=value` strings, as for `xmc train --set`, or values by name: `{"train.epochs": 2}`.
     Raises: ConfigError, DataError, PluginError; InterruptedRunError after a signal.
     """
     plugins = load_plugins()
@@ -58,7 +59,7 @@ def train_run(
 def index_run(
     run: str | Path,
     *,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     device: str = "auto",
     target_recall: float | None = None,
     memory_bytes: int | None = None,
@@ -87,7 +88,7 @@ def tune_run(
     run: str | Path,
     goal: Goal,
     *,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     device: str = "auto",
     seed: int = 0,
     dry_run: bool = False,
@@ -139,7 +140,7 @@ def compact_labels(run: str | Path, *, device: str = "auto") -> IndexReport:
     return LabelEditor(run).compact(device=device)
 
 
-def rerank_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "auto") -> dict[str, Any]:
+def rerank_run(run: str | Path, *, settings: Settings = (), device: str = "auto") -> dict[str, Any]:
     """Fit the second stage of a run anew, with `reranker.key=value` and `fusion.key=value` settings over its own."""
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
@@ -147,7 +148,7 @@ def rerank_run(run: str | Path, *, settings: Iterable[str] = (), device: str = "
 
 
 def evaluate_run(
-    run: str | Path, *, split: str = "test", settings: Iterable[str] = (), device: str = "auto"
+    run: str | Path, *, split: str = "test", settings: Settings = (), device: str = "auto"
 ) -> EvaluationReport:
     """Evaluate a run on a split of its data set, with `evaluate.key=value` settings over those of the run."""
     plugins = load_plugins()
@@ -161,7 +162,7 @@ def teach(
     out: str | Path,
     *,
     k: int = 100,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     device: str = "auto",
     on_progress: Progress | None = None,
 ) -> TeachingReport:
@@ -206,7 +207,7 @@ def check_run(
     *,
     split: str = "test",
     fit_split: str = "",
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     device: str = "auto",
     on_progress: Progress | None = None,
 ) -> ChecksReport:
@@ -246,6 +247,8 @@ def choose_run(
     Raises: DataError naming rows of the log that are wrong, and when no run can be judged; ConfigError for options.
     """
     options = ChooseOptions(temperature=temperature, estimator=estimator, seed=seed)
+    if out is not None:
+        require_report_folder(Path(out), key="behaviour")
     checked, plugins = read_log(log), load_plugins()
     retrievers = {name: Retriever.load(run, device=device, plugins=plugins) for name, run in runs.items()}
     report = choose(checked, retrievers, options, truths=truths, on_progress=on_progress)
@@ -261,7 +264,7 @@ def scale_run(
     runs: Mapping[str, str | Path] = MappingProxyType({}),
     plugin: str = "dexml",
     config_file: Path | None = None,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     budget: float = 0.1,
     pairs: int = 0,
     parameters: int = 0,
@@ -276,6 +279,8 @@ def scale_run(
     Raises: ConfigError when it is not said which run is to be predicted, or a ladder has no `out`; DataError for fewer
     than five runs, or runs all of about one size.
     """
+    if out is not None:
+        require_report_folder(Path(out), key="predicted")
     plugins = load_plugins()
     config = None
     if data or config_file or not runs:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from xmc.api import FittedHead
+from xmc.api import FittedHead, WholeHeadOptions
 from xmc.encode.encoder import Encoder, embed_chunks
 from xmc.engine.job import Job
 from xmc.engine.run_config import DEFAULTS, RunConfig
 from xmc.engine.training_set import validation_queries
 from xmc.errors import ConfigError
 from xmc.retrieve.batch import concatenate_hits
+from xmc.train.distributed import Ranks
 from xmc.train.options import TrainOptions
 
 USED_SETTINGS = ("seed", "device", "validation_share", "validation_queries")  # of [train]; the others are about steps
@@ -22,7 +23,6 @@ USED_SETTINGS = ("seed", "device", "validation_share", "validation_queries")  # 
 
 def fit_whole(job: Job) -> dict[str, Any]:
     """Fit, validate, commit; the training report. A fit that is stopped starts anew with `--resume`."""
-    refuse_unused_settings(job.config)
     started = time.monotonic()
     encoder = job.new_encoder()
     features = job.carried.train_features = encoder.prepare(job.data.train.texts, "query")
@@ -40,6 +40,24 @@ def fit_whole(job: Job) -> dict[str, Any]:
     job.observer().epoch_finished(row)
     job.commit(encoder, head)
     return job.write_report(epochs_run=1, best_epoch=1, best_validation_p1=validation, train_s=seconds)
+
+
+def refuse_what_a_whole_fit_lacks(config: RunConfig, ranks: Ranks) -> None:
+    """Refuse what a head that is fitted in one go makes no use of; nothing for other heads.
+
+    Raises: ConfigError naming the settings, the augmentation or the number of processes.
+    """
+    if not isinstance(config.head.options, WholeHeadOptions):
+        return
+    fitted = f"head '{config.head.name}' is fitted in one go"
+    refuse_unused_settings(config)
+    if config.augmentation.name != "none":
+        raise ConfigError(
+            f"{fitted}, without epochs in which '{config.augmentation.name}' could rewrite queries.",
+            hint="Set augmentation.name=none, or train another head.",
+        )
+    if ranks.size > 1:
+        raise ConfigError(f"{fitted}, by one process, got {ranks.size} processes.", hint="Start xmc without torchrun.")
 
 
 def refuse_unused_settings(config: RunConfig) -> None:

@@ -68,8 +68,8 @@ class Ledger:
         Raises: ConfigError when it holds the output of another job, naming what differs, or files of unknown origin
         under these names.
         """
-        self._remove_orphans()
         written = self.out.child(JOB).read_bytes()
+        self._remove_orphans(known=written is not None)
         if written is None and not overwrite:
             self._require_free(names)
         if overwrite and written is not None:
@@ -169,10 +169,14 @@ class Ledger:
                 hint="Give another --out, or --overwrite to replace it.",
             )
 
-    def _remove_orphans(self) -> None:
+    def _remove_orphans(self, *, known: bool) -> None:
+        """Remove what killed writers left; in a folder that holds no job yet, only that of the job's own record."""
         folder = self.out.local
         if folder is None:
             return  # an object that was not uploaded to its end is not there; see docs/batch.md
+        if not known:
+            remove_temporaries(folder, (JOB,))
+            return
         for place in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
             remove_temporaries(place)
 

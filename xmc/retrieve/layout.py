@@ -11,6 +11,12 @@ INDEX_KIND = "index"
 LABELS_KIND = "label edits"
 RERANKER_KIND = "reranker"
 PASSAGES_KIND = "passage records"
+REPLACEMENT, REPLACEMENT_WHOLE, REPLACEMENT_MOVING = ".next", ".next-whole", ".next-moving"
+
+
+def work_folder(run: Path) -> Path:
+    """Where a training writes: a folder in the run while that is to be replaced, else the run itself."""
+    return run / REPLACEMENT if (run / REPLACEMENT).is_dir() else run
 
 
 def encoder_store(run: Path) -> VersionedFolder:

@@ -26,6 +26,7 @@ from xmc.retrieve.own_vectors import OwnVectors, load_own
 from xmc.retrieve.query_map import load_query_map
 from xmc.retrieve.reranking import NONE, load_reranking
 from xmc.retrieve.trained_model import TrainedModel, load_model
+from xmc.retrieve.unfinished import require_indexed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,6 +180,7 @@ def _built_index(
 ) -> BuiltIndex:
     if before and before.model is model and before.built.sha256 == index_store(run).current_sha256():
         return before.built
+    require_indexed(run)
     return index_store(run).parse_current(partial(_open_index, run, model, plugins, device, index))
 
 

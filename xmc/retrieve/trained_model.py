@@ -19,6 +19,7 @@ from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
 from xmc.errors import ArtifactError
 from xmc.retrieve.layout import encoder_store
 from xmc.retrieve.own_vectors import OwnVectors
+from xmc.retrieve.unfinished import require_trained
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,6 +141,7 @@ def load_model(run: Path, *, plugins: Plugins) -> TrainedModel:
     """
     import torch
 
+    require_trained(run)
     version = encoder_store(run).current()
     facts = version.manifest.facts
     options = plugins.find("encoder", facts["name"]).spec.load()(**facts["options"])

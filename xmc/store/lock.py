@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 from xmc.errors import LockedError
@@ -20,18 +21,8 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises: LockedError at once when another process holds it, naming that process; OSError when the disk refuses.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME
-    with path.open("ab+", buffering=0) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
-            raise LockedError(
-                f"{folder} is being written by another process (pid {holder}).",
-                hint="Wait for it, stop it, or choose another folder.",
-            ) from None
+    with _held_file(path) as file:
         with disk_errors_name(path):
             file.truncate(0)
             file.write(str(os.getpid()).encode())
@@ -39,3 +30,24 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)  # else the next holder could be refused in the name of this one
+
+
+def _held_file(path: Path) -> FileIO:
+    """The lock file, locked: that which has the name, for a holder may remove it when it removes the folder."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab+", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
+            file.close()
+            raise LockedError(
+                f"{path.parent} is being written by another process (pid {holder}).",
+                hint="Wait for it, stop it, or choose another folder.",
+            ) from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+        file.close()

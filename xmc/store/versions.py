@@ -60,6 +60,10 @@ class VersionedFolder:
         """Whether a version was ever committed here (even if it is damaged now)."""
         return os.path.lexists(self.root / CURRENT_NAME) or max(self._numbers(), default=0) > 1
 
+    def is_empty(self) -> bool:
+        """Whether nothing is here that looks like a version, committed or not."""
+        return not (self.exists() or self._numbers())
+
     @contextlib.contextmanager
     def new_version(self, *, facts: dict[str, Any] | None = None, keep: int = 2) -> Iterator[Path]:
         """Yield an empty folder to fill; commit it as the new current version when the block ends well.

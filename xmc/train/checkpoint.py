@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,11 @@ from xmc.store import VersionedFolder
 from xmc.train.random_state import set_random_state
 
 KIND = "checkpoint"
+HOW_TO_SET = {
+    "threads": "For that many threads put OMP_NUM_THREADS={} before the command.",
+    "processes": "Start {} processes with torchrun.",
+    "device": "Give --device {}.",
+}
 
 
 @dataclass
@@ -92,9 +97,12 @@ class Checkpoint:
         optimizer.load_state_dict(from_saved(tensors, self._optimiser))
 
 
-def load_checkpoint(store: VersionedFolder, *, fingerprint: dict[str, Any]) -> Checkpoint:
+def load_checkpoint(
+    store: VersionedFolder, *, fingerprint: dict[str, Any], about_data: Callable[[], str] = lambda: "it has changed"
+) -> Checkpoint:
     """Open and verify the last committed checkpoint.
 
+    `about_data` says in words how the data differs, of which the fingerprint has no more than a hash.
     Raises: ArtifactError when there is none or it is damaged; ConfigError when data, configuration or thread count are
     not those it was made with.
     """
@@ -102,10 +110,13 @@ def load_checkpoint(store: VersionedFolder, *, fingerprint: dict[str, Any]) -> C
     recorded = version.manifest.facts.get("fingerprint", {})
     changed = sorted(key for key in {*recorded, *fingerprint} if recorded.get(key) != fingerprint.get(key))
     if changed:
-        details = "; ".join(f"{key} was {recorded.get(key)!r}, is {fingerprint.get(key)!r}" for key in changed)
+        details = [f"{key} was {recorded.get(key)!r}, is {fingerprint.get(key)!r}" for key in changed if key != "data"]
+        if "data" in changed:
+            details.append(f"the data is not that which it was trained on, {about_data()}")
+        ways = [HOW_TO_SET[key].format(recorded[key]) for key in changed if key in HOW_TO_SET and key in recorded]
         raise ConfigError(
-            f"cannot resume {store.root.parent}: {details}.",
-            hint="Resume with the same data and settings, or start anew in another --out folder.",
+            f"cannot resume {store.root.parent}: {'; '.join(details)}.",
+            hint=" ".join((*ways, "Resume with the same data and settings, or start anew in another --out folder.")),
         )
     try:
         state = json.loads((version.folder / "state.json").read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from xmc.data.dataset import load_dataset
+from xmc.data.named import named_folder
 from xmc.data.schemas import schema_of
 from xmc.retrieve.retriever import Retriever
 
@@ -54,8 +55,27 @@ def test_train_for_people_shows_plan_epochs_and_what_to_do_next(xmc_command, tmp
     assert "data 'tiny': 400 training queries, 100 for validation, 60 labels" in err
     assert "plan: 2 epochs, 4 steps, each query against 60 labels" in err and "memory: parameters" in err
     assert "epoch 1: loss" in err and "epoch 2: loss" in err
-    assert "next: xmc evaluate --run" in out and "validation P@1" in out
+    assert f"next: xmc evaluate --run {run}    xmc search" in out and "validation P@1" in out
+    assert "early" not in err + out
+    assert err.endswith("building the index\n"), "a log has no bar, which would tell the time left when none is"
     assert (run / "curve.png").is_file() and (run / "curve.csv").is_file()
+
+
+def test_a_training_that_stops_early_says_so_and_without_a_test_split_dev_is_proposed(xmc_command, tmp_path):
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(named_folder("tiny"), data)
+    (data / "test.parquet").unlink()
+    settings = ("--set", "train.learning_rate=1e-12", "--set", "train.patience=1", "--epochs", 9)
+    code, out, err = xmc_command("train", "--data", data, "--out", run, *SET[:4], *settings)
+    assert code == 0
+    said = "stopped early after epoch 2: validation P@1 had not improved for 1 epoch (train.patience)"
+    assert said in err and "stopped early after epoch 2: validation" in out
+    report = json.loads((run / "train.json").read_text())
+    assert report["stopped_early"] and report["epochs_run"] == 2 and report["splits"] == ["train", "dev"]
+    assert f"next: xmc evaluate --run {run} --split dev" in out
+    code, _, err = xmc_command("evaluate", "--run", run)
+    assert code == 2 and "has no split 'test' (it has: train, dev)." in err and "hint: Use: --split dev" in err
+    assert xmc_command("evaluate", "--run", run, "--split", "dev")[0] == 0
 
 
 def test_train_dry_run_prints_the_configuration_and_writes_nothing(xmc_command, tmp_path):

@@ -182,6 +182,42 @@ def kill_indexing(run: Path, kills: int, backend: str) -> dict[str, Any]:
     return counts | {"versions": len(counts["versions"])}
 
 
+def search(run: Path) -> None:
+    from xmc.retrieve.retriever import Retriever
+
+    assert Retriever.load(run).search(["tender tram"], k=1)
+
+
+def replace(run: Path) -> None:
+    import xmc
+
+    xmc.train_run("tiny", run, settings=SETTINGS, overwrite=True)
+
+
+def kill_replacing(run: Path, kills: int) -> dict[str, Any]:
+    """Kill trainings that replace a run. Each time it must answer, or say how to go on; and going on must succeed."""
+    generator = random.Random(9)
+    preload(lambda: train(run) or search(run), run.parent)
+    started = time.monotonic()
+    in_child(lambda: replace(run))
+    duration = time.monotonic() - started
+    counts: dict[str, Any] = {"kills": 0, "lost": 0, "rest": 0, "errors": []}
+    while counts["kills"] < kills:
+        if in_child(lambda: replace(run), kill_after_s=generator.uniform(0, duration)) != "killed":
+            continue
+        counts["kills"] += 1
+        found = in_child(lambda: search(run))
+        counts["lost"] += found != "done" and "--resume" not in found
+        results = [in_child(lambda: train(run)), in_child(lambda: search(run))]
+        counts["errors"] += [result for result in results if result != "done"]
+        counts["rest"] += len([*run.rglob(f"{TEMPORARY_PREFIX}*"), *run.glob(".next*")])
+    return counts
+
+
+def kill_replacements(run: str, kills: str) -> None:
+    print(json.dumps(kill_replacing(Path(run), int(kills))))
+
+
 def kill_trainings(folder: str, kills: str) -> None:
     print(json.dumps(kill_training(Path(folder), int(kills))))
 

@@ -49,7 +49,8 @@ def test_another_order_of_the_labels_changes_no_figure(tiny_run_copy, tmp_path):
 
 
 def test_a_split_that_is_not_there_is_an_error(tiny_run):
-    with pytest.raises(DataError, match=r"data set 'tiny' has no split 'tset' \(it has: train, dev, test\)"):
+    message = r"data set 'tiny' has no split 'tset' \(it has: train, dev, test\)\. Use: --split dev or --split test"
+    with pytest.raises(DataError, match=message):
         xmc.evaluate_run(tiny_run, split="tset")
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 
 import forked
-from kill_runs import kill_builds, kill_trainings
+from kill_runs import kill_builds, kill_replacements, kill_trainings
 from repetitions import repetitions
 
 
@@ -31,6 +31,11 @@ def test_training_killed_at_random_moments(tmp_path):
         "different": 0,
         "errors": [],
     }
+
+
+def test_replacing_a_run_killed_at_random_moments(tmp_path):
+    kills = repetitions(3, full=200)
+    assert run(kill_replacements, tmp_path / "run", kills) == {"kills": kills, "lost": 0, "rest": 0, "errors": []}
 
 
 def test_index_building_killed_at_random_moments(tiny_run_copy):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from resume_cases import BASE, final_bits, stop_after, train
+from resume_cases import BASE, StopAt, final_bits, stop_after, train
 
 import xmc
 from xmc.data.shards import read_table, write_table
 from xmc.engine.devices import choose_device
-from xmc.errors import ArtifactError, ConfigError
+from xmc.errors import ArtifactError, ConfigError, InterruptedRunError
 from xmc.train.checkpoint import open_store
 
 
@@ -65,14 +65,26 @@ def test_other_data_is_refused(stopped, tmp_path):
     shutil.copytree(Path(str(resources.files("xmc.datasets") / "tiny")), tmp_path / "other")
     table = read_table(tmp_path / "other" / "train.parquet")
     write_table(tmp_path / "other" / "train.parquet", table.slice(1))
-    with pytest.raises(ConfigError, match=r"data was '[0-9a-f]{64}', is '[0-9a-f]{64}'"):
+    with pytest.raises(ConfigError, match=r"data\.name was 'tiny', is '.*other'\. Resume with the same data"):
         train(stopped, data=tmp_path / "other", resume=True)
+    with pytest.raises(ConfigError, match=r"data\.train_queries was 0, is 50"):
+        train(stopped, ("data.train_queries=50",), resume=True)
+
+
+def test_data_that_has_changed_is_refused(tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(Path(str(resources.files("xmc.datasets") / "tiny")), data)
+    with pytest.raises(InterruptedRunError):
+        train(tmp_path / "run", data=data, reporter=StopAt(2))
+    write_table(data / "train.parquet", read_table(data / "train.parquet").slice(1))
+    with pytest.raises(ConfigError, match=r"trained on, for the tables of data set '.*data' have changed since"):
+        train(tmp_path / "run", data=data, resume=True)
 
 
 def test_another_number_of_threads_is_refused(stopped):
     torch.set_num_threads(2)
     try:
-        with pytest.raises(ConfigError, match="threads was 1, is 2"):
+        with pytest.raises(ConfigError, match=r"threads was 1, is 2\. For that many threads put OMP_NUM_THREADS=1"):
             train(stopped, resume=True)
     finally:
         torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 import pytest
 
 from xmc.engine.run_config import resolve
-from xmc.engine.run_folder import check_folder, prepare_folder
+from xmc.engine.run_folder import check_folder, prepare_folder, remove_run
 from xmc.engine.training import run_training
 from xmc.errors import ConfigError
 from xmc.plugin_manager import load_plugins
@@ -48,11 +48,54 @@ def test_a_new_or_empty_folder_is_fine(tmp_path, flags):
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_overwriting_empties_a_run_and_resuming_keeps_it(tmp_path):
-    (tmp_path / "config.toml").touch()
-    (tmp_path / "encoder").mkdir()
-    (tmp_path / "encoder" / "a").touch()
-    prepare_folder(tmp_path, resume=True, overwrite=False)
-    assert (tmp_path / "encoder" / "a").exists()
-    prepare_folder(tmp_path, resume=False, overwrite=True)
-    assert not contents(tmp_path)
+@pytest.fixture
+def run(tmp_path):
+    """As much of a run as is looked at."""
+    config = resolve(load_plugins(), plugin="dexml", settings=["data.name=tiny"])
+    (tmp_path / "run" / "encoder").mkdir(parents=True)
+    for name in ("a", ".lock"):
+        (tmp_path / "run" / "encoder" / name).touch()
+    config.write(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_run_stays_while_it_is_continued_or_overwritten(run):
+    before = contents(run)
+    assert prepare_folder(run, resume=True, overwrite=False) == run
+    assert contents(run) == before
+    work = prepare_folder(run, resume=False, overwrite=True)
+    assert work.parent == run
+    assert contents(run) == {**before, work.relative_to(run): True}
+    (work / "begun").touch()
+    assert prepare_folder(run, resume=True, overwrite=False) == work
+    assert (work / "begun").exists()
+    assert prepare_folder(run, resume=False, overwrite=True) == work
+    assert not contents(work)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "src/main.py", ".git/HEAD"])
+def test_a_run_with_files_of_others_is_not_overwritten(run, name):
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_text("by hand")
+    before = contents(run)
+    with pytest.raises(ConfigError, match=rf"holds {name.split('/')[0]}, which no command of xmc wrote"):
+        prepare_folder(run, resume=False, overwrite=True)
+    with pytest.raises(ConfigError, match="which no command of xmc wrote"):
+        remove_run(run)
+    assert contents(run) == before
+    prepare_folder(run, resume=True, overwrite=False)
+
+
+@pytest.mark.parametrize("text", ["", "[project]\nname = 'mine'\n", "not TOML"])
+@pytest.mark.parametrize("flags", [{"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}])
+def test_a_folder_with_another_configuration_is_no_run(tmp_path, text, flags):
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"is not a run folder \(its config\.toml is not that of a run\)"):
+        prepare_folder(tmp_path, **flags)
+    assert (tmp_path / "config.toml").read_text() == text
+
+
+def test_a_run_that_is_in_the_way_is_removed(run):
+    remove_run(run)
+    assert not run.exists()
+    remove_run(run)

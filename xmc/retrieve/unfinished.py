@@ -1,0 +1,41 @@
+"""Tell a run that is not finished from a folder that is none, so that the error says how to go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xmc.errors import ArtifactError
+from xmc.retrieve.layout import REPLACEMENT_MOVING, REPLACEMENT_WHOLE, encoder_store, index_store
+
+
+def require_trained(run: Path) -> None:
+    """Nothing for a run with a model, and for what is no run. Raises: ArtifactError for a run without one yet."""
+    if any((run / name).is_dir() for name in (REPLACEMENT_WHOLE, REPLACEMENT_MOVING)):
+        raise ArtifactError(
+            f"a new run takes the place of {run}, and was interrupted unless that is going on now.", hint=_go_on(run)
+        )
+    if _is_run(run) and encoder_store(run).is_empty():
+        raise _untrained(run)
+
+
+def require_indexed(run: Path) -> None:
+    """Nothing for a run with an index, and for what is no run. Raises: ArtifactError for a run without one yet."""
+    if not _is_run(run) or not index_store(run).is_empty():
+        return
+    if not (run / "train.json").is_file():  # the last thing that a training writes
+        raise _untrained(run)
+    raise ArtifactError(f"{run} is trained, but has no index.", hint=f"Build it: xmc index --run {run}")
+
+
+def _untrained(run: Path) -> ArtifactError:
+    return ArtifactError(
+        f"the training of {run} is not finished: it was interrupted, unless it is going on now.", hint=_go_on(run)
+    )
+
+
+def _go_on(run: Path) -> str:
+    return f"Go on with: xmc train --out {run} --resume"
+
+
+def _is_run(run: Path) -> bool:
+    return (run / "config.toml").is_file()
