@@ -23,7 +23,7 @@ from xmc.cli.output import human_bytes
 
 if TYPE_CHECKING:
     from xmc.data.dataset import Dataset
-    from xmc.predict.predict import Progress
+    from xmc.predict.report import Progress
     from xmc.train.plan import Plan
 
 SMOOTHING = 0.05  # share of the newest step in the shown loss

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from xmc import errors
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, DataError, XmcError, did_you_mean
+from xmc.predict.ack import Ack
 from xmc.predict.job import Job, Watch
-from xmc.predict.ledger import Ack
 
 ENGINES = ("native", "ray", "dask")
 TRIES = 3  # of a shard whose worker died under it

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError
+from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, answered, cores, understood
 from xmc.predict.job import Job, Watch
-from xmc.predict.ledger import Ack
 from xmc.retrieve.layout import index_store
 
 if TYPE_CHECKING:
