@@ -74,7 +74,7 @@ def predict_command(
 def predict_and_show(run: Path, shards: list[str], out: str, *, as_json: bool, **options: Any) -> None:
     """`predict_run` with these options, its progress and its report on the terminal."""
     from xmc.cli.output import print_json
-    from xmc.cli.progress import PredictDisplay
+    from xmc.cli.predict_display import PredictDisplay
     from xmc.predict.predict import predict_run
     from xmc.predict.report import FailedShardsError
 
