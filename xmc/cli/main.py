@@ -27,6 +27,7 @@ from xmc.cli.rerank import rerank_command
 from xmc.cli.scale import scale_command
 from xmc.cli.search import search_command
 from xmc.cli.serve import serve_command
+from xmc.cli.strict_command import StrictCommand
 from xmc.cli.teach import teach_command
 from xmc.cli.train import train_command
 from xmc.errors import InterruptedRunError, XmcError
@@ -62,7 +63,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor_command,
 }
 for name, command in VERBS.items():
-    app.command(name)(command)
+    app.command(name, cls=StrictCommand)(command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,12 +10,17 @@ import typer
 from xmc.cli.options import DeviceOption, JsonOption, RunOption
 
 if TYPE_CHECKING:
-    from xmc.predict.predict import PredictReport
+    from xmc.predict.report import PredictReport
+
+MOST_FAILURES = 20
 
 
 def predict_command(
     run: RunOption,
-    shards: Annotated[str, typer.Option("--shards", help="Parquet or Arrow files: pattern, folder, file or URL.")],
+    shards: Annotated[
+        list[str],
+        typer.Option("--shards", help="Files, folder, quoted pattern or URL: Parquet or Arrow. May be repeated."),
+    ],
     out: Annotated[str, typer.Option("--out", help="Folder or URL for the hits: one Parquet file a shard.")],
     k: Annotated[int, typer.Option("-k", help="How many labels.")] = 10,
     min_probability: Annotated[
@@ -30,6 +35,13 @@ def predict_command(
         typer.Option("--allowed", help="Only the label ids of this file: one a line, JSON lines or Parquet."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of another job in --out.")] = False,
+    redo_changed: Annotated[
+        bool, typer.Option("--redo-changed", help="Answer inputs again that were written again since.")
+    ] = False,
+    moved: Annotated[bool, typer.Option("--moved", help="The inputs lie elsewhere now, and are the same.")] = False,
+    skip_failed: Annotated[
+        bool, typer.Option("--skip-failed", help="Finish without the shards that cannot be answered.")
+    ] = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -52,26 +64,48 @@ def predict_command(
         allowed=None if allowed is None else read_id_file(allowed),
         device=device,
         overwrite=overwrite,
+        redo_changed=redo_changed,
+        moved=moved,
+        skip_failed=skip_failed,
         as_json=as_json,
     )
 
 
-def predict_and_show(run: Path, shards: str, out: str, *, as_json: bool, **options: Any) -> None:
+def predict_and_show(run: Path, shards: list[str], out: str, *, as_json: bool, **options: Any) -> None:
     """`predict_run` with these options, its progress and its report on the terminal."""
     from xmc.cli.output import print_json
-    from xmc.cli.progress import PredictDisplay
+    from xmc.cli.predict_display import PredictDisplay
     from xmc.predict.predict import predict_run
+    from xmc.predict.report import FailedShardsError
 
-    with PredictDisplay(quiet=as_json) as display:
-        report = predict_run(run, shards, out, on_progress=display.show, **options)
+    try:
+        with PredictDisplay(quiet=as_json) as display:
+            report = predict_run(run, shards, out, on_progress=display.show, **options)
+    except FailedShardsError as error:
+        if as_json:
+            print_json({"run": str(run), **error.report.to_dict()})
+        else:
+            print_failures(error.report)
+        raise
     if as_json:
         print_json({"run": str(run), **report.to_dict()})
     else:
         print_prediction(report)
 
 
+def print_failures(report: PredictReport) -> None:
+    """The shards that could not be answered, the first of them."""
+    for failure in report.failures[:MOST_FAILURES]:
+        typer.echo(f"failed: {failure['error']}", err=True)
+    if len(report.failures) > MOST_FAILURES:
+        typer.echo(f"failed: {len(report.failures) - MOST_FAILURES:,} more", err=True)
+
+
 def print_prediction(report: PredictReport) -> None:
     """What was done."""
+    if report.failures:
+        print_failures(report)
+        typer.echo(f"note: {len(report.failures):,} shards are left out; see _failures.jsonl in the output", err=True)
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     for status, count in report.statuses.items():

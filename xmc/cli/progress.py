@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -23,7 +22,6 @@ from xmc.cli.output import human_bytes
 
 if TYPE_CHECKING:
     from xmc.data.dataset import Dataset
-    from xmc.predict.predict import Progress
     from xmc.train.plan import Plan
 
 SMOOTHING = 0.05  # share of the newest step in the shown loss
@@ -135,41 +133,3 @@ class CountDisplay:
     def show(self, what: str, done: int, total: int) -> None:
         """Move the bar."""
         self._progress.update(self._task, description=what, completed=done, total=total, visible=True)
-
-
-class PredictDisplay:
-    """A bar for `xmc predict`, over the bytes of the shards: rows a second, shards done, time left."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        console = Console(stderr=True, quiet=quiet)
-        self._progress = Display(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[detail]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._progress.add_task("predicting", total=None, detail="", visible=False)
-        self._started = time.monotonic()
-
-    def __enter__(self) -> PredictDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def show(self, progress: Progress) -> None:
-        """Move the bar."""
-        rate = progress.rows / max(time.monotonic() - self._started, 1e-9)
-        detail = f"{progress.shards:,}/{progress.total_shards:,} shards  {progress.rows:,} rows  {rate:,.0f} rows/s"
-        self._progress.update(
-            self._task, completed=progress.size, total=progress.total_size, detail=detail, visible=True
-        )

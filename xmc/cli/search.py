@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +23,10 @@ def search_command(
     run: RunOption,
     text: Annotated[str | None, typer.Argument(help="The query.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many labels.")] = 10,
-    queries: Annotated[str, typer.Option("--queries", help="Short for xmc predict --workers 1 --shards.")] = "",
+    queries: Annotated[
+        list[str] | None,
+        typer.Option("--queries", help="Short for xmc predict --workers 1 --shards; may be repeated."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the hits of --queries.")] = None,
     min_probability: Annotated[
         float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
@@ -40,13 +44,18 @@ def search_command(
     Example: xmc search "heart attack" --run runs/icd -k 5
     """
     if (text is None) == (not queries):
-        raise ConfigError("give either a text or --queries.", hint='Example: xmc search "heart attack" --run runs/icd')
+        raise ConfigError(
+            "give either a text or --queries.",
+            hint="Put the pattern in quotes, so that the shell leaves it as it is: --queries '*.parquet'."
+            if text is not None and os.path.exists(text)  # noqa: PTH110 - never raises, however long
+            else 'Example: xmc search "heart attack" --run runs/icd',
+        )
     if queries and out is None:
         raise ConfigError("--queries needs --out, the folder for the hits.")
     if text is not None and out is not None:
         raise ConfigError("--out is for the hits of --queries; those of a text are printed.")
     allowed_ids = _allowed_ids(allow, allowed)
-    if text is None:
+    if queries:
         predict_and_show(
             run,
             queries,
@@ -59,6 +68,7 @@ def search_command(
             as_json=as_json,
         )
         return
+    assert text is not None
     from xmc.retrieve.retriever import Retriever
 
     retriever = Retriever.load(run, device=device)

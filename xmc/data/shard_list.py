@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from xmc.data.folder_walk import DANGLING, FILE, LOOP, SPECIAL, Entry, walk
+from xmc.data.shard_pattern import ShardPattern
 from xmc.data.shards import SUFFIXES, natural_key
-from xmc.errors import DataError
+from xmc.errors import ArtifactError, DataError
 from xmc.store.location import Location, store_errors
 
-WILD = frozenset("*?[")
+NO_TABLE = "no table"  # nobody would expect it among the shards
+MOST_REASONS = 5
 
 
 @dataclass(frozen=True)
@@ -36,85 +41,146 @@ class ShardFile:
         return cls(**{**values, "location": Location(**values["location"])})
 
     def has_changed(self) -> bool:
-        """Whether the file is no longer in the state in which it was found."""
-        with store_errors(self.location):
+        """Whether the file is no longer in the state in which it was found.
+
+        Raises: DataError when it cannot be asked.
+        """
+        with unreadable(self.location):
             system, path = self.location.opened()
             info = system.get_file_info(path)
         return (info.size, info.mtime_ns or 0) != (self.size, self.modified_ns)
 
 
-def list_shards(pattern: str) -> list[ShardFile]:
-    """The `.parquet` and `.arrow` files that a file, a folder (with all below it) or a pattern names, in natural order.
+@contextlib.contextmanager
+def unreadable(place: Location) -> Iterator[None]:
+    """Let what is refused of one file be a DataError that names it: other files may be read all the same."""
+    try:
+        with store_errors(place):
+            yield
+    except ArtifactError as error:
+        raise DataError(error.message, hint=error.hint) from error
+    except FileNotFoundError:
+        raise DataError(f"there is no file {place.shown}.") from None
+    except OSError as error:
+        raise DataError(
+            f"{place.shown} cannot be opened: {error.strerror or error}.", hint="May this user read it?"
+        ) from error
+
+
+@dataclass(frozen=True)
+class ShardListing:
+    """The shards that were named, in natural order, the patterns that named them, and what was left out."""
+
+    shards: tuple[ShardFile, ...]
+    patterns: tuple[ShardPattern, ...]
+    notes: tuple[str, ...] = ()
+
+
+def list_shards(named: str | Sequence[str]) -> ShardListing:
+    """The `.parquet` and `.arrow` files that a file, a folder (with all below it) or a pattern names, or several do.
 
     In a pattern `*` and `?` stand for characters of one name and `**` for any folders; a URL has no `?`, which begins
-    its options. In a folder, names that begin with `_` or `.` are left out.
-    Raises: DataError when there is none, or when a file is neither; ArtifactError when a store refuses.
+    its options. Names that begin with `_` or `.` are left out, unless the pattern has such a name. A file that is named
+    twice is one shard.
+    Raises: DataError when one names none, when a file is neither, and for a link to nothing; ArtifactError when a store
+    refuses.
     """
-    place = Location.of(pattern)
-    with store_errors(place):
-        found = _below_pattern(place) if set(place.path) & WILD else _below(place)
+    texts = [named] if isinstance(named, str) else named
+    if not all(texts):
+        raise DataError("a name of shards is empty.", hint="'.' is the folder of this process.")
+    patterns = tuple(ShardPattern.of(text) for text in texts)
+    found: dict[Location, ShardFile] = {}
+    notes = []
+    for pattern in patterns:
+        left_out: Counter[str] = Counter()
+        shards = _named_by(pattern, left_out)
+        if left_out:
+            notes.append(_left_out(pattern, left_out))
+        if not shards:
+            raise DataError(
+                " ".join([f"there is no table {_shown(pattern)}.", *notes[-1:]]),
+                hint="Give a .parquet or .arrow file, a folder or a pattern.",
+            )
+        for shard in shards:
+            found.setdefault(shard.location, shard)
     if not found:
-        raise DataError(
-            f"there is no table {place.shown}.", hint="Give a .parquet or .arrow file, a folder or a pattern."
-        )
-    for shard in found:
+        raise DataError("no shards were named.", hint="Give a .parquet or .arrow file, a folder or a pattern.")
+    for shard in found.values():
+        if not _is_utf8(shard.location.path):
+            raise DataError(f"{shard.location.path!a}: its name is not UTF-8.", hint="Rename it.")
         if PurePosixPath(shard.name).suffix not in SUFFIXES:
             raise DataError(f"{shard.location.shown}: a table ends in {' or '.join(SUFFIXES)}.")
-    return sorted(found, key=lambda shard: natural_key(shard.name))
+    return ShardListing(
+        tuple(sorted(found.values(), key=lambda shard: natural_key(shard.name))), patterns, tuple(notes)
+    )
 
 
-def _below(place: Location) -> list[ShardFile]:
-    """The file itself, or the tables in the folder."""
-    from pyarrow.fs import FileType
-
-    system, path = place.opened()
-    info = system.get_file_info(path)
-    if info.type == FileType.File:
-        return [ShardFile(place, info.base_name, info.size, info.mtime_ns or 0)]
-    found = _listed(place, recursive=True) if info.type == FileType.Directory else []
-    return [
-        shard
-        for shard in found
-        if PurePosixPath(shard.name).suffix in SUFFIXES
-        and not any(part[0] in "._" for part in PurePosixPath(shard.name).parts)
-    ]
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
-def _below_pattern(place: Location) -> list[ShardFile]:
-    parts = place.path.split("/")
-    first = next(number for number, part in enumerate(parts) if set(part) & WILD)
-    folder = Location(place.root, "/".join(parts[:first]) or ("" if place.root else "/"))
-    matches = pattern_of("/".join(parts[first:])).fullmatch
-    return [shard for shard in _listed(folder, recursive=len(parts) > first + 1) if matches(shard.name)]
+def _named_by(pattern: ShardPattern, left_out: Counter[str]) -> list[ShardFile]:
+    """The shards of one pattern; `left_out` counts why others are none."""
+    with store_errors(pattern.folder):
+        if pattern.is_file:
+            system, path = pattern.folder.opened()
+            info = system.get_file_info(path)
+            return [ShardFile(pattern.folder, info.base_name, info.size, info.mtime_ns or 0)]
+        shards = []
+        for entry in _listed(pattern):
+            if entry.kind != LOOP and not pattern.matches(entry.name):
+                continue
+            reason = _why_left_out(pattern, entry)
+            if not reason:
+                shards.append(ShardFile(pattern.folder.child(entry.name), entry.name, entry.size, entry.modified_ns))
+            elif reason != NO_TABLE:
+                left_out[reason] += 1
+    return shards
 
 
-def _listed(folder: Location, *, recursive: bool) -> list[ShardFile]:
+def _why_left_out(pattern: ShardPattern, entry: Entry) -> str:
+    """Empty for a shard. Raises: DataError for a link to nothing."""
+    suffix = PurePosixPath(entry.name).suffix
+    if pattern.hides(entry.name):
+        return "whose path has a name that begins with _ or ." if suffix in SUFFIXES else NO_TABLE
+    if entry.kind == DANGLING:
+        raise DataError(
+            f"{pattern.folder.child(entry.name).shown} is a link to nothing.",
+            hint="Bring back what it links to, or remove the link.",
+        )
+    if entry.kind == LOOP:
+        return "that link to a folder above them"
+    if entry.kind == SPECIAL:
+        return "that are pipes, sockets or devices"
+    if suffix in SUFFIXES or pattern.wild:
+        return ""
+    return f"that end in {suffix}" if suffix else "without an ending"
+
+
+def _left_out(pattern: ShardPattern, reasons: Counter[str]) -> str:
+    most = [f"{count:,} {reason}" for reason, count in reasons.most_common(MOST_REASONS)]
+    more = ["others"] if len(reasons) > MOST_REASONS else []
+    return f"left out of {_shown(pattern)}: {'; '.join([*most, *more])}."
+
+
+def _shown(pattern: ShardPattern) -> str:
+    return pattern.folder.child(pattern.wild).shown if pattern.wild else pattern.folder.shown
+
+
+def _listed(pattern: ShardPattern) -> Iterable[Entry]:
     from pyarrow.fs import FileSelector, FileType
 
-    system, path = folder.opened()
+    if pattern.folder.local is not None:
+        return walk(pattern.folder.path, recursive=pattern.recursive)
+    system, path = pattern.folder.opened()
     try:
-        infos = system.get_file_info(FileSelector(path, recursive=recursive))
+        infos = system.get_file_info(FileSelector(path, recursive=pattern.recursive))
     except (FileNotFoundError, NotADirectoryError):
         return []
     prefix = path.rstrip("/") + "/"
-    files = [(info.path.removeprefix(prefix), info) for info in infos if info.type == FileType.File]
-    return [ShardFile(folder.child(name), name, info.size, info.mtime_ns or 0) for name, info in files]
-
-
-def pattern_of(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a pattern of paths.
-
-    >>> [bool(pattern_of("**/p-[0-9]*.arrow").fullmatch(name)) for name in ("p-1.arrow", "a/b/p-10.arrow", "p-x.arrow")]
-    [True, True, False]
-    >>> bool(pattern_of("*.arrow").fullmatch("a/b.arrow"))
-    False
-    """
-    pieces = re.split(r"(\*\*/|\*|\?|\[[^\]]*\])", pattern)
-    meaning = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
-    translated = []
-    for number, piece in enumerate(pieces):
-        if number % 2 and piece.startswith("["):
-            translated.append(piece.replace("[!", "[^", 1))
-        else:
-            translated.append(meaning[piece] if number % 2 else re.escape(piece))
-    return re.compile("".join(translated))
+    files = (info for info in infos if info.type == FileType.File)
+    return [Entry(info.path.removeprefix(prefix), FILE, info.size, info.mtime_ns or 0) for info in files]

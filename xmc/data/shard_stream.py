@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from xmc.data.shard_list import ShardFile
+from xmc.data.shard_list import ShardFile, unreadable
 from xmc.errors import DataError
-from xmc.store.location import store_errors
 
 IPC_MAGIC = b"ARROW1"
 BUFFER_BYTES = 1 << 20
@@ -32,15 +31,12 @@ def open_stream(shard: ShardFile, *, columns: Sequence[str], rows: int) -> Itera
     """Open a `.parquet` or `.arrow` shard (file or stream format); only those of `columns` that it has are read.
 
     Memory: of Parquet a batch and a page of each column, of Arrow IPC the largest record batch that was written.
-    Raises: DataError naming the shard when it is missing or damaged, also in the middle; ArtifactError (store).
+    Raises: DataError naming the shard when it is missing, refused or damaged, also in the middle.
     """
     place = shard.location
-    try:
-        with store_errors(place):
-            system, path = place.opened()
-            file = system.open_input_file(path)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {place.shown}.") from None
+    with unreadable(place):
+        system, path = place.opened()
+        file = system.open_input_file(path)
     with file:
         with _damage_named(shard):
             stream = (_parquet if shard.name.endswith(".parquet") else _ipc)(file, columns, rows, shard)

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from xmc import errors
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, DataError, XmcError, did_you_mean
+from xmc.predict.ack import Ack
 from xmc.predict.job import Job, Watch
-from xmc.predict.ledger import Ack
+from xmc.predict.scheduler import require_reachable
 
 ENGINES = ("native", "ray", "dask")
 TRIES = 3  # of a shard whose worker died under it
@@ -44,7 +45,8 @@ class Engine(Protocol):
 def open_engine(name: str, *, workers: int, scheduler: str = "") -> Engine:
     """The engine of that name; `workers` 0 means as many as there are cores (native) or as the cluster offers.
 
-    Raises: ConfigError for an unknown name, or when the library it needs is not installed.
+    Raises: ConfigError for an unknown name, or when the library it needs is not installed; PeerError when nobody
+    answers at the address.
     """
     if workers < 0:
         raise ConfigError(f"workers must be at least 1 (0 chooses), got {workers}.")
@@ -57,12 +59,16 @@ def open_engine(name: str, *, workers: int, scheduler: str = "") -> Engine:
     if name == "ray":
         from xmc.predict.on_ray import RayEngine
 
-        return RayEngine(workers, scheduler)
-    if name == "dask":
+        engine: Engine = RayEngine(workers, scheduler)
+    elif name == "dask":
         from xmc.predict.on_dask import DaskEngine
 
-        return DaskEngine(workers, scheduler)
-    raise ConfigError(f"unknown engine '{name}'. {did_you_mean(name, ENGINES)}".strip(), hint=f"One of: {ENGINES}.")
+        engine = DaskEngine(workers, scheduler)
+    else:
+        known = did_you_mean(name, ENGINES)
+        raise ConfigError(f"unknown engine '{name}'. {known}".strip(), hint=f"One of: {ENGINES}.")
+    require_reachable(scheduler)
+    return engine
 
 
 def cores() -> int:

@@ -16,10 +16,10 @@ from typing import Any
 
 from xmc.data.shard_list import ShardFile
 from xmc.errors import DataError, PeerError
+from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, cores, understood
 from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
-from xmc.predict.ledger import Ack
 from xmc.retrieve.layout import index_store
 
 POLL_S = 0.2

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError
+from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, answered, cores, understood
 from xmc.predict.job import Job, Watch
-from xmc.predict.ledger import Ack
 from xmc.retrieve.layout import index_store
+from xmc.train.signals import kept_handlers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,7 +191,8 @@ def _connect(ray: Any, scheduler: str, workers: int) -> None:
         "_node_ip_address": "127.0.0.1",
     }
     try:
-        ray.init(address=scheduler or "local", log_to_driver=False, **({} if scheduler else local))
+        with kept_handlers():  # Ray's own would leave at once, with no word and another code
+            ray.init(address=scheduler or "local", log_to_driver=False, **({} if scheduler else local))
     except Exception as error:  # Ray raises no narrower class when a start times out
         raise PeerError(
             f"no Ray cluster at '{scheduler or 'local'}': {' '.join(str(error).split())[:200]}",

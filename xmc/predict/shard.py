@@ -14,9 +14,10 @@ from typing import Any
 from xmc.data.shard_list import ShardFile
 from xmc.data.shard_stream import ShardStream, open_stream
 from xmc.errors import ArtifactError, DataError
+from xmc.predict.ack import Ack, output_name
 from xmc.predict.allowed import read_allowed
 from xmc.predict.job import Job, Watch, model_facts
-from xmc.predict.ledger import Ack, Ledger, output_name
+from xmc.predict.ledger import Ledger
 from xmc.retrieve.label_filter import LabelFilter
 from xmc.retrieve.query_columns import COLUMNS, count_statuses
 from xmc.retrieve.retriever import Retriever
@@ -75,6 +76,7 @@ class ShardPredictor:
             statuses=dict(sorted(statuses.items())),
             size=file.size,
             sha256=file.sha256,
+            location=shard.location.shown,
         )
         Ledger(self.job).acknowledge(ack)
         return ack

@@ -26,7 +26,8 @@ BLANK = "blank"
 TOO_LONG = "too-long"
 INVALID_TEXT = "invalid-text"
 NOT_FINITE = "not-finite"
-STATUSES = (OK, NULL, BLANK, TOO_LONG, INVALID_TEXT, NOT_FINITE)
+WRONG_WIDTH = "wrong-width"
+STATUSES = (OK, NULL, BLANK, TOO_LONG, INVALID_TEXT, NOT_FINITE, WRONG_WIDTH)
 ID_COLUMNS = ("query_id", "id")
 COLUMNS = (*ID_COLUMNS, "text", "embedding")  # all that is read of a table of queries
 
@@ -38,6 +39,7 @@ class QueryColumns:
     id_name: str
     id_type: Any
     query_name: str
+    dimension: int
 
     @classmethod
     def of(cls, schema: Any, *, dimension: int, source: str = "the table") -> QueryColumns:
@@ -58,14 +60,14 @@ class QueryColumns:
                 raise DataError(f"{source}: several columns are named '{name}'.")
         id_type = _id_type(schema.field(id_name).type, f"{source}: column '{id_name}'")
         type_ = schema.field(query_name).type
-        if query_name == "text" and not _is_text(type_):
+        if query_name == "text" and not (_is_text(type_) or pa.types.is_null(type_)):
             raise DataError(f"{source}: column 'text' has type {type_}, allowed: string or large_string.")
         if query_name == "embedding" and not _is_embedding(type_, dimension):
             raise DataError(
                 f"{source}: column 'embedding' has type {type_}, allowed: fixed_size_list<float32>[{dimension}], as "
-                "this run's encoder makes them."
+                "this run's encoder makes them, or lists of floats."
             )
-        return cls(id_name, id_type, query_name)
+        return cls(id_name, id_type, query_name, dimension)
 
     def ids(self, batch: Any) -> Any:
         """The ids, (N,), as they came; strings of any kind as `string`."""
@@ -86,14 +88,21 @@ class QueryColumns:
         import torch
 
         column = batch.column(self.query_name)
-        whole = column.drop_null() if column.null_count else column  # `flatten` would leave out the null rows' places
+        fitting_N = self._of_width(column)
+        # null rows of a fixed size have places among the numbers
+        whole = column if fitting_N.all() else column.filter(pa.array(fitting_N))
         numbers = whole.flatten()
         numbers = numbers.fill_null(float("nan")) if numbers.null_count else numbers
-        vectors_ND = torch.utils.dlpack.from_dlpack(numbers).view(len(whole), column.type.list_size).float()
+        vectors_ND = torch.utils.dlpack.from_dlpack(numbers).view(len(whole), self.dimension).float()
         usable_N = torch.linalg.vector_norm(vectors_ND, dim=1) <= MAX_NORM  # false for NaN and infinity too
         statuses = np.full(len(column), NULL, dtype=object)
-        statuses[np.asarray(column.is_valid())] = np.where(usable_N.numpy(), OK, NOT_FINITE)
+        statuses[np.asarray(column.is_valid()) & ~fitting_N] = WRONG_WIDTH
+        statuses[fitting_N] = np.where(usable_N.numpy(), OK, NOT_FINITE)
         return vectors_ND if bool(usable_N.all()) else vectors_ND[usable_N], statuses
+
+    def _of_width(self, column: Any) -> np.ndarray[Any, Any]:
+        """Which rows are there and have `dimension` numbers, (N,)."""
+        return np.asarray(pc.fill_null(pc.equal(pc.list_value_length(column), self.dimension), False))
 
 
 def text_status(text: str | bytes | None) -> str:
@@ -113,6 +122,8 @@ def text_status(text: str | bytes | None) -> str:
 
 def text_values(column: Any) -> list[Any]:
     """Python strings of a text column, None for null, and bytes where they are not valid UTF-8."""
+    if pa.types.is_null(column.type):  # so Arrow types a column without any value
+        return [None] * len(column)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         column = column.cast(pa.large_string())  # dictionaries, views
     try:
@@ -154,8 +165,6 @@ def _is_text(type_: Any) -> bool:
 
 
 def _is_embedding(type_: Any, dimension: int) -> bool:
-    return bool(
-        pa.types.is_fixed_size_list(type_)
-        and type_.list_size == dimension
-        and type_.value_type in (pa.float16(), pa.float32(), pa.float64())
-    )
+    fixed = pa.types.is_fixed_size_list(type_) and type_.list_size == dimension
+    is_list = fixed or pa.types.is_list(type_) or pa.types.is_large_list(type_)  # Spark and pandas write no fixed size
+    return bool(is_list and type_.value_type in (pa.float16(), pa.float32(), pa.float64()))

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
 
 class StopRequest:
     """Holds the number of the signal that came, or None."""
@@ -24,13 +26,22 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Catch the two signals in the block; outside the main thread, where Python allows no handlers, catch nothing."""
     request = StopRequest()
+    with kept_handlers():
+        if threading.current_thread() is threading.main_thread():
+            for number in NUMBERS:
+                signal.signal(number, request)
+        yield request
+
+
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Put the handlers of the two signals back after the block, whoever sets others in it."""
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, request) for number in numbers]
+    before = {number: signal.getsignal(number) for number in NUMBERS}
     try:
-        yield request
+        yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,8 +12,8 @@ FLAGS = {
     "labels": "--device --id --json --run --text action file",
     "rerank": "--device --json --run --set",
     "search": "--allow --allowed --device --json --min-probability --out --queries --run -k text",
-    "predict": "--allowed --batch-rows --device --engine --json --min-probability --out --overwrite --run --scheduler "
-    "--shards --workers -k",
+    "predict": "--allowed --batch-rows --device --engine --json --min-probability --moved --out --overwrite "
+    "--redo-changed --run --scheduler --shards --skip-failed --workers -k",
     "serve": "--admin-token-file --allow-host --batch-queries --batch-window-ms --device --docs --host "
     "--insecure-no-auth --limit --no-playground --port --reload-s --run --token-file",
     "evaluate": "--device --json --run --set --split",

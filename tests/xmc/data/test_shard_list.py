@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xmc.data.shard_list import ShardFile, list_shards, pattern_of
+from xmc.data.shard_list import ShardFile, list_shards
+from xmc.data.shard_pattern import ShardPattern, pattern_of
 from xmc.errors import DataError
 from xmc.store.location import Location
 
@@ -29,26 +30,28 @@ def folder(tmp_path):
         ("/part-*.parquet", ["part-9.parquet", "part-10.parquet"]),
         ("/part-?.parquet", ["part-9.parquet"]),
         ("/part-[!9]*.parquet", ["part-10.parquet"]),
-        ("/*/*.parquet", ["_hidden/d.parquet", "sub/part-1.parquet"]),
+        ("/*/*.parquet", ["sub/part-1.parquet"]),
+        ("/_*/*.parquet", ["_hidden/d.parquet"]),
+        ("/**/.*.parquet", [".x.parquet"]),
         ("/**/part-*.parquet", ["part-9.parquet", "part-10.parquet", "sub/part-1.parquet"]),
     ],
 )
 def test_what_is_named(folder, pattern, names):
     for text in (f"{folder}{pattern}", f"file://{folder}{pattern}")[: 1 if "?" in pattern else 2]:
-        assert [shard.name for shard in list_shards(text)] == names
+        assert [shard.name for shard in list_shards(text).shards] == names
 
 
 def test_a_relative_path(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    assert [shard.name for shard in list_shards("sub")] == ["part-1.parquet"]
-    assert [shard.name for shard in list_shards("./sub/*")] == ["part-1.parquet"]
-    assert list_shards("sub")[0].location == Location("", str(folder / "sub" / "part-1.parquet"))
+    assert [shard.name for shard in list_shards("sub").shards] == ["part-1.parquet"]
+    assert [shard.name for shard in list_shards("./sub/*").shards] == ["part-1.parquet"]
+    assert list_shards("sub").shards[0].location == Location("", str(folder / "sub" / "part-1.parquet"))
 
 
 def test_the_state_of_a_file(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"a": [1]}), path)
-    (shard,) = list_shards(str(path))
+    (shard,) = list_shards(str(path)).shards
     assert ShardFile.from_dict(shard.to_dict()) == shard
     assert (shard.size, shard.modified_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
     assert not shard.has_changed()
@@ -65,6 +68,75 @@ def test_nothing(folder, pattern):
 def test_another_kind_of_file(folder):
     with pytest.raises(DataError, match=r"c\.txt: a table ends in \.parquet or \.arrow"):
         list_shards(f"{folder}/c*")
+
+
+def test_what_is_left_out_is_said(folder):
+    """In both forms alike, but for other endings, which a pattern leaves out or names itself."""
+    (folder / "a.PARQUET").write_text("")
+    (folder / "b.pq").write_text("")
+    (folder / "c.pq").write_text("")
+    (folder / "sub" / "back").symlink_to("..")
+    os.mkfifo(folder / "pipe.parquet")
+    hidden, loop = "3 whose path has a name that begins with _ or .", "1 that link to a folder above them"
+    pipe = "1 that are pipes, sockets or devices"
+    for text, reasons in (
+        (str(folder), {hidden, loop, pipe, "2 that end in .pq", "1 that end in .PARQUET", "1 that end in .txt"}),
+        (f"{folder}/**/*.parquet", {hidden, loop, pipe}),
+    ):
+        listing = list_shards(text)
+        (note,) = listing.notes
+        where, _, said = note.removesuffix(".").partition(": ")
+        assert where == f"left out of {text}" and (set(said.split("; ")) - {"others"}) <= reasons
+        assert "part-1.parquet" not in [shard.name for shard in listing.shards]
+        assert len([shard for shard in listing.shards if shard.name.endswith("part-1.parquet")]) == 1
+    assert not list_shards(f"{folder}/part-*.parquet").notes
+
+
+def test_a_linked_folder_is_that_folder_and_a_link_to_nothing_an_error(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "e.arrow").write_text("e")
+    (folder / "linked").symlink_to(elsewhere)
+    assert "linked/e.arrow" in [shard.name for shard in list_shards(str(folder)).shards]
+    (folder / "gone.arrow").symlink_to("nowhere")
+    for text in (folder, f"{folder}/*.arrow"):
+        with pytest.raises(DataError, match=r"gone\.arrow is a link to nothing"):
+            list_shards(str(text))
+    assert len(list_shards(f"{folder}/part-*.parquet").shards) == 2
+
+
+def test_what_exists_is_itself(tmp_path):
+    for name in ("a[1].parquet", "a1.parquet", "d[1]/a.arrow", "d1/b.arrow"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    for text, names in {"a[1].parquet": ["a[1].parquet"], "d[1]/*": ["a.arrow"], "d[1]": ["a.arrow"]}.items():
+        assert [shard.name for shard in list_shards(f"{tmp_path}/{text}").shards] == names
+    (tmp_path / "a[1].parquet").unlink()
+    assert [shard.name for shard in list_shards(f"{tmp_path}/a[1].parquet").shards] == ["a1.parquet"]
+
+
+def test_several_are_joined(folder):
+    listing = list_shards([f"{folder}/part-*.parquet", f"{folder}/part-9.parquet", f"{folder}/b.arrow"])
+    assert [shard.name for shard in listing.shards] == ["b.arrow", "part-9.parquet", "part-10.parquet"]
+    with pytest.raises(DataError, match=r"there is no table .*nothing"):
+        list_shards([str(folder), f"{folder}/nothing"])
+    for nothing, message in (([], "no shards were named"), ("", "a name of shards is empty")):
+        with pytest.raises(DataError, match=message):
+            list_shards(nothing)
+
+
+def test_what_a_pattern_would_name(folder):
+    def named(text, name):
+        return ShardPattern.of(f"{folder}{text}").names(Location.of(f"{folder}/{name}"))
+
+    assert named("", "hits/a.parquet") and named("/", "a.parquet") and named("/part-9.parquet", "part-9.parquet")
+    assert named("/**/*.parquet", "hits/a.parquet") and not named("/*.parquet", "hits/a.parquet")
+    assert not named("", "_hits/a.parquet") and not named("/sub", "hits/a.parquet")
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    (tmp_path / "a\udcff.parquet").write_text("")
+    with pytest.raises(DataError, match=r"a\\udcff\.parquet': its name is not UTF-8"):
+        list_shards(str(tmp_path))
 
 
 def test_dots_are_dots():

@@ -34,7 +34,7 @@ def path(request, tmp_path):
 
 
 def read(path, rows=64):
-    (shard,) = list_shards(str(path))
+    (shard,) = list_shards(str(path)).shards
     with open_stream(shard, columns=["query_id", "text"], rows=rows) as stream:
         return list(stream.batches)
 
@@ -82,13 +82,23 @@ def test_damage_is_named_or_harmless(path):
 
 def test_a_missing_file(tmp_path):
     pq.write_table(TABLE, tmp_path / "q.parquet")
-    (shard,) = list_shards(str(tmp_path))
+    (shard,) = list_shards(str(tmp_path)).shards
     (tmp_path / "q.parquet").unlink()
     with pytest.raises(DataError, match=r"there is no file .*q\.parquet"), open_stream(shard, columns=[], rows=1):
         pass
 
 
+def test_a_file_that_cannot_be_opened(tmp_path):
+    pq.write_table(TABLE, tmp_path / "q.parquet")
+    (shard,) = list_shards(str(tmp_path)).shards
+    (tmp_path / "q.parquet").unlink()
+    (tmp_path / "q.parquet").symlink_to("q.parquet")  # a loop, which is refused to root as well
+    with pytest.raises(DataError, match=r"q\.parquet cannot be opened: ") as raised:
+        open_stream(shard, columns=[], rows=1).__enter__()
+    assert raised.value.hint == "May this user read it?"
+
+
 def test_what_the_caller_raises_is_not_damage(path):
-    (shard,) = list_shards(str(path))
+    (shard,) = list_shards(str(path)).shards
     with pytest.raises(OSError, match="disk"), open_stream(shard, columns=["text"], rows=9):
         raise OSError("the disk is full")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +34,14 @@ def write_shards(folder: Path, *, shards: int, rows: int) -> Path:
                 writer.write_table(table, max_chunksize=37)
         else:
             pq.write_table(table, folder / f"part-{number}.parquet", row_group_size=41)
+    return folder
+
+
+def write_few(folder: Path, names: Iterable[str] = ("a",), *, rows: int = 5) -> Path:
+    """Small Parquet shards with these names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        pq.write_table(queries(rows), folder / f"{name}.parquet")
     return folder
 
 

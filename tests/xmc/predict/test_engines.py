@@ -4,16 +4,20 @@ the middle and when the parts of the index are held by actors of their own. One 
 import json
 import os
 import signal
+import socket
 import threading
 import time
+from functools import partial
 
+import forked
 import pytest
 from predict_cases import contents, require_complete, write_shards
 
 import xmc
 from xmc import predict_run
-from xmc.errors import ArtifactError, ConfigError
+from xmc.errors import ArtifactError, ConfigError, PeerError
 from xmc.predict.engine import Failure, answered, understood
+from xmc.predict.scheduler import require_reachable
 
 pytestmark = pytest.mark.slow
 OPTIONS = {"k": 3, "batch_rows": 4}
@@ -120,6 +124,32 @@ def test_ray_and_dask_keep_to_a_filter(ray, dask_address, tiny_run_copy, shards,
     predict_run(tiny_run_copy, one, tmp_path / "ray", engine="ray", **options)
     predict_run(tiny_run_copy, one, tmp_path / "dask", engine="dask", scheduler=dask_address, **options)
     assert contents(tmp_path / "native") == contents(tmp_path / "ray") == contents(tmp_path / "dask")
+
+
+def test_a_signal_ends_ray_with_a_word(tiny_run, shards, tmp_path):
+    """Also where the command starts a cluster of its own, which would take the signal for itself."""
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    command = ["predict", "--run", tiny_run, "--shards", shards, "--out", tmp_path / "out", "--batch-rows", "1"]
+    process = forked.Forked(forked.xmc, *command, "--engine", "ray", "--workers", "1")
+    deadline = time.monotonic() + 240
+    while not list(tmp_path.glob("out/.tmp-*.parquet")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.terminate()
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "The same command goes on" in errors
+
+
+@pytest.mark.parametrize("engine", ["ray", "dask"])
+def test_a_scheduler_that_is_not_there(tiny_run, shards, tmp_path, monkeypatch, engine):
+    pytest.importorskip({"ray": "ray", "dask": "distributed"}[engine], reason="its extra is not installed")
+    monkeypatch.setattr("xmc.predict.engine.require_reachable", partial(require_reachable, wait_s=1.0))
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(PeerError, match=f"nobody answers at --scheduler {address} within 1 s"):
+            predict_run(tiny_run, str(shards), tmp_path / "out", engine=engine, scheduler=address)
+    assert not (tmp_path / "out").exists()
 
 
 def test_errors_travel_as_plain_values():

@@ -1,9 +1,11 @@
 """Invariants, against the S3 API served on loopback: the objects of a store are those of a folder, byte for byte; an
 object is whole or not there; what is missing or forbidden is said; a key never reaches an output or an error."""
 
+import http.server
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -11,7 +13,8 @@ import pytest
 from predict_cases import contents, write_shards
 
 from xmc import predict_run
-from xmc.data.shard_list import list_shards
+from xmc.data.shard_list import ShardFile, list_shards
+from xmc.data.shard_stream import open_stream
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.store.location import Location
 from xmc.store.location_writer import delete_at, location_writer, write_text_at
@@ -119,6 +122,35 @@ def test_a_missing_bucket_is_named(tiny_run, options, tmp_path):
     folder = write_shards(tmp_path / "in", shards=1, rows=5)
     with pytest.raises(ArtifactError, match="refuses"):
         predict_run(tiny_run, str(folder), f"{S3}no-such-bucket-here/out?{options}", workers=1)
+
+
+class Forbidding(http.server.BaseHTTPRequestHandler):
+    """Answers 403 to everything."""
+
+    def do_HEAD(self):
+        self.send_error(403)
+
+    do_GET = do_HEAD
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def forbidding():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forbidding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"endpoint_override=127.0.0.1:{server.server_port}&scheme=http&region=us-east-1"
+        server.shutdown()
+
+
+def test_an_object_that_is_refused_is_a_failure_of_its_own(forbidding):
+    place = Location.of(f"{S3}bucket/in/a.parquet?{forbidding}")
+    shard = ShardFile(place, "a.parquet", 10, 0)
+    for ask in (lambda: open_stream(shard, columns=[], rows=1).__enter__(), shard.has_changed):
+        with pytest.raises(DataError, match=r"s3://bucket/in/a.parquet: the store refuses") as raised:
+            ask()
+        assert KEY not in str(raised.value)
 
 
 def test_an_empty_folder_of_a_bucket_and_a_missing_object(bucket, options):

@@ -94,6 +94,26 @@ def test_embeddings_with_nulls_do_not_shift(retriever):
     assert found["label_ids"].to_pylist() == [[], expected[0], [], expected[1], []]
 
 
+@pytest.mark.parametrize("type_", [pa.list_(pa.float32()), pa.large_list(pa.float64())])
+def test_embeddings_in_lists_of_no_fixed_size(retriever, type_):
+    """As Spark and pandas write them; a row of another width says so, and shifts no other."""
+    vectors = retriever.encode(TEXTS).numpy().tolist()
+    rows = [[1.0], vectors[0], None, vectors[1], [], [*vectors[2], 1.0], [*vectors[3][:-1], None], vectors[3]]
+    table = pa.table({"id": range(8), "embedding": pa.array(rows, type_)})
+    found = retriever.search_table(table.slice(1), k=1)
+    wrong = "wrong-width"
+    assert found["status"].to_pylist() == ["ok", "null", "ok", wrong, wrong, "not-finite", "ok"]
+    expected = label_ids(retriever, [TEXTS[0], TEXTS[1], TEXTS[3]], 1)
+    assert [hits for hits in found["label_ids"].to_pylist() if hits] == expected
+    assert retriever.search_table(table.slice(0, 1), k=1)["status"].to_pylist() == [wrong]
+
+
+def test_a_column_without_any_value(retriever, tmp_path):
+    """Arrow gives it the type null."""
+    found = retriever.search_table(pa.table({"query_id": ["a", "b"], "text": pa.nulls(2)}), k=1)
+    assert found["status"].to_pylist() == ["null", "null"] and found["label_ids"].to_pylist() == [[], []]
+
+
 def test_vectors_and_ids_are_not_copied(retriever):
     width = retriever.encoder.dimension
     numbers = pa.array(np.ones(3 * width, np.float32))
@@ -138,7 +158,7 @@ def test_too_little_memory_for_a_batch_halves_it(retriever, monkeypatch):
             {"id": ["a"], "embedding": pa.array([[1.0]], pa.list_(pa.float32(), 1))},
             r"allowed: fixed_size_list<float32>\[32\]",
         ),
-        ({"id": ["a"], "embedding": [[1.0]]}, r"allowed: fixed_size_list<float32>\[32\]"),
+        ({"id": ["a"], "embedding": [["1"]]}, r"allowed: fixed_size_list<float32>\[32\]"),
     ],
 )
 def test_wrong_columns(retriever, columns, message):
@@ -159,7 +179,7 @@ def test_embeddings_where_texts_are_needed(retriever):
 
     from xmc.retrieve.reranking import Reranking
 
-    columns = QueryColumns("id", pa.string(), "embedding")
+    columns = QueryColumns("id", pa.string(), "embedding", 32)
     with pytest.raises(ConfigError, match="this run has a reranker, which reads texts"):
         TableSearch(replace(retriever, reranking=Reranking(None, 5, 1.0)), columns, 3)
 

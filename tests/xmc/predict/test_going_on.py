@@ -1,0 +1,138 @@
+"""Invariants: a command that is refused leaves the folder as it was; only the very input counts as answered; what has
+changed, moved or gone is said, and there is a way on for each."""
+
+import json
+import os
+import shutil
+
+import pytest
+from predict_cases import contents, queries, require_complete, write_few
+
+import xmc
+from xmc import predict_run
+from xmc.errors import ConfigError
+
+OPTIONS = {"k": 2, "workers": 1}
+
+
+@pytest.fixture
+def predicted(tiny_run, tmp_path):
+    """Two shards and their hits."""
+    folder = write_few(tmp_path / "in", ("a", "b"))
+    predict_run(tiny_run, str(folder), tmp_path / "out", **OPTIONS)
+    return folder, tmp_path / "out"
+
+
+def acks(out):
+    return {path.name: json.loads(path.read_text()) for path in (out / "_acks").iterdir()}
+
+
+@pytest.mark.parametrize("change", ["an input", "the place", "k"])
+def test_what_is_refused_leaves_all_as_it_was(tiny_run, predicted, change):
+    folder, out = predicted
+    before = contents(out)
+    options = dict(OPTIONS)
+    if change == "an input":
+        os.utime(folder / "a.parquet", ns=(0, 0))
+    elif change == "the place":
+        folder = folder.rename(folder.with_name("elsewhere"))
+    else:
+        options["k"] = 1
+    with pytest.raises(ConfigError):
+        predict_run(tiny_run, str(folder), out, **options)
+    assert contents(out) == before
+    require_complete(out)
+
+
+def test_what_has_changed_is_done_again_and_nothing_else(tiny_run, predicted):
+    folder, out = predicted
+    untouched = (out / "b.parquet").stat().st_mtime_ns
+    write_few(folder, ("a",), rows=7)
+    with pytest.raises(ConfigError, match=r"a\.parquet is not the file whose hits are in .*--redo-changed"):
+        predict_run(tiny_run, str(folder), out, **OPTIONS)
+    report = predict_run(tiny_run, str(folder), out, redo_changed=True, **OPTIONS)
+    assert (report.skipped, report.rows_now, report.rows) == (1, 7, 12)
+    assert (out / "b.parquet").stat().st_mtime_ns == untouched
+    assert [line["rows"] for line in require_complete(out)] == [7, 5]
+    assert predict_run(tiny_run, str(folder), out, **OPTIONS).skipped == 2
+
+
+def test_another_file_of_the_same_name_size_and_time_is_not_taken_for_it(tiny_run, tmp_path):
+    for name in ("one", "two"):
+        write_few(tmp_path / name)
+        os.utime(tmp_path / name / "a.parquet", ns=(5, 5))
+    out = tmp_path / "out"
+    predict_run(tiny_run, f"{tmp_path}/one/*.parquet", out, **OPTIONS)
+    with pytest.raises(
+        ConfigError, match=r"hits of .*/one/a\.parquet, which lay elsewhere than .*/two/a\.parquet.*--moved"
+    ):
+        predict_run(tiny_run, f"{tmp_path}/two/*.parquet", out, **OPTIONS)
+    assert predict_run(tiny_run, f"{tmp_path}/two/*.parquet", out, redo_changed=True, **OPTIONS).skipped == 0
+    assert acks(out)["a.parquet.json"]["location"] == str(tmp_path / "two" / "a.parquet")
+
+
+def test_moved_inputs_are_told_once(tiny_run, predicted):
+    folder, out = predicted
+    folder = folder.rename(folder.with_name("elsewhere"))
+    assert predict_run(tiny_run, str(folder), out, moved=True, **OPTIONS).skipped == 2
+    assert predict_run(tiny_run, str(folder), out, **OPTIONS).skipped == 2
+    assert {line["location"] for line in require_complete(out)} == {str(path) for path in folder.iterdir()}
+
+
+def test_acknowledgements_without_a_place_stay_valid(tiny_run, predicted):
+    folder, out = predicted
+    for name, ack in acks(out).items():
+        del ack["location"]
+        (out / "_acks" / name).write_text(json.dumps(ack))
+    assert predict_run(tiny_run, str(folder), out, **OPTIONS).skipped == 2
+    assert all(ack["location"] for ack in acks(out).values())
+
+
+def test_what_is_no_longer_named_is_noted(tiny_run, predicted):
+    folder, out = predicted
+    (folder / "b.parquet").unlink()
+    report = predict_run(tiny_run, str(folder), out, **OPTIONS)
+    assert report.shards == 1 and len(require_complete(out)) == 2
+    assert report.notes[-1].startswith("1 shards of earlier calls are not among these --shards; their hits stay")
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.parquet"])
+def test_an_output_among_the_shards_is_refused_at_once(tiny_run, tmp_path, pattern):
+    folder = write_few(tmp_path / "in")
+    with pytest.raises(ConfigError, match="lies among the --shards"):
+        predict_run(tiny_run, f"{folder}{pattern}", folder / "hits", **OPTIONS)
+    assert [path.name for path in folder.iterdir()] == ["a.parquet"]
+    for _ in range(2):
+        assert predict_run(tiny_run, f"{folder}{pattern}", folder / "_hits", **OPTIONS).shards == 1
+
+
+def test_several_shards_and_what_was_left_out(tiny_run, tmp_path):
+    folder = write_few(tmp_path / "in", ("a", "b", "c"))
+    (folder / "d.pq").write_text("")
+    named = [str(folder / "b.parquet"), f"{folder}/a*"]
+    assert predict_run(tiny_run, named, tmp_path / "out", **OPTIONS).shards == 2
+    assert [line["name"] for line in require_complete(tmp_path / "out")] == ["a.parquet", "b.parquet"]
+    report = predict_run(tiny_run, str(folder), tmp_path / "out", **OPTIONS)
+    assert report.skipped == 2 and report.notes == (f"left out of {folder}: 1 that end in .pq.",)
+    other = write_few(tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"would both write .*/a\.parquet"):
+        predict_run(tiny_run, [str(folder), str(other)], tmp_path / "out", **OPTIONS)
+
+
+def test_edits_of_the_labels_are_named(tiny_run_copy, tmp_path):
+    folder = write_few(tmp_path / "in")
+    predict_run(tiny_run_copy, str(folder), tmp_path / "out", **OPTIONS)
+    xmc.add_labels(tiny_run_copy, {"new": "tender tram"})
+    with pytest.raises(ConfigError, match=r"another job: other edits of the labels \(xmc labels\), none there\."):
+        predict_run(tiny_run_copy, str(folder), tmp_path / "out", **OPTIONS)
+    predict_run(tiny_run_copy, str(folder), tmp_path / "out", overwrite=True, **OPTIONS)
+    require_complete(tmp_path / "out")
+
+
+def test_overwrite_replaces_also_what_this_job_has_done(tiny_run, predicted):
+    folder, out = predicted
+    shutil.rmtree(folder)
+    write_few(folder, ("b",), rows=3)
+    assert predict_run(tiny_run, str(folder), out, overwrite=True, **OPTIONS).rows_now == 3
+    assert [line["name"] for line in require_complete(out)] == ["b.parquet"]
+    assert queries(3).num_rows == 3
