@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +24,7 @@ from xmc.engine.check_report import (
 from xmc.engine.check_settings import CheckSettings, options_of
 from xmc.engine.environment import versions
 from xmc.engine.evaluation import index_rows
+from xmc.engine.fitted_folder import FittedFolder
 from xmc.engine.held_out import HeldOut, HeldOutSearch, held_out
 from xmc.engine.model_card import write_card
 from xmc.engine.removed_labels import without_removed
@@ -34,7 +33,7 @@ from xmc.engine.training_set import load_for_training
 from xmc.errors import ConfigError, DataError
 from xmc.plugin_manager import Offer, Plugins
 from xmc.retrieve.label_edits import read_edits
-from xmc.retrieve.layout import checks_folder, fitted_store
+from xmc.retrieve.layout import checks_folder
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json, write_text
 
@@ -62,7 +61,7 @@ def run_checks(
     offers = choose_checks(plugins, names)
     together = len(offers) > 1 or ALL in names
     data = without_removed(load_for_training(config), read_edits(run))
-    retriever = Retriever.load(run, device=device, plugins=plugins)
+    retriever = Retriever.load(run, device=device, plugins=plugins, warn=False)
     queries = held_out(data, retriever, split=split, fit_split=fit_split)
     context = open_context(config, run, data, retriever, queries, device=device)
     facts = {"name": data.name, "split": split, "fingerprint": data.fingerprint}
@@ -108,7 +107,7 @@ def open_context(
         train_counts_L=counts_L,
         train_queries=len(data.train),
         search=HeldOutSearch(retriever, no_progress),
-        new_version=functools.partial(_new_version, run, "unnamed"),
+        new_version=FittedFolder(run, retriever),
         model=retriever.identity,
         device=retriever.report.device_used if device == "auto" else device,
         seed=config.evaluate.bootstrap_seed,
@@ -129,7 +128,9 @@ def run_check(
     better = dict(check.figures())
     if isinstance(context.search, HeldOutSearch):
         context.search.progress = progress
-    context = replace(context, new_version=functools.partial(_new_version, context.run, name), progress=progress)
+    if isinstance(context.new_version, FittedFolder):
+        context = replace(context, new_version=replace(context.new_version, check=name))
+    context = replace(context, progress=progress)
     limits = [limit for limit in settings.limits if limit.check == name]
     started = time.monotonic()
     outcome = CheckOutcome(name, offer.spec.summary, options_of(check), 0.0, better=better)
@@ -143,9 +144,3 @@ def run_check(
     found = {figure: number.value for figure, number in result.figures.items()}
     verdicts = tuple(Verdict(limit, found.get(limit.figure)) for limit in limits)
     return replace(outcome, result=result, verdicts=verdicts, seconds=time.monotonic() - started)
-
-
-@contextlib.contextmanager
-def _new_version(run: Path, check: str, kind: str, *, facts: dict[str, Any] | None = None) -> Iterator[Path]:
-    with fitted_store(run, check, kind).new_version(facts=facts, keep=2) as folder:
-        yield folder

@@ -48,7 +48,7 @@ def run_evaluation(
     if split not in data.splits:
         raise DataError(f"data set '{data.name}' has no split '{split}' (it has: {', '.join(data.splits)}).")
     queries = data.splits[split]
-    retriever = Retriever.load(run, device=device, plugins=plugins)
+    retriever = Retriever.load(run, device=device, plugins=plugins, warn=False)
     started = time.monotonic()
     depth = search_depth(config.evaluate, queries.positives)
     deep_hits = search_texts(retriever, queries.texts, k=depth, on_chunk=on_chunk)

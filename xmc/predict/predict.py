@@ -15,7 +15,6 @@ from xmc.predict.allowed import AllowedLabels
 from xmc.predict.engine import Engine, Failure, open_engine
 from xmc.predict.job import Job, make_job
 from xmc.predict.ledger import Ack, Ledger, output_name
-from xmc.retrieve.fitted import read_fitted
 from xmc.store import locked
 from xmc.store.location import Location
 from xmc.train.signals import StopRequest, stop_on_signals
@@ -195,5 +194,5 @@ def _report(
         statuses=statuses,
         rows_now=now,
         seconds=seconds,
-        notes=tuple(read_fitted(Path(job.run), job.identity).stale()),
+        notes=job.notes,
     )

@@ -101,7 +101,11 @@ def _add_state_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
         runs = {
-            run.name: {"generation": run.retriever.generation, "reload_error": run.reload_error}
+            run.name: {
+                "generation": run.retriever.generation,
+                "reload_error": run.reload_error,
+                "notes": run.retriever.fitted.remarks(),
+            }
             for run in service.runs.values()
         }
         return json_response({"status": "ready", "runs": runs})

@@ -114,8 +114,19 @@ class SearchAnswer(BaseModel):
     timing: TimingAnswer
 
 
+class CalibrationAnswer(BaseModel):
+    """What the probabilities were fitted to: so many `labels`, of which so many were `edited` since (null: not known).
+
+    `carried` says that the index was built anew since, and the probabilities carried over.
+    """
+
+    labels: int | None
+    edited: int | None
+    carried: bool
+
+
 class RunAnswer(BaseModel):
-    """A run of this service: its sizes and what it can do."""
+    """A run of this service: its sizes and what it can do; `notes` say what is to be known of its probabilities."""
 
     name: str
     generation: str
@@ -126,6 +137,8 @@ class RunAnswer(BaseModel):
     similarity: str
     calibrated: bool
     label_sets: bool
+    calibration: CalibrationAnswer | None
+    notes: list[str]
     reranked: bool
     reload_error: str
 

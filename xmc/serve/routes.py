@@ -18,9 +18,9 @@ from xmc.serve.asks import (
     SearchAsk,
 )
 from xmc.serve.bodies import read_model
-from xmc.serve.compat_routes import GENERATION, require_calibrated
+from xmc.serve.compat_routes import GENERATION, require_calibrated, require_label_sets
 from xmc.serve.documents import ADMIN, described
-from xmc.serve.refusals import RefusedError, json_response
+from xmc.serve.refusals import json_response
 
 if TYPE_CHECKING:
     from xmc.serve.batcher import Timed
@@ -38,9 +38,8 @@ def own_routes(service: Service) -> APIRouter:
         run = service.run(asked.run)
         if asked.min_probability is not None:
             require_calibrated(run, "min_probability")
-        if asked.sets and run.retriever.fitted.label_sets is None:
-            message = "this run gives no label sets: its operator can run `xmc check conformal`."
-            raise RefusedError(409, "not_conformal", message)
+        if asked.sets:
+            require_label_sets(run)
         ask = admit_search(asked, run.retriever, limits)
         timed = await run.batcher.ask(ask)
         return json_response(_search_answer(run, timed, asked), headers={GENERATION: timed.answer.generation})
