@@ -27,6 +27,7 @@ from xmc.engine.evaluation import index_rows
 from xmc.engine.fitted_folder import FittedFolder
 from xmc.engine.held_out import HeldOut, HeldOutSearch, held_out
 from xmc.engine.model_card import write_card
+from xmc.engine.more_queries import advise_more_queries
 from xmc.engine.removed_labels import without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import load_for_training
@@ -55,7 +56,8 @@ def run_checks(
     """Run the named checks, or every installed one for `all`, and write each into `run/checks/NAME/`.
 
     With `all`, or several names, `run/checks/report.json` and `report.html` have everything, and a check that refuses
-    is reported; a check that is asked for alone raises what it refuses with. The run's card is written anew.
+    is reported, among the report's `refused` where it was named; a check that is asked for alone raises what it refuses
+    with. The run's card is written anew.
     Raises: PluginError for an unknown check or one that breaks its contract; DataError, ConfigError from a check.
     """
     offers = choose_checks(plugins, names)
@@ -69,10 +71,12 @@ def run_checks(
     outcomes = []
     for offer in offers:
         progress = functools.partial(on_progress, offer.full_name) if on_progress else no_progress
-        outcome = run_check(offer, config.check, context, progress=progress, refuse=not together)
+        advise = functools.partial(advise_more_queries, config, data, context)
+        outcome = run_check(offer, config.check, context, progress=progress, refuse=not together, advise=advise)
         write_outcome(run, outcome, about=about)
         outcomes.append(outcome)
-    report = ChecksReport(run, facts, queries.source, tuple(outcomes), versions(), together)
+    asked = () if ALL in names else tuple(offer.full_name for offer in offers)
+    report = ChecksReport(run, facts, queries.source, tuple(outcomes), versions(), together, asked)
     if together:
         write_json(checks_folder(run) / "report.json", report.to_dict())
         write_text(checks_folder(run) / "report.html", checks_page(report))
@@ -122,8 +126,12 @@ def run_check(
     *,
     progress: Callable[[int, int], None] = no_progress,
     refuse: bool = True,
+    advise: Callable[[], str] = str,
 ) -> CheckOutcome:
-    """Run one check with its options and judge its figures; with `refuse` its refusal is raised, else reported."""
+    """Run one check with its options and judge its figures; with `refuse` its refusal is raised, else reported.
+
+    `advise` gives a sentence to add to the hint where the data do not allow the check.
+    """
     check, name = settings.check(offer), offer.full_name
     better = dict(check.figures())
     if isinstance(context.search, HeldOutSearch):
@@ -136,9 +144,12 @@ def run_check(
     outcome = CheckOutcome(name, offer.spec.summary, options_of(check), 0.0, better=better)
     try:
         result = checked_result(name, better, check.run(context))
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError) as refusal:
+        error = refusal
+        if type(refusal) is DataError and (advice := advise()):
+            error = DataError(refusal.message, hint=f"{refusal.hint} {advice}".strip())
         if refuse:
-            raise
+            raise error from refusal
         verdicts = tuple(Verdict(limit, None) for limit in limits)
         return replace(outcome, refusal=str(error), verdicts=verdicts, seconds=time.monotonic() - started)
     found = {figure: number.value for figure, number in result.figures.items()}

@@ -221,7 +221,8 @@ def check_run(
 ) -> ChecksReport:
     """Run checks of a run by name, or all, with `check.name.key=value` settings over those of the run.
 
-    `report.passed` says whether every limit of `[check.limits]` is kept.
+    `report.passed` says whether every limit of `[check.limits]` is kept and no check refused that is named here;
+    `report.refused` has those.
     Raises: PluginError for an unknown check; ConfigError, DataError when the only check that is asked for refuses.
     """
     plugins = load_plugins()

@@ -54,6 +54,21 @@ class SearchAsk(Strict):
         return self
 
 
+class ThresholdAsk(Strict):
+    """`POST /v1/threshold`: the `min_probability` for one of these, as held-out queries had it."""
+
+    precision: Probability | None = None
+    recall: Probability | None = None
+    false_positive_rate: Probability | None = None
+    run: RunName | None = None
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> ThresholdAsk:
+        if [self.precision, self.recall, self.false_positive_rate].count(None) != 2:
+            raise ValueError("give exactly one of precision, recall and false_positive_rate")
+        return self
+
+
 class LabelsAsk(Strict):
     """`POST /v1/labels`: change the labels of a run."""
 
@@ -112,6 +127,14 @@ class SearchAnswer(BaseModel):
     generation: str
     results: list[ListAnswer]
     timing: TimingAnswer
+
+
+class ThresholdAnswer(BaseModel):
+    """A `min_probability` that reaches what was asked for."""
+
+    run: str
+    generation: str
+    threshold: float
 
 
 class CalibrationAnswer(BaseModel):

@@ -31,6 +31,13 @@ def test_json_is_one_document_and_alone(xmc_command, tiny_run_copy):
     assert report == {"run": str(tiny_run_copy), **json.loads((tiny_run_copy / "checks" / "report.json").read_text())}
 
 
+def test_a_check_that_is_named_and_cannot_be_run_is_exit_code_2(xmc_command, tiny_run_copy):
+    check = ("check", "exactness", "conformal", "--alpha", "0.001", "--json", "--run", tiny_run_copy, *QUICK)
+    code, out, err = xmc_command(*check)
+    report = json.loads(out)
+    assert code == 2 and not err and report["refused"] == ["conformal"] and report["passed"] is False
+
+
 def test_search_shows_probabilities_and_abstains(xmc_command, tiny_run_copy, tmp_path):
     assert "probability" not in xmc_command("search", "tender tram", "--run", tiny_run_copy)[1]
     assert xmc_command("check", "calibrate", "--run", tiny_run_copy, *QUICK)[0] == 0

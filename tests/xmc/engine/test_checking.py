@@ -76,6 +76,8 @@ def test_a_check_alone_is_judged_by_its_own_limits_and_writes_no_common_report(t
 
 def test_a_refusal_misses_the_limits_among_others_and_is_raised_alone(tiny_run_copy):
     settings = [*QUICK, "check.conformal.alpha=0.001", "check.limits.conformal.coverage=0.1"]
+    unlimited = xmc.check_run(tiny_run_copy, ["exactness", "conformal"], settings=settings[:-1])
+    assert (unlimited.refused, unlimited.passed, unlimited.verdicts) == (["conformal"], False, [])
     report = xmc.check_run(tiny_run_copy, ["exactness", "conformal"], settings=settings)
     refused = report.outcomes[1]
     assert not report.passed and refused.verdicts[0].value is None
