@@ -1,4 +1,4 @@
-"""Search a running `xmc serve` as if its run were opened here: the same calls, the same return types as `Retriever`."""
+"""Search a running `xmc serve` as if its run were opened here: calls of `Retriever`, with the same return types."""
 
 from __future__ import annotations
 
@@ -100,6 +100,15 @@ class Client:
     ) -> list[list[Hit]]:
         """For each text as many labels as it takes; see `Retriever.search_sets`."""
         return self._search("texts", texts, sets={"alpha": alpha, "risk": risk}, allowed=_ids(allowed))
+
+    def threshold(
+        self, *, precision: float | None = None, recall: float | None = None, false_positive_rate: float | None = None
+    ) -> float:
+        """The `min_probability` for the one given precision, recall or rate; see `Retriever.threshold`."""
+        aims = {"precision": precision, "recall": recall, "false_positive_rate": false_positive_rate}
+        asked: dict[str, Any] = {name: value for name, value in aims.items() if value is not None}
+        found: float = self._post("/v1/threshold", asked | ({"run": self._run} if self._run else {}))["threshold"]
+        return found
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Query embeddings (Q, D) of texts; see `Retriever.encode`."""

@@ -206,6 +206,7 @@ def test_labels_page_runs_from_top_to_bottom(folder):
         "L90 solar kettle appliance",
         "63 0",
         "picture-7 a drawing of a kettle",
+        "None",
         "['L03', 'L40']",
         "False True",
     ]

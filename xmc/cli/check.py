@@ -29,7 +29,8 @@ def check_command(
 ) -> None:
     """Check a run: are its probabilities true, its label sets complete, its answers exact and robust?
 
-    The limits of [check.limits] are judged; exit code 1 when one is missed. `all` writes a report with pictures.
+    The limits of [check.limits] are judged; exit code 1 when one is missed, 2 when a check that is named cannot be run.
+    `all` writes a report with pictures.
 
     Example: xmc check calibrate --run runs/icd
 
@@ -52,6 +53,8 @@ def check_command(
         print_json({"run": str(run), **report.to_dict()})
     else:
         _print_report(report)
+    if report.refused:
+        raise typer.Exit(2)
     if not report.passed:
         raise typer.Exit(1)
 

@@ -49,7 +49,7 @@ def index_command(
 
     Example: xmc index --run runs/icd --target-recall 0.95
     """
-    from xmc.cli.output import print_json
+    from xmc.cli.output import print_json, print_notes, warnings_as_notes
     from xmc.cli.progress import CountDisplay
     from xmc.cli.units import parse_bytes, parse_seconds
     from xmc.engine.verbs import index_run, tune_run
@@ -58,16 +58,25 @@ def index_command(
     if target_recall is None and not memory and not latency:
         if dry_run:
             raise ConfigError("--dry-run is for an index that is chosen by goal.", hint="Give --target-recall, say.")
-        report = index_run(run, settings=settings or (), device=device)
-        print_json(asdict(report)) if as_json else typer.echo(_line("indexed", report))
+        with warnings_as_notes() as notes:
+            report = index_run(run, settings=settings or (), device=device)
+        if as_json:
+            print_json({**asdict(report), "notes": notes})
+            return
+        typer.echo(_line("indexed", report))
+        print_notes(notes)
         return
     sizes = parse_bytes(memory) if memory else None, parse_seconds(latency) if latency else None
     goal = Goal(target_recall, *sizes, k, batch_size)
-    with CountDisplay(quiet=as_json) as display:
+    with warnings_as_notes() as notes, CountDisplay(quiet=as_json) as display:
         tuned = tune_run(
             run, goal, settings=settings or (), device=device, seed=seed, dry_run=dry_run, on_progress=display.show
         )
-    print_json(_facts(run, tuned, dry_run)) if as_json else _print_choice(run, tuned, dry_run)
+    if as_json:
+        print_json({**_facts(run, tuned, dry_run), "notes": notes})
+        return
+    _print_choice(run, tuned, dry_run)
+    print_notes(notes)
 
 
 def _facts(run: Path, tuned: Tuned, dry_run: bool) -> dict[str, Any]:

@@ -86,16 +86,18 @@ def _ids(file: Path | None, ids: Sequence[str]) -> list[str]:
 
 
 def _compact(editor: LabelEditor, device: str, as_json: bool) -> None:
-    from xmc.cli.output import human_bytes, print_json
+    from xmc.cli.output import human_bytes, print_json, print_notes, warnings_as_notes
 
-    report = editor.compact(device=device)
+    with warnings_as_notes() as notes:
+        report = editor.compact(device=device)
     if as_json:
-        print_json(asdict(report))
-    else:
-        typer.echo(
-            f"indexed {report.labels:,} labels x {report.dimension} with '{report.backend}' on {report.device_used} "
-            f"in {report.build_s:.1f} s, {human_bytes(report.memory_bytes)}"
-        )
+        print_json({**asdict(report), "notes": notes})
+        return
+    typer.echo(
+        f"indexed {report.labels:,} labels x {report.dimension} with '{report.backend}' on {report.device_used} "
+        f"in {report.build_s:.1f} s, {human_bytes(report.memory_bytes)}"
+    )
+    print_notes(notes)
 
 
 def _list(editor: LabelEditor, as_json: bool) -> None:

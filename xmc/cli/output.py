@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
+
+from xmc.errors import XmcWarning
+
+
+@contextlib.contextmanager
+def warnings_as_notes() -> Iterator[list[str]]:
+    """The warnings of xmc while this lasts, each once; other warnings are shown as ever."""
+    notes: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", XmcWarning)
+        show = warnings.showwarning
+
+        def keep(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if not issubclass(category, XmcWarning):
+                show(message, category, *place, **options)
+            elif str(message) not in notes:
+                notes.append(str(message))
+
+        warnings.showwarning = keep
+        yield notes
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Sentences that are no part of the answer, to the error stream."""
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 def print_json(value: Any) -> None:

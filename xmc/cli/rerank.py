@@ -18,20 +18,23 @@ def rerank_command(
 
     Example: xmc rerank --run runs/acts --set reranker.name=linear.one-vs-rest
     """
-    from xmc.cli.output import print_json
+    from xmc.cli.output import print_json, print_notes, warnings_as_notes
     from xmc.cli.progress import CountDisplay
     from xmc.engine.reranking import run_reranking
     from xmc.engine.run_config import read_run_config
     from xmc.plugin_manager import load_plugins
+    from xmc.retrieve.opening import fitted_now
 
     plugins = load_plugins()
     config = read_run_config(plugins, run, settings=settings or ())
-    with CountDisplay(quiet=as_json) as display:
+    with warnings_as_notes() as notes, CountDisplay(quiet=as_json) as display:
         report = run_reranking(config, run, plugins=plugins, device=device, progress=partial(display.show, "fitting"))
+        fitted_now(run).warn()
     if as_json:
-        print_json(report)
-    else:
-        typer.echo(reranked_line(report))
+        print_json({**report, "notes": notes})
+        return
+    typer.echo(reranked_line(report))
+    print_notes(notes)
 
 
 def reranked_line(report: Mapping[str, Any]) -> str:

@@ -69,11 +69,11 @@ def search_command(
         )
         return
     assert text is not None
+    from xmc.cli.output import print_notes
     from xmc.retrieve.retriever import Retriever
 
-    retriever = Retriever.load(run, device=device)
-    for sentence in [*retriever.fitted.stale(), *retriever.fitted.notes]:
-        typer.echo(f"note: {sentence}", err=True)
+    retriever = Retriever.load(run, device=device, warn=False)  # it is printed
+    print_notes([*retriever.fitted.stale(), *retriever.fitted.notes])
     label_filter = None if allowed_ids is None else retriever.filter(allowed_ids)
     _search_one(retriever, text, k, min_probability, label_filter, as_json)
 

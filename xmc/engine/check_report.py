@@ -81,6 +81,7 @@ class ChecksReport:
     outcomes: tuple[CheckOutcome, ...]
     versions: Mapping[str, str]
     together: bool = False  # several were asked for, so there is a report of all
+    asked: tuple[str, ...] = ()  # those that were asked for by name
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -88,14 +89,20 @@ class ChecksReport:
         return [verdict for outcome in self.outcomes for verdict in outcome.verdicts]
 
     @property
+    def refused(self) -> list[str]:
+        """The checks that were asked for by name and could not be run."""
+        return [outcome.name for outcome in self.outcomes if outcome.refusal and outcome.name in self.asked]
+
+    @property
     def passed(self) -> bool:
-        """Whether every limit is kept; without limits, yes."""
-        return all(verdict.passed for verdict in self.verdicts)
+        """Whether every limit is kept, without limits yes, and no check that was asked for by name refused."""
+        return all(verdict.passed for verdict in self.verdicts) and not self.refused
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {
             "passed": self.passed,
+            "refused": self.refused,
             "limits": len(self.verdicts),
             "data": dict(self.data),
             "queries": self.source,

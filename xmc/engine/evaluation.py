@@ -54,7 +54,7 @@ def run_evaluation(
             else "Hold out queries: add a dev or test table to the data set.",
         )
     queries = data.splits[split]
-    retriever = Retriever.load(run, device=device, plugins=plugins)
+    retriever = Retriever.load(run, device=device, plugins=plugins, warn=False)
     started = time.monotonic()
     depth = search_depth(config.evaluate, queries.positives)
     deep_hits = search_texts(retriever, queries.texts, k=depth, on_chunk=on_chunk)

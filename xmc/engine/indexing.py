@@ -14,6 +14,7 @@ from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow
 from xmc.engine.carried import Carried
+from xmc.engine.index_lineage import lineage_of
 from xmc.engine.run_config import RunConfig
 from xmc.errors import DataError
 from xmc.plugin_manager import Plugins
@@ -98,6 +99,14 @@ def commit_index(
     fill: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Make an index that was built with the backend of `[index]` the run's current one; `fill` may add files."""
+    section = config.index.to_dict()
+    description = {
+        "name": section.pop("name"),
+        "options": section,
+        "encoder_sha256": indexed.model.sha256,
+        "reranker": config.reranker.name,
+        "report": asdict(report),
+    }
     with index_store(run).new_version(facts={"name": config.index.name}, keep=2) as folder:
         (folder / "backend").mkdir()
         index.save(folder / "backend")
@@ -105,17 +114,8 @@ def commit_index(
         save_own(folder, indexed.labels, indexed.edits)
         save_query_map(folder, indexed.query_map)
         fill(folder)
-        section = config.index.to_dict()
-        write_json(
-            folder / "index.json",
-            {
-                "name": section.pop("name"),
-                "options": section,
-                "encoder_sha256": indexed.model.sha256,
-                "reranker": config.reranker.name,
-                "report": asdict(report),
-            },
-        )
+        lineage = lineage_of(run, description, indexed)
+        write_json(folder / "index.json", {**description, **lineage.to_dict()})
     plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(indexed.labels)), report)
 
 

@@ -5,22 +5,23 @@ Every call is one committed version of `run/labels/`; readers see the state befo
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.data.tables import LabelTable, read_labels
+from xmc.engine.compaction_hint import compaction_hint, warn_of_compaction
 from xmc.engine.given_labels import check_ids, check_labels, given_vectors
 from xmc.engine.indexing import run_indexing
 from xmc.engine.run_config import Component, read_run_config
-from xmc.errors import DataError, LockedError, XmcWarning
+from xmc.errors import DataError, LockedError
 from xmc.plugin_manager import Plugins, load_plugins
 from xmc.retrieve.edit_vectors import with_edits, with_vectors
 from xmc.retrieve.label_edits import ENCODER, Edit, LabelEdits, read_edits, save_edits
 from xmc.retrieve.layout import encoder_store, index_store, labels_store
 from xmc.retrieve.living_labels import find, live_labels
+from xmc.retrieve.opening import fitted_now
 from xmc.retrieve.own_vectors import load_own
 from xmc.retrieve.row_file import row_hashes
 from xmc.retrieve.trained_model import TrainedModel, load_model
@@ -29,7 +30,6 @@ from xmc.values import IndexReport
 if TYPE_CHECKING:
     from xmc.store.versions import Version
 
-COMPACT_SHARE = 0.1  # of the labels of the index: from here on a search is noticeably slower than in a new index
 NAMED = 5
 
 
@@ -111,7 +111,8 @@ class LabelEditor:
         """Build the index anew over the whole label set, by the backend it has: a new immutable version.
 
         Its labels are those of the index that is there with the edits; the data set is not read. Searches go on with
-        the old one meanwhile, and labels may be edited. Raises: as `xmc.index_run`.
+        the old one meanwhile, and labels may be edited. What checks have fitted goes on as far as the answers do; an
+        XmcWarning says what does not. Raises: as `xmc.index_run`.
         """
         plugins = self._loaded_plugins()
         config = read_run_config(plugins, self.run)
@@ -119,7 +120,9 @@ class LabelEditor:
         options = plugins.find("index", facts["name"]).spec.load()(**facts["options"])
         config = replace(config, index=Component(facts["name"], options))
         labels = self._current_base().labels
-        return run_indexing(config, self.run, plugins=plugins, device=device, labels=labels)
+        report = run_indexing(config, self.run, plugins=plugins, device=device, labels=labels)
+        fitted_now(self.run).warn()
+        return report
 
     def report(self) -> LabelsReport:
         """The label set as it is committed now."""
@@ -162,8 +165,7 @@ class LabelEditor:
             with contextlib.suppress(LockedError):  # another edit does as well
                 self._new_version(lambda same: same)  # if CURRENT is lost, a second version tells that there was one
         report = _report(self.run, base, after)
-        if report.hint:
-            warnings.warn(report.hint, XmcWarning, stacklevel=4)
+        warn_of_compaction(self.run, report.hint, edited=max(report.added, report.removed), stacklevel=4)
         return report
 
     def _new_version(self, edited: Callable[[LabelEdits], LabelEdits]) -> LabelEdits:
@@ -206,12 +208,7 @@ def _report(run: Path, base: _Base, edits: LabelEdits) -> LabelsReport:
     if living is None:
         return LabelsReport(len(base.labels), len(base.labels), 0, 0)
     added, removed = len(living.added_rows_N), living.removed
-    hint = ""
-    if max(added, removed) > COMPACT_SHARE * len(base.labels):
-        hint = (
-            f"{added:,} labels stand beside the {len(base.labels):,} of the index and {removed:,} of those are gone, "
-            f"which makes searches slower. Build it anew: xmc labels compact --run {run}"
-        )
+    hint = compaction_hint(run, base=len(base.labels), added=added, removed=removed)
     return LabelsReport(len(living.labels), len(base.labels), added, removed, hint)
 
 

@@ -51,7 +51,7 @@ def run_reranking(
         raise ConfigError("[reranker] names none.", hint="See: xmc plugins --kind reranker")
     started = time.monotonic()
     carried = carried or Carried()
-    first = Retriever.load(run, device=device, plugins=plugins, reranked=False)
+    first = Retriever.load(run, device=device, plugins=plugins, reranked=False, warn=False)
     data = without_removed(carried.load(config), read_edits(run))
     rows_L = index_rows(data, first)
     truth = _in_index_rows(data.train, rows_L)

@@ -152,7 +152,7 @@ class _RunTeacher:
     ) -> None:
         if settings:
             raise ConfigError("--set is for a teacher that is a model folder; a run has settings of its own.")
-        self._retriever = Retriever.load(teacher, device=device, plugins=plugins)
+        self._retriever = Retriever.load(teacher, device=device, plugins=plugins, warn=False)
         self._on_texts = on_texts
         if self._retriever.labels.ids != data.labels.ids:
             counts = f"{len(self._retriever.labels)} and {len(data.labels)}"

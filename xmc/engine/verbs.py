@@ -32,6 +32,7 @@ from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError
 from xmc.evaluate.report import EvaluationReport
 from xmc.plugin_manager import load_plugins
+from xmc.retrieve.opening import fitted_now
 from xmc.retrieve.retriever import Retriever
 from xmc.tune.goal import Goal
 from xmc.values import IndexReport
@@ -72,13 +73,15 @@ def index_run(
 
     With a target recall (at `k`, against exact search) it is the fastest that reaches it in batches of `batch_size`;
     without one the best recall within the limits of memory and of the median time for one query. `report.choice` says
-    what is reached. Raises: ConfigError when no index serves the goal.
+    what is reached. Where probabilities and label sets were fitted to answers that the new index does not give, an
+    XmcWarning says so. Raises: ConfigError when no index serves the goal.
     """
     if target_recall is None and memory_bytes is None and latency_s is None:
         plugins = load_plugins()
         config = read_run_config(plugins, Path(run), settings=settings)
         report = run_indexing(config, Path(run), plugins=plugins, device=device)
         write_card(Path(run), plugins=plugins)
+        fitted_now(Path(run)).warn()
         return report
     goal = Goal(target_recall, memory_bytes, latency_s, k, batch_size)
     return tune_run(run, goal, settings=settings, device=device, seed=seed).index
@@ -112,6 +115,7 @@ def tune_run(
     )
     if not dry_run:
         write_card(Path(run), plugins=plugins)
+        fitted_now(Path(run)).warn()
     return tuned
 
 
@@ -141,10 +145,15 @@ def compact_labels(run: str | Path, *, device: str = "auto") -> IndexReport:
 
 
 def rerank_run(run: str | Path, *, settings: Settings = (), device: str = "auto") -> dict[str, Any]:
-    """Fit the second stage of a run anew, with `reranker.key=value` and `fusion.key=value` settings over its own."""
+    """Fit the second stage of a run anew, with `reranker.key=value` and `fusion.key=value` settings over its own.
+
+    An XmcWarning says which probabilities and label sets were fitted to the scores before.
+    """
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=settings)
-    return run_reranking(config, Path(run), plugins=plugins, device=device)
+    report = run_reranking(config, Path(run), plugins=plugins, device=device)
+    fitted_now(Path(run)).warn()
+    return report
 
 
 def evaluate_run(
@@ -213,7 +222,8 @@ def check_run(
 ) -> ChecksReport:
     """Run checks of a run by name, or all, with `check.name.key=value` settings over those of the run.
 
-    `report.passed` says whether every limit of `[check.limits]` is kept.
+    `report.passed` says whether every limit of `[check.limits]` is kept and no check refused that is named here;
+    `report.refused` has those.
     Raises: PluginError for an unknown check; ConfigError, DataError when the only check that is asked for refuses.
     """
     plugins = load_plugins()
@@ -250,7 +260,7 @@ def choose_run(
     if out is not None:
         require_report_folder(Path(out), key="behaviour")
     checked, plugins = read_log(log), load_plugins()
-    retrievers = {name: Retriever.load(run, device=device, plugins=plugins) for name, run in runs.items()}
+    retrievers = {name: Retriever.load(run, device=device, plugins=plugins, warn=False) for name, run in runs.items()}
     report = choose(checked, retrievers, options, truths=truths, on_progress=on_progress)
     if out is not None:
         write_choice(report, Path(out))

@@ -11,7 +11,7 @@ from typing import Any
 
 from xmc.errors import ConfigError
 from xmc.retrieve.fitted import Fitted, read_fitted
-from xmc.retrieve.opening import identity_of
+from xmc.retrieve.opening import answering_of
 from xmc.store.location import Location
 
 FORMAT = 1
@@ -25,7 +25,8 @@ class Job:
     """A prediction with the run `run` into the folder `out`; plain values, so that it travels to any worker.
 
     `model` are the SHA-256 of encoder, index, edits of the labels, reranker and calibration, as they were when the job
-    was made; `allowed` is that of the labels it may answer with, empty for all (see `xmc.predict.allowed`).
+    was made; `allowed` is that of the labels it may answer with, empty for all (see `xmc.predict.allowed`). `notes` say
+    how far its probabilities belong to the labels, and decide nothing.
     """
 
     run: str
@@ -36,11 +37,7 @@ class Job:
     min_probability: float | None = None
     device: str = "auto"
     allowed: str = ""
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """The SHA-256 of encoder, index, edits of the labels and reranker: what scores."""
-        return {part: sha256 for part, sha256 in self.model.items() if part != CALIBRATION}
+    notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -87,12 +84,20 @@ def make_job(
     if min_probability is not None and not 0 <= min_probability <= 1:
         raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
     folder = Path(run).absolute()
-    parts = identity_of(folder)
-    fitted = read_fitted(folder, parts)
+    answering = answering_of(folder)
+    fitted = read_fitted(folder, answering)
     if min_probability is not None:
         fitted.require_calibration()
     return Job(
-        str(folder), Location.of(out), k, batch_rows, model_facts(parts, fitted), min_probability, device, allowed
+        str(folder),
+        Location.of(out),
+        k,
+        batch_rows,
+        model_facts(answering.identity, fitted),
+        min_probability,
+        device,
+        allowed,
+        (*fitted.stale(), *fitted.notes),
     )
 
 

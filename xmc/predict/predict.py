@@ -19,7 +19,6 @@ from xmc.predict.inputs import Inputs
 from xmc.predict.job import Job, make_job
 from xmc.predict.ledger import Ledger
 from xmc.predict.report import PredictReport, Progress, failed_shards
-from xmc.retrieve.fitted import read_fitted
 from xmc.store import locked
 from xmc.store.location import Location
 from xmc.train.signals import StopRequest, stop_on_signals
@@ -161,6 +160,6 @@ def _report(
         statuses=dict(statuses),
         rows_now=now,
         seconds=seconds,
-        notes=(*inputs.notes, *read_fitted(Path(job.run), job.identity).stale()),
+        notes=(*inputs.notes, *job.notes),
         failures=tuple(sorted(failed, key=lambda failure: natural_key(failure["name"]))),
     )

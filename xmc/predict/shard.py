@@ -46,7 +46,7 @@ class ShardPredictor:
 
         Raises: ArtifactError when the run or the filter is no longer what the job was made for; as `Retriever.load`.
         """
-        retriever = Retriever.load(job.run, device=job.device, index=index)
+        retriever = Retriever.load(job.run, device=job.device, index=index, warn=False)
         if model_facts(retriever.identity, retriever.fitted) != dict(job.model):
             raise ArtifactError(f"{job.run} was changed since this prediction began.", hint="Start it again.")
         allowed = read_allowed(job.out, job.allowed, retriever) if job.allowed else None

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import ArtifactError
-from xmc.retrieve.fitted import CALIBRATION_KIND, LABEL_SETS_KIND, read_fitted
+from xmc.retrieve.answering import Answering, Lineage
+from xmc.retrieve.fitted import CHECKS, Fitted, read_fitted
 from xmc.retrieve.flat_scan import FlatScan
 from xmc.retrieve.label_edits import LabelEdits, read_edits
 from xmc.retrieve.layout import encoder_store, fitted_store, index_store, labels_store, reranker_store
@@ -46,6 +47,7 @@ class BuiltIndex:
     own: Mapping[str, str]
     query_map: QueryMap | None
     reranker: str
+    lineage: Lineage
     sha256: str
 
 
@@ -59,7 +61,9 @@ class Opened:
     reranked: bool
     model: TrainedModel
     built: BuiltIndex
+    edits: LabelEdits
     generation: str
+    warn: bool = True
 
 
 def open_run(
@@ -70,6 +74,7 @@ def open_run(
     reranked: bool = True,
     before: Opened | None = None,
     index: Index | None = None,
+    warn: bool = True,
 ) -> dict[str, Any]:
     """The fields of a `Retriever` over a run; what did not change since `before` is taken from there.
 
@@ -101,14 +106,14 @@ def open_run(
     if reranking:
         identity["reranker"] = reranking.sha256
     shas = {**identity, "labels": edits.sha256}
-    opened = Opened(run, device, plugins, reranked, model, built, generation_of(run, shas))
+    opened = Opened(run, device, plugins, reranked, model, built, edits, generation_of(run, shas), warn)
     return {
         "model": own_model,
         "index": _living_index(built, living, own_model, edits, device) if living else built.index,
         "labels": labels,
         "query_map": built.query_map,
         "reranking": reranking,
-        "fitted": read_fitted(run, identity),
+        "fitted": read_fitted(run, Answering(identity, edits, built.lineage)),
         "index_sha256": built.sha256,
         "labels_sha256": edits.sha256 if living else "",
         "opened": opened,
@@ -120,6 +125,11 @@ def identity_of(run: Path) -> dict[str, str]:
 
     Raises: ArtifactError when the folder is not a run, or is damaged.
     """
+    return dict(answering_of(run).identity)
+
+
+def answering_of(run: Path) -> Answering:
+    """What will answer in a retriever of this run, as `identity_of`. Raises: as `identity_of`."""
     encoder, index = encoder_store(run).current(), index_store(run).current()
     identity = {"encoder": encoder.sha256, "index": index.sha256}
     edits = read_edits(run)
@@ -127,7 +137,17 @@ def identity_of(run: Path) -> dict[str, str]:
         identity["labels"] = edits.sha256
     if reranker_store(run).exists():
         identity["reranker"] = reranker_store(run).current().sha256
-    return identity
+    return Answering(identity, edits, Lineage.from_dict(_description(index)))
+
+
+def fitted_now(run: Path) -> Fitted:
+    """What is fitted to a run, without loading encoder and index; where nothing is, they are not verified either.
+
+    Raises: as `identity_of`.
+    """
+    if not any(fitted_store(run, check, kind).exists() for kind, check in CHECKS.items()):
+        return Fitted()
+    return read_fitted(run, answering_of(run))
 
 
 def labels_of(run: Path) -> LabelTable:
@@ -158,13 +178,20 @@ def reopened(opened: Opened | None) -> dict[str, Any] | None:
     shas = {name: store_of(opened.run).current_sha256() for name, store_of in stores.items()}
     if generation_of(opened.run, shas) == opened.generation:
         return None
-    return open_run(opened.run, device=opened.device, plugins=opened.plugins, reranked=opened.reranked, before=opened)
+    return open_run(
+        opened.run,
+        device=opened.device,
+        plugins=opened.plugins,
+        reranked=opened.reranked,
+        before=opened,
+        warn=opened.warn,
+    )
 
 
 def generation_of(run: Path, shas: Mapping[str, str]) -> str:
     """A name for a state of a run: the identities of its parts, and of what is fitted to them now."""
     parts = {name: sha for name, sha in shas.items() if sha}
-    for check, kind in (("calibrate", CALIBRATION_KIND), ("conformal", LABEL_SETS_KIND)):
+    for kind, check in CHECKS.items():
         parts[kind] = fitted_store(run, check, kind).current_sha256()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -187,7 +214,7 @@ def _built_index(
 def _open_index(
     run: Path, model: TrainedModel, plugins: Plugins, device: str, index: Index | None, version: Version
 ) -> BuiltIndex:
-    description = json.loads((version.folder / "index.json").read_text(encoding="utf-8"))
+    description = _description(version)
     if description["encoder_sha256"] != model.sha256:
         raise ArtifactError(
             f"the index of {run} was built with another encoder than the one that is there now.",
@@ -201,8 +228,14 @@ def _open_index(
         load_own(version.folder),
         load_query_map(version.folder),
         description.get("reranker", NONE),
+        Lineage.from_dict(description),
         version.sha256,
     )
+
+
+def _description(index: Version) -> dict[str, Any]:
+    description: dict[str, Any] = json.loads((index.folder / "index.json").read_text(encoding="utf-8"))
+    return description
 
 
 def _living_index(

@@ -61,17 +61,24 @@ class Retriever:
         plugins: Plugins | None = None,
         reranked: bool = True,
         index: Index | None = None,
+        warn: bool = True,
     ) -> Retriever:
         """Open the run that `xmc train` made; every file is verified before it is read.
 
         `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one; `index`
-        stands in for the run's own, which is then not loaded (its parts are held by other processes, say).
+        stands in for the run's own, which is then not loaded (its parts are held by other processes, say). An
+        XmcWarning says when labels were edited since the probabilities were fitted, or index or encoder are others;
+        with `warn=False` only `fitted` does, here and in what `reload_if_changed` makes of it.
         Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
         for another encoder; PluginError when it needs a plugin that is not installed.
         """
         from xmc.retrieve.opening import open_run
 
-        return cls(**open_run(Path(run), device=device, plugins=plugins, reranked=reranked, index=index))
+        parts = open_run(Path(run), device=device, plugins=plugins, reranked=reranked, index=index, warn=warn)
+        retriever = cls(**parts)
+        if warn:
+            retriever.fitted.warn()
+        return retriever
 
     def reload_if_changed(self) -> Retriever:
         """This retriever, or a new one when something was committed to the run since; cheap when nothing was.
@@ -82,7 +89,12 @@ class Retriever:
         from xmc.retrieve.opening import reopened
 
         parts = reopened(self.opened)
-        return Retriever(**parts) if parts else self
+        if not parts:
+            return self
+        newer = Retriever(**parts)
+        if newer.opened and newer.opened.warn:
+            newer.fitted.warn(known=self.fitted)
+        return newer
 
     @property
     def generation(self) -> str:

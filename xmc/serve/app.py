@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from xmc.serve.access import Access
-from xmc.serve.asks import LabelsAsk, ReloadAsk, SearchAsk
+from xmc.serve.asks import LabelsAsk, ReloadAsk, SearchAsk, ThresholdAsk
 from xmc.serve.compat_asks import EmbeddingsAsk, RerankAsk, StoreSearchAsk
 from xmc.serve.compat_routes import compat_routes
 from xmc.serve.documents import openapi_of
@@ -26,7 +26,9 @@ from xmc.serve.refusals import RefusedError, json_response, refusal_of, refusal_
 from xmc.serve.routes import own_routes
 from xmc.serve.service import Service, open_runs
 
-BODIES: list[type[BaseModel]] = [SearchAsk, LabelsAsk, ReloadAsk, EmbeddingsAsk, StoreSearchAsk, RerankAsk]
+BODIES: list[type[BaseModel]] = [
+    SearchAsk, ThresholdAsk, LabelsAsk, ReloadAsk, EmbeddingsAsk, StoreSearchAsk, RerankAsk,
+]  # fmt: skip
 PLAYGROUND = Path(__file__).parent / "playground"
 PAGES = {"/": "index.html", "/playground.js": "playground.js", "/playground.css": "playground.css"}
 CONTENT_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -101,7 +103,11 @@ def _add_state_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
         runs = {
-            run.name: {"generation": run.retriever.generation, "reload_error": run.reload_error}
+            run.name: {
+                "generation": run.retriever.generation,
+                "reload_error": run.reload_error,
+                "notes": run.retriever.fitted.remarks(),
+            }
             for run in service.runs.values()
         }
         return json_response({"status": "ready", "runs": runs})

@@ -54,6 +54,21 @@ class SearchAsk(Strict):
         return self
 
 
+class ThresholdAsk(Strict):
+    """`POST /v1/threshold`: the `min_probability` for one of these, as held-out queries had it."""
+
+    precision: Probability | None = None
+    recall: Probability | None = None
+    false_positive_rate: Probability | None = None
+    run: RunName | None = None
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> ThresholdAsk:
+        if [self.precision, self.recall, self.false_positive_rate].count(None) != 2:
+            raise ValueError("give exactly one of precision, recall and false_positive_rate")
+        return self
+
+
 class LabelsAsk(Strict):
     """`POST /v1/labels`: change the labels of a run."""
 
@@ -114,8 +129,27 @@ class SearchAnswer(BaseModel):
     timing: TimingAnswer
 
 
+class ThresholdAnswer(BaseModel):
+    """A `min_probability` that reaches what was asked for."""
+
+    run: str
+    generation: str
+    threshold: float
+
+
+class CalibrationAnswer(BaseModel):
+    """What the probabilities were fitted to: so many `labels`, of which so many were `edited` since (null: not known).
+
+    `carried` says that the index was built anew since, and the probabilities carried over.
+    """
+
+    labels: int | None
+    edited: int | None
+    carried: bool
+
+
 class RunAnswer(BaseModel):
-    """A run of this service: its sizes and what it can do."""
+    """A run of this service: its sizes and what it can do; `notes` say what is to be known of its probabilities."""
 
     name: str
     generation: str
@@ -126,6 +160,8 @@ class RunAnswer(BaseModel):
     similarity: str
     calibrated: bool
     label_sets: bool
+    calibration: CalibrationAnswer | None
+    notes: list[str]
     reranked: bool
     reload_error: str
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from xmc.retrieve.fitted import CALIBRATION_KIND, LABEL_SETS_KIND
 from xmc.serve.admission import admit_count, admit_counts, admit_texts
 from xmc.serve.batch_search import Ask, Wish
 from xmc.serve.bodies import read_model
@@ -115,8 +116,19 @@ def _threshold(asked: StoreSearchAsk, run: ServedRun) -> float | None:
 def require_calibrated(run: ServedRun, what: str) -> None:
     """Refuse what only probabilities can answer. Raises: RefusedError 409."""
     if not run.is_calibrated:
-        message = f"{what} is a probability, and this run gives none: its operator can run `xmc check calibrate`."
+        outdated = run.retriever.fitted.outdated(CALIBRATION_KIND)
+        state = f"those of this run were fitted {outdated}" if outdated else "this run gives none"
+        message = f"{what} is a probability, and {state}: its operator can run `xmc check calibrate`."
         raise RefusedError(409, "not_calibrated", message)
+
+
+def require_label_sets(run: ServedRun) -> None:
+    """Refuse label sets where there are none. Raises: RefusedError 409."""
+    fitted = run.retriever.fitted
+    if fitted.label_sets is None:
+        outdated = fitted.outdated(LABEL_SETS_KIND)
+        state = f"the label sets of this run were fitted {outdated}" if outdated else "this run gives no label sets"
+        raise RefusedError(409, "not_conformal", f"{state}: its operator can run `xmc check conformal`.")
 
 
 def _embed(retriever: Retriever, texts: Sequence[str], role: Any) -> np.ndarray[Any, Any]:

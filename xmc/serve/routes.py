@@ -1,4 +1,4 @@
-"""xmc's own routes: search, labels, reload, runs."""
+"""xmc's own routes: search, threshold, labels, reload, runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from xmc.serve.asks import (
     RunsAnswer,
     SearchAnswer,
     SearchAsk,
+    ThresholdAnswer,
+    ThresholdAsk,
 )
 from xmc.serve.bodies import read_model
-from xmc.serve.compat_routes import GENERATION, require_calibrated
+from xmc.serve.compat_routes import GENERATION, require_calibrated, require_label_sets
 from xmc.serve.documents import ADMIN, described
-from xmc.serve.refusals import RefusedError, json_response
+from xmc.serve.refusals import json_response
 
 if TYPE_CHECKING:
     from xmc.serve.batcher import Timed
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def own_routes(service: Service) -> APIRouter:
-    """`/v1/search`, `/v1/runs`, `/v1/labels` and `/v1/reload` over a service's runs."""
+    """`/v1/search`, `/v1/threshold`, `/v1/runs`, `/v1/labels` and `/v1/reload` over a service's runs."""
     router = APIRouter()
     limits = service.limits
 
@@ -38,12 +40,21 @@ def own_routes(service: Service) -> APIRouter:
         run = service.run(asked.run)
         if asked.min_probability is not None:
             require_calibrated(run, "min_probability")
-        if asked.sets and run.retriever.fitted.label_sets is None:
-            message = "this run gives no label sets: its operator can run `xmc check conformal`."
-            raise RefusedError(409, "not_conformal", message)
+        if asked.sets:
+            require_label_sets(run)
         ask = admit_search(asked, run.retriever, limits)
         timed = await run.batcher.ask(ask)
         return json_response(_search_answer(run, timed, asked), headers={GENERATION: timed.answer.generation})
+
+    @router.post("/v1/threshold", **described(ThresholdAsk, ThresholdAnswer, "The least probability for an aim"))
+    async def threshold(request: Request) -> Response:
+        asked = await read_model(request, ThresholdAsk, limits)
+        run = service.run(asked.run)
+        require_calibrated(run, "the threshold")
+        retriever = run.retriever
+        found = retriever.threshold(**asked.model_dump(exclude={"run"}))
+        answer = {"run": run.name, "generation": retriever.generation, "threshold": found}
+        return json_response(answer, headers={GENERATION: retriever.generation})
 
     @router.get("/v1/runs", **described(None, RunsAnswer, "The runs of this service and its limits"))
     async def runs() -> Response:

@@ -49,6 +49,13 @@ class ServedRun:
         """Whether a newer state is there and could not be opened."""
         return bool(self.reload_error)
 
+    def log_remarks(self, before: Retriever | None = None) -> None:
+        """Log what is to be known of the probabilities, once: nothing that held of the state `before` already."""
+        known = before.fitted.remarks() if before else []
+        for remark in self.retriever.fitted.remarks():
+            if remark not in known:
+                logger.warning("run %s: %s", self.name, remark)
+
     def describe(self) -> dict[str, Any]:
         """Sizes and abilities, as `RunAnswer`."""
         report, fitted = self.retriever.report, self.retriever.fitted
@@ -62,6 +69,8 @@ class ServedRun:
             "similarity": report.similarity,
             "calibrated": self.is_calibrated,
             "label_sets": fitted.label_sets is not None,
+            "calibration": fitted.basis.to_dict() if fitted.basis else None,
+            "notes": fitted.remarks(),
             "reranked": self.retriever.reranking is not None,
             "reload_error": self.reload_error,
         }
@@ -120,6 +129,7 @@ class Service:
             try:
                 run.retriever = await loop.run_in_executor(self._editor, before.reload_if_changed)
                 run.reload_error = ""
+                run.log_remarks(before)
             except Exception as error:  # whatever is wrong with the new state: the old one keeps serving
                 if not run.reload_error:
                     logger.warning("run %s: the newest state could not be opened", run.name, exc_info=error)
@@ -156,6 +166,7 @@ def open_runs(folders: Mapping[str, Path], *, device: str = "auto") -> dict[str,
     """Open runs by name. Raises: as `Retriever.load`."""
     runs = {}
     for name, folder in folders.items():
-        retriever = Retriever.load(folder, device=device)
+        retriever = Retriever.load(folder, device=device, warn=False)
         runs[name] = ServedRun(name, folder, retriever, LabelEditor(folder))
+        runs[name].log_remarks()
     return runs

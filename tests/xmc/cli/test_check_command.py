@@ -10,6 +10,7 @@ from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import query_table_to_arrow
 
+APPROXIMATE = ("--set", "index.name=faiss.ivf", "--set", "index.nlist=4")
 QUICK = ("--set", "check.calibrate.bootstrap_samples=20", "--set", "check.exactness.sample=20")
 
 
@@ -28,6 +29,13 @@ def test_json_is_one_document_and_alone(xmc_command, tiny_run_copy):
     assert code == 0 and not err and report["passed"] and [check["check"] for check in report["checks"]] == list(names)
     assert report["checks"][1]["options"]["alpha"] == 0.25
     assert report == {"run": str(tiny_run_copy), **json.loads((tiny_run_copy / "checks" / "report.json").read_text())}
+
+
+def test_a_check_that_is_named_and_cannot_be_run_is_exit_code_2(xmc_command, tiny_run_copy):
+    check = ("check", "exactness", "conformal", "--alpha", "0.001", "--json", "--run", tiny_run_copy, *QUICK)
+    code, out, err = xmc_command(*check)
+    report = json.loads(out)
+    assert code == 2 and not err and report["refused"] == ["conformal"] and report["passed"] is False
 
 
 def test_search_shows_probabilities_and_abstains(xmc_command, tiny_run_copy, tmp_path):
@@ -49,10 +57,13 @@ def test_search_shows_probabilities_and_abstains(xmc_command, tiny_run_copy, tmp
 
 def test_a_stale_calibration_is_said_and_not_used(xmc_command, tiny_run_copy):
     xmc_command("check", "calibrate", "--run", tiny_run_copy, *QUICK)
-    xmc_command("index", "--run", tiny_run_copy)
+    code, _, err = xmc_command("index", "--run", tiny_run_copy, *APPROXIMATE)
+    assert code == 0 and "note: the calibration of" in err and "xmc check calibrate --run" in err
+    compacted = json.loads(xmc_command("labels", "compact", "--json", "--run", tiny_run_copy)[1])
+    assert "was fitted for an earlier index." in compacted["notes"][0]
     code, out, err = xmc_command("search", "tender tram", "--run", tiny_run_copy)
     assert code == 0 and "probability" not in out
-    assert "note: the calibration of" in err and "belongs to another encoder or index" in err
+    assert "note: the calibration of" in err and "was fitted for an earlier index." in err
     code, _, err = xmc_command("search", "tender tram", "--run", tiny_run_copy, "--min-probability", "0.5")
     assert code == 2 and "hint: Make it again: xmc check calibrate --run" in err
 

@@ -18,11 +18,12 @@ from xmc.engine.check_report import checked_result
 from xmc.engine.checking import choose_checks, run_checks
 from xmc.engine.held_out import held_out
 from xmc.engine.run_config import read_run_config
-from xmc.errors import ArtifactError, ConfigError, DataError, PluginError
+from xmc.errors import ArtifactError, ConfigError, DataError, PluginError, XmcWarning
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.retriever import Retriever
 
 LIMITS = ["check.limits.calibrate.ece_at_5=0.9", "check.limits.conformal.coverage=0.1"]
+APPROXIMATE = ["index.name=faiss.ivf", "index.nlist=4"]
 QUICK = ["check.calibrate.bootstrap_samples=50", "check.exactness.sample=30"]
 
 
@@ -75,6 +76,8 @@ def test_a_check_alone_is_judged_by_its_own_limits_and_writes_no_common_report(t
 
 def test_a_refusal_misses_the_limits_among_others_and_is_raised_alone(tiny_run_copy):
     settings = [*QUICK, "check.conformal.alpha=0.001", "check.limits.conformal.coverage=0.1"]
+    unlimited = xmc.check_run(tiny_run_copy, ["exactness", "conformal"], settings=settings[:-1])
+    assert (unlimited.refused, unlimited.passed, unlimited.verdicts) == (["conformal"], False, [])
     report = xmc.check_run(tiny_run_copy, ["exactness", "conformal"], settings=settings)
     refused = report.outcomes[1]
     assert not report.passed and refused.verdicts[0].value is None
@@ -131,7 +134,7 @@ def test_what_is_not_there_is_said_with_the_command_that_makes_it(tiny_run):
         retriever.search(["tender tram"], min_probability=0.5)
     with pytest.raises(ArtifactError, match="xmc check calibrate"):
         retriever.threshold(precision=0.5)
-    with pytest.raises(ArtifactError, match=r"has no label-sets\. Make it with: xmc check conformal --run"):
+    with pytest.raises(ArtifactError, match=r"has no label sets\. Make it with: xmc check conformal --run"):
         retriever.search_sets(["tender tram"])
     with pytest.raises(ConfigError, match=r"min_probability must lie in 0\.\.1, got 2"):
         retriever.search(["tender tram"], min_probability=2)
@@ -141,11 +144,15 @@ def test_what_is_not_there_is_said_with_the_command_that_makes_it(tiny_run):
 def test_what_was_fitted_to_another_index_is_not_used(checked_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(checked_run[0], run)
-    xmc.index_run(run)
-    retriever = Retriever.load(run)
+    for opening in (lambda: xmc.index_run(run, settings=APPROXIMATE), lambda: Retriever.load(run)):
+        with (
+            pytest.warns(XmcWarning, match="calibration of .* was fitted for an earlier index"),
+            pytest.warns(XmcWarning, match="label sets of .* were fitted for an earlier index"),
+        ):
+            retriever = opening()
     assert retriever.search(["tender tram"])[0][0].probability is None
     assert len(retriever.fitted.stale()) == 2
-    with pytest.raises(ArtifactError, match=r"belongs to another encoder or index.*Make it again: xmc check calibrate"):
+    with pytest.raises(ArtifactError, match=r"was fitted for an earlier index\. Make it again: xmc check calibrate"):
         retriever.search(["tender tram"], min_probability=0.5)
     with pytest.raises(ArtifactError, match="Make it again: xmc check conformal"):
         retriever.search_sets(["tender tram"])

@@ -4,6 +4,7 @@ no edit; what cannot be is refused before anything is committed."""
 import fcntl
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,17 @@ def test_many_edits_ask_for_a_new_index(tiny_run_copy):
     assert not editor.report().hint
 
 
+def test_the_advice_comes_once_and_when_the_edits_have_doubled(tiny_run_copy):
+    editor, said = LabelEditor(tiny_run_copy, plugins=PLUGINS), []
+    for number in range(16):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            report = editor.add({f"new-{number}": f"purple banana {number}"})
+        said += [report.added] * len(caught)
+        assert bool(report.hint) == (report.added > 6)
+    assert said == [7, 14]
+
+
 def test_vectors_kept_for_another_encoder_are_made_anew_and_given_ones_refused(tiny_run_copy):
     retriever = opened(tiny_run_copy)
     xmc.add_labels(tiny_run_copy, {"new": "purple banana"})
@@ -255,13 +267,17 @@ def test_probabilities_stay_with_a_note_and_label_sets_go_stale(tiny_run_copy):
     for hits, kept in zip(sets, whole.search_sets(TEXTS, alpha=0.3, allowed=some), strict=True):
         assert [hit.label_id for hit in kept] == [hit.label_id for hit in hits if hit.label_id in some]
     xmc.add_labels(tiny_run_copy, {"new": "purple banana"})
-    edited = opened(tiny_run_copy)
+    with (
+        pytest.warns(XmcWarning, match="some labels were edited after its probabilities were fitted"),
+        pytest.warns(XmcWarning, match="Make it again: xmc check conformal"),
+    ):
+        edited = opened(tiny_run_copy)
     assert edited.search(["purple banana"])[0][0].probability is not None
     assert "edited after its probabilities were fitted" in edited.fitted.notes[0]
-    with pytest.raises(ArtifactError, match=r"labels of .* were edited after its label-sets"):
+    with pytest.raises(ArtifactError, match=r"label sets of .* were fitted for labels that were edited since"):
         edited.search_sets(TEXTS)
     xmc.check_run(tiny_run_copy, ["calibrate"], settings=quick, device="cpu")
-    again = edited.reload_if_changed()
+    again = edited.reload_if_changed()  # what was said before is not said again
     assert again is not edited and not again.fitted.notes and again.fitted.label_sets is None
 
 

@@ -26,6 +26,8 @@ def test_the_same_answers_of_the_same_types(client, offline):
     assert client.search_sets(TEXTS, alpha=0.3) == offline.search_sets(TEXTS, alpha=0.3)
     assert client.search_vectors(offline.encode(TEXTS), k=4) == offline.search(TEXTS, k=4)
     assert client.encode(TEXTS).equal(offline.encode(TEXTS))
+    for aim in ({"precision": 0.9}, {"recall": 0.5}, {"false_positive_rate": 0.1}):
+        assert client.threshold(**aim) == offline.threshold(**aim)
     assert client.generation == offline.generation
     assert client.search([]) == []
 
@@ -41,6 +43,9 @@ def test_errors_are_those_of_the_library(client):
         client.search([" "])
     with pytest.raises(DataError, match=r"search\(\[text\]\)"):
         client.search("a text")
+    for aim in ({}, {"precision": 0.5, "recall": 0.5}, {"recall": 2.0}):
+        with pytest.raises(DataError, match=r"exactly one of|less than or equal to 1"):
+            client.threshold(**aim)
     with pytest.raises(DataError, match="not there"):
         client.search(["a"], allowed=["nobody"])
     with pytest.raises(ServiceError, match=r"token does not|token is needed") as refused:
@@ -52,6 +57,8 @@ def test_a_run_that_is_not_prepared(tiny_run):
     with served("--run", f"plain={tiny_run}") as process, xmc.Client(process.address, run="plain") as client:
         with pytest.raises(ArtifactError, match="xmc check calibrate"):
             client.search(["a"], min_probability=0.5)
+        with pytest.raises(ArtifactError, match="this run gives none"):
+            client.threshold(recall=0.5)
         with xmc.Client(process.address, run="other") as other:
             with pytest.raises(ServiceError, match="no such run"):
                 other.search(["a"])

@@ -35,7 +35,7 @@ def test_labels_are_changed_and_found_at_once(run):
         assert change(client, "replace", labels={"new": "grey stone"}).status_code == 200
         assert first(client)["text"] != "purple banana"
         assert change(client, "remove", ids=["new"]).json()["labels"] == before["labels"]
-        assert xmc.Retriever.load(run).generation == client.get("/v1/runs").json()["runs"][0]["generation"]
+        assert xmc.Retriever.load(run, warn=False).generation == client.get("/v1/runs").json()["runs"][0]["generation"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_every_answer_is_that_of_the_generation_it_names(run):
     answers, expected, stop = [], {}, threading.Event()
 
     def remember():
-        retriever = xmc.Retriever.load(run)
+        retriever = xmc.Retriever.load(run, warn=False)
         hits = [list(hit._asdict().values()) for hit in retriever.search(ASKED["texts"], k=ASKED["k"])[0]]
         expected[retriever.generation] = hits
 
@@ -132,3 +132,27 @@ def test_the_service_looks_for_new_states_itself(run):
         while first(client)["label_id"] != "new":
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_a_compaction_keeps_probabilities_and_says_what_it_cannot_keep(run):
+    """Half a run's day: labels are added, the index is built anew, in the end by another backend."""
+    with client_of({"run": run}) as client:
+        good = {"texts": ["tender tram"], "min_probability": 0.2}
+        before = client.post("/v1/search", json=good).json()["results"]
+        change(client, "add", labels={"new": "purple banana"})
+        with pytest.warns(xmc.errors.XmcWarning):
+            xmc.compact_labels(run, device="cpu")
+        described = client.post("/v1/reload", json={}, headers=AS_ADMIN).json()
+        assert described["calibration"] == {"labels": 60, "edited": 1, "carried": True}
+        assert client.post("/v1/search", json=good).json()["results"] == before
+        sets = client.post("/v1/search", json={"texts": ["tender tram"], "sets": {}})
+        assert sets.status_code == 409 and "fitted for labels that were edited since" in sets.json()["error"]["message"]
+        with pytest.warns(xmc.errors.XmcWarning):
+            xmc.index_run(run, settings=["index.name=faiss.ivf", "index.nlist=4"], device="cpu")
+        client.post("/v1/reload", json={}, headers=AS_ADMIN)
+        refused = client.post("/v1/search", json=good)
+        assert refused.status_code == 409 and refused.json()["error"]["code"] == "not_calibrated"
+        assert "fitted for an earlier index: its operator can run `xmc check calibrate`" in refused.text
+        ready = client.get("/readyz")
+        assert "its calibration was fitted for an earlier index" in ready.json()["runs"]["run"]["notes"][0]
+        assert str(run) not in ready.text + refused.text + sets.text

@@ -1,0 +1,48 @@
+"""Whether an index that is about to become a run's answers as the one whose place it takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmc.data.tables import read_labels
+from xmc.errors import ArtifactError
+from xmc.retrieve.answering import Lineage
+from xmc.retrieve.layout import index_store
+from xmc.retrieve.living_labels import live_labels
+from xmc.retrieve.own_vectors import load_own
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xmc.engine.indexing import IndexedLabels
+
+
+def lineage_of(run: Path, description: Mapping[str, Any], indexed: IndexedLabels) -> Lineage:
+    """The lineage of the index that `description` is of; call it when no other writer can commit one.
+
+    Scores stay where encoder, similarity and labels, with the edits, are the same, and both indexes are exact or of the
+    same backend and options. Answers stay too where backend and options are the same and either the index is exact or
+    no label was edited since the earlier one was built.
+    """
+    try:
+        before = index_store(run).current()
+        then = json.loads((before.folder / "index.json").read_text(encoding="utf-8"))
+        labels, own = read_labels([before.folder / "labels.parquet"]), load_own(before.folder)
+    except ArtifactError:  # there is none, or it is damaged: nothing is known of its answers
+        return Lineage()
+    same_vectors = (
+        then["encoder_sha256"] == description["encoder_sha256"]
+        and then["report"]["similarity"] == description["report"]["similarity"]
+        and indexed.edits.applied(labels) == indexed.labels
+    )
+    exact = then["report"]["exact"] and description["report"]["exact"]
+    same_backend = all(then[key] == description[key] for key in ("name", "options"))
+    if not same_vectors or not (exact or same_backend):
+        return Lineage()
+    earlier = Lineage.from_dict(then)
+    same_answers = same_backend and (exact or live_labels(labels, own, indexed.edits) is None)
+    return Lineage(
+        (*earlier.same_scores, before.sha256), (*earlier.same_answers, before.sha256) if same_answers else ()
+    )
