@@ -147,13 +147,9 @@ def _merged(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
     if len(lists) == 1:
         return list(lists[0])
     best: dict[str, Hit] = {}
-    for hit in sorted((hit for hits in lists for hit in hits), key=lambda hit: (-_shown(hit), hit.label_id)):
+    for hit in sorted((hit for hits in lists for hit in hits), key=lambda hit: (-hit.shown_score, hit.label_id)):
         best.setdefault(hit.label_id, hit)
     return list(best.values())
-
-
-def _shown(hit: Hit) -> float:
-    return hit.score if hit.probability is None else hit.probability
 
 
 def _store_hit(hit: Hit) -> dict[str, Any]:
@@ -163,7 +159,7 @@ def _store_hit(hit: Hit) -> dict[str, Any]:
     return {
         "file_id": hit.label_id,
         "filename": hit.label_id,
-        "score": _shown(hit),
+        "score": hit.shown_score,
         "attributes": attributes,
         "content": [{"type": "text", "text": hit.text}],
     }
