@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -59,8 +61,25 @@ def list_shards(pattern: str) -> list[ShardFile]:
         )
     for shard in found:
         if PurePosixPath(shard.name).suffix not in SUFFIXES:
-            raise DataError(f"{shard.location.shown}: a table ends in {' or '.join(SUFFIXES)}.")
+            shown = shard.location.shown
+            raise DataError(f"{shown}: a table ends in {' or '.join(SUFFIXES)}.", hint=_as_parquet(shown))
     return sorted(found, key=lambda shard: natural_key(shard.name))
+
+
+def _as_parquet(shown: str) -> str:
+    """How a file of another kind becomes a table of queries, where that is one command.
+
+    >>> print(_as_parquet("q.csv"))
+    Make it one, with columns id and text: \
+python -c 'import pyarrow.csv as t, pyarrow.parquet as p; p.write_table(t.read_csv("q.csv"), "q.parquet")'
+    """
+    stem, _, kind = shown.removesuffix(".gz").rpartition(".")
+    reader = {"jsonl": "json", "ndjson": "json", "json": "json", "csv": "csv"}.get(kind)
+    if reader is None:
+        return "Lines of text are searched by: xmc search - --run RUN < FILE" if kind in ("txt", "text") else ""
+    call = f"p.write_table(t.read_{reader}({json.dumps(shown)}), {json.dumps(stem + '.parquet')})"
+    code = shlex.quote(f"import pyarrow.{reader} as t, pyarrow.parquet as p; {call}")
+    return f"Make it one, with columns id and text: python -c {code}"
 
 
 def _below(place: Location) -> list[ShardFile]:
