@@ -30,6 +30,10 @@ class DataError(XmcError):
     """A table, file or row that does not follow its schema."""
 
 
+class UnknownLabelsError(DataError):
+    """Label ids that a run does not have."""
+
+
 class NonFiniteError(DataError):
     """A NaN, infinite or absurdly large number where a finite one is needed; names the rows or the step."""
 

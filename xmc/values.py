@@ -96,6 +96,15 @@ class Hit(NamedTuple):
     score: float
     probability: float | None = None
 
+    @property
+    def shown_score(self) -> float:
+        """What is called the score where there is room for one number: the probability, the score where there is none.
+
+        >>> Hit(1, "a", "apple", 0.4, 0.9).shown_score, Hit(1, "a", "apple", 0.4).shown_score
+        (0.9, 0.4)
+        """
+        return self.score if self.probability is None else self.probability
+
 
 @dataclass(frozen=True)
 class IndexReport:

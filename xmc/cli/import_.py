@@ -52,4 +52,4 @@ def lines_of(report: ImportReport) -> list[str]:
         lines.append(f"  {len(unknown)} unknown label ids, {unknown.total()} positives left out: {shown}")
     if report.merged_positives:
         lines.append(f"  {report.merged_positives} labels stood twice in a query and were merged")
-    return [*lines, *(f"  {note}" for note in report.notes)]
+    return [*lines, *(f"  {note}" for note in (*report.notes, *report.shared.sentences()))]

@@ -95,7 +95,7 @@ def _print_choice(run: Path, tuned: Tuned, dry_run: bool) -> None:
     choice = tuned.choice
     typer.echo(f"goal: {choice.goal}; {choice.source}")
     rows = [_row(trial, tuned) for trial in choice.trials]
-    print_table(rows, right=[name for name in rows[0] if name not in ("index", "search", "verdict")])
+    print_table(rows, right=[name for name in rows[0] if name not in ("index", "verdict")])
     judged = choice.judged
     typer.echo(
         f"recall@{choice.goal.k} on {judged.queries:,} queries that did not choose: {judged.recall:.3f} "
@@ -120,10 +120,9 @@ def _row(trial: Trial, tuned: Tuned) -> dict[str, str]:
     if point is None:
         size = human_bytes(trial.candidate.estimated_bytes)
         measured = {"recall": "", "queries/s": "", "ms a query": "", "memory": f"about {size}", "built in": ""}
-        return {"index": str(trial.candidate), "search": "", **measured, "verdict": trial.verdict}
+        return {"index": str(trial.candidate), **measured, "verdict": trial.verdict}
     return {
-        "index": str(trial.candidate),
-        "search": ", ".join(f"{name}={value}" for name, value in point.search_options.items()),
+        "index": ", ".join([str(trial.candidate), *(f"{key}={value}" for key, value in point.search_options.items())]),
         "recall": f"{point.recall:.3f}",
         "queries/s": f"{point.queries_per_s:,.0f}",
         "ms a query": f"{1000 * point.latency_s:.3g}",

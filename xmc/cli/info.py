@@ -13,7 +13,10 @@ from xmc.errors import ConfigError
 
 
 def info_command(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    folder: Annotated[Path | None, typer.Argument(help="Folder of a run.", show_default=False)] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="The same, as other verbs take it.", show_default=False)
+    ] = None,
     card: Annotated[bool, typer.Option("--card", help="Print the run's model card (Markdown).")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -27,6 +30,10 @@ def info_command(
     from xmc.engine.describe import describe_run
     from xmc.engine.model_card import model_card
 
+    named = [each for each in (folder, run) if each is not None]
+    if len(named) != 1:
+        raise ConfigError("give the folder of one run.", hint="Example: xmc info runs/icd")
+    (run,) = named
     if card and as_json:
         raise ConfigError("--card prints Markdown and --json prints JSON: give only one of them.")
     if card:

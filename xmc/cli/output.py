@@ -43,17 +43,47 @@ def print_json(value: Any) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, title: str = "", right: Sequence[str] = ()) -> None:
-    """Rows as a table; `right` names the columns of numbers."""
+    """Rows as a table, with words in one piece where they have room; `right` names the columns of numbers."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(title) if title else None, title_justify="left")  # a title may hold a query: no markup
-    for column in rows[0] if rows else ():
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
-    Console().print(table)
+    columns = list(rows[0]) if rows else []
+    cells = [["" if value is None else str(value) for value in row.values()] for row in rows]
+    console = Console()
+    room = console.width - 3 * len(columns) - 1  # what lines and padding leave
+    for column, width in zip(columns, column_widths([columns, *cells], room), strict=True):
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def column_widths(cells: Sequence[Sequence[str]], room: int) -> Sequence[int | None]:
+    """A width for each column in which no word is cut; None for each where all fits as it is, or words do not.
+
+    >>> column_widths([["index", "verdict"], ["faiss.hnsw", "as fast and no smaller"]], 20)
+    [10, 10]
+    >>> column_widths([["index folder", "versions"], ["a", "many words " * 99]], 40)
+    [12, 28]
+    >>> column_widths([["index", "verdict"], ["faiss.hnsw", "slower"]], 20)
+    [None, None]
+    """
+    from rich.cells import cell_len
+
+    columns = list(zip(*cells, strict=True))
+    natural = [max(map(cell_len, column)) for column in columns]
+    widths = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in columns]
+    if sum(natural) <= room or sum(widths) > room:
+        return [None] * len(columns)
+    spare = room - sum(widths)
+    wanting = sorted(range(len(columns)), key=lambda place: natural[place] - widths[place])
+    for served, place in enumerate(wanting):  # those that want little get it, the others share the rest
+        more = min(natural[place] - widths[place], spare // (len(wanting) - served))
+        widths[place] += more
+        spare -= more
+    return widths
 
 
 def human_bytes(count: int) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, RunOption
+from xmc.errors import UnknownLabelsError
 
 if TYPE_CHECKING:
     from xmc.predict.report import PredictReport
@@ -71,6 +74,16 @@ def predict_command(
     )
 
 
+@contextlib.contextmanager
+def allowed_by_option() -> Iterator[None]:
+    """Label ids that are not there, told in words of the command line."""
+    try:
+        yield
+    except UnknownLabelsError as error:
+        hint = "Leave them out of --allow or --allowed; a label's id is what `label` says in: xmc search TEXT --run RUN"
+        raise UnknownLabelsError(error.message, hint=hint) from error
+
+
 def predict_and_show(run: Path, shards: list[str], out: str, *, as_json: bool, **options: Any) -> None:
     """`predict_run` with these options, its progress and its report on the terminal."""
     from xmc.cli.output import print_json
@@ -79,7 +92,7 @@ def predict_and_show(run: Path, shards: list[str], out: str, *, as_json: bool, *
     from xmc.predict.report import FailedShardsError
 
     try:
-        with PredictDisplay(quiet=as_json) as display:
+        with allowed_by_option(), PredictDisplay(quiet=as_json) as display:
             report = predict_run(run, shards, out, on_progress=display.show, **options)
     except FailedShardsError as error:
         if as_json:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, RunOption
-from xmc.cli.predict import predict_and_show
-from xmc.errors import ConfigError
+from xmc.cli.predict import allowed_by_option, predict_and_show
+from xmc.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from xmc.retrieve.label_filter import LabelFilter
-    from xmc.retrieve.retriever import Retriever
     from xmc.values import Hit
 
 
 def search_command(
     run: RunOption,
-    text: Annotated[str | None, typer.Argument(help="The query.")] = None,
+    text: Annotated[str | None, typer.Argument(help="The query; - reads one a line from standard input.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many labels.")] = 10,
     queries: Annotated[
         list[str] | None,
@@ -42,6 +41,7 @@ def search_command(
     """Find the best labels for a text.
 
     Example: xmc search "heart attack" --run runs/icd -k 5
+    Example: xmc search - --run runs/icd < queries.txt
     """
     if (text is None) == (not queries):
         raise ConfigError(
@@ -69,13 +69,34 @@ def search_command(
         )
         return
     assert text is not None
-    from xmc.cli.output import print_notes
+    from xmc.cli.output import print_json, print_notes
     from xmc.retrieve.retriever import Retriever
 
     retriever = Retriever.load(run, device=device, warn=False)  # it is printed
     print_notes([*retriever.fitted.stale(), *retriever.fitted.notes])
-    label_filter = None if allowed_ids is None else retriever.filter(allowed_ids)
-    _search_one(retriever, text, k, min_probability, label_filter, as_json)
+    with allowed_by_option():
+        label_filter = None if allowed_ids is None else retriever.filter(allowed_ids)
+    texts = _lines(sys.stdin) if text == "-" else [text]
+    answers = retriever.search(texts, k=k, min_probability=min_probability, allowed=label_filter)
+    if as_json:
+        found = [_facts(query, k, hits) for query, hits in zip(texts, answers, strict=True)]
+        print_json(found if text == "-" else found[0])
+        return
+    for query, hits in zip(texts, answers, strict=True):
+        _print_answer(query, hits, min_probability)
+
+
+def _lines(file: TextIO) -> list[str]:
+    """The lines that are not blank. Raises: ConfigError when there is none, DataError when they are not text."""
+    try:
+        texts = [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input is not {error.encoding.upper()}: {error.reason}.") from None
+    if not texts:
+        raise ConfigError(
+            "standard input has no line with a query.", hint="Example: xmc search - --run R < queries.txt"
+        )
+    return texts
 
 
 def _allowed_ids(allow: list[str] | None, allowed: Path | None) -> list[str] | None:
@@ -87,25 +108,17 @@ def _allowed_ids(allow: list[str] | None, allowed: Path | None) -> list[str] | N
     return [*(allow or ()), *(read_id_file(allowed) if allowed else ())]
 
 
-def _search_one(
-    retriever: Retriever,
-    text: str,
-    k: int,
-    min_probability: float | None,
-    label_filter: LabelFilter | None,
-    as_json: bool,
-) -> None:
-    from xmc.cli.output import print_json
+def _facts(query: str, k: int, hits: Sequence[Hit]) -> dict[str, Any]:
+    return {"query": query, "k": k, "hits": [hit._asdict() for hit in hits]}
 
-    hits = retriever.search([text], k=k, min_probability=min_probability, allowed=label_filter)[0]
-    if as_json:
-        print_json({"query": text, "k": k, "hits": [hit._asdict() for hit in hits]})
-    elif hits:
-        _print_hits(hits, text)
+
+def _print_answer(query: str, hits: Sequence[Hit], min_probability: float | None) -> None:
+    if hits:
+        _print_hits(hits, query)
     elif min_probability is None:
         typer.echo("no label is allowed")
     else:
-        typer.echo(f"no label is relevant to '{text}' with a probability of {min_probability} or more")
+        typer.echo(f"no label is relevant to '{query}' with a probability of {min_probability} or more")
 
 
 def _print_hits(hits: Sequence[Hit], text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xmc.data.importers.jsonl import read_label_rows
 from xmc.data.importers.tally import Tally
-from xmc.data.importers.text_files import as_id, read_json_rows, read_lines
+from xmc.data.importers.text_files import as_id, missing_key, read_json_rows, read_lines
 from xmc.data.shards import SUFFIXES, read_table
 from xmc.data.tables import read_labels
 from xmc.errors import DataError
@@ -55,6 +55,8 @@ def _ids_of_json(path: Path) -> list[str]:
     ids = []
     for place, row in read_json_rows(path, table="labels", tally=Tally("error")):
         label_id = as_id(row.get("id"))
+        if missing := missing_key(row, "id"):
+            raise DataError(f"{place}: {': '.join(missing)}.")
         if label_id is None:
             raise DataError(f"{place}: 'id' must be a string or a whole number.")
         ids.append(label_id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -109,7 +111,8 @@ def list_shards(named: str | Sequence[str]) -> ShardListing:
         if not _is_utf8(shard.location.path):
             raise DataError(f"{shard.location.path!a}: its name is not UTF-8.", hint="Rename it.")
         if PurePosixPath(shard.name).suffix not in SUFFIXES:
-            raise DataError(f"{shard.location.shown}: a table ends in {' or '.join(SUFFIXES)}.")
+            shown = shard.location.shown
+            raise DataError(f"{shown}: a table ends in {' or '.join(SUFFIXES)}.", hint=_as_parquet(shown))
     return ShardListing(
         tuple(sorted(found.values(), key=lambda shard: natural_key(shard.name))), patterns, tuple(notes)
     )
@@ -121,6 +124,22 @@ def _is_utf8(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _as_parquet(shown: str) -> str:
+    """How a file of another kind becomes a table of queries, where that is one command.
+
+    >>> print(_as_parquet("q.csv"))
+    Make it one, with columns id and text: \
+python -c 'import pyarrow.csv as t, pyarrow.parquet as p; p.write_table(t.read_csv("q.csv"), "q.parquet")'
+    """
+    stem, _, kind = shown.removesuffix(".gz").rpartition(".")
+    reader = {"jsonl": "json", "ndjson": "json", "json": "json", "csv": "csv"}.get(kind)
+    if reader is None:
+        return "Lines of text are searched by: xmc search - --run RUN < FILE" if kind in ("txt", "text") else ""
+    call = f"p.write_table(t.read_{reader}({json.dumps(shown)}), {json.dumps(stem + '.parquet')})"
+    code = shlex.quote(f"import pyarrow.{reader} as t, pyarrow.parquet as p; {call}")
+    return f"Make it one, with columns id and text: python -c {code}"
 
 
 def _named_by(pattern: ShardPattern, left_out: Counter[str]) -> list[ShardFile]:

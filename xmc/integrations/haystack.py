@@ -23,8 +23,8 @@ class XmcRetriever:
 
     `retriever` is a run folder, which is then followed when it changes, a `Retriever`, a `Client`, or anything with
     their `search`; a folder is opened at `warm_up`, or else at the first query. `allowed` are label ids, `filters`
-    those of Haystack on the metadata. A document's score is that of the label; its meta are what was kept with the
-    label, and `score`, `rank` and `probability` (None before `xmc check calibrate`).
+    those of Haystack on the metadata. A document's score is the probability, before `xmc check calibrate` the score of
+    the label; its meta are what was kept with the label, and `score`, `rank` and `probability` (None before).
 
     >>> XmcRetriever("runs/a", top_k=3, min_probability=0.5).run("a question")["documents"]  # doctest: +SKIP
     """
@@ -112,7 +112,7 @@ class XmcRetriever:
 
 
 def _document(passage: Passage, meta: dict[str, Any]) -> Document:
-    score = passage.hit.score if passage.hit else None
+    score = passage.hit.shown_score if passage.hit else None
     return Document(id=passage.id, content=passage.text, meta=meta, score=score)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xmc.integrations.extras import from_extra
+from xmc.integrations.options import require_known
 from xmc.integrations.passages import Equals, Passage, Passages
 from xmc.integrations.run_embeddings import RunEmbeddings
 
@@ -14,6 +15,7 @@ with from_extra("langchain", package="langchain-core"):
     from langchain_core.embeddings import Embeddings
     from langchain_core.retrievers import BaseRetriever
     from langchain_core.runnables.config import run_in_executor
+    from pydantic import model_validator
 
 Filter = Mapping[str, Any] | Callable[[Document], bool]
 
@@ -25,6 +27,7 @@ class XmcRetriever(BaseRetriever):
     their `search`. A document's metadata are those that were kept with it, and `score`, `rank` and `probability`
     (None before `xmc check calibrate`). `k`, `min_probability`, `allowed` (label ids) and `filter` (keys and values
     that the metadata have, or a function of a document) may also be given to `invoke`.
+    Raises: as `Passages`; ConfigError for an option that it does not have.
 
     >>> XmcRetriever(retriever="runs/a", k=3, min_probability=0.5).invoke("a question")  # doctest: +SKIP
     """
@@ -33,6 +36,13 @@ class XmcRetriever(BaseRetriever):
     k: int = 10
     min_probability: float | None = None
     allowed: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _require_known(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            require_known(values, list(cls.model_fields), of=cls.__name__)
+        return values
 
     def model_post_init(self, context: Any) -> None:
         """Open the run. Raises: as `Passages`."""

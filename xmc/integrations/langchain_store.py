@@ -9,6 +9,7 @@ from typing import Any
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
 from xmc.integrations.langchain import Filter, XmcEmbeddings, document_of, keeper
+from xmc.integrations.options import require_known
 from xmc.integrations.passages import Passage
 from xmc.integrations.run_passages import RunPassages, with_ids
 
@@ -49,10 +50,15 @@ class XmcVectorStore(VectorStore):
         metadatas: list[dict[str, Any]] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
+        batch_size: int | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Add texts, or replace those whose ids are there; all in one go. Raises: as `RunPassages.add`."""
-        del kwargs  # such as batch_size
+        """Add texts, or replace those whose ids are there; all in one go, whatever `batch_size` is.
+
+        Raises: as `RunPassages.add`; ConfigError for another option.
+        """
+        del batch_size  # LangChain's indexing API always gives one
+        require_known(kwargs, ("metadatas", "ids", "batch_size"), of="add_texts")
         texts = list(texts)
         named = with_ids(ids, len(texts))
         if metadatas and len(metadatas) != len(texts):
@@ -64,9 +70,9 @@ class XmcVectorStore(VectorStore):
     def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
         """Delete passages, all of them without ids; ids that are not there are passed over.
 
-        Raises: DataError when the run would be left without any label.
+        Raises: DataError when the run would be left without any label; ConfigError for another option than `ids`.
         """
-        del kwargs
+        require_known(kwargs, ("ids",), of="delete")  # one that is passed over would delete all
         self._passages.remove(self._passages.ids() if ids is None else ids)
         return True
 
@@ -79,8 +85,8 @@ class XmcVectorStore(VectorStore):
         return [document for document, _ in self.similarity_search_with_score(query, k, **options)]
 
     def similarity_search_with_score(self, query: str, k: int = 4, **options: Any) -> list[tuple[Document, float]]:
-        """The best k documents with their scores, which have no scale."""
-        return [(document_of(passage), passage.hit.score) for passage in self._search(query, k, **options)]
+        """The best k documents with their probabilities; in a run without a calibration with scores of no scale."""
+        return [(document_of(passage), passage.hit.shown_score) for passage in self._search(query, k, **options)]
 
     def _search(self, query: str, k: int, *, filter: Filter | None = None, **options: Any) -> list[Any]:
         return self._passages.search(query, k=k, keep=keeper(filter), **options)

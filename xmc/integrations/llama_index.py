@@ -9,6 +9,7 @@ from typing import Any
 
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
+from xmc.integrations.options import require_known
 from xmc.integrations.passages import FIGURES, Equals, Passage, Passages
 from xmc.integrations.run_passages import RunPassages
 
@@ -39,8 +40,8 @@ class XmcRetriever(BaseRetriever):
     """The best passages of a run for a query; none where nothing reaches `min_probability`.
 
     `retriever` is a run folder, which is then followed when it changes, a `Retriever`, a `Client`, or anything with
-    their `search`; `allowed` are label ids. A node's score is that of the label; its metadata also have `score`,
-    `rank` and `probability` (None before `xmc check calibrate`), which no prompt is shown.
+    their `search`; `allowed` are label ids. A node's score is the probability, before `xmc check calibrate` the score
+    of the label; its metadata also have `score`, `rank` and `probability` (None before), which no prompt is shown.
 
     >>> XmcRetriever("runs/a", k=3, min_probability=0.5).retrieve("a question")  # doctest: +SKIP
     """
@@ -60,7 +61,9 @@ class XmcRetriever(BaseRetriever):
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         found = self._passages.search(query_bundle.query_str, **self._asked)
-        return [NodeWithScore(node=_judged_node(passage), score=passage.hit.score) for passage in found if passage.hit]
+        return [
+            NodeWithScore(node=_judged_node(passage), score=passage.hit.shown_score) for passage in found if passage.hit
+        ]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await asyncio.to_thread(self._retrieve, query_bundle)
@@ -71,8 +74,9 @@ class XmcVectorStore(BasePydanticVectorStore):
 
     Nodes are embedded and found by the run's own encoder and index, whatever `embed_model` has made of them; nodes and
     their metadata, which must be what JSON can hold, are committed to the run at once. Queries come as text (or as a
-    vector of the run's encoder) in the mode `default`; hits below `min_probability` are left out.
-    Raises: as `Retriever.load`.
+    vector of the run's encoder) in the mode `default`; hits below `min_probability` are left out. A similarity is the
+    probability, in a run without a calibration the score.
+    Raises: as `Retriever.load`; ConfigError for an option that it, or one of its calls, does not have.
     """
 
     stores_text: bool = True
@@ -85,6 +89,7 @@ class XmcVectorStore(BasePydanticVectorStore):
     def __init__(
         self, run: str | Path, *, collection: str = "", min_probability: float | None = None, **options: Any
     ) -> None:
+        require_known(options, list(type(self).model_fields), of=type(self).__name__)
         super().__init__(run=str(run), collection=collection, min_probability=min_probability, **options)
         self._passages = RunPassages(run, collection=collection)
 
@@ -100,7 +105,7 @@ class XmcVectorStore(BasePydanticVectorStore):
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Add nodes, or replace those whose ids are there, all in one go. Raises: as `RunPassages.add`."""
-        del kwargs
+        require_known(kwargs, (), of="add")
         texts = {node.node_id: node.get_content() for node in nodes}
         if len(texts) < len(nodes):
             raise DataError(f"{len(nodes)} nodes have {len(texts)} ids; each needs one of its own.")
@@ -111,14 +116,14 @@ class XmcVectorStore(BasePydanticVectorStore):
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete the nodes of a document."""
-        del delete_kwargs
+        require_known(delete_kwargs, (), of="delete")
         self._passages.remove(self._passages.ids(_keeper(doc_ids=[ref_doc_id])))
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
         """Delete nodes by id, by metadata, or by both; ids that are not there are passed over."""
-        del delete_kwargs
+        require_known(delete_kwargs, ("node_ids", "filters"), of="delete_nodes")
         keep = _keeper(node_ids=node_ids, filters=filters)
         if keep is not None:
             self._passages.remove(self._passages.ids(keep))
@@ -134,7 +139,7 @@ class XmcVectorStore(BasePydanticVectorStore):
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """The best nodes for a query. Raises: ConfigError for another mode than `default`; as `Retriever.search`."""
-        del kwargs
+        require_known(kwargs, (), of="query")
         if query.mode != VectorStoreQueryMode.DEFAULT:
             raise ConfigError(f"the mode of a query must be 'default', got '{query.mode.value}'.")
         asked: dict[str, Any] = {
@@ -146,7 +151,7 @@ class XmcVectorStore(BasePydanticVectorStore):
             found = self._passages.search(query.query_str, **asked)
         else:
             found = self._passages.search_vector(query.query_embedding or [], **asked)
-        scores = [passage.hit.score for passage in found if passage.hit]
+        scores = [passage.hit.shown_score for passage in found if passage.hit]
         return VectorStoreQueryResult([_node(passage) for passage in found], scores, [passage.id for passage in found])
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from xmc.api import Hits
 from xmc.data.tables import LabelTable
-from xmc.errors import ConfigError, DataError
+from xmc.errors import ConfigError, DataError, UnknownLabelsError
 from xmc.retrieve.kept_search import search_among
 from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.living_labels import find
@@ -54,7 +54,8 @@ class LabelFilter:
 def make_filter(labels: LabelTable, label_ids: Iterable[str], *, ignore_unknown: bool = False) -> LabelFilter:
     """Look up label ids in a table that is ordered by id; an id may be named twice.
 
-    Raises: DataError naming the first ids that are not there, unless they are to be ignored, and for no ids but a text.
+    Raises: UnknownLabelsError naming the first ids that are not there, unless they are to be ignored; DataError for no
+    ids but a text.
 
     >>> make_filter(LabelTable(["a", "b", "c"], ["", "", ""]), ["c", "a"]).label_rows.tolist()
     [0, 2]
@@ -70,7 +71,7 @@ def make_filter(labels: LabelTable, label_ids: Iterable[str], *, ignore_unknown:
     if unknown and not ignore_unknown:
         shown = ", ".join(f"'{label_id}'" for label_id in unknown[:NAMED])
         more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
-        raise DataError(
+        raise UnknownLabelsError(
             f"{len(unknown)} of the allowed labels are not there: {shown}{more}.",
             hint="Leave them out, or pass over them with retriever.filter(ids, ignore_unknown=True).",
         )

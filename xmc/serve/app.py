@@ -16,19 +16,19 @@ from starlette.responses import FileResponse, Response
 
 from xmc.serve.access import Access
 from xmc.serve.asks import LabelsAsk, ReloadAsk, SearchAsk, ThresholdAsk
-from xmc.serve.compat_asks import EmbeddingsAsk, RerankAsk, StoreSearchAsk
+from xmc.serve.compat_asks import EmbeddingsAsk, RerankAsk, SecondRerankAsk, StoreSearchAsk
 from xmc.serve.compat_routes import compat_routes
 from xmc.serve.documents import openapi_of
 from xmc.serve.guard import Guard
 from xmc.serve.limits import Limits
 from xmc.serve.metrics import Metrics
 from xmc.serve.refusals import RefusedError, json_response, refusal_of, refusal_response
+from xmc.serve.rerank_routes import rerank_routes
 from xmc.serve.routes import own_routes
 from xmc.serve.service import Service, open_runs
 
-BODIES: list[type[BaseModel]] = [
-    SearchAsk, ThresholdAsk, LabelsAsk, ReloadAsk, EmbeddingsAsk, StoreSearchAsk, RerankAsk,
-]  # fmt: skip
+BODIES: list[type[BaseModel]] = [SearchAsk, ThresholdAsk, LabelsAsk, ReloadAsk]
+BODIES += [EmbeddingsAsk, StoreSearchAsk, RerankAsk, SecondRerankAsk]
 PLAYGROUND = Path(__file__).parent / "playground"
 PAGES = {"/": "index.html", "/playground.js": "playground.js", "/playground.css": "playground.css"}
 CONTENT_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -87,6 +87,7 @@ def create_app(
     app.openapi = lambda: openapi_of(app, BODIES)  # type: ignore[method-assign]
     app.include_router(own_routes(service))
     app.include_router(compat_routes(service))
+    app.include_router(rerank_routes(service))
     _add_state_routes(app, service, metrics)
     if playground:
         _add_playground(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from xmc.engine.run_names import NAME
 from xmc.serve.asks import Probability, Strict, Text
@@ -16,10 +16,22 @@ LABEL_KEYS = ("id", "label_id")
 ModelName = Annotated[str, Field(pattern=NAME, description="The name of a run.")]
 
 
+TEXT, OTHER = Tag("<text>"), Tag("<other>")  # refusals leave such names out of a place
+
+
+def _text_or(*others: type) -> Discriminator:
+    """Which of two types is meant, so that a problem is told for that one only."""
+    return Discriminator(lambda value: OTHER.tag if isinstance(value, others) else TEXT.tag)
+
+
+Many = Annotated[list[Text], Field(min_length=1)]
+OneOrMany = Annotated[Annotated[Text, TEXT] | Annotated[Many, OTHER], _text_or(list)]
+
+
 class EmbeddingsAsk(Strict):
     """`POST /v1/embeddings`: OpenAI's, with `input_type` to say on which side of the model the texts stand."""
 
-    input: Annotated[str, Field(min_length=1)] | Annotated[list[Text], Field(min_length=1)]
+    input: OneOrMany
     model: ModelName | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
@@ -32,7 +44,7 @@ class ComparisonAsk(Strict):
 
     type: Literal["eq", "ne", "in", "nin"]
     key: Literal["id", "label_id"]
-    value: Text | Annotated[list[Text], Field(min_length=1)]
+    value: OneOrMany
 
     @model_validator(mode="after")
     def _one_or_many(self) -> ComparisonAsk:
@@ -58,7 +70,7 @@ class CompoundAsk(Strict):
     """Several conditions, all of which or one of which must be met."""
 
     type: Literal["and", "or"]
-    filters: Annotated[list[ComparisonAsk | CompoundAsk], Field(min_length=1)]
+    filters: Annotated[list[FilterAsk], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _not_too_deep(self) -> CompoundAsk:
@@ -79,6 +91,9 @@ class CompoundAsk(Strict):
         return sum(part.count() for part in self.filters)
 
 
+FilterAsk = Annotated[ComparisonAsk | CompoundAsk, Field(discriminator="type")]
+
+
 class RankingAsk(Strict):
     """`score_threshold` is a probability: it needs a calibrated run."""
 
@@ -89,9 +104,9 @@ class RankingAsk(Strict):
 class StoreSearchAsk(Strict):
     """`POST /v1/vector_stores/{run}/search`: OpenAI's."""
 
-    query: Annotated[str, Field(min_length=1)] | Annotated[list[Text], Field(min_length=1)]
+    query: OneOrMany
     max_num_results: Annotated[int, Field(ge=1, le=MOST_RESULTS)] = 10
-    filters: ComparisonAsk | CompoundAsk | None = None
+    filters: FilterAsk | None = None
     ranking_options: RankingAsk | None = None
     rewrite_query: Literal[False] = False
 
@@ -102,77 +117,25 @@ class DocumentAsk(Strict):
     text: Text
 
 
+TextOrDocument = Annotated[Annotated[Text, TEXT] | Annotated[DocumentAsk, OTHER], _text_or(dict, DocumentAsk)]
+
+
 class RerankAsk(Strict):
-    """`POST /v1/rerank`: the shape of Cohere and Jina."""
+    """`POST /v1/rerank`: the shape of Cohere's first version and of Jina."""
 
     query: Text
-    documents: Annotated[list[Text | DocumentAsk], Field(min_length=1)]
+    documents: Annotated[list[TextOrDocument], Field(min_length=1)]
     top_n: Annotated[int, Field(ge=1)] | None = None
     model: ModelName | None = None
     return_documents: bool = False
 
 
-class EmbeddingAnswer(BaseModel):
-    """One embedding: numbers, or little-endian float32 in base64."""
+class SecondRerankAsk(Strict):
+    """`POST /v2/rerank`: Cohere's second version. A run has no use for `max_tokens_per_doc` and `priority`."""
 
-    object: Literal["embedding"]
-    index: int
-    embedding: list[float] | str
-
-
-class UsageAnswer(BaseModel):
-    """Tokens are not counted: 0."""
-
-    prompt_tokens: int
-    total_tokens: int
-
-
-class EmbeddingsAnswer(BaseModel):
-    """Embeddings in the order of the texts."""
-
-    object: Literal["list"]
-    data: list[EmbeddingAnswer]
-    model: str
-    usage: UsageAnswer
-
-
-class StoreContent(BaseModel):
-    """The text of a label."""
-
-    type: Literal["text"]
-    text: str
-
-
-class StoreHit(BaseModel):
-    """A label as a file of a vector store; `score` is the probability where the run is calibrated, else the score."""
-
-    file_id: str
-    filename: str
-    score: float
-    attributes: dict[str, float]
-    content: list[StoreContent]
-
-
-class StoreAnswer(BaseModel):
-    """One page, which is all."""
-
-    object: Literal["vector_store.search_results.page"]
-    search_query: list[str]
-    data: list[StoreHit]
-    has_more: bool
-    next_page: None
-
-
-class RerankHit(BaseModel):
-    """A document by its place in the request; `relevance_score` is the model's score, not a probability."""
-
-    index: int
-    relevance_score: float
-    document: dict[str, str] | None = None
-
-
-class RerankAnswer(BaseModel):
-    """The documents, best first."""
-
-    model: str
-    results: list[RerankHit]
+    query: Text
+    documents: Many
+    top_n: Annotated[int, Field(ge=1)] | None = None
+    model: ModelName | None = None
+    max_tokens_per_doc: Annotated[int, Field(ge=1)] | None = Field(None, description="Has no effect here.")
+    priority: int | None = Field(None, description="Has no effect here.")

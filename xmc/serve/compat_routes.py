@@ -1,4 +1,4 @@
-"""The routes that clients of other services already speak: embeddings, vector-store search, rerank."""
+"""The routes that OpenAI's clients already speak: embeddings, vector-store search, and what there is to ask."""
 
 from __future__ import annotations
 
@@ -13,14 +13,8 @@ from xmc.retrieve.fitted import CALIBRATION_KIND, LABEL_SETS_KIND
 from xmc.serve.admission import admit_count, admit_counts, admit_texts
 from xmc.serve.batch_search import Ask, Wish
 from xmc.serve.bodies import read_model
-from xmc.serve.compat_asks import (
-    EmbeddingsAnswer,
-    EmbeddingsAsk,
-    RerankAnswer,
-    RerankAsk,
-    StoreAnswer,
-    StoreSearchAsk,
-)
+from xmc.serve.compat_answers import EmbeddingsAnswer, ModelsAnswer, StoreAnswer, StoresAnswer
+from xmc.serve.compat_asks import EmbeddingsAsk, StoreSearchAsk
 from xmc.serve.documents import described
 from xmc.serve.refusals import RefusedError, invalid, json_response
 from xmc.values import Hit
@@ -35,7 +29,7 @@ GENERATION = "X-XMC-Generation"
 
 
 def compat_routes(service: Service) -> APIRouter:
-    """`/v1/embeddings`, `/v1/vector_stores/{run}/search` and `/v1/rerank` over a service's runs."""
+    """`/v1/embeddings`, `/v1/models`, `/v1/vector_stores` and the search in one of these, over a service's runs."""
     router = APIRouter()
     limits = service.limits
 
@@ -81,21 +75,19 @@ def compat_routes(service: Service) -> APIRouter:
         }
         return json_response(answer, headers={GENERATION: timed.answer.generation})
 
-    @router.post("/v1/rerank", **described(RerankAsk, RerankAnswer, "Order documents by their score for a query"))
-    async def rerank(request: Request) -> Response:
-        asked = await read_model(request, RerankAsk, limits)
-        run = service.run(asked.model)
-        texts = [document if isinstance(document, str) else document.text for document in asked.documents]
-        admit_count("documents", len(texts), limits.queries)
-        admit_texts([asked.query], limits, what="query")
-        admit_texts(texts, limits, what="document")
-        retriever = run.retriever
-        ranked = await service.searching(lambda: retriever.rank_texts(asked.query, texts))
-        results: list[dict[str, Any]] = [{"index": row, "relevance_score": score} for row, score in ranked]
-        results = results[: asked.top_n]
-        if asked.return_documents:
-            results = [result | {"document": {"text": texts[result["index"]]}} for result in results]
-        return json_response({"model": run.name, "results": results}, headers={GENERATION: retriever.generation})
+    @router.get("/v1/models", **described(None, ModelsAnswer, "The runs, OpenAI's form"))
+    async def models() -> Response:
+        data = [
+            {"id": run.name, "object": "model", "created": run.opened_s, "owned_by": "xmc"}
+            for run in service.runs.values()
+        ]
+        return json_response({"object": "list", "data": data})
+
+    @router.get("/v1/vector_stores", **described(None, StoresAnswer, "The runs as vector stores, OpenAI's form"))
+    async def stores() -> Response:
+        data = [_store(run) for run in service.runs.values()]
+        ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]}
+        return json_response({"object": "list", "data": data, **ends, "has_more": False})
 
     return router
 
@@ -159,13 +151,9 @@ def _merged(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
     if len(lists) == 1:
         return list(lists[0])
     best: dict[str, Hit] = {}
-    for hit in sorted((hit for hits in lists for hit in hits), key=lambda hit: (-_shown(hit), hit.label_id)):
+    for hit in sorted((hit for hits in lists for hit in hits), key=lambda hit: (-hit.shown_score, hit.label_id)):
         best.setdefault(hit.label_id, hit)
     return list(best.values())
-
-
-def _shown(hit: Hit) -> float:
-    return hit.score if hit.probability is None else hit.probability
 
 
 def _store_hit(hit: Hit) -> dict[str, Any]:
@@ -175,7 +163,21 @@ def _store_hit(hit: Hit) -> dict[str, Any]:
     return {
         "file_id": hit.label_id,
         "filename": hit.label_id,
-        "score": _shown(hit),
+        "score": hit.shown_score,
         "attributes": attributes,
         "content": [{"type": "text", "text": hit.text}],
+    }
+
+
+def _store(run: ServedRun) -> dict[str, Any]:
+    """A run as a vector store: what stands in its label set are its files."""
+    labels = run.count_labels()
+    return {
+        "id": run.name,
+        "object": "vector_store",
+        "created_at": run.opened_s,
+        "name": run.name,
+        "usage_bytes": run.retriever.index.report.memory_bytes,
+        "file_counts": {"in_progress": 0, "completed": labels, "failed": 0, "cancelled": 0, "total": labels},
+        "status": "completed",
     }

@@ -7,7 +7,7 @@ the header X-Request-ID. No answer holds a path, a traceback or what the client 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -78,9 +78,23 @@ def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | 
 def _problems(error: ValidationError) -> str:
     """The first problems of a body by place; what the client sent is not repeated.
 
-    Places of a list index and of a choice between types are kept: `texts.3: Input should be a valid string`.
+    The place in a list is kept, `texts.3: Input should be a valid string`; which of several types was meant is not.
     """
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    shown = [f"{'.'.join(str(place) for place in problem['loc']) or 'body'}: {problem['msg']}" for problem in found]
+    found = error.errors(include_url=False, include_input=False)
+    shown = [f"{_place(problem['loc'])}: {_reason(problem)}" for problem in found]
     more = f"; and {len(shown) - SHOWN_PROBLEMS} more" if len(shown) > SHOWN_PROBLEMS else ""
     return "; ".join(shown[:SHOWN_PROBLEMS]).encode("utf-8", "replace").decode() + more + "."
+
+
+def _place(parts: Iterable[int | str]) -> str:
+    """Where in a body: `documents.3.text`. Names in angle brackets are those of types, see `compat_asks`."""
+    return ".".join(str(part) for part in parts if not str(part).startswith("<")) or "body"
+
+
+def _reason(problem: Any) -> str:
+    """Pydantic's sentence, without its own words for how it came to it."""
+    if problem["type"] == "union_tag_invalid":
+        return f"{problem['ctx']['discriminator']} must be one of {problem['ctx']['expected_tags']}"
+    if problem["type"] == "union_tag_not_found":
+        return f"{problem['ctx']['discriminator']} is missing or not a text"
+    return str(problem["msg"]).removeprefix("Value error, ")

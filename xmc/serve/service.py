@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,10 @@ logger = logging.getLogger("xmc.serve")
 
 @dataclass(eq=False)
 class ServedRun:
-    """One run: `retriever` is its newest committed state that could be opened, `reload_error` why a newer could not."""
+    """One run: `retriever` is its newest committed state that could be opened, `reload_error` why a newer could not.
+
+    `opened_s` is when the service opened it, in seconds since 1970.
+    """
 
     name: str
     folder: Path
@@ -34,6 +38,7 @@ class ServedRun:
     editor: LabelEditor
     batcher: Batcher = field(init=False)
     reload_error: str = ""
+    opened_s: int = field(default_factory=lambda: int(time.time()))
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

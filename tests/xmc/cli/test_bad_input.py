@@ -174,6 +174,16 @@ def test_a_question_that_a_run_cannot_answer(refused, tiny_run, arguments, messa
     assert message in said
 
 
+def test_an_unknown_label_is_told_in_words_of_the_command_line(refused, tiny_run, tmp_path):
+    pq.write_table(pa.table({"query_id": ["q"], "text": ["red"]}), tmp_path / "q.parquet")
+    (tmp_path / "ids").write_text("ZZZ\n")
+    batch = ("--queries", tmp_path / "q.parquet", "--out", tmp_path / "hits")
+    for words in (("red", "--allow", "ZZZ"), ("red", "--allowed", tmp_path / "ids"), (*batch, "--allow", "ZZZ")):
+        said = refused("search", *words, "--run", tiny_run)
+        assert "not there: 'ZZZ'" in said and "hint: Leave them out of --allow" in said and "retriever" not in said
+    assert not (tmp_path / "hits").exists()
+
+
 def test_more_hits_than_labels_is_no_mistake(xmc_command, tiny_run):
     code, out, _ = xmc_command("search", "tram", "--run", tiny_run, "-k", "5000", "--json")
     assert code == 0 and out.count('"rank"') == 60

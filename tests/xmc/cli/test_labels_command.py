@@ -92,7 +92,7 @@ def test_arguments_that_do_not_fit_are_refused(xmc_command, tiny_run, arguments,
 def test_files_that_cannot_be_read_are_refused_by_row(xmc_command, tiny_run, files):
     for name, rows, message in (
         ("a.jsonl", [{"id": "x", "text": "y"}, {"id": "x", "text": "z"}], "a.jsonl:2: label 'x' stands there twice"),
-        ("b.jsonl", [{"id": "x"}], "b.jsonl:1: 'text' must be a string"),
+        ("b.jsonl", [{"id": "x"}], "b.jsonl:1: no key 'text': it has id"),
         ("c.jsonl", ["no json"], "c.jsonl:1: not JSON"),
         ("d.parquet", [{"id": "x"}], "no column named 'label_id'"),
     ):

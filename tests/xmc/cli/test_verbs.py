@@ -1,5 +1,6 @@
 """Invariants: with --json standard output is one JSON document and nothing else; tables show the same figures."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -107,6 +108,24 @@ def test_search_for_machines_and_for_people(xmc_command, tiny_run):
         assert hit.label_id in table and hit.text in table and f"{hit.score:.4f}" in table
 
 
+def test_search_of_lines_from_standard_input(xmc_command, tiny_run, monkeypatch):
+    def call(lines, *options):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), "utf-8"))
+        return xmc_command("search", "-", "--run", tiny_run, "-k", 2, *options)
+
+    lines = b"tender tram\n\n vast dumpling\r\n"
+    code, out, err = call(lines, "--json")
+    assert code == 0 and not err
+    one = json.loads(xmc_command("search", "vast dumpling", "--run", tiny_run, "-k", 2, "--json")[1])
+    assert [answer["query"] for answer in json.loads(out)] == ["tender tram", "vast dumpling"]
+    assert json.loads(out)[1]["hits"] == [{**hit, "score": pytest.approx(hit["score"])} for hit in one["hits"]]
+    code, out, _ = call(lines)
+    assert code == 0 and "tender tram vehicle" in out and "vast dumpling dish" in out
+    for nothing, message in ((b" \n", "no line with a query"), (b"\xff\n", "is not UTF-8")):
+        code, out, err = call(nothing)
+        assert code == 2 and message in err and not out and "Traceback" not in err
+
+
 def test_search_prints_markup_of_a_text_as_it_is(xmc_command, tiny_run):
     for text in ("[red]tram[/red]", "tram [/wrong]", ":smile: tram"):
         code, out, _ = xmc_command("search", text, "--run", tiny_run, "-k", 1)
@@ -198,6 +217,13 @@ def test_info_for_machines_and_for_people(xmc_command, tiny_run):
     assert all("verified" in facts[f"{name} folder"] for name in ("checkpoint", "encoder", "index"))
     code, table, _ = xmc_command("info", tiny_run)
     assert code == 0 and all(key in table for key in facts if key != "versions")
+
+
+def test_info_takes_the_run_in_either_way(xmc_command, tiny_run):
+    assert xmc_command("info", "--run", tiny_run, "--json") == xmc_command("info", tiny_run, "--json")
+    for words in ((), (tiny_run, "--run", tiny_run)):
+        code, out, err = xmc_command("info", *words)
+        assert code == 2 and not out and "give the folder of one run" in err
 
 
 def test_every_json_verb_prints_json_alone(xmc_command, tiny_run):

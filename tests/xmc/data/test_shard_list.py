@@ -1,6 +1,10 @@
 """Invariants: a file, a folder and a pattern name the shards a shell would name, in natural order, with their state."""
 
+import gzip
 import os
+import shlex
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,6 +141,31 @@ def test_a_name_that_is_no_text(tmp_path):
     (tmp_path / "a\udcff.parquet").write_text("")
     with pytest.raises(DataError, match=r"a\\udcff\.parquet': its name is not UTF-8"):
         list_shards(str(tmp_path))
+
+
+KINDS = {
+    "jsonl": b'{"id": "a", "text": "tram"}\n{"id": "b", "text": "two words"}\n',
+    "csv": b"id,text\na,tram\nb,two words\n",
+}
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_hint_makes_a_table_of_it(tmp_path, kind, packed):
+    path = tmp_path / f"it's my.{kind}{packed}"
+    path.write_bytes(gzip.compress(KINDS[kind]) if packed else KINDS[kind])
+    with pytest.raises(DataError) as caught:
+        list_shards(str(path))
+    command = shlex.split(caught.value.hint.partition(": ")[2])
+    assert command[:2] == ["python", "-c"]
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    (shard,) = list_shards(str(tmp_path / "*.parquet"))
+    assert pq.read_table(shard.location.path).to_pydict() == {"id": ["a", "b"], "text": ["tram", "two words"]}
+
+
+def test_lines_of_text_have_another_way(folder):
+    with pytest.raises(DataError, match="xmc search - --run RUN < FILE"):
+        list_shards(f"{folder}/c.txt")
 
 
 def test_dots_are_dots():

@@ -48,8 +48,14 @@ def test_a_pipeline_written_to_yaml_and_read_again_gets_context_and_an_abstentio
 def test_documents_are_the_hits_of_the_run(calibrated_run):
     (hits,) = Retriever.load(calibrated_run).search(["tender tram"], k=3)
     found = XmcRetriever(str(calibrated_run)).run("tender tram", top_k=3)["documents"]
-    assert [(d.id, d.content, d.score) for d in found] == [(hit.label_id, hit.text, hit.score) for hit in hits]
+    assert [(d.id, d.content, d.score) for d in found] == [(hit.label_id, hit.text, hit.probability) for hit in hits]
     assert found[1].meta == {"score": hits[1].score, "rank": 2, "probability": hits[1].probability}
+
+
+def test_without_a_calibration_a_documents_score_is_that_of_the_label(tiny_run):
+    (hit,) = Retriever.load(tiny_run).search(["tender tram"], k=1)[0]
+    (document,) = XmcRetriever(tiny_run, top_k=1).run("tender tram")["documents"]
+    assert (document.score, document.meta["probability"]) == (hit.score, None)
 
 
 def test_what_a_call_asks_for_goes_before_what_the_component_was_made_with(calibrated_run):

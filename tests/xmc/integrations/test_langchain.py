@@ -65,6 +65,7 @@ def test_the_score_threshold_is_a_probability(calibrated_copy):
     found = store.similarity_search_with_relevance_scores("tender tram", k=4)
     assert [(d.id, p) for d, p in found] == [(hit.label_id, hit.probability) for hit in hits]
     assert asyncio.run(store.asimilarity_search_with_relevance_scores("tender tram", k=4)) == found
+    assert store.similarity_search_with_score("tender tram", k=4) == found
     options = {"search_type": "similarity_score_threshold", "search_kwargs": {"score_threshold": 0.5, "k": 4}}
     assert [d.id for d in store.as_retriever(**options).invoke("tender tram")] == ["L21"]
     assert store.as_retriever(**options).invoke("quarterly revenue forecast") == []
@@ -73,6 +74,34 @@ def test_the_score_threshold_is_a_probability(calibrated_copy):
 def test_a_threshold_needs_a_calibration(tiny_run):
     with pytest.raises(ArtifactError, match="calibrate"):
         XmcVectorStore(tiny_run).similarity_search_with_relevance_scores("tender tram", score_threshold=0.5)
+
+
+def test_without_a_calibration_the_score_is_that_of_the_label(tiny_run):
+    (hits,) = Retriever.load(tiny_run).search(["tender tram"], k=2)
+    found = XmcVectorStore(tiny_run).similarity_search_with_score("tender tram", k=2)
+    assert [score for _, score in found] == [hit.score for hit in hits]
+
+
+OPTIONS = {
+    "of the retriever": lambda run, store: XmcRetriever(retriever=run, top_k=3),
+    "misspelt": lambda run, store: XmcRetriever(retriever=run, min_probablity=0.5),
+    "of one call": lambda run, store: XmcRetriever(retriever=run).invoke("tender tram", top_k=3),
+    "of add_texts": lambda run, store: store.add_texts(TEXTS, metadata=[{}, {}, {}]),
+    "of delete": lambda run, store: store.delete(filter={"page": 1}),
+    "of a search": lambda run, store: store.similarity_search("tender tram", min_probablity=0.5),
+    "of a retriever over the store": lambda run, store: store.as_retriever(search_kwargs={"top_k": 3}).invoke("tram"),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_an_option_that_nothing_reads_is_refused(tiny_run, case):
+    with pytest.raises((ConfigError, TypeError), match=r"has no option '\w+'; it has|unexpected keyword"):
+        OPTIONS[case](tiny_run, XmcVectorStore(tiny_run))
+
+
+def test_a_misspelt_option_is_told_its_name(tiny_run):
+    with pytest.raises(ConfigError, match="Did you mean 'min_probability'"):
+        XmcRetriever(retriever=tiny_run, min_probablity=0.5)
 
 
 def test_filters_by_keys_and_by_function(tiny_run_copy):

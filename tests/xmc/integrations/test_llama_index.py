@@ -8,6 +8,7 @@ from llama_index.core import Document, StorageContext, VectorStoreIndex, get_res
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.schema import MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
@@ -61,12 +62,44 @@ def test_nodes_are_the_hits_of_the_run_synchronous_and_not(calibrated_run):
     (hits,) = Retriever.load(calibrated_run).search(["tender tram"], k=3)
     retriever = XmcRetriever(str(calibrated_run), k=3)
     found = retriever.retrieve("tender tram")
-    assert [(n.node_id, n.text, n.score) for n in found] == [(hit.label_id, hit.text, hit.score) for hit in hits]
+    assert [(n.node_id, n.text, n.score) for n in found] == [(hit.label_id, hit.text, hit.probability) for hit in hits]
     assert found[1].metadata == {"score": hits[1].score, "rank": 2, "probability": hits[1].probability}
     assert found[0].node.get_content(MetadataMode.LLM) == found[0].node.get_content(MetadataMode.EMBED) == hits[0].text
     again = asyncio.run(retriever.aretrieve("tender tram"))
     assert [node.to_dict() for node in again] == [node.to_dict() for node in found]
     assert XmcRetriever(calibrated_run, allowed=["L09"]).retrieve("tender tram")[0].node_id == "L09"
+
+
+def test_a_cutoff_of_similarity_is_a_probability(calibrated_run, tiny_run):
+    found = XmcRetriever(calibrated_run, k=9).retrieve("tender tram")
+    kept = SimilarityPostprocessor(similarity_cutoff=0.5).postprocess_nodes(found)
+    assert len(kept) < 9
+    assert [n.node_id for n in kept] == [n.node_id for n in found if n.metadata["probability"] >= 0.5]
+    assert [(n.score, n.metadata["probability"]) for n in XmcRetriever(tiny_run, k=2).retrieve("tender tram")] == [
+        (hit.score, None) for hit in Retriever.load(tiny_run).search(["tender tram"], k=2)[0]
+    ]
+
+
+OPTIONS = {
+    "of the retriever": lambda store: XmcRetriever(store.run, top_k=3),
+    "of the store": lambda store: XmcVectorStore(store.run, colection="notes"),
+    "of add": lambda store: store.add([], batch_size=3),
+    "of delete": lambda store: store.delete("book", node_ids=["a"]),
+    "of delete_nodes": lambda store: store.delete_nodes(["a"], filter={}),
+    "of query": lambda store: store.query(VectorStoreQuery(query_str="a", similarity_top_k=1), min_probability=0.5),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_an_option_that_nothing_reads_is_refused(store, case):
+    with pytest.raises((ConfigError, TypeError), match=r"no option|unexpected keyword"):
+        OPTIONS[case](store)
+    assert len(store.get_nodes()) == 3
+
+
+def test_a_store_written_down_is_read_again(calibrated_run):
+    store = XmcVectorStore(calibrated_run, collection="notes", min_probability=0.5)
+    assert XmcVectorStore.from_dict(store.to_dict()).to_dict() == store.to_dict()
 
 
 def test_nodes_come_back_as_they_were_added(store):
@@ -76,7 +109,7 @@ def test_nodes_come_back_as_they_were_added(store):
     result = ask(store, "copper violin", k=1)
     assert result.ids == ["b"] and result.nodes[0].to_dict() == nodes()[1].to_dict()
     (hit,) = store.client.search(["copper violin"], k=1)[0]
-    assert result.similarities == [hit.score]
+    assert result.similarities == [hit.probability]
     store.add([TextNode(id_="b", text="another text")])
     assert [node.text for node in store.get_nodes(["b", "gone"])] == ["another text"]
 

@@ -103,9 +103,70 @@ def test_rerank(client, offline):
     assert [result["document"]["text"] for result in few] == [documents[row] for row in expected[:2]]
 
 
+def test_rerank_in_the_second_form(client, offline):
+    """What cohere.ClientV2.rerank sends and reads."""
+    documents = [offline.labels.texts[row] for row in (5, 0, 9)]
+    body = {"model": "good", "query": "red apple", "documents": documents}
+    first, answer = (client.post(f"/v{version}/rerank", json=body).json() for version in (1, 2))
+    assert answer["results"] == [{key: hit[key] for key in ("index", "relevance_score")} for hit in first["results"]]
+    assert answer["meta"] == {"api_version": {"version": "2"}} and len(answer["id"]) == 36
+    more = client.post("/v2/rerank", json=body | {"top_n": 1, "max_tokens_per_doc": 512, "priority": 3}).json()
+    assert more["results"] == answer["results"][:1] and more["id"] != answer["id"]
+    assert [warning.split()[0] for warning in more["meta"]["warnings"]] == ["max_tokens_per_doc", "priority"]
+
+
+def test_the_runs_are_models_and_vector_stores(by_openai, offline):
+    models = list(by_openai.models.list())
+    assert [model.id for model in models] == ["good", "plain"]
+    assert {model.object for model in models} == {"model"} and models[0].created > 1.7e9
+    stores = list(by_openai.vector_stores.list())
+    assert [store.id for store in stores] == ["good", "plain"]
+    assert stores[0].file_counts.completed == stores[0].file_counts.total == len(offline.labels)
+    assert stores[0].status == "completed" and stores[0].usage_bytes == offline.report.memory_bytes
+    assert by_openai.vector_stores.search(stores[1].id, query="red apple", max_num_results=1).data
+
+
+COMPARED = {"type": "eq", "key": "year", "value": "a"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("embeddings", {"input": ["a", 2]}, "input.1: Input should be a valid string."),
+        ("embeddings", {"input": None}, "input: Input should be a valid string."),
+        (
+            "rerank",
+            {"query": "a", "documents": ["a", {"title": "b"}]},
+            "documents.1.text: Field required; documents.1.",
+        ),
+        (
+            "vector_stores/good/search",
+            {"query": "a", "filters": COMPARED},
+            "filters.eq.key: Input should be 'id' or 'lab",
+        ),
+        (
+            "vector_stores/good/search",
+            {"query": "a", "filters": {"type": "<gt>"}},
+            "filters: 'type' must be one of 'eq'",
+        ),
+        ("vector_stores/good/search", {"query": "a", "filters": {}}, "filters: 'type' is missing"),
+        (
+            "vector_stores/good/search",
+            {"query": "a", "filters": {"type": "and", "filters": [COMPARED | {"key": "id", "type": "in"}]}},
+            "filters.and.filters.0.in: in and nin take a list, eq and ne one text.",
+        ),
+    ],
+)
+def test_a_refusal_says_where_in_words_of_the_body(client, path, body, message):
+    said = client.post(f"/v1/{path}", json=body).json()["error"]["message"]
+    assert said.startswith(message) and "function-" not in said and "constrained" not in said and "gt" not in said
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
+        ("/v2/rerank", {"query": "a", "documents": [{"text": "a"}]}),
+        ("/v2/rerank", {"query": "a", "documents": ["a"], "return_documents": True}),
         ("/v1/embeddings", {"input": []}),
         ("/v1/embeddings", {"input": [1, 2]}),
         ("/v1/embeddings", {"input": "a", "dimensions": 7}),

@@ -8,7 +8,15 @@ from pathlib import Path
 from xmc.data.importers.judged import Judgement, QueryTexts, judged_splits, parse_score
 from xmc.data.importers.rows import LabelRow, QueryRow, Source
 from xmc.data.importers.tally import Tally
-from xmc.data.importers.text_files import as_id, find_splits, find_text_file, not_there, read_json_rows, read_lines
+from xmc.data.importers.text_files import (
+    as_id,
+    find_splits,
+    find_text_file,
+    missing_key,
+    not_there,
+    read_json_rows,
+    read_lines,
+)
 
 EXPECTED = "corpus.jsonl, queries.jsonl and qrels/train.tsv (and dev.tsv, test.tsv)"
 HEADER = ["query-id", "corpus-id", "score"]
@@ -37,6 +45,9 @@ def open_beir(folder: Path, tally: Tally) -> Source:
 
 def _read_corpus(path: Path, tally: Tally) -> Iterator[LabelRow]:
     for place, row in read_json_rows(path, table="labels", tally=tally):
+        if missing := missing_key(row, "_id", "text"):
+            tally.bad("labels", place, *missing)
+            continue
         label_id, title, text = as_id(row.get("_id")), row.get("title") or "", row.get("text")
         if label_id is None or not isinstance(text, str) or not isinstance(title, str):
             tally.bad("labels", place, "'_id' must be an id, 'title' and 'text' strings")
@@ -46,6 +57,9 @@ def _read_corpus(path: Path, tally: Tally) -> Iterator[LabelRow]:
 
 def _read_queries(path: Path, tally: Tally) -> Iterator[QueryRow]:
     for place, row in read_json_rows(path, table="queries", tally=tally):
+        if missing := missing_key(row, "_id", "text"):
+            tally.bad("queries", place, *missing)
+            continue
         query_id, text = as_id(row.get("_id")), row.get("text")
         if query_id is None or not isinstance(text, str):
             tally.bad("queries", place, "'_id' must be an id and 'text' a string")

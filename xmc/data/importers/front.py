@@ -18,7 +18,9 @@ from xmc.data.importers.jsonl import is_jsonl, open_jsonl
 from xmc.data.importers.repository import EXPECTED as REPOSITORY_FILES
 from xmc.data.importers.repository import is_repository, open_repository
 from xmc.data.importers.rows import Source
+from xmc.data.importers.shared import shared_by
 from xmc.data.importers.tally import ImportReport, OnBadRow, Tally
+from xmc.data.importers.text_files import contents_of, differs_by_case
 from xmc.data.importers.trec import EXPECTED as TREC_FILES
 from xmc.data.importers.trec import is_trec, open_trec
 from xmc.data.shards import write_table
@@ -64,7 +66,7 @@ def import_dataset(
     dataset = _read(chosen.open(source, tally), tally, out.name)
     report = ImportReport(
         str(source), str(out), name, tally.tables, tally.unknown_label_ids, tally.merged_positives,
-        dataset.fingerprint, dataset.notes,
+        dataset.fingerprint, dataset.notes, shared_by(dataset),
     )  # fmt: skip
     _write(dataset, report, out)
     return report
@@ -82,11 +84,21 @@ def _choose(source: Path, format_name: str) -> tuple[str, Format]:
         )
     found = [name for name, candidate in FORMATS.items() if candidate.recognise(source)]
     if not found:
-        known = "; ".join(f"{name}: {candidate.expected}" for name, candidate in FORMATS.items())
-        raise DataError(f"{source} is in no known format. Known are {known}.")
+        raise DataError(
+            f"{source} is in no known format: it holds {contents_of(source)}; wanted are {JSONL_FILES}.",
+            hint=_other_formats(source),
+        )
     if len(found) > 1 and found[0] != "huggingface":  # its labels may stand in labels.jsonl
         raise DataError(f"{source} could be {' or '.join(found)}.", hint=f"Say which: --format {found[0]}")
     return found[0], FORMATS[found[0]]
+
+
+def _other_formats(source: Path) -> str:
+    cases = [differs_by_case(source, candidate.expected) for candidate in FORMATS.values()]
+    if found := [sentence for sentence in cases if sentence]:
+        return found[0]
+    others = ", ".join(name for name in FORMATS if name != "jsonl")
+    return f"Other formats are {others}: with --format NAME it is told what one of them lacks."
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

@@ -8,7 +8,14 @@ from typing import Any
 
 from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
-from xmc.data.importers.text_files import as_id, find_splits, find_text_file, not_there, read_json_rows
+from xmc.data.importers.text_files import (
+    as_id,
+    find_splits,
+    find_text_file,
+    missing_key,
+    not_there,
+    read_json_rows,
+)
 
 EXPECTED = "labels.jsonl, train.jsonl and, if there are, dev.jsonl and test.jsonl (each perhaps .gz or .xz)"
 
@@ -26,8 +33,9 @@ def open_jsonl(folder: Path, tally: Tally) -> Source:
     labels, splits = find_text_file(folder, "labels.jsonl"), find_splits(folder, "{}.jsonl")
     if labels is None or "train" not in splits:
         raise not_there(folder, "train split" if labels else "labels", EXPECTED)
-    queries = {split: _read_queries(path, split, tally) for split, path in splits.items()}
-    return Source(read_label_rows(labels, tally), queries)
+    notes: list[str] = []
+    queries = {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}
+    return Source(read_label_rows(labels, tally), queries, notes)
 
 
 def read_label_rows(path: Path, tally: Tally) -> Iterator[LabelRow]:
@@ -40,13 +48,22 @@ def read_label_rows(path: Path, tally: Tally) -> Iterator[LabelRow]:
             tally.bad("labels", place, *label)
 
 
-def _read_queries(path: Path, split: str, tally: Tally) -> Iterator[QueryRow]:
+def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Iterator[QueryRow]:
+    is_numbered = not _has_ids(path)
     for place, row in read_json_rows(path, table=split, tally=tally):
-        query = parse_query(place, row)
+        query = parse_query(place, row | {"id": f"{split}-{place.row:06}"} if is_numbered else row)
         if isinstance(query, QueryRow):
             yield query
         else:
             tally.bad(split, place, *query)
+    if is_numbered:
+        notes.append(f"{split}: no query has an id, so they are called by their lines: {split}-000001 and so on")
+
+
+def _has_ids(path: Path) -> bool:
+    """Whether any query has an id: one that has none among others is a mistake, and is refused as such."""
+    rows = read_json_rows(path, table="", tally=Tally("skip"))
+    return any(row.get("id") is not None for _, row in rows)
 
 
 def parse_label(place: Place, row: dict[str, Any]) -> LabelRow | tuple[str, ...]:
@@ -55,8 +72,10 @@ def parse_label(place: Place, row: dict[str, Any]) -> LabelRow | tuple[str, ...]
     >>> parse_label(Place("labels.jsonl", 1), {"id": 7, "text": "seven"}).id
     '7'
     >>> parse_label(Place("labels.jsonl", 1), {"id": 7})
-    ("'text' must be a string", 'got NoneType')
+    ("no key 'text'", 'it has id')
     """
+    if missing := missing_key(row, "id", "text"):
+        return missing
     label_id, text = as_id(row.get("id")), row.get("text")
     if label_id is None:
         return ("'id' must be a string or a whole number",)
@@ -70,6 +89,8 @@ def parse_query(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]
     start = parse_label(place, row)
     if not isinstance(start, LabelRow):
         return start
+    if missing := missing_key(row, "labels"):
+        return missing
     labels, relevance = row.get("labels"), row.get("relevance")
     if not isinstance(labels, list):
         return "'labels' must be a list of label ids", f"got {type(labels).__name__}"

@@ -13,7 +13,15 @@ from typing import Any
 
 from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
-from xmc.data.importers.text_files import as_id, find_splits, find_text_file, not_there, read_json_rows, read_lines
+from xmc.data.importers.text_files import (
+    as_id,
+    find_splits,
+    find_text_file,
+    missing_key,
+    not_there,
+    read_json_rows,
+    read_lines,
+)
 from xmc.errors import DataError
 
 EXPECTED = "trn_X.txt, trn_X_Y.txt and Y.txt, or lbl.json and trn.json (each perhaps .gz or .xz)"
@@ -113,6 +121,8 @@ def _read_json_queries(path: Path, split: str, tally: Tally) -> Iterator[QueryRo
 
 
 def _parse(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:
+    if missing := missing_key(row, "uid", "target_ind"):
+        return missing
     query_id, targets, relevance = as_id(row.get("uid")), row.get("target_ind"), row.get("target_rel")
     if query_id is None:
         return ("'uid' must be a string or a whole number",)

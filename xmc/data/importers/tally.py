@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from xmc.data.importers.rows import Place
+from xmc.data.importers.shared import Shared
 from xmc.errors import DataError
 
 OnBadRow = Literal["error", "skip"]
@@ -73,6 +74,7 @@ class ImportReport:
     merged_positives: int
     fingerprint: str
     notes: tuple[str, ...] = ()
+    shared: Shared = field(default_factory=Shared)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values; of unknown label ids the most frequent are listed."""
@@ -96,5 +98,6 @@ class ImportReport:
                 "most_frequent": dict(self.unknown_label_ids.most_common(SHOWN)),
             },
             "merged_positives": self.merged_positives,
+            "shared": self.shared.to_dict(),
             "notes": list(self.notes),
         }

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -16,6 +18,7 @@ from xmc.errors import DataError
 
 COMPRESSIONS = ("", ".gz", ".xz")
 MAX_LINE_BYTES = 64 << 20
+NAMED = 10
 
 
 def find_text_file(folder: Path, *names: str) -> Path | None:
@@ -96,6 +99,48 @@ def as_id(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def missing_key(row: Mapping[str, Any], *keys: str) -> tuple[str, str] | None:
+    """What is wrong with an object that lacks one of these keys, with the keys it has; None when all are there.
+
+    >>> missing_key({"id": 7, "Text": "seven"}, "id", "text")
+    ("no key 'text'", 'it has id, Text')
+    """
+    missing = next((key for key in keys if key not in row), None)
+    if missing is None:
+        return None
+    return f"no key '{missing}'", f"it has {_listed([key[:50] for key in row])}"
+
+
 def not_there(folder: Path, missing: str, expected: str) -> DataError:
-    """The error for a source without its labels, queries or train split."""
-    return DataError(f"{folder} has no {missing}: expected {expected}.")
+    """The error for a source without its labels, queries or train split, with what the folder holds."""
+    return DataError(
+        f"{folder} has no {missing}: expected {expected}; it holds {contents_of(folder)}.",
+        hint=differs_by_case(folder, expected),
+    )
+
+
+def contents_of(folder: Path) -> str:
+    """The names in a folder, the first few of many.
+
+    >>> contents_of(Path("no/such/folder"))
+    'nothing'
+    """
+    return _listed(sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.glob("*")))
+
+
+def differs_by_case(folder: Path, expected: str) -> str:
+    """A sentence for each file that would be one of the expected ones but for capital letters; empty for none."""
+    wanted = re.findall(r"[\w*/]+\.\w+", expected)
+    pairs = [
+        (path.name, name)
+        for path in sorted(folder.glob("*"))
+        for name in wanted
+        for ends in (name, *(f"{name}{suffix}" for suffix in COMPRESSIONS[1:]))
+        if fnmatchcase(path.name.lower(), ends.lower()) and not fnmatchcase(path.name, ends)
+    ]
+    return " ".join(f"{there} must be written in small letters: {wanted}." for there, wanted in dict(pairs).items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more or "nothing"

@@ -59,9 +59,13 @@ def test_import(tmp_path):
             {"corpus": [*CORPUS, {"_id": "d3", "title": 3, "text": ""}]},
             r"corpus\.jsonl:3: '_id' must be an id, 'title'",
         ),
-        ({"corpus": [*CORPUS, {"_id": "d3"}]}, r"corpus\.jsonl:3: '_id' must be an id, 'title' and 'text' strings"),
+        ({"corpus": [*CORPUS, {"_id": "d3"}]}, r"corpus\.jsonl:3: no key 'text': it has _id"),
         ({"queries": [*QUERIES, {"_id": "q1", "text": "x"}]}, r"queries\.jsonl:6: query id stands twice: 'q1'"),
-        ({"queries": [*QUERIES, {"text": "x"}]}, r"queries\.jsonl:6: '_id' must be an id and 'text' a string"),
+        ({"queries": [*QUERIES, {"text": "x"}]}, r"queries\.jsonl:6: no key '_id': it has text"),
+        (
+            {"queries": [*QUERIES, {"_id": 1.5, "text": "x"}]},
+            r"queries\.jsonl:6: '_id' must be an id and 'text' a string",
+        ),
     ],
 )
 def test_bad_rows(tmp_path, change, message):

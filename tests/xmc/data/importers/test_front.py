@@ -27,11 +27,45 @@ def test_unknown_format(tmp_path, source):
         import_dataset(source, tmp_path / "out", format="jsonll")
 
 
-def test_no_known_format_lists_all(tmp_path):
+def test_what_is_there_and_what_is_wanted(tmp_path):
+    for name in ("b.txt", "a.csv"):
+        (tmp_path / name).write_text("a,b\n")
+    (tmp_path / "more").mkdir()
     with pytest.raises(DataError) as caught:
         import_dataset(tmp_path, tmp_path / "out")
+    assert f"{tmp_path} is in no known format: it holds a.csv, b.txt, more/; wanted are labels.jsonl, train." in str(
+        caught.value
+    )
     for name, known in FORMATS.items():
-        assert f"{name}: {known.expected}" in str(caught.value)
+        assert name == "jsonl" or name in caught.value.hint
+        with pytest.raises(DataError) as caught_by_name:
+            import_dataset(tmp_path, tmp_path / "out", format=name)
+        assert (
+            name == "huggingface" or f"expected {known.expected}; it holds a.csv, b.t" in caught_by_name.value.message
+        )
+
+
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        (["Labels.jsonl", "train.jsonl"], "Labels.jsonl must be written in small letters: labels.jsonl."),
+        (["labels.jsonl", "TRAIN.JSONL.gz"], "TRAIN.JSONL.gz must be written in small letters: train.jsonl."),
+        (["Corpus.jsonl"], "Corpus.jsonl must be written in small letters: corpus.jsonl."),
+    ],
+)
+def test_names_that_differ_by_case_are_named(tmp_path, names, hint):
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(DataError) as caught:
+        import_dataset(tmp_path, tmp_path / "out")
+    assert caught.value.hint == hint
+
+
+def test_of_many_names_the_first_are_told(tmp_path):
+    for number in range(15):
+        (tmp_path / f"f{number:02}").touch()
+    with pytest.raises(DataError, match=r"holds f00, f01, .* f09 and 5 more; wanted"):
+        import_dataset(tmp_path, tmp_path / "out")
 
 
 def test_source_is_no_folder(tmp_path):

@@ -57,17 +57,22 @@ BAD_LABELS = [
     ("{", "not JSON"),
     ("[1]", "not a JSON object: list"),
     ("[" * 100_000, "not JSON"),
-    ({"text": "x"}, "'id' must be a string or a whole number"),
+    ({"Text": "x"}, "no key 'id': it has Text"),
+    ({}, "no key 'id': it has nothing"),
     ({"id": 1.5, "text": "x"}, "'id' must be a string or a whole number"),
     ({"id": "", "text": "x"}, "id is empty"),
-    ({"id": "n"}, "'text' must be a string: got NoneType"),
+    ({"id": "n", "label": "x"}, "no key 'text': it has id, label"),
+    ({"id": "n", "text": None}, "'text' must be a string: got NoneType"),
     ({"id": "n", "text": " \t"}, "text is empty"),
     ({"id": "n", "text": "x" * 1_000_001}, "text is longer than 1,000,000 bytes"),
     ('{"id": "n", "text": "\\ud800"}', "lone surrogate in id or text"),
     ({"id": "7", "text": "x"}, "label id stands twice"),
 ]
 BAD_QUERIES = [
-    ({"id": "n", "text": "x"}, "'labels' must be a list of label ids: got NoneType"),
+    ({"id": "n", "text": "x", "label": "a"}, "no key 'labels': it has id, text, label"),
+    ({"text": "x", "labels": ["a"]}, "no key 'id': it has text, labels"),
+    ({"id": None, "text": "x", "labels": ["a"]}, "'id' must be a string or a whole number"),
+    ({"id": "n", "text": "x", "labels": None}, "'labels' must be a list of label ids: got NoneType"),
     ({"id": "n", "text": "x", "labels": "a"}, "'labels' must be a list of label ids: got str"),
     ({"id": "n", "text": "x", "labels": [["a"]]}, "'labels' must be a list of label ids, strings or whole numbers"),
     ({"id": "n", "text": "x", "labels": []}, "query has no label"),
@@ -106,6 +111,48 @@ def test_bad_row_stops_or_is_counted(tmp_path, table, bad, reason):
     make_source(tmp_path / "clean")
     clean = import_dataset(tmp_path / "clean", tmp_path / "clean_out")
     assert report.fingerprint == clean.fingerprint == load_dataset(tmp_path / "out").fingerprint
+
+
+def test_queries_of_a_file_without_ids_are_called_by_their_lines(tmp_path):
+    source = make_source(tmp_path / "source", train=["", *({**row, "id": None} for row in TRAIN[:1]), "x", *TRAIN[1:]])
+    with pytest.raises(DataError, match=r"train\.jsonl:2: 'id' must be"):
+        import_dataset(source, tmp_path / "out")  # one has an id
+    without = [{key: value for key, value in row.items() if key != "id"} for row in TRAIN]
+    write_lines(source / "train.jsonl", ["", *without])
+    write_lines(source / "test.jsonl", TEST)
+    report = import_dataset(source, tmp_path / "out")
+    dataset = load_dataset(tmp_path / "out")
+    assert (dataset.train.ids, dataset.test.ids) == (["train-000002", "train-000003"], ["q1"])
+    assert report.notes == ("train: no query has an id, so they are called by their lines: train-000001 and so on",)
+
+
+def test_what_stands_twice_is_counted_and_told(tmp_path):
+    labels = [*LABELS, {"id": "b", "text": " anton "}, {"id": "c", "text": "ANTON"}, {"id": 8, "text": "Seven"}]
+    train = [{"id": f"n{row}", "text": text, "labels": ["a"]} for row, text in enumerate(["One two", "three", "four"])]
+    test = [{"id": f"n{row}", "text": text, "labels": ["a"]} for row, text in enumerate(["one\ttwo ", "five"], start=2)]
+    source = make_source(tmp_path / "source", labels, train)
+    write_lines(source / "dev.jsonl", train[1:2])
+    write_lines(source / "test.jsonl", test)
+    shared = import_dataset(source, tmp_path / "out").shared
+    assert shared.to_dict() == {
+        "queries": [
+            {"split": "dev", "other": "train", "queries": 1, "texts": 1, "ids": 1},
+            {"split": "test", "other": "train", "queries": 2, "texts": 1, "ids": 1},
+        ],
+        "labels": 5,
+    }
+    learnt = "1 have the text of one in train, 1 the id: a model has learnt these before it is judged by them"
+    assert shared.sentences() == [
+        f"of 1 queries of dev, {learnt}",
+        f"of 2 queries of test, {learnt}",
+        "5 labels have the text of another label: only their queries tell them apart",
+    ]
+    make_source(source)
+    (source / "dev.jsonl").unlink()
+    write_lines(source / "test.jsonl", TEST)
+    assert import_dataset(source, tmp_path / "out", overwrite=True).shared.sentences() == [
+        "of 1 queries of test, 0 have the text of one in train, 1 the id"  # of which alone nothing follows
+    ]
 
 
 def test_unknown_label_ids_are_counted(tmp_path):
@@ -150,7 +197,9 @@ def test_truncated_compression_is_refused(tmp_path, suffix):
 def test_missing_files(tmp_path):
     source = make_source(tmp_path / "source")
     (source / "train.jsonl").unlink()
-    with pytest.raises(DataError, match=r"has no train split: expected labels\.jsonl, train\.jsonl"):
+    with pytest.raises(
+        DataError, match=r"has no train split: expected labels\.jsonl, train\.jsonl.*holds labels\.jsonl"
+    ):
         import_dataset(source, tmp_path / "out")
     (source / "labels.jsonl").unlink()
     with pytest.raises(DataError, match=r"has no labels: expected labels\.jsonl"):

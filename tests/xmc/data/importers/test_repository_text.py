@@ -103,8 +103,9 @@ def test_json(tmp_path):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"title": "t", "target_ind": [0]}, "'uid' must be"),
-        ({"uid": "x", "title": "t"}, "'target_ind' must be a list of label row numbers"),
+        ({"title": "t", "target_ind": [0]}, "no key 'uid': it has title, target_ind"),
+        ({"uid": "x", "title": "t"}, "no key 'target_ind': it has uid, title"),
+        ({"uid": None, "title": "t", "target_ind": [0]}, "'uid' must be"),
         ({"uid": "x", "title": "t", "target_ind": [True]}, "'target_ind' must be a list of label row numbers"),
         ({"uid": "x", "title": "t", "target_ind": [0], "target_rel": []}, "'target_rel' must be a list of numbers"),
         ({"uid": "x", "title": 3, "target_ind": [0]}, "text is empty"),
