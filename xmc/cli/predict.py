@@ -97,7 +97,7 @@ def predict_and_show(run: Path, shards: list[str], out: str, *, as_json: bool, *
     except FailedShardsError as error:
         if as_json:
             print_json({"run": str(run), **error.report.to_dict()})
-        else:
+        elif len(error.report.failures) > 1:  # a single one is what the error says
             print_failures(error.report)
         raise
     if as_json:

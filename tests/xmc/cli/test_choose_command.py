@@ -52,5 +52,6 @@ def test_runs_are_judged_and_the_report_is_written(xmc_command, tiny_run, clicks
 def test_wrong_words(xmc_command, tiny_run, clicks, tmp_path, arguments, message):
     (tmp_path / "list.json").write_text("[1]")
     replaced = [word.replace("RUN", str(tiny_run)).replace("LIST", str(tmp_path / "list.json")) for word in arguments]
-    code, out, err = xmc_command("choose", "--log", clicks, *replaced, "--out", tmp_path / "choice")
+    log = () if "--log" in arguments else ("--log", clicks)
+    code, out, err = xmc_command("choose", *log, *replaced, "--out", tmp_path / "choice")
     assert code == 2 and not out and message in err and not (tmp_path / "choice").exists()
