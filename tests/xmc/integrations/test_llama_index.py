@@ -25,6 +25,8 @@ from xmc.errors import ConfigError, DataError
 from xmc.integrations.llama_index import XmcRetriever, XmcVectorStore
 from xmc.integrations.run_embeddings import RunEmbeddings
 
+# nodes are added to a calibrated run, which every opened state says
+pytestmark = pytest.mark.filterwarnings("ignore:.*edited after its probabilities:xmc.errors.XmcWarning")
 ANY_MODEL = MockEmbedding(embed_dim=1)  # the run embeds texts itself
 
 
