@@ -8,6 +8,7 @@ from pathlib import Path
 from xmc.engine.run_config import FILE_NAME
 from xmc.errors import ConfigError
 from xmc.retrieve.layout import encoder_store
+from xmc.retrieve.run_plugins import PLUGINS_FILE
 from xmc.store import remove_temporaries
 from xmc.store.atomic import TEMPORARY_PREFIX
 from xmc.store.lock import LOCK_NAME
@@ -15,7 +16,7 @@ from xmc.train.augmented_queries import open_augmented
 from xmc.train.checkpoint import open_store
 from xmc.train.hard_negatives import open_negatives
 
-WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json", "rerank.json", "README.md")
+WRITTEN_FILES = (FILE_NAME, PLUGINS_FILE, "curve.csv", "curve.png", "train.json", "rerank.json", "README.md")
 
 
 def check_folder(run: Path, *, resume: bool, overwrite: bool) -> None:

@@ -62,7 +62,7 @@ def run_training(
             if resume and store.exists():
                 checkpoint = load_checkpoint(store, fingerprint=made_of)
         if ranks.writes:
-            config.write(run)  # only now: a refused resume leaves the run's own configuration in place
+            config.write(run, plugins=plugins)  # only now: a refused resume leaves the run's own configuration in place
         info = RunInfo(str(run), config.to_dict(), len(data.train), len(data.labels))
         job = Job(config, run, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
         return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)

@@ -95,7 +95,7 @@ def _index_named(run: Path, settings: Sequence[str], *, device: str) -> IndexRep
     config = read_run_config(plugins, run, settings=settings)
     report = run_indexing(config, run, plugins=plugins, device=device)
     if "index" in chosen:
-        replace(read_run_config(plugins, run), index=config.index).write(run)
+        replace(read_run_config(plugins, run), index=config.index).write(run, plugins=plugins)
     write_card(run, plugins=plugins)
     return report
 
