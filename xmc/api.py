@@ -49,6 +49,7 @@ from xmc.index_contract import (
     TunableIndex,
 )
 from xmc.loss_inputs import LossInputs
+from xmc.loss_values import query_losses
 from xmc.optimizer_contract import LabelOptimizerOptions, LabelPreconditioner, OptimizerContext, OptimizerOptions
 from xmc.ranking import rank_hits
 from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries
@@ -168,6 +169,7 @@ __all__ = [
     "float32_product_error",
     "hookimpl",
     "normalise_rows",
+    "query_losses",
     "rank_hits",
     "read_substitutions",
     "replaced",

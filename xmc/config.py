@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xmc.errors import ConfigError, did_you_mean
+from xmc.errors import ConfigError, PluginError, did_you_mean
 
 Options = TypeVar("Options")
 Settings = Iterable[str] | Mapping[str, Any]  # `section.key=value` strings, or values by `section.key`
@@ -22,7 +22,7 @@ def build_options(
 ) -> Options:
     """Make the dataclass `cls` from plain values, checking names and types.
 
-    Raises: ConfigError naming section, key, value and what is allowed.
+    Raises: ConfigError naming section, key, value and what is allowed; PluginError for a class that is no dataclass.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Example:
@@ -35,7 +35,12 @@ def build_options(
     """
     import pydantic
 
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
+    if not dataclasses.is_dataclass(cls):
+        raise PluginError(
+            f"[{section}] {getattr(cls, '__name__', cls)!r} is no dataclass, so it has no options to set.",
+            hint="In the plugin, put @dataclass(frozen=True) on it; its fields are the options.",
+        )
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:
         if key not in fields:
             raise ConfigError(

@@ -6,13 +6,18 @@ Shapes: Q queries, R rows of a label matrix, D width.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from xmc.errors import PluginError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+HINT = "A checkpoint holds tensors, numbers, texts and lists of these by the parameter's entry: keep it as one of them."
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class OptimizerContext:
 class OptimizerOptions(Protocol):
     """The options of an optimiser plugin: a frozen dataclass that builds a `torch.optim.Optimizer`.
 
-    All that a later step depends on is in the optimiser's `state_dict()`: tensors in the state of a parameter, plain
-    JSON values in its groups. A checkpoint holds nothing else of it.
+    All that a later step depends on is in the optimiser's `state_dict()`: tensors and plain JSON values in the state of
+    a parameter, plain JSON values in its groups. A checkpoint holds nothing else of it.
     """
 
     def build(self, context: OptimizerContext) -> torch.optim.Optimizer:
@@ -70,22 +75,47 @@ class LabelOptimizerOptions(OptimizerOptions, Protocol):
 
 
 def as_saved(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimiser's `state_dict()` as a checkpoint holds it: its tensors by name, and the rest as JSON."""
+    """An optimiser's `state_dict()` as a checkpoint holds it: its tensors by name, and the rest as JSON.
+
+    Raises: PluginError naming what is neither, for a resumed run would go on without it.
+    """
     from torch import Tensor
 
-    tensors = {
-        f"{row}.{key}": value.contiguous()
-        for row, entries in state["state"].items()
-        for key, value in entries.items()
-        if isinstance(value, Tensor)
-    }
-    return tensors, {"param_groups": state["param_groups"]}
+    if unknown := sorted(state.keys() - {"state", "param_groups"}):
+        raise PluginError(
+            f"the optimiser's state_dict() has {unknown[0]!r} beside 'state' and 'param_groups'.", hint=HINT
+        )
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for row, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{row}.{key}"] = value.contiguous()
+            else:
+                plain.setdefault(str(row), {})[key] = _plain(key, value)
+    scalars = {"param_groups": state["param_groups"], "state": plain}
+    return tensors, scalars if plain else {"param_groups": state["param_groups"]}
 
 
 def from_saved(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[str, Any]:
     """The state of an optimiser that `as_saved` took apart."""
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Any]] = {int(row): dict(entries) for row, entries in scalars.get("state", {}).items()}
     for name, value in tensors.items():
         row, _, key = name.partition(".")
         state.setdefault(int(row), {})[key] = value
     return {"state": state, "param_groups": scalars["param_groups"]}
+
+
+def _plain(key: str, value: Any) -> Any:
+    """The value, which comes back from JSON as it was."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    try:
+        comes_back = json.loads(json.dumps(value)) == value
+    except (TypeError, ValueError):
+        comes_back = False
+    if not comes_back:
+        raise PluginError(
+            f"the optimiser keeps {key!r} as {type(value).__name__} in the state of a parameter.", hint=HINT
+        )
+    return value

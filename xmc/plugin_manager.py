@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import pluggy
 
 from xmc import hookspecs
 from xmc.errors import PluginError, XmcWarning, did_you_mean
+from xmc.plugin_registration import import_file, register, withdraw
 from xmc.specs import Spec
 from xmc.values import IndexReport, RunInfo
 
@@ -34,7 +33,10 @@ KINDS = {
     "check": "xmc_checks",
     "recipe": "xmc_recipes",
 }
-NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+ENGINE = "xmc-engine"
+FILE_VARIABLE = "XMC_PLUGIN_FILE"
+FILE_VERSION = "sha256:"
+RENAME = "Give its entry point, or what it offers, another name."
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,18 @@ class LoadedPlugin:
     name: str
     distribution: str
     version: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a plugin file; its version is the checksum then."""
+        return self.version.startswith(FILE_VERSION)
+
+    @property
+    def source(self) -> str:
+        """Distribution and version, or the file it was read from."""
+        if self.is_file:
+            return f"the file {self.distribution}"
+        return f"{self.distribution} {self.version}".strip() or "no distribution"
 
 
 @dataclass(frozen=True)
@@ -104,7 +118,9 @@ class Plugins:
         )
 
     def require_not_failed(self, plugin: str) -> None:
-        """Raise the PluginError of `plugin` if it is installed but failed to load."""
+        """Raise the PluginError of `plugin` if it is installed but failed to load, and no other has its name."""
+        if any(each.name == plugin for each in self.loaded):
+            return
         for failed in self.failed:
             if failed.name == plugin:
                 raise PluginError(
@@ -154,35 +170,42 @@ def load_plugins(
 ) -> Plugins:
     """Load every installed plugin of the group `xmc`; one that fails is recorded, not raised.
 
-    `entry_points` replaces the installed ones (tests); `disabled` names what to leave out and defaults to the
-    comma-separated `XMC_DISABLED_PLUGINS`; `plugin_file` is a Python file that is a plugin without packaging.
-    Raises: PluginError when two plugins offer the same full name.
+    One that has the name of another, or offers what another does, counts as failed; those of xmc itself come first, so
+    they keep their names. `entry_points` replaces the installed ones (tests); `disabled` names what to leave out and
+    defaults to the comma-separated `XMC_DISABLED_PLUGINS`; `plugin_file` is a Python file that is a plugin without
+    packaging and defaults to `XMC_PLUGIN_FILE`, which `--plugin-file` sets.
+    Raises: PluginError when the plugin file is broken, since it was asked for.
     """
     manager = pluggy.PluginManager("xmc")
     manager.add_hookspecs(hookspecs)
     found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
     blocked = os.environ.get("XMC_DISABLED_PLUGINS", "").split(",") if disabled is None else disabled
     skip = {name.strip() for name in blocked}
-    loaded: list[LoadedPlugin] = []
+    loaded: dict[str, LoadedPlugin] = {}
     failed: list[FailedPlugin] = []
     offers: dict[str, list[Offer]] = {kind: [] for kind in KINDS}
     described = functools.cache(_described)
-    for entry_point in sorted(found, key=lambda e: e.name):
-        if entry_point.name in skip or manager.has_plugin(entry_point.name):
-            continue  # decided before load: a disabled plugin runs no code
-        name, version = described(entry_point.dist)
+    of_xmc = [
+        (*described(each.dist), each) for each in found if each.name not in skip
+    ]  # a disabled plugin runs no code
+    for name, version, entry_point in sorted(of_xmc, key=lambda each: (each[0] != ENGINE, each[2].name, each[0])):
+        plugin = LoadedPlugin(entry_point.name, name, version)
         try:
-            _register(manager, entry_point.name, entry_point.load(), offers)
-        except Exception as error:  # a plugin may raise anything at import, and must not take the host down
-            failed.append(FailedPlugin(entry_point.name, f"{name} {version}" if name else "no distribution", error))
+            _require_free(plugin, loaded)
+            _add(manager, plugin.name, entry_point.load(), offers)
+        except (Exception, SystemExit) as error:  # a plugin may raise anything at import, and must not take us down
+            failed.append(FailedPlugin(plugin.name, plugin.source, error))
         else:
-            loaded.append(LoadedPlugin(entry_point.name, name, version))
-    if plugin_file is not None:
-        _register(manager, plugin_file.stem, _import_file(plugin_file), offers)
-        loaded.append(LoadedPlugin(plugin_file.stem, str(plugin_file), ""))
-    _refuse_duplicates(offers)
+            loaded[plugin.name] = plugin
+    given = os.environ.get(FILE_VARIABLE, "")
+    if path := plugin_file or (Path(given) if given else None):
+        module, sha256 = import_file(path)
+        plugin = LoadedPlugin(path.stem, str(path), f"{FILE_VERSION}{sha256}")
+        _require_free(plugin, loaded)
+        _add(manager, plugin.name, module, offers)
+        loaded[plugin.name] = plugin
     frozen = {kind: tuple(sorted(found, key=lambda o: o.full_name)) for kind, found in offers.items()}
-    return Plugins(tuple(loaded), tuple(failed), frozen, manager)
+    return Plugins(tuple(loaded[name] for name in sorted(loaded)), tuple(failed), frozen, manager)
 
 
 def _described(distribution: metadata.Distribution | None) -> tuple[str, str]:
@@ -190,54 +213,31 @@ def _described(distribution: metadata.Distribution | None) -> tuple[str, str]:
     return (distribution.name, distribution.version) if distribution else ("", "")
 
 
-def _register(manager: pluggy.PluginManager, name: str, module: object, offers: dict[str, list[Offer]]) -> None:
-    """Register one plugin and collect what it declares, or leave no trace of it and raise."""
+def _require_free(plugin: LoadedPlugin, loaded: Mapping[str, LoadedPlugin]) -> None:
+    if (other := loaded.get(plugin.name)) is not None:
+        raise PluginError(f"the name '{plugin.name}' is taken by the plugin of {other.source}.", hint=RENAME)
+
+
+def _add(manager: pluggy.PluginManager, name: str, module: object, offers: dict[str, list[Offer]]) -> None:
+    """Register one plugin and add what it declares, or leave no trace of it and raise."""
+    declared = register(manager, name, module, KINDS)
+    new = [(kind, Offer(name, spec)) for kind, specs in declared.items() for spec in specs]
     try:
-        manager.register(module, name=name)
-        manager.check_pending()
-        declared = {kind: _declared(module, name, hook) for kind, hook in KINDS.items()}
-    except Exception:
-        if manager.has_plugin(name):
-            manager.unregister(name=name)  # registered, then refused: else every later check_pending raises
+        _refuse_duplicates(offers, new)
+    except PluginError:
+        withdraw(manager, name)
         raise
-    for kind, specs in declared.items():
-        offers[kind].extend(Offer(name, spec) for spec in specs)
+    for kind, offer in new:
+        offers[kind].append(offer)
 
 
-def _declared(module: object, plugin: str, hook: str) -> list[Spec]:
-    function = getattr(module, hook, None)
-    if function is None:
-        return []
-    specs = list(function())
-    for spec in specs:
-        if not isinstance(spec, Spec) or KINDS[spec.kind] != hook:
-            raise TypeError(f"{hook} of plugin '{plugin}' must return specs of its kind, got {spec!r}")
-        if not NAME_PATTERN.fullmatch(spec.name):
-            raise ValueError(f"{hook} of plugin '{plugin}': name {spec.name!r} must be lower-case words joined by '-'")
-    return specs
-
-
-def _refuse_duplicates(offers: Mapping[str, list[Offer]]) -> None:
-    for kind, found in offers.items():
-        by_name: dict[str, Offer] = {}
-        for offer in found:
-            other = by_name.setdefault(offer.full_name, offer)
-            if other is not offer:
-                raise PluginError(
-                    f"{kind} '{offer.full_name}' is offered by plugin '{other.plugin}' and by plugin '{offer.plugin}'.",
-                    hint="Leave one out with XMC_DISABLED_PLUGINS.",
-                )
-
-
-def _import_file(path: Path) -> ModuleType:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{path} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise PluginError(f"plugin file {path} failed to load: {type(error).__name__}: {error}.") from error
-    return module
+def _refuse_duplicates(offers: Mapping[str, list[Offer]], new: Iterable[tuple[str, Offer]]) -> None:
+    """Raise PluginError when one of the new has the full name of one that is there, or of another new one."""
+    by_name = {(kind, offer.full_name): offer for kind, found in offers.items() for offer in found}
+    for kind, offer in new:
+        other = by_name.setdefault((kind, offer.full_name), offer)
+        if other is not offer:
+            raise PluginError(
+                f"{kind} '{offer.full_name}' is offered by plugin '{other.plugin}' and by plugin '{offer.plugin}'.",
+                hint=RENAME,
+            )

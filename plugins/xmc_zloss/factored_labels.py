@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from xmc.api import ArtifactError, ConfigError, HeadBatch, HeadContext, Learned, NonFiniteError, QueryMap
+from xmc.api import ArtifactError, ConfigError, HeadBatch, HeadContext, Learned, NonFiniteError, QueryMap, query_losses
 from xmc_zloss.factored_batch import FactoredBatch, ScoreStatistics
 from xmc_zloss.factored_matrix import BLOCK_ROWS, FactoredMatrix
 from xmc_zloss.factored_step import sgd_step
@@ -67,7 +67,7 @@ class FactoredLabels:
         leaves = ScoreStatistics(*(each.requires_grad_() for each in seen.statistics()))
         inputs = StatisticsInputs.of(leaves, query_rows_P, label_rows_P, weights_P, scores_like_LD=self.matrix.table_LD)
         with torch.enable_grad():
-            losses_Q = self.context.loss(inputs)
+            losses_Q = query_losses(self.context.loss, inputs, queries=len(queries_QD), gradient=False)
             _require_finite(losses_Q)
             gradients = torch.autograd.grad(losses_Q.sum(), leaves, materialize_grads=True)
         gradient = ScoreStatistics(*(each / len(queries_QD) for each in gradients))

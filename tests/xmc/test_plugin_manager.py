@@ -1,11 +1,13 @@
 """Invariants: a broken plugin stops nothing and is reported; names are unambiguous; a disabled plugin runs no code."""
 
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from xmc.errors import PluginError
 from xmc.plugin_manager import load_plugins
+from xmc.values import RunInfo
 
 LOSS_PLUGIN = """
 from xmc.api import LossSpec, hookimpl
@@ -21,9 +23,9 @@ def plugin(tmp_path, monkeypatch):
     """Write a real module and return its entry point."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def write(name, source="", *, losses=()):
+    def write(name, source=None, *, losses=()):
         module = f"module_of_{tmp_path.name}_{name}".replace("-", "_")
-        text = source or LOSS_PLUGIN.format(module=module, names=list(losses))
+        text = LOSS_PLUGIN.format(module=module, names=list(losses)) if source is None else source
         (tmp_path / f"{module}.py").write_text(text)
         return EntryPoint(name, module, "xmc")
 
@@ -67,9 +69,24 @@ def test_loading_twice_gives_two_independent_values(plugin):
             "from xmc.api import IndexSpec, hookimpl\n@hookimpl\ndef xmc_losses(): return [IndexSpec('a', 'b:C')]",
             "xmc_losses of plugin 'broken' must return specs of its kind",
         ),
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
+        ("def xmc_epoch_finished(run): pass", "xmc_epoch_finished of plugin 'broken' has no @hookimpl"),
+        ("", "plugin 'broken' implements no hook of xmc"),
         (LOSS_PLUGIN.format(module="", names=["Hinge Loss"]), "'Hinge Loss' must be lower-case words joined by '-'"),
     ],
-    ids=["import", "raises", "misspelled", "argument", "declaring", "no-spec", "other-kind", "name"],
+    ids=[
+        "import",
+        "raises",
+        "misspelled",
+        "argument",
+        "declaring",
+        "no-spec",
+        "other-kind",
+        "exit",
+        "unmarked",
+        "nothing",
+        "name",
+    ],
 )
 def test_a_broken_plugin_is_kept_out_and_reported_and_the_others_work(plugin, source, message):
     entry_points = [plugin("zeta", losses=["hinge"]), plugin("broken", source), plugin("alpha", losses=["ramp"])]
@@ -86,7 +103,9 @@ def test_a_broken_plugin_is_kept_out_and_reported_and_the_others_work(plugin, so
 
 
 def test_a_disabled_plugin_runs_no_code(plugin, tmp_path, monkeypatch):
-    mark = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
+    mark = LOSS_PLUGIN.format(module="", names=["b"]) + (
+        f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
+    )
     entry_points = [plugin("noisy", mark), plugin("alpha", losses=["hinge"])]
     monkeypatch.setenv("XMC_DISABLED_PLUGINS", "other, noisy")
     assert [each.name for each in load_plugins(entry_points=entry_points).loaded] == ["alpha"]
@@ -128,28 +147,98 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_installed_ones(plu
 
 
 def test_two_offers_of_one_full_name_are_refused_naming_both(plugin):
-    with pytest.raises(PluginError, match=r"loss 'alpha\.hinge' is offered by plugin 'alpha' and by plugin 'alpha'"):
-        load_plugins(entry_points=[plugin("alpha", losses=["hinge", "hinge"])])
+    plugins = load_plugins(entry_points=[plugin("alpha", losses=["hinge", "hinge"])])
+    assert "loss 'alpha.hinge' is offered by plugin 'alpha' and by plugin 'alpha'" in plugins.failed[0].describe()
     bare = [plugin("core", losses=["beta"]), plugin("beta", losses=["beta"])]
-    with pytest.raises(PluginError, match="loss 'beta' is offered by plugin 'beta' and by plugin 'core'"):
-        load_plugins(entry_points=bare)
+    plugins = load_plugins(entry_points=bare)
+    assert "loss 'beta' is offered by plugin 'beta' and by plugin 'core'" in plugins.failed[0].describe()
+    assert [each.name for each in plugins.loaded] == ["beta"] and loss_names(plugins) == ["beta"]
 
 
-def test_a_plugin_file_needs_no_packaging(tmp_path):
+def installed(tmp_path, entry_point, distribution):
+    folder = tmp_path / f"{distribution.replace('-', '_')}-3.1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 3.1\n")
+    (folder / "entry_points.txt").write_text(f"[xmc]\n{entry_point.name} = {entry_point.value}\n")
+
+
+def test_a_second_plugin_of_one_name_is_listed_and_the_one_of_xmc_stays(plugin, tmp_path):
+    installed(tmp_path, plugin("dexml", losses=["mine"]), "a-lab")
+    plugins = load_plugins()
+    (failed,) = plugins.failed
+    assert (failed.name, failed.distribution) == ("dexml", "a-lab 3.1")
+    assert "the name 'dexml' is taken by the plugin of xmc-engine" in failed.describe()
+    assert plugins.recipe("dexml") and plugins.find("loss", "dexml.decoupled-softmax")
+
+
+def test_a_plugin_that_offers_what_the_core_does_is_listed_and_stops_nothing(plugin, tmp_path):
+    source = (
+        "from xmc.api import OptimizerSpec, hookimpl\n@hookimpl\ndef xmc_optimizers():\n"
+        "    return [OptimizerSpec('adamw', 'nowhere:Nothing')]\n"
+    )
+    installed(tmp_path, plugin("adamw", source), "a-lab")
+    plugins = load_plugins()
+    assert "optimizer 'adamw' is offered by plugin 'core' and by plugin 'adamw'" in plugins.failed[0].describe()
+    assert plugins.find("optimizer", "adamw").plugin == "core"
+
+
+def test_a_refused_plugin_watches_nothing(plugin):
+    source = LOSS_PLUGIN.format(module="", names=["a", "a"]) + (
+        "\n@hookimpl\ndef xmc_run_started(run): raise RuntimeError('called')\n"
+    )
+    load_plugins(entry_points=[plugin("twin", source)]).run_started(RunInfo("folder", {}))
+
+
+@pytest.fixture
+def no_xmcfile():
+    yield
+    sys.modules.pop("xmcfile", None)
+
+
+FILE_PLUGIN = """
+from __future__ import annotations
+from dataclasses import dataclass
+from xmc.api import LossInputs, LossSpec, hookimpl
+
+@dataclass(frozen=True)
+class Mine:
+    def __call__(self, inputs: LossInputs):
+        return inputs.log_sum_exp("all")[1]
+
+@hookimpl
+def xmc_losses():
+    return [LossSpec("mine", "xmcfile:Mine")]
+"""
+
+
+def test_a_plugin_file_needs_no_packaging(tmp_path, no_xmcfile, monkeypatch):
     path = tmp_path / "xmcfile.py"
-    path.write_text(LOSS_PLUGIN.format(module="xmcfile", names=["mine"]))
+    path.write_text(FILE_PLUGIN)
     plugins = load_plugins(entry_points=(), plugin_file=path)
     assert plugins.find("loss", "mine").full_name == "xmcfile.mine"
-    assert plugins.loaded[0].distribution == str(path)
+    assert plugins.find("loss", "mine").spec.load().__name__ == "Mine"
+    assert plugins.loaded[0].source == f"the file {path}" and plugins.loaded[0].version.startswith("sha256:")
+    monkeypatch.setenv("XMC_PLUGIN_FILE", str(path))
+    assert load_plugins(entry_points=()).loaded == plugins.loaded
 
 
-@pytest.mark.parametrize(("name", "source"), [("xmcfile.py", "import nothing_there"), ("xmcfile.txt", "")])
-def test_a_broken_plugin_file_is_an_error_since_it_was_asked_for(tmp_path, name, source):
-    (tmp_path / name).write_text(source)
-    with pytest.raises(
-        PluginError, match=r"xmcfile\.(py failed to load: ModuleNotFoundError|txt is not a Python file)"
-    ):
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("xmcfile.py", "import nothing_there", r"xmcfile\.py failed to load: ModuleNotFoundError"),
+        ("xmcfile.py", "raise SystemExit(3)", r"xmcfile\.py failed to load: SystemExit: 3"),
+        ("xmcfile.txt", "", r"xmcfile\.txt is not a Python file"),
+        ("json.py", "", "is called like the module 'json'"),
+        ("numpy.py", "", "is called like the module 'numpy'"),
+        ("xmcfile.py", None, "there is no plugin file"),
+    ],
+)
+def test_a_broken_plugin_file_is_an_error_since_it_was_asked_for(tmp_path, no_xmcfile, name, source, message):
+    if source is not None:
+        (tmp_path / name).write_text(source)
+    with pytest.raises(PluginError, match=message):
         load_plugins(entry_points=(), plugin_file=tmp_path / name)
+    assert "xmcfile" not in sys.modules
 
 
 def test_the_recipe_of_a_plugin_is_its_toml():

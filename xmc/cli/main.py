@@ -20,6 +20,7 @@ from xmc.cli.import_ import import_command
 from xmc.cli.index import index_command
 from xmc.cli.info import info_command
 from xmc.cli.labels import labels_command
+from xmc.cli.plugin_file import with_plugin_file
 from xmc.cli.plugins import plugins_command
 from xmc.cli.predict import predict_command
 from xmc.cli.privatise import privatise_command
@@ -62,8 +63,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "plugins": plugins_command,
     "doctor": doctor_command,
 }
+WITHOUT_PLUGINS = ("import", "privatise")
 for name, command in VERBS.items():
-    app.command(name, cls=StrictCommand)(command)
+    app.command(name, cls=StrictCommand)(command if name in WITHOUT_PLUGINS else with_plugin_file(command))
 
 
 def _print_version(wanted: bool) -> None:

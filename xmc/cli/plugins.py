@@ -65,7 +65,7 @@ def list_plugins(plugins: Plugins, *, kind: str = "", failed: bool = False) -> d
     states = [
         {
             "plugin": each.name,
-            "distribution": f"{each.distribution} {each.version}".strip(),
+            "distribution": each.source,
             "state": "loaded",
             "error": "",
         }
@@ -93,7 +93,9 @@ def list_plugins(plugins: Plugins, *, kind: str = "", failed: bool = False) -> d
 
 def requirement_lines(plugins: Plugins) -> list[str]:
     """`name==version` of each distribution that a loaded plugin came with, sorted."""
-    return sorted({f"{each.distribution}=={each.version}" for each in plugins.loaded if each.version})
+    return sorted(
+        {f"{each.distribution}=={each.version}" for each in plugins.loaded if each.version and not each.is_file}
+    )
 
 
 def describe_offer(offer: Offer) -> dict[str, Any]:

@@ -66,11 +66,7 @@ def load_dataset(name_or_folder: str | Path) -> Dataset:
     name = str(name_or_folder)
     folder = named_folder(name) if name in NAMES and not isinstance(name_or_folder, Path) else Path(name_or_folder)
     if not folder.is_dir():
-        raise DataError(
-            f"there is no data set '{name}': shipped are {', '.join(NAMES)}; a folder holds labels.parquet,"
-            " train.parquet and, if wanted, dev.parquet and test.parquet.",
-            hint=did_you_mean(name, NAMES) or "Other formats: xmc import --help",
-        )
+        raise _unknown(name, folder)
     labels = read_labels(_table_shards(folder, "labels", required=True))
     splits: dict[str, QueryTable] = {}
     notes: list[str] = []
@@ -85,6 +81,23 @@ def load_dataset(name_or_folder: str | Path) -> Dataset:
                 f"{folder}: the table '{split}' has no query with text and positives.", hint="; ".join(notes)
             )
     return Dataset(folder.resolve().name, labels, splits, fingerprint_of(labels, splits), tuple(notes))
+
+
+def _unknown(name: str, folder: Path) -> DataError:
+    if close := did_you_mean(name, NAMES):
+        hint = close
+    elif folder.is_absolute():
+        hint = "If it lies elsewhere today: --set data.name=FOLDER. Other formats: xmc import --help"
+    else:
+        hint = (
+            f"A relative path counts from the folder in which the command runs, here {Path.cwd()}. "
+            "For a run that was made from another folder: --set data.name=FOLDER. Other formats: xmc import --help"
+        )
+    return DataError(
+        f"there is no data set '{name}': shipped are {', '.join(NAMES)}, and there is no folder {folder.absolute()}; "
+        "one holds labels.parquet, train.parquet and, if wanted, dev.parquet and test.parquet.",
+        hint=hint,
+    )
 
 
 def _table_shards(folder: Path, table: str, *, required: bool) -> list[Path]:

@@ -17,6 +17,7 @@ from xmc.engine.carried import Carried
 from xmc.engine.index_lineage import lineage_of
 from xmc.engine.run_config import RunConfig
 from xmc.errors import DataError
+from xmc.index_building import build_index
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.label_edits import LabelEdits, read_edits
 from xmc.retrieve.layout import index_store
@@ -79,11 +80,17 @@ def run_indexing(
 
     The labels are those of the run's data set unless `labels` are given. The earlier index stays current until the new
     one is whole. Edits committed while it is built are not in it; they stay edits.
-    Raises: as `labels_to_index`; what the backend raises.
+    Raises: as `labels_to_index`; what the backend raises; PluginError when not every label got into the index.
     """
     indexed = labels_to_index(config, run, plugins=plugins, carried=carried, labels=labels)
-    index = config.index.options.build(indexed.chunks, similarity=indexed.similarity, device=device)
-    report: IndexReport = index.report
+    index = build_index(
+        config.index.options,
+        indexed.chunks,
+        labels=len(indexed.labels),
+        similarity=indexed.similarity,
+        device=device,
+    )
+    report = index.report
     commit_index(config, run, index, report, indexed, plugins=plugins)
     return report
 

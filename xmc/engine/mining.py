@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xmc.api import Head, IndexBackend, Positives
 from xmc.engine.run_config import RunConfig
+from xmc.index_building import build_index
 from xmc.train.distributed import ALONE, Ranks
 from xmc.train.hard_negatives import HardNegatives, IntArray, open_negatives, without_relevant
 
@@ -34,7 +35,8 @@ def hard_negatives(
 
     def mine(head: Head, queries: Iterator[Tensor]) -> IntArray:
         all_rows = np.arange(len(groups_L))
-        index = backend.build(head.label_vectors(all_rows), similarity=similarity, device=device)
+        vectors = head.label_vectors(all_rows)
+        index = build_index(backend, vectors, labels=len(all_rows), similarity=similarity, device=device)
         query_map = head.query_map()
         wanted = options.mining_skip + options.mining_depth
         shares = [np.arange(len(positives))[share] for share in ranks.shares(len(positives))]

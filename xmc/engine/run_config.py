@@ -14,6 +14,7 @@ from xmc.engine.fusion import FusionOptions
 from xmc.errors import ConfigError, XmcError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
+from xmc.retrieve.run_plugins import naming_packages, write_run_plugins
 from xmc.store import write_text
 from xmc.train.options import TrainOptions
 
@@ -93,9 +94,10 @@ class RunConfig:
         }
         return {name: values for name, values in sections.items() if values}  # [check] holds only what was set
 
-    def write(self, run: Path) -> None:
-        """Write `run/config.toml`, from which the run can be repeated."""
+    def write(self, run: Path, *, plugins: Plugins) -> None:
+        """Write `run/config.toml`, and `plugins.json`: whence the run can be repeated, with whose code."""
         write_text(run / FILE_NAME, write_toml(_listed(self.to_dict())))
+        write_run_plugins(run, {kind: getattr(self, kind).name for kind in DEFAULTS}, plugins)
 
 
 def resolve(
@@ -192,7 +194,7 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
 def read_run_config(plugins: Plugins, run: Path, *, settings: Settings = ()) -> RunConfig:
     """The configuration that a run was made with, `settings` winning over it.
 
-    Raises: ConfigError when the folder holds none.
+    Raises: ConfigError when the folder holds none; PluginError naming the package of a plugin that is not there.
     """
     path = run / FILE_NAME
     if not path.is_file():
@@ -203,7 +205,8 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Settings = ()) -> 
         kind: DEFAULTS[kind] for kind in ("head", "augmentation", "optimizer", "reranker")
     }  # which an older run leaves out
     recorded: Layer = (str(path), merge(made_with, read_toml(path)))
-    return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))])
+    with naming_packages(run, plugins):
+        return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))])
 
 
 def how_data_differs(config: RunConfig, run: Path) -> str:

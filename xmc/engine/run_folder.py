@@ -10,6 +10,7 @@ from xmc.engine.replacement import STAGES, discard, finish_replacement
 from xmc.engine.run_config import FILE_NAME
 from xmc.errors import ConfigError
 from xmc.retrieve.layout import REPLACEMENT, encoder_store, work_folder
+from xmc.retrieve.run_plugins import PLUGINS_FILE
 from xmc.store import remove_temporaries
 from xmc.store.atomic import TEMPORARY_PREFIX
 from xmc.store.lock import LOCK_NAME
@@ -17,7 +18,7 @@ from xmc.train.augmented_queries import open_augmented
 from xmc.train.checkpoint import open_store
 from xmc.train.hard_negatives import open_negatives
 
-WRITTEN_FILES = (FILE_NAME, "curve.csv", "curve.png", "train.json", "rerank.json", "README.md")
+WRITTEN_FILES = (FILE_NAME, PLUGINS_FILE, "curve.csv", "curve.png", "train.json", "rerank.json", "README.md")
 REPORT_FILES = ("report.json", "roc.csv", "roc.png")
 FOLDERS = (
     *("augmented", "checkpoint", "checks", "diagnosis", "encoder", "hits", "index", "labels", "negatives"),

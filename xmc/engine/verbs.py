@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -73,18 +74,34 @@ def index_run(
 
     With a target recall (at `k`, against exact search) it is the fastest that reaches it in batches of `batch_size`;
     without one the best recall within the limits of memory and of the median time for one query. `report.choice` says
-    what is reached. Where probabilities and label sets were fitted to answers that the new index does not give, an
-    XmcWarning says so. Raises: ConfigError when no index serves the goal.
+    what is reached. Either way the backend and its options are kept in the run: without settings they are built again.
+    `data.name=FOLDER` says where the data set lies today. Where probabilities and label sets were fitted to answers
+    that the new index does not give, an XmcWarning says so. Raises: ConfigError when no index serves the goal, and for
+    settings of other sections.
     """
+    settings = list(settings)
     if target_recall is None and memory_bytes is None and latency_s is None:
-        plugins = load_plugins()
-        config = read_run_config(plugins, Path(run), settings=settings)
-        report = run_indexing(config, Path(run), plugins=plugins, device=device)
-        write_card(Path(run), plugins=plugins)
-        fitted_now(Path(run)).warn()
-        return report
+        return _index_named(Path(run), settings, device=device)
     goal = Goal(target_recall, memory_bytes, latency_s, k, batch_size)
     return tune_run(run, goal, settings=settings, device=device, seed=seed).index
+
+
+def _index_named(run: Path, settings: Settings, *, device: str) -> IndexReport:
+    chosen = parse_assignments(settings)
+    others = sorted({f"{section}.{key}" for section, values in chosen.items() for key in values if section != "index"})
+    if unused := [name for name in others if name != "data.name"]:
+        raise ConfigError(
+            f"the index of a trained run does not depend on {unused[0]}; settings are those of [index].",
+            hint="Example: --set index.name=faiss.flat",
+        )
+    plugins = load_plugins()
+    config = read_run_config(plugins, run, settings=settings)
+    report = run_indexing(config, run, plugins=plugins, device=device)
+    if "index" in chosen:
+        replace(read_run_config(plugins, run), index=config.index).write(run, plugins=plugins)
+    write_card(run, plugins=plugins)
+    fitted_now(run).warn()
+    return report
 
 
 def tune_run(

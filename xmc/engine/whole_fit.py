@@ -14,6 +14,7 @@ from xmc.engine.job import Job
 from xmc.engine.run_config import DEFAULTS, RunConfig
 from xmc.engine.training_set import validation_queries
 from xmc.errors import ConfigError
+from xmc.index_building import build_index
 from xmc.retrieve.batch import concatenate_hits
 from xmc.train.distributed import Ranks
 from xmc.train.options import TrainOptions
@@ -87,7 +88,8 @@ def _precision_at_1(job: Job, encoder: Encoder, head: FittedHead) -> float:
         return -1.0
     rows = np.arange(len(job.data.labels))
     backend, similarity = job.config.index.options, encoder.similarity
-    index = backend.build(head.label_vectors(rows), similarity=similarity, device=job.index_device)
+    vectors = head.label_vectors(rows)
+    index = build_index(backend, vectors, labels=len(rows), similarity=similarity, device=job.index_device)
     features = encoder.prepare(queries.texts, "query")
     chunks = embed_chunks(encoder, features, "query", chunk_size=1024)
     hits = concatenate_hits([index.search(part, 1) for part in chunks])

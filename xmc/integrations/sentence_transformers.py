@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xmc.api import Loss, validate_similarity
+from xmc.api import Loss, query_losses, validate_similarity
 from xmc.config import build_options
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.batch_labels import BatchLabels, LabelScope
@@ -150,7 +150,8 @@ class MultiLabelLoss(nn.Module):
             if self.similarity == "dot":  # those of cosine are 1
                 norms = {"query_norms_Q": queries_BD.norm(dim=1), "label_norms_C": labels_CD.detach().norm(dim=1)}
                 inputs = replace(inputs, **norms)
-            return self.loss(inputs).mean()
+            learns = inputs.scores_QC.requires_grad  # not in an evaluation
+            return query_losses(self.loss, inputs, queries=len(queries_BD), gradient=learns).mean()
 
     def _generator(self, labels: Tensor | None) -> np.random.Generator:
         """Draws that follow torch's seed, which the trainer sets and restores; in evaluation always the same."""

@@ -26,6 +26,7 @@ from xmc.retrieve.living_labels import LivingLabels, live_labels
 from xmc.retrieve.own_vectors import OwnVectors, load_own
 from xmc.retrieve.query_map import load_query_map
 from xmc.retrieve.reranking import NONE, load_reranking
+from xmc.retrieve.run_plugins import naming_packages
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.retrieve.unfinished import require_indexed
 
@@ -87,8 +88,9 @@ def open_run(
     if not run.is_dir():
         raise ArtifactError(f"there is no run folder {run}.", hint=f"Make one with: xmc train --out {run}")
     plugins = plugins or load_plugins()
-    model = _model(run, plugins, before)
-    built = _built_index(run, model, plugins, device, before, index)
+    with naming_packages(run, plugins):
+        model = _model(run, plugins, before)
+        built = _built_index(run, model, plugins, device, before, index)
     edits = read_edits(run)
     edits.require_encoder(model.sha256)
     own_model = replace(model, own=OwnVectors.of(edits))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,21 @@ from torch import Tensor
 
 from xmc.api import Index, IndexBackend
 from xmc.errors import ConfigError, DataError, NonFiniteError, XmcError
+from xmc.index_building import build_index
 from xmc.testing.check_offers import check_certificates, check_device, check_filter, check_ladder, check_proposals
-from xmc.testing.conformance import expect
-from xmc.testing.index_cases import LABELS, QUERIES, K, label_chunks, label_vectors, oracle, query_vectors, recall
+from xmc.testing.conformance import expect, keep_to
+from xmc.testing.index_cases import (
+    LABELS,
+    MANY,
+    QUERIES,
+    K,
+    label_chunks,
+    label_vectors,
+    many_vectors,
+    oracle,
+    query_vectors,
+    recall,
+)
 from xmc.values import Hits
 
 SIMILARITIES = ("dot", "cosine")
@@ -35,8 +48,17 @@ class _Case:
     device: str = "cpu"
 
     def built(self, vectors_LD: Tensor | None = None, similarity: str = "dot") -> Index:
-        chunks = label_chunks() if vectors_LD is None else [vectors_LD]
-        return self.backend.build(chunks, similarity=similarity, device=self.device)
+        return self.built_of(label_chunks() if vectors_LD is None else [vectors_LD], similarity)
+
+    def built_of(self, chunks: Sequence[Tensor], similarity: str = "dot", device: str = "") -> Index:
+        """As the engine builds it: the chunks pass once."""
+        return build_index(
+            self.backend,
+            chunks,
+            labels=sum(len(chunk) for chunk in chunks),
+            similarity=similarity,
+            device=device or self.device,
+        )
 
     def expect(self, condition: object, promise: str, **numbers: Any) -> None:
         expect(condition, self.backend, promise, **numbers)
@@ -56,7 +78,7 @@ def check_index(backend: IndexBackend, *, exact: bool = False, least_recall: flo
     """
     case = _Case(backend, exact, least_recall, device)
     for check in CHECKS:
-        check(case)
+        keep_to(check, case, subject=backend)
 
 
 def _finds_the_best(case: _Case) -> None:
@@ -111,6 +133,36 @@ def _ties_go_to_the_lower_row(case: _Case) -> None:
     case.expect(hits.label_rows.tolist() == list(range(K)) * QUERIES, "equal labels: lowest rows", rows=hits.label_rows)
 
 
+def _many_labels(case: _Case) -> None:
+    """More labels and a longer list: rows are those of the labels, and as many as were asked for."""
+    vectors_LD, k = many_vectors(), 4 * K
+    queries_QD = vectors_LD[:: MANY // 20] + 0.1
+    hits = case.built_of([vectors_LD[:700], vectors_LD[700:]]).search(queries_QD, k)
+    true_QL = (queries_QD.double() @ vectors_LD.double().T).numpy()
+    reached = 0.0
+    for true_L, (label_rows, scores) in zip(true_QL, hits, strict=True):
+        error = np.abs(true_L[label_rows] - scores).max()
+        case.expect(
+            error < (1e-4 if case.exact else 0.1), f"of {MANY} labels: scores are those of their rows", error=error
+        )
+        reached += float((true_L[label_rows] >= np.sort(true_L)[-k] - 1e-4).sum())
+    found = reached / (k * len(queries_QD))
+    least = 1.0 if case.exact else case.least_recall
+    case.expect(found >= least, f"of {MANY} labels and k = {k}: recall of {least}", recall=found)
+
+
+def _report_is_sound(case: _Case) -> None:
+    report = case.built().report
+    case.expect(report.memory_bytes > 0, "the report's memory_bytes are above 0", memory_bytes=report.memory_bytes)
+    case.expect(0 <= report.build_s < 3600, "the report's build_s are the seconds of the build", build_s=report.build_s)
+    named = [report.backend, report.device_used]
+    case.expect(all(isinstance(one, str) and one for one in named), "the report names backend and device", names=named)
+    case.expect(isinstance(report.exact, bool), "the report's exact is True or False", exact=report.exact)
+    case.expect(report.exact or not case.exact, "an exact backend reports exact=True", exact=report.exact)
+    read_back = json.loads(json.dumps(asdict(report)))
+    case.expect(read_back["options"] == json.loads(json.dumps(dict(report.options))), "the report goes through JSON")
+
+
 def _batch_does_not_matter(case: _Case) -> None:
     index, queries_QD = case.built(), query_vectors()
     for row, (label_rows, scores) in enumerate(index.search(queries_QD, K)):
@@ -132,19 +184,15 @@ def _refusals(case: _Case) -> None:
     index, queries_QD = case.built(), query_vectors()
     _refuses(case, ConfigError, "k = 0", lambda: index.search(queries_QD, 0))
     _refuses(case, DataError, "queries of another width", lambda: index.search(queries_QD[:, 1:], K))
-    _refuses(case, DataError, "no labels", lambda: _build(case, []))
+    _refuses(case, DataError, "no labels", lambda: case.built_of([]))
     _refuses(case, ConfigError, "an unknown similarity", lambda: case.built(similarity="euclidean"))
-    _refuses(case, ConfigError, "an unknown device", lambda: _build(case, [queries_QD], device="x"))
+    _refuses(case, ConfigError, "an unknown device", lambda: case.built_of([queries_QD], device="x"))
     for bad in (float("nan"), float("inf"), 1e19):
         broken_QD = queries_QD.clone()
         broken_QD[1, 0] = bad
         chunks = [label_vectors(), broken_QD]
         _refuses(case, NonFiniteError, f"{bad} in a query", partial(index.search, broken_QD, K), names="1")
-        _refuses(case, NonFiniteError, f"{bad} in a label", partial(_build, case, chunks), names=str(LABELS + 1))
-
-
-def _build(case: _Case, chunks: Iterable[Tensor], device: str = "") -> Index:
-    return case.backend.build(chunks, similarity="dot", device=device or case.device)
+        _refuses(case, NonFiniteError, f"{bad} in a label", partial(case.built_of, chunks), names=str(LABELS + 1))
 
 
 def _refuses(case: _Case, error: type[XmcError], what: str, action: Callable[[], object], names: str = "") -> None:
@@ -171,10 +219,15 @@ def _save_and_load(case: _Case) -> None:
     for similarity in SIMILARITIES:
         index = case.built(similarity=similarity)
         with tempfile.TemporaryDirectory() as folder:
-            index.save(Path(folder))
-            loaded = case.backend.load(Path(folder), device=case.device)
+            written, moved = Path(folder) / "written", Path(folder) / "moved"
+            written.mkdir()
+            index.save(written)
+            written.rename(moved)  # as the engine does when it commits
+            loaded = case.backend.load(moved, device=case.device)
             before, after = (one.search(query_vectors(), K) for one in (index, loaded))
-        _are_equal(case, before, after, f"{similarity}: a loaded index answers as the saved one")
+        _are_equal(
+            case, before, after, f"{similarity}: an index that is loaded from a moved folder answers as the saved one"
+        )
         facts = [(one.report.labels, one.report.dimension, one.report.similarity) for one in (index, loaded)]
         case.expect(facts[0] == facts[1], "the report survives", reports=facts)
         case.expect(facts[0] == (LABELS, query_vectors().shape[1], similarity), "the report is true", report=facts[0])
@@ -206,6 +259,8 @@ def _offers(case: _Case) -> None:
 
 CHECKS: tuple[Callable[[_Case], None], ...] = (
     _finds_the_best,
+    _report_is_sound,
+    _many_labels,
     _short_lists,
     _ties_go_to_the_lower_row,
     _batch_does_not_matter,

@@ -13,7 +13,7 @@ import torch
 from xmc.api import Loss
 from xmc.config import build_options, write_toml
 from xmc.errors import ConfigError, did_you_mean
-from xmc.testing.conformance import ConformanceError, expect
+from xmc.testing.conformance import ConformanceError, expect, keep_to
 from xmc.testing.loss_cases import (
     LABELS,
     QUERIES,
@@ -27,6 +27,12 @@ from xmc.testing.loss_cases import (
 )
 from xmc.testing.loss_claims import CLAIMS
 from xmc.testing.loss_row_state import row_state_is_sound
+from xmc.testing.loss_sense import (
+    depends_on_the_scores,
+    float32_is_near_float64,
+    raising_the_best_negative_never_helps,
+    sampled_labels_are_taken,
+)
 
 
 def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
@@ -48,13 +54,13 @@ def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
     """
     _check_contract(loss)
     if pool == "row":
-        _queries_are_independent(loss)
+        keep_to(_queries_are_independent, loss, subject=loss)
     for claim in sorted(getattr(loss, "claims", frozenset())):
         if claim not in CLAIMS:
             raise ConformanceError(
                 f"{loss}: unknown claim {claim!r}, known are {sorted(CLAIMS)}. {did_you_mean(claim, CLAIMS)}"
             )
-        CLAIMS[claim](loss)
+        keep_to(CLAIMS[claim], loss, subject=loss)
 
 
 def _check_contract(loss: Loss) -> None:
@@ -64,10 +70,10 @@ def _check_contract(loss: Loss) -> None:
     disclaimed = {DISCLAIMABLE[name]: name for name in disclaims}
     for check in CHECKS:
         if check not in disclaimed:
-            check(loss)
+            keep_to(check, loss, subject=loss)
             continue
         try:
-            check(loss)
+            keep_to(check, loss, subject=loss)
         except ConformanceError:
             continue
         raise ConformanceError(f"{loss}: disclaims {disclaimed[check]!r}, which it keeps.")
@@ -131,14 +137,17 @@ def _queries_are_independent(loss: Loss) -> None:
 
 def _raising_the_only_positive_never_hurts(loss: Loss) -> None:
     relevance_QC = example_relevance(positives=1)
-    last_Q = None
+    first_Q = last_Q = None
     for score in torch.linspace(-30, 30, 121, dtype=torch.float64):
         scores_QC = example_scores().masked_fill(relevance_QC > 0, score.item())
         value_Q = value(loss, scores_QC, relevance_QC)
         if last_Q is not None:
             promise = f"raising the only positive's score to {score:.1f} must not raise the loss"
             expect((value_Q <= last_Q + 1e-9).all(), loss, promise, before=last_Q, after=value_Q)
-        last_Q = value_Q
+        first_Q, last_Q = value_Q if first_Q is None else first_Q, value_Q
+    if first_Q is not None and last_Q is not None:
+        lower = (last_Q < first_Q).all()
+        expect(lower, loss, "raising the only positive's score lowers the loss", at_minus_30=first_Q, at_30=last_Q)
 
 
 def _extreme_scores_are_finite(loss: Loss) -> None:
@@ -206,7 +215,11 @@ CHECKS: tuple[Callable[[Loss], None], ...] = (
     _no_positives_teach_nothing,
     _no_negatives_are_finite,
     _label_order_does_not_matter,
+    depends_on_the_scores,
     _raising_the_only_positive_never_hurts,
+    raising_the_best_negative_never_helps,
+    sampled_labels_are_taken,
+    float32_is_near_float64,
     _extreme_scores_are_finite,
     _half_precision_errs_like_its_inputs,
     _gradient_is_the_slope,

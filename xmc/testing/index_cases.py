@@ -9,6 +9,7 @@ from torch import Tensor
 from xmc.values import Hits
 
 LABELS, QUERIES, DIMENSION, K = 300, 9, 24, 10
+MANY = 1100  # labels: more than a block of most backends
 
 
 def label_vectors() -> Tensor:
@@ -24,6 +25,12 @@ def label_chunks() -> list[Tensor]:
     """The same as a stream: uneven chunks, one of them empty."""
     vectors_LD = label_vectors()
     return [vectors_LD[:7], vectors_LD[7:7], vectors_LD[7:200], vectors_LD[200:]]
+
+
+def many_vectors() -> Tensor:
+    """1,100 label vectors, all of them different and of one length."""
+    generator = torch.Generator().manual_seed(3)
+    return torch.nn.functional.normalize(torch.randn(MANY, DIMENSION, generator=generator), dim=1)
 
 
 def query_vectors() -> Tensor:

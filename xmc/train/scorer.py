@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError, RowStateLoss, TeacherScores
+from xmc.loss_values import query_losses, require_gradient
 from xmc.train.products import add_product, product_into
 
 # scores, their gradient and a loss's own work space
@@ -117,8 +118,8 @@ def score_batch(
     embeddings and score gradients are rounded to when they are multiplied (None: left as they are); losses and sums
     over the batch are not. With `norms` the loss also reads the embeddings' lengths, and its gradient in those of the
     queries counts.
-    Raises: NonFiniteError naming the batch rows with a non-finite loss; ConfigError when a `batch` loss needs more
-    memory than allowed.
+    Raises: NonFiniteError naming the batch rows with a non-finite loss; PluginError when the loss does not answer one
+    value per query; ConfigError when a `batch` loss needs more memory than allowed.
     """
     queries = queries_QD.shape[0]
     if pool == "batch":
@@ -196,9 +197,9 @@ def _loss_and_gradient(inputs: LossInputs, loss: Loss) -> tuple[Tensor, Tensor, 
         if inputs.query_norms_Q is not None:
             leaves.append(inputs.query_norms_Q.detach().requires_grad_())
             inputs = replace(inputs, query_norms_Q=leaves[1])
-        losses_R = loss(inputs)
-        gradient_RC, *others = torch.autograd.grad(losses_R.sum(), leaves, allow_unused=len(leaves) > 1)
-    return losses_R.detach(), gradient_RC, others[0] if others else None
+        losses_R = query_losses(loss, inputs, queries=leaves[0].shape[0])
+        gradient_RC, *others = torch.autograd.grad(losses_R.sum(), leaves, allow_unused=True)
+    return losses_R.detach(), require_gradient(loss, gradient_RC), others[0] if others else None
 
 
 def _require_finite(losses_R: Tensor, start: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xmc.errors import XmcError
+from xmc.index_building import build_index
 from xmc.index_contract import Index, IndexBackend, TunableIndex
 from xmc.tune.candidates import Candidate
 from xmc.tune.goal import Goal, megabytes
@@ -89,7 +90,9 @@ def try_candidate(bench: Bench, candidate: Candidate, *, to_beat: Measurement | 
         return trial
     try:
         labels = bench.labels
-        trial.index = candidate.backend.build(labels.chunks(), similarity=labels.similarity, device=bench.device)
+        trial.index = build_index(
+            candidate.backend, labels.chunks(), labels=len(labels), similarity=labels.similarity, device=bench.device
+        )
         trial.report = trial.index.report
         if goal.is_too_large(trial.report.memory_bytes):
             trial.verdict = f"too large: {megabytes(trial.report.memory_bytes)}"

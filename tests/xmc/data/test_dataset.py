@@ -64,7 +64,9 @@ def test_fingerprint_changes_with_the_content(change):
 
 @pytest.mark.parametrize("name", ["tinny", "no/such/folder"])
 def test_unknown_data_set_lists_names_and_files(name):
-    with pytest.raises(DataError, match=r"shipped are icd10cm, tiny; a folder holds labels\.parquet, train\.parquet"):
+    with pytest.raises(
+        DataError, match=r"shipped are icd10cm, tiny, .* no folder .*; one holds labels\.parquet, train\.parquet"
+    ):
         load_dataset(name)
 
 
@@ -171,3 +173,15 @@ def test_take_train_takes_nested_parts_by_the_hash_of_each_id_and_leaves_the_res
     assert take_train(backwards, 50, seed=2).train.ids == few.train.ids[::-1]
     with pytest.raises(DataError, match="has 400 train queries, got 401"):
         take_train(TINY, 401)
+
+
+def test_a_relative_folder_is_named_with_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as raised:
+        load_dataset("data/t")
+    assert f"no folder {tmp_path / 'data' / 't'}" in str(raised.value)
+    assert "counts from the folder in which the command runs" in raised.value.hint
+    assert "--set data.name=FOLDER" in raised.value.hint
+    with pytest.raises(DataError) as raised:
+        load_dataset(tmp_path / "t")
+    assert "counts from" not in raised.value.hint and "--set data.name=FOLDER" in raised.value.hint

@@ -1,6 +1,7 @@
 """The kit must catch: wrong order, -1, lost negatives, a shared label matrix, accepted NaN, a lossy save."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ class Wrapped:
 
     def build(self, embeddings, *, similarity, device):
         chunks = list(embeddings)
+        if self.fault == "reads-twice":
+            chunks = list(embeddings)
         if self.fault == "accepts-nan":
             chunks = [chunk.nan_to_num() for chunk in chunks]
         if self.fault == "writes-inputs":
@@ -25,6 +28,8 @@ class Wrapped:
         return Faulty(Exact().build(chunks, similarity=similarity, device=device), self.fault)
 
     def load(self, folder, *, device):
+        if self.fault == "absolute-path":
+            folder = Path((folder / "where").read_text())
         inner = Exact().load(folder, device=device)
         if self.fault == "lossy-save":
             inner = Exact().build([inner.wide.labels_LD.half()], similarity="dot", device=device)
@@ -38,14 +43,18 @@ class Faulty:
 
     @property
     def report(self):
-        return replace(self.inner.report, labels=1) if self.fault == "wrong-report" else self.inner.report
+        return replace(self.inner.report, **REPORTS.get(self.fault, {}))
 
     def save(self, folder):
         self.inner.save(folder)
+        if self.fault == "absolute-path":
+            (folder / "where").write_text(str(folder))
 
     def search(self, queries_QD, k):
         if self.fault == "clips-k":
             k = min(k, 5)
+        if self.fault == "ten-at-most" and k > 10:
+            k = 10
         if self.fault == "k-zero":
             k = max(k, 1)
         hits = self.inner.search(queries_QD, k)
@@ -54,6 +63,8 @@ class Faulty:
             return Hits(offsets, rows[::-1], scores[::-1])
         if self.fault == "sentinel" and len(rows):
             rows[-1] = -1
+        if self.fault == "blocks-of-400":
+            rows = rows % 400
         if self.fault == "clips-scores":
             scores = np.maximum(scores, 0)
         if self.fault == "float64":
@@ -61,6 +72,12 @@ class Faulty:
         return Hits(offsets, rows, scores)
 
 
+REPORTS = {
+    "wrong-report": {"labels": 1},
+    "negative-memory": {"memory_bytes": -5},
+    "no-backend": {"backend": ""},
+    "not-json": {"options": {"a": object()}},
+}
 FAULTS = [
     "accepts-nan",
     "writes-inputs",
@@ -81,6 +98,23 @@ def test_the_kit_catches(fault):
         check_index(Wrapped(fault), exact=True)
 
 
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("reads-twice", "reads the label vectors a second time"),
+        ("negative-memory", "memory_bytes are above 0; memory_bytes=-5"),
+        ("no-backend", "the report names backend and device"),
+        ("not-json", "report is sound: raised TypeError"),
+        ("absolute-path", "save and load: raised ArtifactError|save and load: raised FileNotFoundError"),
+        ("blocks-of-400", "of 1100 labels: scores are those of their rows"),
+        ("ten-at-most", "of 1100 labels and k = 40: recall of 0.9"),
+    ],
+)
+def test_the_kit_names(fault, message):
+    with pytest.raises(ConformanceError, match=message):
+        check_index(Wrapped(fault))
+
+
 def test_the_kit_passes_the_wrapper_without_a_fault():
     check_index(Wrapped("none"), exact=True)
 
@@ -96,6 +130,10 @@ class Worst(Exact):
 @dataclass(frozen=True)
 class WorstIndex:
     inner: object
+
+    @property
+    def report(self):
+        return self.inner.report
 
     def search(self, queries_QD, k):
         labels = self.inner.report.labels

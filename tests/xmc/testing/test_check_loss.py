@@ -124,9 +124,8 @@ class ClaimsShift(Sound):
     claims: ClassVar = {"shift_invariant"}
 
     def __call__(self, inputs):
-        return soft(LossInputs.from_dense(inputs.scores_QC.square() / 10, inputs.relevance_QC)) * 0 + (
-            (inputs.scores_QC.sigmoid() * (inputs.relevance_QC == 0)).sum(1) * (inputs.relevance_QC > 0).any(1)
-        )
+        negatives_Q = (inputs.scores_QC.sigmoid() * (inputs.relevance_QC == 0)).sum(1)
+        return soft(inputs) + negatives_Q * (inputs.relevance_QC > 0).any(1)
 
 
 class ClaimsNoCompetition(Sound):
@@ -189,3 +188,80 @@ def test_scores_of_ten_thousand_that_overflow_are_found():
 
     with pytest.raises(ConformanceError, match="finite at scores of ±10,000"):
         check_loss(Exponential())
+
+
+class Zero(Sound):
+    def __call__(self, inputs):
+        return 0.0 * inputs.scores_QC.sum(dim=1)
+
+
+class PositivesOnly(Sound):
+    def __call__(self, inputs):
+        rows_P, columns_P = inputs.positive_rows_P, inputs.positive_columns_P
+        return inputs.sum_over_positives(torch.nn.functional.softplus(-inputs.scores_QC[rows_P, columns_P]), mean=True)
+
+
+class PushesNegativesUp(PositivesOnly):
+    def __call__(self, inputs):
+        negative_QC = (inputs.relevance_QC == 0) & (inputs.relevance_QC > 0).any(dim=1, keepdim=True)
+        return super().__call__(inputs) + (torch.nn.functional.softplus(-inputs.scores_QC) * negative_QC).sum(dim=1)
+
+
+class NegativesOnly(Sound):
+    def __call__(self, inputs):
+        negative_QC = (inputs.relevance_QC == 0) & (inputs.relevance_QC > 0).any(dim=1, keepdim=True)
+        return (torch.nn.functional.softplus(inputs.scores_QC) * negative_QC).sum(dim=1)
+
+
+class ZeroInFloat32(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) * (0.0 if inputs.scores_QC.dtype == torch.float32 else 1.0)
+
+
+class NoGradientInFloat32(Sound):
+    def __call__(self, inputs):
+        value_Q = soft(inputs)
+        return value_Q.detach() + 0.0 * value_Q if inputs.scores_QC.dtype == torch.float32 else value_Q
+
+
+class CrashesOnASample(Sound):
+    def __call__(self, inputs):
+        if inputs.log_inclusion_C is not None:
+            raise IndexError("sampled")
+        return soft(inputs)
+
+
+class CountsASample(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) * (1 if inputs.log_inclusion_C is None else 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (Zero(), "the value depends on the scores"),
+        (PositivesOnly(), "raising the best negative's score raises the loss"),
+        (PushesNegativesUp(), "raising the best negative's score must not lower the loss"),
+        (NegativesOnly(), "raising the only positive's score lowers the loss"),
+        (ZeroInFloat32(), "float32 is near float64; value="),
+        (NoGradientInFloat32(), "the gradient in float32 is near that in float64"),
+        (CrashesOnASample(), "sampled labels are taken: raised IndexError: sampled"),
+        (CountsASample(), "labels drawn with probability 1 count as all labels"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_a_loss_that_teaches_nothing_or_the_wrong_thing_is_named(loss, message):
+    with pytest.raises(ConformanceError, match=message):
+        check_loss(loss)
+
+
+def test_a_message_shows_the_first_numbers_and_the_place():
+    class NanInOnePlace(Sound):
+        def __call__(self, inputs):
+            return soft(inputs) * torch.where(inputs.scores_QC.max(dim=1).values == 1e4, torch.nan, 1.0)
+
+    with pytest.raises(
+        ConformanceError, match=r"gradient=\[(-?[\w.-]+, ){6}… 72 numbers of shape \(6, 12\)\]; .* at \["
+    ) as raised:
+        check_loss(NanInOnePlace())
+    assert len(str(raised.value)) < 600

@@ -68,9 +68,64 @@ class Some(torch.optim.SGD):
         super().__init__([{**group, "params": group["params"][1:]} for group in groups], **options)
 
 
+class Counts(torch.optim.SGD):
+    """Counts its steps in the state of each parameter, as `counter` makes it, and looks at them."""
+
+    counter = int
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                steps = self.state[parameter].get("step", self.counter())
+                self.state[parameter]["step"] = self.next(steps)
+                with torch.no_grad():
+                    parameter.sub_(group["lr"] * 1e-3 * self.count(steps))
+
+    def next(self, steps):
+        return steps + 1
+
+    def count(self, steps):
+        return steps
+
+
+class CountsInASet(Counts):
+    counter = frozenset
+
+    def next(self, steps):
+        return steps | {len(steps)}
+
+    def count(self, steps):
+        return len(steps)
+
+
+class KeepsMore(torch.optim.SGD):
+    def state_dict(self):
+        return {**super().state_dict(), "more": 1}
+
+
+def test_a_number_in_the_state_is_kept():
+    @dataclass(frozen=True)
+    class Options:
+        def build(self, context):
+            return CountsOnlyWhatLearns(context.groups, lr=context.train.learning_rate, momentum=0.9)
+
+    class CountsOnlyWhatLearns(Counts):
+        def step(self, closure=None):
+            without = [p for group in self.param_groups for p in group["params"] if p.grad is None]
+            before = [parameter.detach().clone() for parameter in without]
+            super().step(closure)
+            for parameter, value in zip(without, before, strict=True):
+                parameter.data.copy_(value)
+
+    check_optimizer(Options())
+
+
 @pytest.mark.parametrize(
     ("optimizer", "promise"),
     [
+        (CountsInASet, "a resumed one goes on: raised PluginError: the optimiser keeps 'step' as frozenset"),
+        (KeepsMore, r"has 'more' beside 'state' and 'param_groups'"),
         (Forgetful, "goes on bit for bit"),
         (OwnRate, "a learning rate of 0 moves nothing"),
         (Upwards, "the loss falls"),

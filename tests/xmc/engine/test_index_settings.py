@@ -1,0 +1,46 @@
+"""Invariants: an index that was named with settings is what a plain `xmc index` builds again; others change nothing."""
+
+import json
+import tomllib
+
+import pytest
+
+import xmc
+from xmc.errors import ConfigError
+from xmc.retrieve.layout import index_store
+
+
+def index_facts(run):
+    return json.loads((index_store(run).current().folder / "index.json").read_text())
+
+
+def config(run):
+    return tomllib.loads((run / "config.toml").read_text())
+
+
+def test_a_named_index_is_kept_in_the_run_and_built_again(tiny_run_copy):
+    before = config(tiny_run_copy)
+    xmc.index_run(tiny_run_copy, settings=["index.name=faiss.hnsw", "index.M=8"], device="cpu")
+    assert config(tiny_run_copy) == {**before, "index": config(tiny_run_copy)["index"]}
+    assert config(tiny_run_copy)["index"]["name"] == "faiss.hnsw"
+    named = index_facts(tiny_run_copy)
+    xmc.index_run(tiny_run_copy, device="cpu")
+    again = index_facts(tiny_run_copy)
+    assert (again["name"], again["options"]) == (named["name"], named["options"]) and again["options"]["M"] == 8
+    xmc.index_run(tiny_run_copy, settings=["index.M=9"], device="cpu")
+    assert config(tiny_run_copy)["index"]["M"] == 9
+
+
+@pytest.mark.parametrize("setting", ["train.epochs=4", "encoder.dimension=8", "data.train_queries=3"])
+def test_a_setting_that_an_index_does_not_depend_on_is_refused(tiny_run, setting):
+    before = index_store(tiny_run).current_sha256()
+    with pytest.raises(ConfigError, match=rf"not depend on {setting.split('=')[0]}.*\[index\]"):
+        xmc.index_run(tiny_run, settings=[setting, "index.name=faiss.hnsw"])
+    assert index_store(tiny_run).current_sha256() == before
+
+
+def test_a_refused_index_is_not_kept(tiny_run_copy):
+    before = (tiny_run_copy / "config.toml").read_bytes()
+    with pytest.raises(ConfigError):
+        xmc.index_run(tiny_run_copy, settings=["index.name=faiss.factory", "index.description=nonsense"], device="cpu")
+    assert (tiny_run_copy / "config.toml").read_bytes() == before

@@ -1,0 +1,54 @@
+"""What a loss answers, checked: one number per query that a gradient can be taken of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from xmc.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+HINT = "A loss answers the value of each query, not reduced: no .mean(), no .sum() over the queries."
+
+
+def query_losses(loss: Callable[[Any], Tensor], inputs: Any, *, queries: int, gradient: bool = True) -> Tensor:
+    """What `loss` answers to `inputs` of that many queries, (Q,), not reduced; with `gradient` it must have one.
+
+    A single number would be taken for every query's, and its gradient would be too small by the number of queries.
+    Raises: PluginError naming the loss and what it answered instead.
+
+    >>> import torch
+    >>> query_losses(torch.mean, torch.ones(2, 3, requires_grad=True), queries=2)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    xmc.errors.PluginError: loss mean: one value per query is wanted, a tensor of shape (2,), got one of shape (). ...
+    """
+    import torch
+
+    if not callable(loss):
+        raise PluginError(f"loss {_named(loss)}: it cannot be called.", hint="Give its class __call__(self, inputs).")
+    answer = loss(inputs)
+    wanted = f"one value per query is wanted, a tensor of shape ({queries},)"
+    if not isinstance(answer, torch.Tensor):
+        raise PluginError(f"loss {_named(loss)}: {wanted}, got {type(answer).__module__}.{type(answer).__name__}.")
+    if answer.shape != (queries,):
+        raise PluginError(f"loss {_named(loss)}: {wanted}, got one of shape {tuple(answer.shape)}.", hint=HINT)
+    if gradient and not answer.requires_grad:
+        raise PluginError(
+            f"loss {_named(loss)}: its values have no gradient, so nothing can be learned from them.",
+            hint="Make them of inputs.scores_QC with torch, without detach(), numpy() or torch.no_grad().",
+        )
+    return answer
+
+
+def require_gradient(loss: object, gradient: Tensor | None) -> Tensor:
+    """The gradient in the scores. Raises: PluginError when there is none, since the values do not depend on them."""
+    if gradient is None:
+        raise PluginError(f"loss {_named(loss)}: its values do not depend on inputs.scores_QC.")
+    return gradient
+
+
+def _named(loss: object) -> str:
+    return str(getattr(loss, "__name__", type(loss).__name__))

@@ -1,0 +1,91 @@
+"""Register one plugin: its hooks, what it declares, and what makes it a broken one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pluggy
+
+from xmc import hookspecs
+from xmc.errors import PluginError
+from xmc.specs import Spec
+
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def register(
+    manager: pluggy.PluginManager, name: str, module: object, hooks: Mapping[str, str]
+) -> dict[str, list[Spec]]:
+    """Register a plugin and collect what it declares by kind, or leave no trace of it and raise.
+
+    `hooks` are the declaring hooks by kind. Raises: whatever the plugin raises; TypeError, ValueError, PluginError.
+    """
+    try:
+        manager.register(module, name=name)
+        manager.check_pending()
+        _require_hooks(manager, name, module)
+        return {kind: _declared(module, name, kind, hook) for kind, hook in hooks.items()}
+    except (Exception, SystemExit):
+        withdraw(manager, name)
+        raise
+
+
+def withdraw(manager: pluggy.PluginManager, name: str) -> None:
+    """Take a plugin out again: registered, then refused, it would make every later check_pending raise."""
+    if manager.has_plugin(name):
+        manager.unregister(name=name)
+
+
+def _require_hooks(manager: pluggy.PluginManager, name: str, module: object) -> None:
+    """Refuse functions named like hooks that pluggy would never call, and a plugin of no hook at all."""
+    known = [hook for hook in vars(hookspecs) if hook.startswith("xmc_") and callable(getattr(module, hook, None))]
+    unmarked = [hook for hook in known if manager.parse_hookimpl_opts(module, hook) is None]
+    if unmarked:
+        raise PluginError(f"{unmarked[0]} of plugin '{name}' has no @hookimpl, so it is never called.")
+    if not known:
+        raise PluginError(f"plugin '{name}' implements no hook of xmc, so it offers nothing and watches nothing.")
+
+
+def _declared(module: object, plugin: str, kind: str, hook: str) -> list[Spec]:
+    function = getattr(module, hook, None)
+    if function is None:
+        return []
+    specs = list(function())
+    for spec in specs:
+        if not isinstance(spec, Spec) or spec.kind != kind:
+            raise TypeError(f"{hook} of plugin '{plugin}' must return specs of its kind, got {spec!r}")
+        if not NAME_PATTERN.fullmatch(spec.name):
+            raise ValueError(f"{hook} of plugin '{plugin}': name {spec.name!r} must be lower-case words joined by '-'")
+    return specs
+
+
+def import_file(path: Path) -> tuple[ModuleType, str]:
+    """Run a Python file as the module of its stem, which specs then name, and the SHA-256 of what was run.
+
+    Raises: PluginError when it is none, cannot be read, raises, or its stem is that of another module.
+    """
+    name, path = path.stem, path.resolve()
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} is not a Python file.")
+    if not path.is_file():
+        raise PluginError(f"there is no plugin file {path}.")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if (there := sys.modules.get(name)) is not None and getattr(there, "__file__", None) == str(path):
+        return there, sha256
+    other = there or importlib.util.find_spec(name)
+    if other is not None and getattr(other, "origin", None) != str(path):
+        raise PluginError(f"plugin file {path} is called like the module '{name}'.", hint="Give it another name.")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise PluginError(f"plugin file {path} failed to load: {type(error).__name__}: {error}.") from error
+    return module, sha256

@@ -1,0 +1,72 @@
+"""That a loss teaches something, and the right way round: from scores, from negatives too, in float32, of a sample."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import torch
+
+from xmc.api import Loss
+from xmc.testing.conformance import expect
+from xmc.testing.loss_cases import (
+    LABELS,
+    QUERIES,
+    differ,
+    example_relevance,
+    example_scores,
+    inputs_of,
+    value,
+    value_and_gradient,
+)
+
+
+def depends_on_the_scores(loss: Loss) -> None:
+    """The same scores at other labels, another value."""
+    value_Q, other_Q = (value(loss, example_scores().roll(by, 1), example_relevance()) for by in (0, 1))
+    expect(differ(value_Q, other_Q, 1e-9), loss, "the value depends on the scores", value=value_Q)
+
+
+def raising_the_best_negative_never_helps(loss: Loss) -> None:
+    """A negative that scores above all other labels, the only positive next, rises further: no loss falls, some rise.
+
+    Elsewhere that is not promised: a teacher may like a negative, losses made of squares pull low scores up, and the
+    z-loss counts in standard deviations, in which a positive below the mean comes nearer to it.
+    """
+    relevance_QC = example_relevance(positives=1)
+    top_Q1 = example_scores().max(dim=1, keepdim=True).values
+    scores_QC = torch.where(relevance_QC > 0, top_Q1, example_scores())
+    best_Q1 = scores_QC.masked_fill(relevance_QC > 0, -torch.inf).argmax(dim=1, keepdim=True)
+    values = [value(loss, scores_QC.scatter(1, best_Q1, top_Q1 + rise), relevance_QC) for rise in (1, 2, 4, 8)]
+    for before_Q, after_Q in itertools.pairwise(values):
+        fine = (after_Q >= before_Q - 1e-9).all()
+        expect(fine, loss, "raising the best negative's score must not lower the loss", before=before_Q, after=after_Q)
+    rises = (values[-1] > values[0] + 1e-9).any()
+    expect(rises, loss, "raising the best negative's score raises the loss", before=values[0], after=values[-1])
+
+
+def float32_is_near_float64(loss: Loss) -> None:
+    """Value and gradient of the precision in which losses are trained."""
+    true_Q, true_QC = value_and_gradient(loss, example_scores(), example_relevance())
+    value_Q, gradient_QC = value_and_gradient(loss, example_scores().float(), example_relevance())
+    expect(not differ(value_Q, true_Q, 1e-3), loss, "float32 is near float64", value=value_Q, true=true_Q)
+    near = not differ(gradient_QC, true_QC, 1e-3)
+    expect(near, loss, "the gradient in float32 is near that in float64", gradient=gradient_QC, true=true_QC)
+
+
+def sampled_labels_are_taken(loss: Loss) -> None:
+    """Labels that were drawn: finite values and gradients; of probability 1 they count as if all were scored."""
+    relevance_QC = example_relevance()
+    drawn_C = torch.linspace(-3, 0, LABELS, dtype=torch.float64).masked_fill((relevance_QC > 0).any(dim=0), 0.0)
+    for dtype in (torch.float32, torch.float64):
+        leaf_QC = example_scores().to(dtype).requires_grad_()
+        inputs = inputs_of(loss, leaf_QC, relevance_QC.to(dtype))
+        value_Q = loss(replace(inputs, log_inclusion_C=drawn_C.to(dtype)))
+        (gradient_QC,) = torch.autograd.grad(value_Q.sum(), leaf_QC)
+        expect(value_Q.shape == (QUERIES,), loss, "one value per query of sampled labels", shape=tuple(value_Q.shape))
+        finite = value_Q.isfinite().all() and gradient_QC.isfinite().all()
+        expect(finite, loss, "finite with sampled labels", value=value_Q, gradient=gradient_QC)
+    certain = replace(inputs_of(loss, example_scores(), relevance_QC), log_inclusion_C=torch.zeros_like(drawn_C))
+    all_Q, certain_Q = value(loss, example_scores(), relevance_QC), loss(certain)
+    same = not differ(all_Q, certain_Q, 1e-9)
+    expect(same, loss, "labels drawn with probability 1 count as all labels", all=all_Q, drawn=certain_Q)
