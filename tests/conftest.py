@@ -10,6 +10,7 @@ os.environ["LANGSMITH_TRACING"] = "false"
 
 import fcntl
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,13 @@ def tiny_run_copy(tiny_run, tmp_path) -> Path:
     copy = tmp_path / "run"
     shutil.copytree(tiny_run, copy)
     return copy
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugin_files(tmp_path_factory):
+    """A plugin file is a module by its stem; the next test may write another one of that name."""
+    yield
+    base = str(tmp_path_factory.getbasetemp().resolve())
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(base):
+            del sys.modules[name]
