@@ -14,6 +14,7 @@ from doc_pages import PAGES, ROOT, all_commands, blocks, parse, run_page
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import query_table_to_arrow
+from xmc.errors import XmcWarning
 from xmc.plugin_manager import load_plugins
 from xmc.values import RunInfo
 
@@ -39,7 +40,7 @@ def test_anchors_are_headings(page):
 @pytest.mark.parametrize(("page", "arguments"), all_commands("xmc"), ids=lambda value: " ".join(value)[:60])
 def test_xmc_commands_parse(page, arguments):
     del page
-    parse(arguments[:-2] if arguments[-2:-1] == [">"] else arguments)
+    parse(arguments[:-2] if arguments[-2:-1] in ([">"], ["<"]) else arguments)
 
 
 def test_a_wrong_option_does_not_parse():
@@ -68,7 +69,7 @@ def test_what_is_installed_is_xmc_engine_with_extras_that_exist():
     assert ["install", "xmc-engine[cpu]"] in commands
     for arguments in commands:
         name, bracket, wanted = arguments[-1].partition("[")
-        assert arguments[0] == "install" and name == "xmc-engine"
+        assert arguments[0] == "install" and name in ("xmc-engine", ".")  # the folder of a plugin
         assert not bracket or set(wanted.rstrip("]").split(",")) <= extras
     for page in PAGES.values():
         assert not re.search(r"pip install [\"']?xmc(?!-engine)\b", page.read_text(encoding="utf-8")), page
@@ -203,7 +204,7 @@ def test_the_page_on_indexes_runs():
 @pytest.mark.slow
 def test_labels_page_runs_from_top_to_bottom(folder):
     assert run_page("docs/labels.md").splitlines() == [
-        "L90 solar kettle appliance",
+        "new-1 solar kettle appliance",
         "63 0",
         "picture-7 a drawing of a kettle",
         "None",
@@ -239,7 +240,8 @@ def test_sentence_transformers_page_runs_from_top_to_bottom(folder):
 
 @pytest.mark.slow
 def test_rag_page_runs_from_top_to_bottom(folder):
-    printed = run_page("docs/rag.md")
+    with pytest.warns(XmcWarning, match="labels were edited after its probabilities were fitted"):
+        printed = run_page("docs/rag.md")
     assert printed.startswith("Human: Passages:\n[L21] tender tram vehicle (p = 1.0)\n\nQuestion: tender tram\nHuman:")
     assert "Passages:\nnothing relevant\n\nQuestion: quarterly revenue forecast\n" in printed
     lines = printed.splitlines()

@@ -28,14 +28,14 @@ from xmc.testing.loss_cases import (
 from xmc.testing.loss_claims import CLAIMS
 from xmc.testing.loss_row_state import row_state_is_sound
 from xmc.testing.loss_sense import (
-    depends_on_the_scores,
     float32_is_near_float64,
+    it_teaches,
     raising_the_best_negative_never_helps,
     sampled_labels_are_taken,
 )
 
 
-def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
+def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row", teaches: bool = True) -> None:
     """Check the contract of a loss: values, gradients, corner cases, precision, configuration and what it claims.
 
     `pool` is that of its LossSpec: the queries of a "row" loss must not influence each other. What a class claims
@@ -45,7 +45,8 @@ def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
     keep the promise that a higher score of the only positive never hurts says so in `disclaims`, a set holding
     "higher_positive_is_better", one that holds a part of itself constant "gradient_is_the_slope"; it is then checked
     that it does not keep it. Of a loss that keeps a number for each query (`RowStateLoss`) that number is checked too,
-    and one that `needs` a "teacher" is given one, which has to matter.
+    and one that `needs` a "teacher" is given one, which has to matter. With `teaches=False` the loss need not rise or
+    fall: for settings with which it is next to nothing on the twelve labels of the kit, or asks a teacher only.
 
     Raises: ConformanceError naming the loss, the promise and the numbers.
 
@@ -53,6 +54,8 @@ def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row") -> None:
     >>> check_loss(DecoupledSoftmax())
     """
     _check_contract(loss)
+    if teaches:
+        keep_to(it_teaches, loss, subject=loss)
     if pool == "row":
         keep_to(_queries_are_independent, loss, subject=loss)
     for claim in sorted(getattr(loss, "claims", frozenset())):
@@ -137,17 +140,14 @@ def _queries_are_independent(loss: Loss) -> None:
 
 def _raising_the_only_positive_never_hurts(loss: Loss) -> None:
     relevance_QC = example_relevance(positives=1)
-    first_Q = last_Q = None
+    last_Q = None
     for score in torch.linspace(-30, 30, 121, dtype=torch.float64):
         scores_QC = example_scores().masked_fill(relevance_QC > 0, score.item())
         value_Q = value(loss, scores_QC, relevance_QC)
         if last_Q is not None:
             promise = f"raising the only positive's score to {score:.1f} must not raise the loss"
             expect((value_Q <= last_Q + 1e-9).all(), loss, promise, before=last_Q, after=value_Q)
-        first_Q, last_Q = value_Q if first_Q is None else first_Q, value_Q
-    if first_Q is not None and last_Q is not None:
-        lower = (last_Q < first_Q).all()
-        expect(lower, loss, "raising the only positive's score lowers the loss", at_minus_30=first_Q, at_30=last_Q)
+        last_Q = value_Q
 
 
 def _extreme_scores_are_finite(loss: Loss) -> None:
@@ -215,7 +215,6 @@ CHECKS: tuple[Callable[[Loss], None], ...] = (
     _no_positives_teach_nothing,
     _no_negatives_are_finite,
     _label_order_does_not_matter,
-    depends_on_the_scores,
     _raising_the_only_positive_never_hurts,
     raising_the_best_negative_never_helps,
     sampled_labels_are_taken,

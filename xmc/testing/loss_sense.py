@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from xmc.api import Loss
 from xmc.testing.conformance import expect
@@ -21,28 +22,39 @@ from xmc.testing.loss_cases import (
 )
 
 
-def depends_on_the_scores(loss: Loss) -> None:
-    """The same scores at other labels, another value."""
+def it_teaches(loss: Loss) -> None:
+    """Another value where scores change places, a lower one where the only positive is best, higher where it is not."""
     value_Q, other_Q = (value(loss, example_scores().roll(by, 1), example_relevance()) for by in (0, 1))
     expect(differ(value_Q, other_Q, 1e-9), loss, "the value depends on the scores", value=value_Q)
+    relevance_QC = example_relevance(positives=1)
+    worst_Q, best_Q = (
+        value(loss, example_scores().masked_fill(relevance_QC > 0, at), relevance_QC) for at in (-30.0, 30.0)
+    )
+    lower = (best_Q < worst_Q).all() or "higher_positive_is_better" in getattr(loss, "disclaims", ())
+    expect(lower, loss, "raising the only positive's score lowers the loss", at_minus_30=worst_Q, at_30=best_Q)
+    before_Q, *_, after_Q = with_a_rising_negative(loss)
+    rises = (after_Q > before_Q + 1e-9).any()
+    expect(rises, loss, "raising the best negative's score raises the loss", before=before_Q, after=after_Q)
 
 
 def raising_the_best_negative_never_helps(loss: Loss) -> None:
-    """A negative that scores above all other labels, the only positive next, rises further: no loss falls, some rise.
+    """A negative that scores above all other labels, the only positive next, rises further: no loss falls.
 
     Elsewhere that is not promised: a teacher may like a negative, losses made of squares pull low scores up, and the
     z-loss counts in standard deviations, in which a positive below the mean comes nearer to it.
     """
+    for before_Q, after_Q in itertools.pairwise(with_a_rising_negative(loss)):
+        fine = (after_Q >= before_Q - 1e-9).all()
+        expect(fine, loss, "raising the best negative's score must not lower the loss", before=before_Q, after=after_Q)
+
+
+def with_a_rising_negative(loss: Loss) -> list[Tensor]:
+    """The values of the example with one positive, as the best negative rises above it."""
     relevance_QC = example_relevance(positives=1)
     top_Q1 = example_scores().max(dim=1, keepdim=True).values
     scores_QC = torch.where(relevance_QC > 0, top_Q1, example_scores())
     best_Q1 = scores_QC.masked_fill(relevance_QC > 0, -torch.inf).argmax(dim=1, keepdim=True)
-    values = [value(loss, scores_QC.scatter(1, best_Q1, top_Q1 + rise), relevance_QC) for rise in (1, 2, 4, 8)]
-    for before_Q, after_Q in itertools.pairwise(values):
-        fine = (after_Q >= before_Q - 1e-9).all()
-        expect(fine, loss, "raising the best negative's score must not lower the loss", before=before_Q, after=after_Q)
-    rises = (values[-1] > values[0] + 1e-9).any()
-    expect(rises, loss, "raising the best negative's score raises the loss", before=values[0], after=values[-1])
+    return [value(loss, scores_QC.scatter(1, best_Q1, top_Q1 + rise), relevance_QC) for rise in (1, 2, 4, 8)]
 
 
 def float32_is_near_float64(loss: Loss) -> None:

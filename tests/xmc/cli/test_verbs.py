@@ -182,7 +182,7 @@ def test_index_with_another_backend_changes_the_answerer_not_the_answer(xmc_comm
     _, out, _ = xmc_command("info", tiny_run_copy, "--json")
     assert json.loads(out)["index"] == "faiss.flat"
     code, out, err = xmc_command("index", "--run", tiny_run_copy, "--json")
-    assert code == 0 and json.loads(out)["backend"] == "exact" and not err
+    assert code == 0 and json.loads(out)["backend"] == "faiss.flat" and not err
 
 
 def test_evaluate_for_machines_and_for_people(xmc_command, tiny_run_copy):

@@ -159,7 +159,7 @@ def test_the_hint_makes_a_table_of_it(tmp_path, kind, packed):
     command = shlex.split(caught.value.hint.partition(": ")[2])
     assert command[:2] == ["python", "-c"]
     subprocess.run([sys.executable, *command[1:]], check=True)
-    (shard,) = list_shards(str(tmp_path / "*.parquet"))
+    (shard,) = list_shards(str(tmp_path / "*.parquet")).shards
     assert pq.read_table(shard.location.path).to_pydict() == {"id": ["a", "b"], "text": ["tram", "two words"]}
 
 

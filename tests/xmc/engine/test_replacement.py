@@ -71,7 +71,9 @@ def test_an_error_before_the_first_checkpoint_leaves_nothing(tiny_run_copy, tmp_
 def test_a_refused_resume_keeps_the_configuration_of_a_run_without_a_checkpoint(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    resolve(load_plugins(), plugin="dexml", settings=("data.name=tiny", *SMALL)).write(run)  # then it was killed
+    plugins = load_plugins()
+    config = resolve(plugins, plugin="dexml", settings=("data.name=tiny", *SMALL))
+    config.write(run, plugins=plugins)  # then it was killed
     before = bytes_in(run)
     with pytest.raises(XmcError, match="not a sentence-transformers folder"):
         make(run, REFUSED["a model"][1], resume=True)

@@ -51,11 +51,12 @@ def test_a_new_or_empty_folder_is_fine(tmp_path, flags):
 @pytest.fixture
 def run(tmp_path):
     """As much of a run as is looked at."""
-    config = resolve(load_plugins(), plugin="dexml", settings=["data.name=tiny"])
+    plugins = load_plugins()
+    config = resolve(plugins, plugin="dexml", settings=["data.name=tiny"])
     (tmp_path / "run" / "encoder").mkdir(parents=True)
     for name in ("a", ".lock"):
         (tmp_path / "run" / "encoder" / name).touch()
-    config.write(tmp_path / "run")
+    config.write(tmp_path / "run", plugins=plugins)
     return tmp_path / "run"
 
 
