@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,9 @@ class BuiltOnce:
         object.__setattr__(self, "built", [])
 
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> Index:
-        if not self.built:
+        if self.built:
+            deque(embeddings, maxlen=0)  # an index that did not read its vectors is refused
+        else:
             self.built.append(self.inner.build(embeddings, similarity=similarity, device=device))
         return self.built[0]
 
