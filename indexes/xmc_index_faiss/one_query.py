@@ -13,6 +13,7 @@ import numpy as np
 from xmc_index_faiss._import import import_faiss
 
 _MOST_KEPT = 64  # sets of buffers, of all k together
+_LARGEST_KEPT = 10_000  # a k for which they are kept: as many hits as a retriever gives
 
 
 class _Buffers(NamedTuple):
@@ -43,7 +44,8 @@ class OneQuery:
         query, scores, rows = buffers.pointers
         self._faiss_index.search_c(1, query, k, scores, rows, parameters)
         found = buffers.scores_1K.copy(), buffers.rows_1K.copy()
-        self._free.append(buffers)
+        if k <= _LARGEST_KEPT:
+            self._free.append(buffers)
         return found
 
     def _taken(self, k: int) -> _Buffers:
