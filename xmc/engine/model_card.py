@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +14,7 @@ from xmc.engine.check_page import show_number
 from xmc.engine.environment import versions
 from xmc.errors import ArtifactError
 from xmc.plugin_manager import Plugins, load_plugins
-from xmc.store import remove_temporaries, write_text
+from xmc.store import write_text
 
 CARD_NAME = "README.md"
 TAGS = ("xmc", "extreme-classification")
@@ -43,9 +42,7 @@ print(scores.shape)  # queries x labels"""
 
 def write_card(run: Path, *, plugins: Plugins) -> None:
     """Write `run/README.md` from the reports that the run has now."""
-    remove_temporaries(run, (CARD_NAME,))  # of killed writers
-    with contextlib.suppress(FileNotFoundError):  # another writer took ours for such a one, and has written its own
-        write_text(run / CARD_NAME, model_card(run, plugins=plugins))
+    write_text(run / CARD_NAME, model_card(run, plugins=plugins))
 
 
 def model_card(run: Path, *, plugins: Plugins | None = None, exported: Mapping[str, Any] | None = None) -> str:

@@ -1,7 +1,6 @@
 """The one writer: nothing else in xmc opens a final path for writing, and nothing is parsed before it is verified."""
 
 from xmc.store.atomic import (
-    atomic_path,
     atomic_writer,
     remove_temporaries,
     sha256_of,
@@ -17,7 +16,6 @@ from xmc.store.versions import VersionedFolder
 __all__ = [
     "Manifest",
     "VersionedFolder",
-    "atomic_path",
     "atomic_writer",
     "build_manifest",
     "locked",

@@ -6,6 +6,7 @@ Temporary file in the same folder, flush, fsync, size check, rename, fsync of th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -21,43 +22,64 @@ COULD_NOT_WRITE = "could not write: "
 
 
 def temporary_name(name: str) -> str:
-    """A name for a temporary sibling of `name`; `TEMPORARY_PREFIX` lets a later start collect it."""
+    """A name for a temporary sibling of `name`; `TEMPORARY_PREFIX` lets a later writer collect it."""
     return f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}-{name}"
 
 
+_NAME_BEGINS = len(temporary_name(""))
+
+
 @contextlib.contextmanager
-def atomic_writer(path: Path) -> Iterator[BinaryIO]:
+def atomic_writer(path: Path, *, collect: bool = True) -> Iterator[BinaryIO]:
     """Yield a binary file whose content becomes `path` when the block ends well, and vanishes when it raises.
 
-    Raises: OSError (disk full, permission), naming the final path.
+    What killed writers of the same file left is removed first, unless `collect` is False: for folders of many files,
+    which something else keeps clean. Raises: OSError (disk full, permission), naming the final path.
     """
-    temporary = path.with_name(temporary_name(path.name))
-    try:
-        with disk_errors_name(path):
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                written = file.tell()
-                os.fsync(file.fileno())
-            _publish(temporary, path, written)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if collect:
+        remove_left_behind(path)
+    with disk_errors_name(path), _temporary_file(path) as (temporary, file):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        _publish(temporary, path, file.tell())
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """The same for a library that insists on a path: yields the temporary path, publishes it afterwards.
+def _temporary_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file beside `path`, which goes when the block ends; locked, so that nobody takes it for one left behind."""
+    while True:
+        temporary = path.with_name(temporary_name(path.name))
+        with temporary.open("xb") as file:
+            try:
+                if not _lock(file.fileno()) or not temporary.exists():
+                    continue  # another writer took it for such a one before it was locked
+                yield temporary, file
+            finally:
+                temporary.unlink(missing_ok=True)
+        return
 
-    Raises: OSError (disk full, permission), naming the final path.
+
+def remove_left_behind(path: Path) -> None:
+    """Remove the temporary siblings of `path` whose writers are dead; those of living ones are locked, and stay."""
+    with contextlib.suppress(OSError):  # where the folder cannot be listed, whoever writes there says why
+        for orphan in [sibling for sibling in path.parent.iterdir() if _is_temporary(sibling.name, path.name)]:
+            with contextlib.suppress(OSError), held(orphan):
+                _remove(orphan)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock on a file or folder, which follows it to its new name and ends with the process.
+
+    Raises: OSError when another holds it, or it is not there.
     """
-    temporary = path.with_name(temporary_name(path.name))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        with disk_errors_name(path):
-            yield temporary
-            fsync_file(temporary)
-            _publish(temporary, path, temporary.stat().st_size)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -81,14 +103,34 @@ def disk_errors_name(path: Path) -> Iterator[None]:
         raise OSError(number, COULD_NOT_WRITE + os.strerror(number), str(path)) from error
 
 
-def remove_temporaries(folder: Path, names: Iterable[str] = ("*",)) -> None:
-    """Remove what killed writers of the files `names` left in `folder`; only for who alone may write them."""
-    for name in names:
-        for path in folder.glob(f"{TEMPORARY_PREFIX}*-{name}"):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+def remove_temporaries(folder: Path, names: Iterable[str] = ()) -> None:
+    """Remove all temporaries in `folder`, or those of the files `names`; only for who alone may write them."""
+    known = frozenset(names)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if any(_is_temporary(path.name, name) for name in known) if known else path.name.startswith(TEMPORARY_PREFIX):
+            _remove(path)
+
+
+def _is_temporary(name: str, of: str) -> bool:
+    return name.startswith(TEMPORARY_PREFIX) and name[_NAME_BEGINS:] == of
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file; False when another holds it. A file system without locks is written to without."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _publish(temporary: Path, path: Path, expected_size: int) -> None:

@@ -80,7 +80,7 @@ def location_writer(location: Location) -> Iterator[HashedFile]:
     path = location.local
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_writer(path) as file:
+        with atomic_writer(path, collect=False) as file:  # xmc.predict.ledger keeps these folders clean
             yield HashedFile(file)
         return
     with tempfile.TemporaryFile(prefix="xmc-upload-") as file:

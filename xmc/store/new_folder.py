@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.errors import ConfigError
-from xmc.store.atomic import TEMPORARY_PREFIX, disk_errors_name, fsync_folder, temporary_name
+from xmc.store.atomic import disk_errors_name, fsync_folder, held, remove_left_behind, temporary_name
 from xmc.store.manifest import seal_folder
 
 
@@ -82,12 +81,12 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 def _filled(path: Path) -> Iterator[Path]:
     """A locked temporary folder beside `path`; what is under its name when the block ends goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_orphans(path)
+    remove_left_behind(path)
     temporary = path.with_name(temporary_name(path.name))
     try:
         with disk_errors_name(path):
             temporary.mkdir()
-            with _held(temporary):
+            with held(temporary):
                 yield temporary
                 fsync_folder(path.parent)
     finally:
@@ -108,21 +107,3 @@ def _exchange(one: Path, other: Path) -> None:
         aside.rename(other)
         raise
     aside.rename(one)
-
-
-def _remove_orphans(path: Path) -> None:
-    """Remove what killed writers of `path` left; a folder that a living one fills is locked, and stays."""
-    for orphan in path.parent.glob(f"{TEMPORARY_PREFIX}*-{path.name}"):
-        with contextlib.suppress(OSError), _held(orphan):
-            shutil.rmtree(orphan, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder, which follows it to its new name and ends with the process."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)

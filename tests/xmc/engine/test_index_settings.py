@@ -8,6 +8,7 @@ import pytest
 import xmc
 from xmc.errors import ConfigError
 from xmc.retrieve.layout import index_store
+from xmc.store.atomic import TEMPORARY_PREFIX, temporary_name
 
 
 def index_facts(run):
@@ -29,6 +30,13 @@ def test_a_named_index_is_kept_in_the_run_and_built_again(tiny_run_copy):
     assert (again["name"], again["options"]) == (named["name"], named["options"]) and again["options"]["M"] == 8
     xmc.index_run(tiny_run_copy, settings=["index.M=9"], device="cpu")
     assert config(tiny_run_copy)["index"]["M"] == 9
+
+
+def test_what_killed_writers_left_of_the_same_files_goes(tiny_run_copy):
+    for name in ("config.toml", "plugins.json", "README.md"):
+        (tiny_run_copy / temporary_name(name)).write_text("half")
+    xmc.index_run(tiny_run_copy, settings=["index.name=exact"], device="cpu")
+    assert not list(tiny_run_copy.glob(f"{TEMPORARY_PREFIX}*"))
 
 
 @pytest.mark.parametrize("setting", ["train.epochs=4", "encoder.dimension=8", "data.train_queries=3"])

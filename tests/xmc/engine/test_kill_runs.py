@@ -34,7 +34,7 @@ def test_training_killed_at_random_moments(tmp_path):
 
 
 def test_replacing_a_run_killed_at_random_moments(tmp_path):
-    kills = repetitions(3, full=200)
+    kills = repetitions(2, full=200)
     assert run(kill_replacements, tmp_path / "run", kills) == {"kills": kills, "lost": 0, "rest": 0, "errors": []}
 
 

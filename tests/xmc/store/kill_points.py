@@ -151,7 +151,7 @@ class OneFile:
         return text if text in (OLD, NEW) else TORN
 
     def rest(self) -> list[str]:
-        return []  # who owns the folder collects; see remove_temporaries
+        return sorted({path.name for path in self.path.parent.iterdir()} - {"file"})
 
 
 class OneFileInPlace(OneFile):

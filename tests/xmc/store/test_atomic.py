@@ -4,13 +4,14 @@ import errno
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmc.store import atomic_path, atomic_writer, remove_temporaries, sha256_of, write_bytes, write_json, write_text
-from xmc.store.atomic import TEMPORARY_PREFIX, disk_errors_name, temporary_name
+from xmc.store import atomic_writer, remove_temporaries, sha256_of, write_bytes, write_json, write_text
+from xmc.store.atomic import disk_errors_name, temporary_name
 
 
 @given(old=st.binary(max_size=64), new=st.binary(max_size=64))
@@ -43,16 +44,12 @@ def test_write_json_refuses_numbers_that_json_has_not(tmp_path, bad):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
-@pytest.mark.parametrize("writer", [atomic_writer, atomic_path])
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt()])
-def test_an_error_in_the_block_leaves_the_old_content_and_no_temporary_file(tmp_path, writer, error):
+def test_an_error_in_the_block_leaves_the_old_content_and_no_temporary_file(tmp_path, error):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(type(error)), writer(path) as target:
-        if writer is atomic_writer:
-            target.write(b"new")
-        else:
-            target.write_bytes(b"new")
+    with pytest.raises(type(error)), atomic_writer(path) as file:
+        file.write(b"new")
         raise error
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
@@ -68,14 +65,48 @@ def test_a_reader_sees_the_old_content_until_the_block_ends(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_atomic_path_publishes_what_a_library_wrote(tmp_path):
+def test_what_a_killed_writer_left_goes_with_the_next_write_of_the_same_file(tmp_path):
+    others = [temporary_name("other.bin"), temporary_name("x-a.bin"), ".tmp-a.bin"]
+    for name in (temporary_name("a.bin"), temporary_name("a.bin"), *others):
+        (tmp_path / name).write_bytes(b"half")
+    write_bytes(tmp_path / "a.bin", b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", *others}
+    with atomic_writer(tmp_path / "other.bin", collect=False) as file:
+        file.write(b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", "other.bin", *others}
+
+
+def test_a_writer_leaves_the_temporary_file_of_a_living_one_alone(tmp_path):
     path = tmp_path / "a.bin"
-    with atomic_path(path) as temporary:
-        assert temporary.parent == path.parent
-        assert temporary.name.startswith(TEMPORARY_PREFIX)
-        temporary.write_bytes(b"new")
-    assert path.read_bytes() == b"new"
+    with atomic_writer(path) as slow:
+        slow.write(b"slow")
+        slow.flush()
+        write_bytes(path, b"quick")
+        assert path.read_bytes() == b"quick"
+    assert path.read_bytes() == b"slow"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_many_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+    """Each takes the temporary files of dead writers away, while others are just making theirs."""
+    contents = [bytes([number]) * 1000 for number in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_bytes(tmp_path / "a.bin", content), contents))
+    assert (tmp_path / "a.bin").read_bytes() in contents
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch, refusal):
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(refusal, "no locks here")
+
+    left = tmp_path / temporary_name("a.bin")
+    left.write_bytes(b"half")
+    monkeypatch.setattr("xmc.store.atomic.fcntl.flock", no_locks)
+    write_bytes(tmp_path / "a.bin", b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+    assert left.exists()  # whether its writer lives is not known there
 
 
 def test_an_error_names_the_final_path(tmp_path):

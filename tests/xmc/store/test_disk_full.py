@@ -24,7 +24,7 @@ from xmc.engine.run_config import read_run_config
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.trained_model import commit_model
-from xmc.store import VersionedFolder, atomic_path, write_bytes, write_json
+from xmc.store import VersionedFolder, write_bytes, write_json
 from xmc.train.checkpoint import Progress, open_store, save_checkpoint
 from xmc.train.curve import write_curve_table
 
@@ -53,11 +53,6 @@ def sizes_below(largest: int) -> list[int]:
     return sorted({largest - last for last in LAST_BYTES if last < largest} | set(spread))
 
 
-def _write_with_library(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
 def _write_curve(path: Path, epochs: int, write) -> None:
     row = {"step": 7, "loss": 0.123456789, "validation_p1": 0.5, "learning_rate": 0.01, "seconds": 1.0}
     write(path, [{"epoch": epoch, **row} for epoch in range(1, epochs + 1)])
@@ -70,7 +65,6 @@ def _noise(size: int) -> pa.Table:
 FILE_WRITERS = {
     "bytes": lambda path, size: write_bytes(path, bytes(size)),
     "json": lambda path, size: write_json(path, list(range(size // 8))),
-    "library": lambda path, size: _write_with_library(path, bytes(size)),
     "table": lambda path, size: _write_curve(path, size // 40, write_curve_table),
     "parquet": lambda path, size: write_table(path.with_suffix(".parquet"), _noise(size)),
     "arrow": lambda path, size: write_table(path.with_suffix(".arrow"), _noise(size)),
