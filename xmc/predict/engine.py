@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,15 +31,26 @@ class Failure:
     error: DataError
 
 
-class Engine(Protocol):
-    """Runs the shards of a job on workers that load the retriever once each."""
+class Workers(Protocol):
+    """Workers that load the retriever once each."""
 
-    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
-        """Each shard's acknowledgement, or why it has none, in any order, as they end.
+    def map_shards(self, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
+        """Each shard's acknowledgement, or why it has none, in any order, as they end; one call.
 
         `watch` hears rows and input bytes that are done, and is called at least twice a second: what it raises ends the
         work; the shards that are under way are then dropped and leave nothing.
         Raises: what is wrong with all shards, such as a damaged run or a full disk.
+        """
+
+
+class Engine(Protocol):
+    """Runs the shards of a job on a machine or a cluster."""
+
+    def started(self, job: Job, *, most: int) -> AbstractContextManager[Workers]:
+        """Workers for at least one and at most so many shards, until the block ends.
+
+        A cluster is joined, or started, here, so that one that is not there costs nothing but an error.
+        Raises: PeerError when it cannot be.
         """
 
 

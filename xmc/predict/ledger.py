@@ -4,7 +4,7 @@ out/part-0.parquet            the hits of in/part-0.…
 out/_acks/part-0.parquet.json size, SHA-256, rows and statuses of that file, written after it: only then it counts
 out/_job.json                 the fingerprint of the job, and what it is made of
 out/_allowed.jsonl            of a job with a filter: the ids of the labels it may answer with
-out/_failures.jsonl           at the end, where there are any: a line for each shard that could not be answered
+out/_failures.jsonl           when the work ends, where there are any: a line for each shard that could not be answered
 out/_manifest.jsonl           at the end: one line a shard, in the order of the names
 out/_SUCCESS                  last of all: the SHA-256 of the manifest
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xmc.data.shard_list import ShardFile
@@ -33,6 +33,19 @@ ACKS, JOB, MANIFEST, SUCCESS, FAILURES = "_acks", "_job.json", "_manifest.jsonl"
 
 
 @dataclass(frozen=True)
+class Found:
+    """What an output folder holds: outputs that are `done`, and those to do `again`.
+
+    `is_known` when it is a job's; `replaced` when that is to go.
+    """
+
+    done: Mapping[str, Ack]
+    again: Sequence[str]
+    is_known: bool
+    replaced: bool
+
+
+@dataclass(frozen=True)
 class Ledger:
     """The ledger of a job's output folder. Only who holds its lock may call anything but `acknowledge`."""
 
@@ -43,45 +56,52 @@ class Ledger:
         """The output folder."""
         return self.job.out
 
-    def begin(
+    def examine(
         self,
         inputs: Mapping[str, ShardFile],
         *,
         overwrite: bool = False,
         redo_changed: bool = False,
         moved: bool = False,
-        allowed: AllowedLabels | None = None,
-    ) -> dict[str, Ack]:
-        """Claim the folder for this job, whose `inputs` are output -> shard, and say which outputs are there, whole.
+    ) -> Found:
+        """What the folder holds of this job, whose `inputs` are output -> shard; touches nothing in it.
 
-        `allowed` are the labels of its filter, put there for the workers. Inputs that have changed are done again with
-        `redo_changed`; with `moved`, those that lie elsewhere are taken for the ones that were answered. Whatever is
-        refused is refused before anything in the folder is touched.
+        Inputs that have changed are done again with `redo_changed`; with `moved`, those that lie elsewhere are taken
+        for the ones that were answered. With `overwrite` nothing that is there counts.
         Raises: ConfigError when it holds the output of another job, naming what differs, or files of unknown origin
         under these names; when an input is no longer the one whose hits are there.
         """
         written = self.out.child(JOB).read_bytes()
-        again: list[str] = []
-        done: dict[str, Ack] = {}
-        if not overwrite:
-            if written is None:
-                self._require_free(inputs)
-            else:
-                require_same(self.job, self.out.child(JOB), written)
-            there = {name: ack for name, ack in self.acks().items() if name in inputs}
-            again = inputs_to_redo(there, inputs, self.out, redo_changed=redo_changed, moved=moved)
-            done = {name: ack for name, ack in there.items() if name not in again and self._is_whole(ack)}
-        self._remove_orphans(known=written is not None)
+        if overwrite:
+            return Found({}, [], is_known=written is not None, replaced=True)
+        if written is None:
+            self._require_free(inputs)
+        else:
+            require_same(self.job, self.out.child(JOB), written)
+        there = {name: ack for name, ack in self.acks().items() if name in inputs}
+        again = inputs_to_redo(there, inputs, self.out, redo_changed=redo_changed, moved=moved)
+        done = {name: ack for name, ack in there.items() if name not in again and self._is_whole(ack)}
+        return Found(done, again, is_known=written is not None, replaced=False)
+
+    def claim(self, found: Found, *, allowed: AllowedLabels | None = None) -> None:
+        """Make the folder this job's, as it was found: what does not count goes.
+
+        `allowed` are the labels of its filter, put there for the workers.
+        """
+        self._remove_orphans(known=found.is_known)
         for name in (SUCCESS, MANIFEST, FAILURES):  # in this order: success never names a manifest that is not there
             delete_at(self.out.child(name))
-        if overwrite and written is not None:
+        if found.replaced and found.is_known:
             self._forget()
-        if overwrite or written is None:
+        if found.replaced or not found.is_known:
             write_json_at(self.out.child(JOB), {"fingerprint": self.job.fingerprint, **self.job.facts})
         if allowed is not None:
             allowed.hand_over(self.out)
-        for name in again:
+        for name in found.again:
             self._remove(name)
+
+    def located(self, done: Mapping[str, Ack], inputs: Mapping[str, ShardFile]) -> dict[str, Ack]:
+        """The acknowledgements with the places where their inputs lie now."""
         return {name: self._located(ack, inputs[name]) for name, ack in done.items()}
 
     def acknowledge(self, ack: Ack) -> None:
@@ -115,11 +135,15 @@ class Ledger:
         write_text_at(self.out.child(SUCCESS), hashlib.sha256(manifest.encode()).hexdigest() + "\n")
         return len(earlier)
 
-    def record(self, failures: Iterable[Mapping[str, str]]) -> Location:
-        """Name the shards that could not be answered in a file; where it is."""
-        lines = sorted(json.dumps(failure, sort_keys=True, ensure_ascii=False) for failure in failures)
-        write_text_at(self.out.child(FAILURES), "".join(line + "\n" for line in lines))
+    @property
+    def failures(self) -> Location:
+        """The file that `record` writes."""
         return self.out.child(FAILURES)
+
+    def record(self, failures: Iterable[Mapping[str, str]]) -> None:
+        """Name the shards that could not be answered in a file."""
+        lines = sorted(json.dumps(failure, sort_keys=True, ensure_ascii=False) for failure in failures)
+        write_text_at(self.failures, "".join(line + "\n" for line in lines))
 
     def _located(self, ack: Ack, shard: ShardFile) -> Ack:
         """The acknowledgement with the place where its input lies now."""

@@ -9,7 +9,7 @@ import selectors
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,16 +37,30 @@ class NativeEngine:
 
     workers: int = 0
 
-    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
-        """See `Engine.map_shards`."""
+    @contextlib.contextmanager
+    def started(self, job: Job, *, most: int) -> Iterator[Processes]:
+        """See `Engine.started`; processes start with their first shards."""
         gpus = gpus_for(job.device)
-        workers = min(self.workers or len(gpus) or affordable_workers(Path(job.run)), len(shards))
-        if workers <= 1:
-            yield from _here(job, shards, watch)
+        count = min(self.workers or len(gpus) or affordable_workers(Path(job.run)), most)
+        yield Processes(job, count, gpus)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """So many worker processes that share these GPUs; a single worker is this process."""
+
+    job: Job
+    count: int
+    gpus: Sequence[str]
+
+    def map_shards(self, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
+        """See `Workers.map_shards`. Raises: PeerError when a shard has cost several workers."""
+        if self.count <= 1:
+            yield from _here(self.job, shards, watch)
             return
-        pool = _Pool(job, deque(shards), threads=max(1, cores() // workers), gpus=gpus)
+        pool = _Pool(self.job, deque(shards), threads=max(1, cores() // self.count), gpus=self.gpus)
         try:
-            yield from pool.run(workers, watch)
+            yield from pool.run(self.count, watch)
         finally:
             pool.end()
 
@@ -54,8 +68,6 @@ class NativeEngine:
 def _here(job: Job, shards: Sequence[ShardFile], watch: Watch) -> Generator[Ack | Failure]:
     from xmc.predict.shard import ShardPredictor  # loads torch, which this process needs in this case only
 
-    if not shards:
-        return
     predictor = ShardPredictor.open(job)
     for shard in shards:
         try:

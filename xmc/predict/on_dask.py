@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,21 +35,32 @@ class DaskEngine:
     def __post_init__(self) -> None:
         _require_distributed()
 
-    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
-        """See `Engine.map_shards`. Raises: PeerError when a shard has cost several workers."""
-        if not shards:
-            return
+    @contextlib.contextmanager
+    def started(self, job: Job, *, most: int) -> Iterator[DaskWorkers]:
+        """See `Engine.started`."""
         distributed = _require_distributed()
-        with _cluster(distributed, self, job, len(shards)) as address, distributed.Client(address) as client:
-            values = job.to_dict()
-            futures = {
-                client.submit(predict_here, values, shard.to_dict(), pure=False, retries=TRIES - 1): shard
-                for shard in shards
-            }
-            try:
-                yield from _collect(distributed, futures, watch)
-            finally:
-                client.cancel(list(futures))
+        with _cluster(distributed, self, job, most) as address, distributed.Client(address) as client:
+            yield DaskWorkers(job, client)
+
+
+@dataclass(frozen=True)
+class DaskWorkers:
+    """What a client of a Dask cluster reaches."""
+
+    job: Job
+    client: Any
+
+    def map_shards(self, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
+        """See `Workers.map_shards`. Raises: PeerError when a shard has cost several workers."""
+        values = self.job.to_dict()
+        futures = {
+            self.client.submit(predict_here, values, shard.to_dict(), pure=False, retries=TRIES - 1): shard
+            for shard in shards
+        }
+        try:
+            yield from _collect(_require_distributed(), futures, watch)
+        finally:
+            self.client.cancel(list(futures))
 
 
 def predict_here(job: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
@@ -78,8 +90,6 @@ def _require_distributed() -> Any:
 
 def _cluster(distributed: Any, engine: DaskEngine, job: Job, shards: int) -> Any:
     """Something that yields the address of a scheduler: the given one, or that of processes of this machine."""
-    import contextlib
-
     if engine.scheduler:
         return contextlib.nullcontext(engine.scheduler)
     workers = min(engine.workers or (1 if gpus_for(job.device) else cores()), shards)

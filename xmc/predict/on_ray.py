@@ -6,9 +6,10 @@ queries of a batch are put into Ray's object store once for all of them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,10 +54,9 @@ class RayEngine:
     def __post_init__(self) -> None:
         _require_ray()
 
-    def map_shards(self, job: Job, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
-        """See `Engine.map_shards`. Raises: PeerError when a shard has cost several actors."""
-        if not shards:
-            return
+    @contextlib.contextmanager
+    def started(self, job: Job, *, most: int) -> Iterator[RayWorkers]:
+        """See `Engine.started`."""
         ray = _require_ray()
         mine = not ray.is_initialized()
         if mine:
@@ -65,9 +65,9 @@ class RayEngine:
         try:
             parts = _hold_parts(ray, job)
             actors += parts
-            workers = self._hold_predictors(ray, job, parts, most=len(shards))
-            actors += workers
-            yield from _run(ray, workers, deque(shards), watch)
+            predictors = self._hold_predictors(ray, job, parts, most=most)
+            actors += predictors
+            yield RayWorkers(predictors)
         finally:
             for actor in actors:
                 ray.kill(actor)
@@ -84,6 +84,17 @@ class RayEngine:
         share = {"num_gpus": min(1.0, gpus / count)} if gpus else {}
         holder = ray.remote(**PLACING, **share)(_Holder)
         return [holder.remote(job.to_dict(), parts) for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class RayWorkers:
+    """Actors that answer shards."""
+
+    actors: Sequence[Any]
+
+    def map_shards(self, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
+        """See `Workers.map_shards`. Raises: PeerError when a shard has cost several actors."""
+        yield from _run(_require_ray(), self.actors, deque(shards), watch)
 
 
 class _Holder:

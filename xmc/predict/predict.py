@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xmc.data.shard_list import ShardFile
@@ -14,11 +14,12 @@ from xmc.data.shards import natural_key
 from xmc.errors import InterruptedRunError
 from xmc.predict.ack import Ack, output_name
 from xmc.predict.allowed import AllowedLabels
-from xmc.predict.engine import Engine, Failure, open_engine
+from xmc.predict.engine import Failure, open_engine
 from xmc.predict.inputs import Inputs
 from xmc.predict.job import Job, make_job
 from xmc.predict.ledger import Ledger
 from xmc.predict.report import PredictReport, Progress, failed_shards
+from xmc.retrieve.query_columns import OK
 from xmc.store import locked
 from xmc.store.location import Location
 from xmc.train.signals import StopRequest, stop_on_signals
@@ -71,16 +72,20 @@ def predict_run(
     inputs = Inputs.of(shards, job.out)
     with _only_writer(job.out), stop_on_signals() as stop:
         ledger = Ledger(job)
-        done = ledger.begin(inputs.shards, overwrite=overwrite, redo_changed=redo_changed, moved=moved, allowed=labels)
-        todo = [shard for name, shard in inputs.shards.items() if name not in done]
+        found = ledger.examine(inputs.shards, overwrite=overwrite, redo_changed=redo_changed, moved=moved)
+        todo = [shard for name, shard in inputs.shards.items() if name not in found.done]
         watching = _Watching(Progress(len(todo), sum(shard.size for shard in todo)), stop, on_progress)
-        answered, failures = _answers(chosen, job, todo, watching)
-        report = _report(job, inputs, done, answered, failures, time.monotonic() - started)
-        if failures:
-            listed = ledger.record(report.failures)
-            if not skip_failed or not (done or answered):
-                raise failed_shards(failures, len(todo), listed=listed.shown, report=report)
-        earlier = ledger.succeed(done | answered)
+        answers = _Answers()
+        with chosen.started(job, most=len(todo)) if todo else contextlib.nullcontext() as workers:
+            ledger.claim(found, allowed=labels)  # only now: with no workers, what it overwrites stays
+            done = ledger.located(found.done, inputs.shards)
+            if workers:
+                with _failures_listed(ledger, answers):
+                    answers.take(workers.map_shards(todo, watch=watching), watching)
+        report = _report(job, inputs, done, answers, time.monotonic() - started)
+        if answers.failures and not (skip_failed and (done or answers.acks)):
+            raise failed_shards(answers.failures, len(todo), listed=ledger.failures.shown, report=report)
+        earlier = ledger.succeed(done | answers.acks)
     return replace(report, notes=(*report.notes, EARLIER.format(earlier))) if earlier else report
 
 
@@ -105,21 +110,47 @@ class _Watching:
             )
 
 
-def _answers(
-    engine: Engine, job: Job, todo: Sequence[ShardFile], watching: _Watching
-) -> tuple[dict[str, Ack], list[Failure]]:
+@dataclass
+class _Answers:
     """The acknowledgements of shards by the names of their outputs, and why others have none."""
-    answered, failures = {}, []
-    with contextlib.closing(engine.map_shards(job, todo, watch=watching)) as results:
-        for result in results:
-            if isinstance(result, Failure):
-                failures.append(result)
-                watching.progress.failed += 1
-                continue
-            answered[result.name] = result
-            watching.progress.shards += 1
-            watching(0, 0)
-    return answered, failures
+
+    acks: dict[str, Ack] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    def take(self, results: Generator[Ack | Failure], watching: _Watching) -> None:
+        """All of them, as they come."""
+        with contextlib.closing(results):
+            for result in results:
+                if isinstance(result, Failure):
+                    self.failures.append(result)
+                    watching.progress.failed += 1
+                    continue
+                self.acks[result.name] = result
+                watching.progress.shards += 1
+                watching(0, 0)
+
+    def named_failures(self) -> tuple[Mapping[str, str], ...]:
+        """Plain values of each failure, in the order of the names."""
+        named = (
+            {
+                "name": output_name(failure.shard),
+                "location": failure.shard.location.shown,
+                "error": failure.error.message,
+                "hint": failure.error.hint,
+            }
+            for failure in self.failures
+        )
+        return tuple(sorted(named, key=lambda failure: natural_key(failure["name"])))
+
+
+@contextlib.contextmanager
+def _failures_listed(ledger: Ledger, answers: _Answers) -> Iterator[None]:
+    """Name the shards that could not be answered in a file, whatever ends the block."""
+    try:
+        yield
+    finally:
+        if answers.failures:
+            ledger.record(answers.named_failures())
 
 
 @contextlib.contextmanager
@@ -130,27 +161,13 @@ def _only_writer(out: Location) -> Iterator[None]:
 
 
 def _report(
-    job: Job,
-    inputs: Inputs,
-    earlier: Mapping[str, Ack],
-    answered: Mapping[str, Ack],
-    failures: Sequence[Failure],
-    seconds: float,
+    job: Job, inputs: Inputs, earlier: Mapping[str, Ack], answers: _Answers, seconds: float
 ) -> PredictReport:
     statuses: Counter[str] = Counter()
     for name in inputs.shards:
-        if ack := earlier.get(name) or answered.get(name):
+        if ack := earlier.get(name) or answers.acks.get(name):
             statuses.update(ack.statuses)
-    now = sum(ack.rows for ack in answered.values())
-    failed = (
-        {
-            "name": output_name(failure.shard),
-            "location": failure.shard.location.shown,
-            "error": failure.error.message,
-            "hint": failure.error.hint,
-        }
-        for failure in failures
-    )
+    now = sum(ack.rows for ack in answers.acks.values())
     return PredictReport(
         out=job.out.shown,
         k=job.k,
@@ -160,6 +177,14 @@ def _report(
         statuses=dict(statuses),
         rows_now=now,
         seconds=seconds,
-        notes=(*inputs.notes, *job.notes),
-        failures=tuple(sorted(failed, key=lambda failure: natural_key(failure["name"]))),
+        notes=(*inputs.notes, *job.notes, *_no_answers(statuses)),
+        failures=answers.named_failures(),
     )
+
+
+def _no_answers(statuses: Mapping[str, int]) -> tuple[str, ...]:
+    """A note when there are rows and none of them has hits."""
+    if not statuses or statuses.get(OK):
+        return ()
+    reasons = ", ".join(f"{count:,} are '{status}'" for status, count in statuses.items())
+    return (f"no row has hits: {reasons}; docs/batch.md says what these mean.",)

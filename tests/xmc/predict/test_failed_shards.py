@@ -2,6 +2,8 @@
 done; with --skip-failed the folder is finished without them, and says so."""
 
 import json
+import os
+import signal
 
 import forked
 import pyarrow as pa
@@ -10,7 +12,7 @@ import pytest
 from predict_cases import contents, require_complete, write_few
 
 from xmc import predict_run
-from xmc.errors import DataError
+from xmc.errors import DataError, InterruptedRunError
 from xmc.predict.report import FailedShardsError
 
 BAD = [f"bad-{number}" for number in range(23)]
@@ -97,3 +99,26 @@ def test_a_table_without_queries_is_a_failure_too(tiny_run, tmp_path):
     pq.write_table(pa.table({"other": [1]}), folder / "c.parquet")
     report = predict_run(tiny_run, str(folder), tmp_path / "out", skip_failed=True, **OPTIONS)
     assert "column 'query_id' is missing" in report.failures[0]["error"]
+
+
+def test_those_known_before_a_signal_are_named_too(tiny_run, folder, tmp_path):
+    def interrupt(progress):
+        if progress.failed:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    (folder / "bad-0.parquet").rename(folder / "0-bad.parquet")  # the first
+    with pytest.raises(InterruptedRunError):
+        predict_run(tiny_run, str(folder), tmp_path / "out", on_progress=interrupt, **OPTIONS)
+    assert [failure["name"] for failure in listed(tmp_path / "out")] == ["0-bad.parquet"]
+
+
+def test_that_no_row_has_hits_is_said(tiny_run, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    table = pa.table({"query_id": ["a", "b", "c"], "embedding": [[1.0], [1.0, 2.0], None]})
+    pq.write_table(table, folder / "a.parquet")
+    report = predict_run(tiny_run, str(folder), tmp_path / "out", **OPTIONS)
+    assert any(note.startswith("no row has hits: 1 are 'null', 2 are 'wrong-width'") for note in report.notes)
+    write_few(folder, ("b",))
+    again = predict_run(tiny_run, str(folder), tmp_path / "out", **OPTIONS)
+    assert not any("no row has hits" in note for note in again.notes)
