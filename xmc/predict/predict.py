@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xmc.data.shard_list import ShardFile
 from xmc.data.shards import natural_key
 from xmc.errors import InterruptedRunError
 from xmc.predict.ack import Ack, output_name
@@ -76,12 +75,12 @@ def predict_run(
         todo = [shard for name, shard in inputs.shards.items() if name not in found.done]
         watching = _Watching(Progress(len(todo), sum(shard.size for shard in todo)), stop, on_progress)
         answers = _Answers()
-        with chosen.started(job, most=len(todo)) if todo else contextlib.nullcontext() as workers:
+        with chosen.started(job, most=len(todo)) if todo else contextlib.nullcontext() as crew:
             ledger.claim(found, allowed=labels)  # only now: with no workers, what it overwrites stays
             done = ledger.located(found.done, inputs.shards)
-            if workers:
+            if crew:
                 with _failures_listed(ledger, answers):
-                    answers.take(workers.map_shards(todo, watch=watching), watching)
+                    answers.take(crew.map_shards(todo, watch=watching), watching)
         report = _report(job, inputs, done, answers, time.monotonic() - started)
         if answers.failures and not (skip_failed and (done or answers.acks)):
             raise failed_shards(answers.failures, len(todo), listed=ledger.failures.shown, report=report)
@@ -160,9 +159,7 @@ def _only_writer(out: Location) -> Iterator[None]:
         yield
 
 
-def _report(
-    job: Job, inputs: Inputs, earlier: Mapping[str, Ack], answers: _Answers, seconds: float
-) -> PredictReport:
+def _report(job: Job, inputs: Inputs, earlier: Mapping[str, Ack], answers: _Answers, seconds: float) -> PredictReport:
     statuses: Counter[str] = Counter()
     for name in inputs.shards:
         if ack := earlier.get(name) or answers.acks.get(name):

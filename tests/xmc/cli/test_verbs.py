@@ -29,7 +29,7 @@ SET = [word for setting in QUICK for word in ("--set", setting)]
 def test_train_in_a_process_of_its_own_prints_json_alone_and_has_the_same_bits(tmp_path):
     """Same seed, same threads: the trained weights are the same file, whatever hash seed a process has (and whatever
     it did before: this one has a random seed, and has run other tests)."""
-    flags = "train --data tiny --epochs 1 --seed 3 --json --out".split()
+    flags = ["train", "--data", "tiny", "--epochs", "1", "--seed", "3", "--json", "--out"]
     command = [str(XMC), *flags, str(tmp_path / "run"), *SET]
     environment = {**os.environ, "PYTHONHASHSEED": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)

@@ -147,6 +147,22 @@ def test_a_scheduler_that_is_not_there(tiny_run, shards, tmp_path, monkeypatch, 
     assert not (tmp_path / "out").exists()
 
 
+def replace_by_a_cluster_that_does_not_start(run, shards, out):
+    from xmc.predict import on_ray
+
+    on_ray.LOCAL_STORE_BYTES = 1  # fewer than Ray takes
+    with pytest.raises(PeerError, match="no Ray cluster at 'local'"):
+        predict_run(run, shards, out, k=5, engine="ray", overwrite=True)
+
+
+def test_without_a_cluster_an_output_is_not_overwritten(tiny_run, shards, expected, tmp_path):
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    predict_run(tiny_run, str(shards), tmp_path / "out", workers=1, **OPTIONS)
+    done = forked.run(replace_by_a_cluster_that_does_not_start, tiny_run, shards, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "out") == expected
+
+
 def test_errors_travel_as_plain_values():
     def fail(error):
         raise error
