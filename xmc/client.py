@@ -143,6 +143,10 @@ class Client:
         """Add labels, id to text, for which the client's token must be that of an admin; see `LabelEditor.add`."""
         return self._edit("add", labels=dict(labels))
 
+    def put_labels(self, labels: Mapping[str, str]) -> LabelsReport:
+        """Add labels, and give those that are there these texts; see `LabelEditor.put`."""
+        return self._edit("put", labels=dict(labels))
+
     def replace_labels(self, labels: Mapping[str, str]) -> LabelsReport:
         """Give labels other texts; see `LabelEditor.replace`."""
         return self._edit("replace", labels=dict(labels))

@@ -96,7 +96,7 @@ def service(arguments: list[str]) -> Iterator[None]:
     """`xmc serve` in a process of its own, once it answers, until the page has ended."""
     process = forked.Forked(forked.xmc, *arguments)
     try:
-        assert "serving" in process.stderr.readline()
+        assert any(line.startswith("serving") for line in process.stderr)
         yield
     finally:
         process.terminate()

@@ -210,6 +210,7 @@ def test_labels_page_runs_from_top_to_bottom(folder):
         "None",
         "['L03', 'L40']",
         "False True",
+        "2 0",
     ]
 
 

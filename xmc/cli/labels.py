@@ -1,9 +1,10 @@
-"""`xmc labels`: add, remove and replace labels of a run, list them, build the index anew over them."""
+"""`xmc labels`: change the labels of a run, list the changes, build the index anew over them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,23 +16,35 @@ from xmc.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from xmc.engine.label_editing import LabelEditor
 
-ACTIONS = ("add", "remove", "replace", "compact", "list")
+ACTIONS = ("add", "put", "replace", "remove", "sync", "compact", "list")
+WITH_TEXTS = ("add", "put", "replace", "sync")
 
 
 def labels_command(
     run: RunOption,
-    action: Annotated[str, typer.Argument(help="add, remove, replace, compact or list.")],
+    action: Annotated[str, typer.Argument(help="add, put, replace, remove, sync, compact or list.")],
     file: Annotated[
         Path | None, typer.Argument(help="Labels: JSON lines {id, text} or Parquet. For remove: ids, one a line, too.")
     ] = None,
     label_id: Annotated[list[str] | None, typer.Option("--id", help="Instead of a file: a label id.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="The text of the label --id.")] = None,
+    missing_ok: Annotated[
+        bool, typer.Option("--missing-ok", help="Remove: pass over labels that are not there.")
+    ] = False,
+    most_removed: Annotated[
+        float | None,
+        typer.Option("--most-removed", help="Sync: the largest share of the labels that may go; 0.5 unless given."),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Add, remove or replace labels of a run without building its index, list them, or compact them into a new one.
+    """Change the labels of a run without building its index, list the changes, or compact them into a new index.
+
+    add takes new labels, replace gives labels that are there other texts, put does either, remove takes labels away.
+    sync makes the labels of a file those of the run: it puts them and removes all others.
 
     Example: xmc labels add new.jsonl --run runs/icd
+    Example: xmc labels sync catalogue.parquet --run runs/icd
     Example: xmc labels replace --id I21 --text "acute heart attack" --run runs/icd
     Example: xmc labels remove --id I21 --id I22 --run runs/icd
     """
@@ -43,6 +56,7 @@ def labels_command(
     if action not in ACTIONS:
         raise ConfigError(f"'{action}' is not one of {', '.join(ACTIONS)}.", hint=did_you_mean(action, ACTIONS))
     _require_fitting(action, file, label_id or (), text)
+    _require_switches(action, missing_ok=missing_ok, most_removed=most_removed)
     editor = LabelEditor(run)
     if action == "list":
         _list(editor, as_json)
@@ -53,11 +67,11 @@ def labels_command(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XmcWarning)  # the hint is printed
         if action == "remove":
-            report = editor.remove(_ids(file, label_id or ()))
+            report = editor.remove(_ids(file, label_id or ()), missing_ok=missing_ok)
         else:
-            edit = editor.add if action == "add" else editor.replace
+            edit = partial(getattr(editor, action), **({} if most_removed is None else {"most_removed": most_removed}))
             report = edit(_labels(file, label_id or (), text))
-    _print_report(report.to_dict(), as_json)
+    _print_report(report.to_dict(), as_json, edited=True)
 
 
 def _require_fitting(action: str, file: Path | None, ids: Sequence[str], text: str | None) -> None:
@@ -68,9 +82,19 @@ def _require_fitting(action: str, file: Path | None, ids: Sequence[str], text: s
         return
     if (file is None) == (not ids):
         raise ConfigError(f"xmc labels {action} needs either a file or --id.")
-    wants_text = action in ("add", "replace") and bool(ids)
+    wants_text = action in WITH_TEXTS and bool(ids)
     if wants_text != (text is not None) or (wants_text and len(ids) > 1):
-        raise ConfigError("--id and --text go together, once each, to add or replace; to remove, --id alone.")
+        raise ConfigError("--id and --text go together, once each, to add, put or replace; to remove, --id alone.")
+    if action == "sync" and ids:
+        raise ConfigError("xmc labels sync takes a file with all labels.", hint="For one label: xmc labels put")
+
+
+def _require_switches(action: str, *, missing_ok: bool, most_removed: float | None) -> None:
+    """Refuse switches of other actions."""
+    if missing_ok and action != "remove":
+        raise ConfigError(f"--missing-ok is for remove, not for {action}.")
+    if most_removed is not None and action != "sync":
+        raise ConfigError(f"--most-removed is for sync, not for {action}.")
 
 
 def _labels(file: Path | None, ids: Sequence[str], text: str | None) -> dict[str, str]:
@@ -113,14 +137,15 @@ def _list(editor: LabelEditor, as_json: bool) -> None:
     _print_report(report, as_json=False)
 
 
-def _print_report(report: dict[str, Any], as_json: bool) -> None:
+def _print_report(report: dict[str, Any], as_json: bool, *, edited: bool = False) -> None:
     from xmc.cli.output import print_json
 
     if as_json:
         print_json(report)
         return
+    done = f"{report['changed']:,} changed, " if edited else ""
     typer.echo(
-        f"{report['labels']:,} labels: {report['base']:,} in the index, {report['added']:,} added and "
+        f"{done}{report['labels']:,} labels: {report['base']:,} in the index, {report['added']:,} added and "
         f"{report['removed']:,} gone since it was built"
     )
     if report["hint"]:

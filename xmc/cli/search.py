@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -12,7 +13,7 @@ import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, RunOption
 from xmc.cli.predict import allowed_by_option, predict_and_show
-from xmc.errors import ConfigError, DataError
+from xmc.errors import ConfigError, DataError, XmcError
 
 if TYPE_CHECKING:
     from xmc.values import Hit
@@ -56,17 +57,18 @@ def search_command(
         raise ConfigError("--out is for the hits of --queries; those of a text are printed.")
     allowed_ids = _allowed_ids(allow, allowed)
     if queries:
-        predict_and_show(
-            run,
-            queries,
-            str(out),
-            k=k,
-            min_probability=min_probability,
-            workers=1,
-            allowed=allowed_ids,
-            device=device,
-            as_json=as_json,
-        )
+        with _naming_predict():
+            predict_and_show(
+                run,
+                queries,
+                str(out),
+                k=k,
+                min_probability=min_probability,
+                workers=1,
+                allowed=allowed_ids,
+                device=device,
+                as_json=as_json,
+            )
         return
     assert text is not None
     from xmc.cli.output import print_json, print_notes
@@ -84,6 +86,17 @@ def search_command(
         return
     for query, hits in zip(texts, answers, strict=True):
         _print_answer(query, hits, min_probability)
+
+
+@contextlib.contextmanager
+def _naming_predict() -> Iterator[None]:
+    """Let an error that advises an option say whose it is, for `--queries` has few of them."""
+    try:
+        yield
+    except XmcError as error:
+        if any(option in error.hint for option in ("--overwrite", "--redo-changed", "--moved", "--skip-failed")):
+            error.hint += " These are options of xmc predict: write --workers 1 --shards in place of --queries."
+        raise
 
 
 def _lines(file: TextIO) -> list[str]:

@@ -57,6 +57,7 @@ def serve_command(
     from xmc.serve.access import access_for, is_loopback
     from xmc.serve.app import create_app
     from xmc.serve.limits import read_limits
+    from xmc.serve.log import log_to_stderr
     from xmc.serve.server import bind, run_server
 
     limits, folders = read_limits(limit or ()), name_runs(run)
@@ -66,6 +67,7 @@ def serve_command(
             f"{host} can be reached from other machines, and no token is set.",
             hint=f"Give --token-file or {TOKEN}, or listen on 127.0.0.1; --insecure-no-auth lets everybody in.",
         )
+    log_to_stderr()
     with bind(host, port) as listening:
         app = create_app(
             folders, access=access, limits=limits, device=device, window_ms=batch_window_ms,

@@ -1,43 +1,41 @@
 """Add, replace and remove labels of a run without building its index anew; build it anew in the end.
 
-Every call is one committed version of `run/labels/`; readers see the state before it or after it."""
+Every call that changes something is one committed version of `run/labels/`: readers see all of it, or nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xmc.data.tables import LabelTable, read_labels
+import torch
+
+from xmc.encode.csr import take_rows
 from xmc.engine.compaction_hint import compaction_hint, warn_of_compaction
 from xmc.engine.given_labels import check_ids, check_labels, given_vectors
 from xmc.engine.indexing import run_indexing
+from xmc.engine.label_state import Base, LabelState
 from xmc.engine.run_config import Component, read_run_config
-from xmc.errors import DataError, LockedError
+from xmc.errors import ConfigError, DataError, LockedError
 from xmc.plugin_manager import Plugins, load_plugins
 from xmc.retrieve.edit_vectors import with_edits, with_vectors
 from xmc.retrieve.label_edits import ENCODER, Edit, LabelEdits, read_edits, save_edits
 from xmc.retrieve.layout import encoder_store, index_store, labels_store
 from xmc.retrieve.living_labels import find, live_labels
 from xmc.retrieve.opening import fitted_now
-from xmc.retrieve.own_vectors import load_own
 from xmc.retrieve.row_file import row_hashes
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.values import IndexReport
-
-if TYPE_CHECKING:
-    from xmc.store.versions import Version
-
-NAMED = 5
 
 
 @dataclass(frozen=True)
 class LabelsReport:
     """The label set of a run: `base` labels in the index, `added` beside it, `removed` (or replaced) from it.
 
-    `hint` says what to do when there is something to do.
+    `changed` labels were changed by this edit; `hint` says what to do when there is something to do.
     """
 
     labels: int
@@ -45,19 +43,15 @@ class LabelsReport:
     added: int
     removed: int
     hint: str = ""
+    changed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False)
-class _Base:
-    """The labels that the current index was built of."""
-
-    labels: LabelTable
-    own: Mapping[str, str]
-    sha256: str
+class _Unchanged(Exception):  # noqa: N818 - no error
+    """An edit changes nothing: no version is committed."""
 
 
 class LabelEditor:
@@ -72,7 +66,7 @@ class LabelEditor:
         self.run = Path(run)
         self._plugins = plugins
         self._model: TrainedModel | None = None
-        self._base: _Base | None = None
+        self._base: Base | None = None
 
     def add(self, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
         """Add labels, id to text; they can be found at once.
@@ -81,29 +75,47 @@ class LabelEditor:
         Raises: DataError when an id is there already, an id or text is empty, and when the run's head knows trained
         labels only; NonFiniteError for a vector that is not finite; LockedError when another process edits the run.
         """
-        return self._put(labels, vectors, replacing=False)
+        return self._put(labels, vectors, there=False)
 
     def replace(self, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
         """Give labels that are there other texts (and vectors, as in `add`).
 
         Raises: as `add`; DataError when an id is not there.
         """
-        return self._put(labels, vectors, replacing=True)
+        return self._put(labels, vectors, there=True)
 
-    def remove(self, label_ids: Iterable[str]) -> LabelsReport:
-        """Remove labels; they are not found any more.
+    def put(self, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
+        """Add labels, and give those that are there these texts (and vectors); what is equal is left alone.
+
+        Raises: as `add` and `replace`, but for ids that are there or not.
+        """
+        return self._put(labels, vectors, there=None)
+
+    def sync(self, labels: Mapping[str, str], *, vectors: Any = None, most_removed: float = 0.5) -> LabelsReport:
+        """Make these the labels of the run: `put` them, and remove all others, in one version.
+
+        Raises: as `put`; DataError when more than the share `most_removed` of the labels would go.
+        """
+        if not 0 <= most_removed <= 1:
+            raise ConfigError(f"most_removed is a share from 0 to 1, got {most_removed}.")
+        return self._put(labels, vectors, there=None, most_removed=most_removed)
+
+    def remove(self, label_ids: Iterable[str], *, missing_ok: bool = False) -> LabelsReport:
+        """Remove labels; they are not found any more. With `missing_ok` those that are not there are passed over.
 
         Raises: DataError when an id is not there or none would be left; LockedError when another process edits the run.
         """
         ids = check_ids(label_ids)
         base = self._current_base()
 
-        def edited(before: LabelEdits) -> LabelEdits:
-            gone = set(_require(ids, base, before, there=True))
-            left = _count(base, before) - len(gone)
-            if left < 1:
+        def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
+            state = LabelState(base, before)
+            if not missing_ok:
+                state.require(ids, there=True)
+            gone = [label_id for label_id in ids if state.now(label_id)]
+            if len(gone) == state.count():
                 raise DataError("this would remove all labels of the run; at least one must stay.")
-            return with_edits(before, {label_id: Edit(None) for label_id in ids}, before.encoder_sha256)
+            return with_edits(before, {label_id: Edit(None) for label_id in gone}, before.encoder_sha256), len(gone)
 
         return self._commit(edited, base)
 
@@ -141,41 +153,60 @@ class LabelEditor:
                 rows.append({"label": label_id, "change": change, "text": edit.text or ""})
         return rows
 
-    def _put(self, labels: Mapping[str, str], vectors: Any, *, replacing: bool) -> LabelsReport:
+    def _put(
+        self, labels: Mapping[str, str], vectors: Any, *, there: bool | None, most_removed: float | None = None
+    ) -> LabelsReport:
+        """Add (`there` is False), replace (True) or either (None); with `most_removed` all others are removed."""
         table = check_labels(labels)
         base, model = self._current_base(), self._current_model()
         own_NE = None if vectors is None else given_vectors(vectors, table, model)
-        if own_NE is None and replacing:
-            _require_text_vectors(model, table)
+        hashes = [""] * len(table) if own_NE is None else row_hashes(own_NE)
 
-        def edited(before: LabelEdits) -> LabelEdits:
+        def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
             before.require_encoder(model.sha256)
-            _require(table.ids, base, before, there=replacing)
-            hashes = [""] * len(table) if own_NE is None else row_hashes(own_NE)
-            rows = zip(table.ids, table.texts, hashes, strict=True)
-            new = {label_id: Edit(text, -1, own) for label_id, text, own in rows}
-            after = with_edits(before, new, model.sha256, own_NE)
-            return with_vectors(after, live_labels(base.labels, base.own, after), model)
+            state = LabelState(base, before)
+            if there is not None:
+                state.require(table.ids, there=there)
+            rows = [
+                row
+                for row, wanted in enumerate(zip(table.texts, hashes, strict=True))
+                if there is not None or state.now(table.ids[row]) != wanted
+            ]
+            if own_NE is None:
+                _require_text_vectors(model, [table.ids[row] for row in rows if state.now(table.ids[row])])
+            new = {table.ids[row]: Edit(table.texts[row], -1, hashes[row]) for row in rows}
+            new_NE = None if own_NE is None else take_rows(own_NE, torch.tensor(rows, dtype=torch.long))
+            gone = [] if most_removed is None else _others(state, table.ids, most_removed)
+            after = with_edits(before, {label_id: Edit(None) for label_id in gone}, model.sha256)
+            after = with_edits(after, new, model.sha256, new_NE)
+            return with_vectors(after, live_labels(base.labels, base.own, after), model), len(new) + len(gone)
 
         return self._commit(edited, base)
 
-    def _commit(self, edited: Callable[[LabelEdits], LabelEdits], base: _Base) -> LabelsReport:
-        after = self._new_version(edited)
+    def _commit(self, edited: Callable[[LabelEdits], tuple[LabelEdits, int]], base: Base) -> LabelsReport:
+        after, changed = self._new_version(edited)
         if len(list(labels_store(self.run).root.glob("v*"))) == 1:
             with contextlib.suppress(LockedError):  # another edit does as well
-                self._new_version(lambda same: same)  # if CURRENT is lost, a second version tells that there was one
-        report = _report(self.run, base, after)
+                self._new_version(lambda same: (same, 1))  # if CURRENT is lost, a second version tells there was one
+        report = replace(_report(self.run, base, after), changed=changed)
         warn_of_compaction(self.run, report.hint, edited=max(report.added, report.removed), stacklevel=4)
         return report
 
-    def _new_version(self, edited: Callable[[LabelEdits], LabelEdits]) -> LabelEdits:
-        """Commit what `edited` makes of the edits that are there; between reading and writing nobody else writes."""
+    def _new_version(self, edited: Callable[[LabelEdits], tuple[LabelEdits, int]]) -> tuple[LabelEdits, int]:
+        """Commit what `edited` makes of the edits that are there; between reading and writing nobody else writes.
+
+        Nothing is committed when it says that it changed nothing.
+        """
         facts: dict[str, Any] = {}
-        with labels_store(self.run).new_version(facts=facts, keep=2) as folder:
-            after = edited(read_edits(self.run))
+        with contextlib.suppress(_Unchanged), labels_store(self.run).new_version(facts=facts, keep=2) as folder:
+            before = read_edits(self.run)
+            after, changed = edited(before)
+            if not changed:
+                after = before
+                raise _Unchanged
             facts[ENCODER] = after.encoder_sha256
             save_edits(folder, after)
-        return after
+        return after, changed
 
     def _loaded_plugins(self) -> Plugins:
         self._plugins = self._plugins or load_plugins()
@@ -186,14 +217,10 @@ class LabelEditor:
             self._model = load_model(self.run, plugins=self._loaded_plugins())
         return self._model
 
-    def _current_base(self) -> _Base:
+    def _current_base(self) -> Base:
         if self._base is None or self._base.sha256 != index_store(self.run).current_sha256():
-            self._base = index_store(self.run).parse_current(_base_of)
+            self._base = index_store(self.run).parse_current(Base.of)
         return self._base
-
-
-def _base_of(version: Version) -> _Base:
-    return _Base(read_labels([version.folder / "labels.parquet"]), load_own(version.folder), version.sha256)
 
 
 def _description(run: Path) -> dict[str, Any]:
@@ -203,7 +230,7 @@ def _description(run: Path) -> dict[str, Any]:
     return facts
 
 
-def _report(run: Path, base: _Base, edits: LabelEdits) -> LabelsReport:
+def _report(run: Path, base: Base, edits: LabelEdits) -> LabelsReport:
     living = live_labels(base.labels, base.own, edits)
     if living is None:
         return LabelsReport(len(base.labels), len(base.labels), 0, 0)
@@ -212,32 +239,23 @@ def _report(run: Path, base: _Base, edits: LabelEdits) -> LabelsReport:
     return LabelsReport(len(living.labels), len(base.labels), added, removed, hint)
 
 
-def _is_there(label_id: str, base: _Base, edits: LabelEdits) -> bool:
-    edit = edits.edits.get(label_id)
-    return edit.text is not None if edit else find(base.labels, label_id) >= 0
-
-
-def _require(ids: list[str], base: _Base, edits: LabelEdits, *, there: bool) -> list[str]:
-    """The ids, all of which are there, or none."""
-    wrong = [label_id for label_id in ids if _is_there(label_id, base, edits) != there]
-    if wrong:
-        shown = ", ".join(f"'{label_id}'" for label_id in wrong[:NAMED])
-        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        problem = "not there" if there else "there already"
-        hint = "See: xmc labels list" if there else "To give them other texts: xmc labels replace"
-        raise DataError(f"{len(wrong)} labels are {problem}: {shown}{more}.", hint=hint)
-    return ids
-
-
-def _count(base: _Base, edits: LabelEdits) -> int:
-    living = live_labels(base.labels, base.own, edits)
-    return len(living.labels) if living else len(base.labels)
-
-
-def _require_text_vectors(model: TrainedModel, table: LabelTable) -> None:
-    if not model.knows_any_label:
+def _others(state: LabelState, label_ids: Collection[str], most_removed: float) -> list[str]:
+    """The labels that are there and not among these. Raises: DataError when they are more than that share of all."""
+    others, count = state.others(label_ids), state.count()
+    if len(others) > most_removed * count:
         raise DataError(
-            f"a new text would not change how '{table.ids[0]}' is found: this run's head has a trained vector for each "
+            f"this would remove {len(others):,} of the run's {count:,} labels, more than the share that may go "
+            f"(most_removed, {most_removed:g}).",
+            hint="Are all labels in what was given? If it is meant: most_removed=1, or --most-removed 1.",
+        )
+    return others
+
+
+def _require_text_vectors(model: TrainedModel, label_ids: Sequence[str]) -> None:
+    """Refuse other texts for labels that have trained vectors."""
+    if label_ids and not model.knows_any_label:
+        raise DataError(
+            f"a new text would not change how '{label_ids[0]}' is found: this run's head has a trained vector for each "
             "label.",
             hint="Give vectors with the texts, or train again with the new texts.",
         )

@@ -151,9 +151,21 @@ def replace_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any =
     return LabelEditor(run).replace(labels, vectors=vectors)
 
 
-def remove_labels(run: str | Path, label_ids: Iterable[str]) -> LabelsReport:
+def put_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
+    """Add labels to a run, and give those that are there these texts. Raises: see `LabelEditor.put`."""
+    return LabelEditor(run).put(labels, vectors=vectors)
+
+
+def sync_labels(
+    run: str | Path, labels: Mapping[str, str], *, vectors: Any = None, most_removed: float = 0.5
+) -> LabelsReport:
+    """Make these the labels of a run: put them, and remove all others. Raises: see `LabelEditor.sync`."""
+    return LabelEditor(run).sync(labels, vectors=vectors, most_removed=most_removed)
+
+
+def remove_labels(run: str | Path, label_ids: Iterable[str], *, missing_ok: bool = False) -> LabelsReport:
     """Remove labels of a run. Raises: DataError for an id that is not there; LockedError while another edits."""
-    return LabelEditor(run).remove(label_ids)
+    return LabelEditor(run).remove(label_ids, missing_ok=missing_ok)
 
 
 def compact_labels(run: str | Path, *, device: str = "auto") -> IndexReport:

@@ -72,7 +72,7 @@ class ThresholdAsk(Strict):
 class LabelsAsk(Strict):
     """`POST /v1/labels`: change the labels of a run."""
 
-    action: Literal["add", "replace", "remove"]
+    action: Literal["add", "put", "replace", "remove"]
     labels: Annotated[dict[Text, Text], Field(min_length=1)] | None = Field(None, description="Label id to text.")
     ids: Annotated[list[Text], Field(min_length=1)] | None = Field(None, description="Label ids to remove.")
     run: RunName | None = None
@@ -82,7 +82,7 @@ class LabelsAsk(Strict):
         if (self.action == "remove") != (self.ids is not None) or (self.action == "remove") == (
             self.labels is not None
         ):
-            raise ValueError("add and replace take labels, remove takes ids")
+            raise ValueError("add, put and replace take labels, remove takes ids")
         return self
 
 
@@ -182,6 +182,7 @@ class LabelsAnswer(BaseModel):
     base: int
     added: int
     removed: int
+    changed: int
     hint: str
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
 import types
@@ -59,7 +58,6 @@ def run_server(
         timeout_keep_alive=max(1, round(limits.keep_alive_s)),
         timeout_graceful_shutdown=max(1, round(limits.drain_s)),
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a bad request is the client's, not a warning of ours
     server = _Server(config, started)
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -54,6 +54,12 @@ class ServedRun:
         """Whether a newer state is there and could not be opened."""
         return bool(self.reload_error)
 
+    def log_state(self) -> None:
+        """Log what is searched from here on."""
+        logger.info(
+            "run %s: generation %s, %s labels", self.name, self.retriever.generation, f"{self.count_labels():,}"
+        )
+
     def log_remarks(self, before: Retriever | None = None) -> None:
         """Log what is to be known of the probabilities, once: nothing that held of the state `before` already."""
         known = before.fitted.remarks() if before else []
@@ -134,6 +140,8 @@ class Service:
             try:
                 run.retriever = await loop.run_in_executor(self._editor, before.reload_if_changed)
                 run.reload_error = ""
+                if run.retriever is not before:
+                    run.log_state()
                 run.log_remarks(before)
             except Exception as error:  # whatever is wrong with the new state: the old one keeps serving
                 if not run.reload_error:
@@ -158,6 +166,7 @@ class Service:
                 return report
 
         report = await asyncio.get_running_loop().run_in_executor(self._editor, work)
+        logger.info("run %s: %s by a request, %d labels changed", run.name, action, report.changed)
         await self.reload(run)
         return report
 
@@ -173,5 +182,6 @@ def open_runs(folders: Mapping[str, Path], *, device: str = "auto") -> dict[str,
     for name, folder in folders.items():
         retriever = Retriever.load(folder, device=device, warn=False)
         runs[name] = ServedRun(name, folder, retriever, LabelEditor(folder))
+        runs[name].log_state()
         runs[name].log_remarks()
     return runs

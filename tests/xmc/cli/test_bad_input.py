@@ -184,6 +184,14 @@ def test_an_unknown_label_is_told_in_words_of_the_command_line(refused, tiny_run
     assert not (tmp_path / "hits").exists()
 
 
+def test_advice_of_a_table_search_names_the_verb_that_can_take_it(refused, xmc_command, tiny_run, tmp_path):
+    pq.write_table(pa.table({"query_id": ["q"], "text": ["red"]}), tmp_path / "q.parquet")
+    words = ("search", "--queries", tmp_path / "q.parquet", "--out", tmp_path / "hits", "--run", tiny_run)
+    assert xmc_command(*words)[0] == 0
+    said = refused(*words, "-k", "3")
+    assert "--overwrite to replace it. These are options of xmc predict: write --workers 1 --shards in place of" in said
+
+
 def test_more_hits_than_labels_is_no_mistake(xmc_command, tiny_run):
     code, out, _ = xmc_command("search", "tram", "--run", tiny_run, "-k", "5000", "--json")
     assert code == 0 and out.count('"rank"') == 60

@@ -29,11 +29,18 @@ def test_labels_are_edited_and_listed(xmc_command, tiny_run_copy, files):
     labels = files("new.jsonl", {"id": "x1", "text": "purple banana"}, {"id": 7, "text": "quartz"})
     code, out, err = xmc_command("labels", "add", labels, "--run", tiny_run_copy)
     assert code == 0 and not err
-    assert out == "62 labels: 60 in the index, 2 added and 0 gone since it was built\n"
+    assert out == "2 changed, 62 labels: 60 in the index, 2 added and 0 gone since it was built\n"
     code, out, _ = xmc_command(
         "labels", "replace", "--id", "x1", "--text", "[bold] banana", "--run", tiny_run_copy, "--json"
     )
-    assert code == 0 and json.loads(out) == {"labels": 62, "base": 60, "added": 2, "removed": 0, "hint": ""}
+    assert code == 0 and json.loads(out) == {
+        "labels": 62,
+        "base": 60,
+        "added": 2,
+        "removed": 0,
+        "hint": "",
+        "changed": 1,
+    }
     table = files("more.parquet", {"label_id": "L21", "text": "tram"}, {"label_id": "L22", "text": "zebra"})
     assert xmc_command("labels", "replace", table, "--run", tiny_run_copy)[0] == 0
     assert xmc_command("labels", "remove", files("gone.txt", "L00", " L01 ", ""), "--run", tiny_run_copy)[0] == 0
@@ -63,6 +70,23 @@ def test_labels_are_edited_and_listed(xmc_command, tiny_run_copy, files):
     assert code == 0 and out == "59 labels: 59 in the index, 0 added and 0 gone since it was built\n"
 
 
+def test_labels_follow_a_file(xmc_command, tiny_run_copy, files):
+    tiny = load_dataset("tiny").labels
+    rows = [{"id": label_id, "text": text} for label_id, text in zip(tiny.ids, tiny.texts, strict=True)]
+    catalogue = files("all.jsonl", {"id": "x1", "text": "quartz"}, {**rows[0], "text": "zebra"}, *rows[1:50])
+    for changed in (12, 0):
+        code, out, _ = xmc_command("labels", "sync", catalogue, "--run", tiny_run_copy, "--json")
+        assert code == 0 and json.loads(out)["labels"] == 51 and json.loads(out)["changed"] == changed
+    short = files("short.jsonl", *rows[:20])
+    code, _, err = xmc_command("labels", "sync", short, "--run", tiny_run_copy)
+    assert code == 2 and "would remove 31 of the run's 51 labels" in err and "--most-removed 1" in err
+    assert xmc_command("labels", "sync", short, "--run", tiny_run_copy, "--most-removed", "0.7")[0] == 0
+    code, out, _ = xmc_command("labels", "put", "--id", "x2", "--text", "mango", "--run", tiny_run_copy, "--json")
+    assert code == 0 and json.loads(out)["labels"] == 21
+    code, out, _ = xmc_command("labels", "remove", "--id", "x2", "--id", "x3", "--missing-ok", "--run", tiny_run_copy)
+    assert code == 0 and out.startswith("1 changed, 20 labels: ")
+
+
 def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
     gone = files("gone.txt", *load_dataset("tiny").labels.ids[:10])
     code, _, err = xmc_command("labels", "remove", gone, "--run", tiny_run_copy)
@@ -72,7 +96,7 @@ def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sort"], "'sort' is not one of add, remove, replace, compact, list."),
+        (["sort"], "'sort' is not one of add, put, replace, remove, sync, compact, list."),
         (["ad", "--id", "x"], "Did you mean 'add'?"),
         (["add"], "xmc labels add needs either a file or --id."),
         (["add", "new.jsonl", "--id", "x", "--text", "y"], "xmc labels add needs either a file or --id."),
@@ -80,6 +104,11 @@ def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
         (["add", "--id", "x", "--id", "y", "--text", "z"], "--id and --text go together"),
         (["remove", "--id", "L00", "--text", "z"], "--id and --text go together"),
         (["list", "--id", "L00"], "xmc labels list takes neither labels nor a file."),
+        (["sync", "--id", "x", "--text", "y"], "xmc labels sync takes a file with all labels."),
+        (["put", "--id", "x"], "--id and --text go together"),
+        (["add", "new.jsonl", "--missing-ok"], "--missing-ok is for remove, not for add."),
+        (["put", "new.jsonl", "--most-removed", "1"], "--most-removed is for sync, not for put."),
+        (["sync", "new.jsonl", "--most-removed", "2"], "most_removed is a share from 0 to 1, got 2.0."),
         (["add", "nowhere.jsonl"], "there is no file nowhere.jsonl."),
         (["add", "--id", "L00", "--text", "z"], "1 labels are there already: 'L00'."),
     ],

@@ -5,6 +5,7 @@ import fcntl
 import shutil
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,15 +51,23 @@ def test_edits_answer_as_a_run_built_of_the_resulting_labels(tiny_run_copy):
     for step in range(14):
         there = sorted(labels)
         chosen = [there[row] for row in generator.choice(len(there), 2, replace=False)]
-        what = ["add", "remove", "replace", "compact"][int(generator.choice(4, p=[0.4, 0.25, 0.25, 0.1]))]
+        kinds = ["add", "remove", "replace", "put", "sync", "compact"]
+        what = kinds[int(generator.choice(6, p=[0.3, 0.15, 0.15, 0.15, 0.15, 0.1]))]
         if what == "add":
             new = {f"L{step:02d}{letter}": labels[chosen[0]] if letter == "t" else f"new {step}" for letter in "tn"}
             report, labels = editor.add(new), {**labels, **new}
         elif what == "replace":
             new = {chosen[0]: labels[chosen[1]], chosen[1]: "purple banana"}
             report, labels = editor.replace(new), {**labels, **new}
+        elif what == "put":
+            new = {chosen[0]: f"put {step}", f"L{step:02d}p": "quartz", chosen[1]: labels[chosen[1]]}
+            report, labels = editor.put(new), {**labels, **new}
+            assert report.changed == 2
+        elif what == "sync":
+            labels = {**{label_id: labels[label_id] for label_id in there[::-2]}, chosen[0]: f"synced {step}"}
+            report = editor.sync(labels, most_removed=0.5)
         elif what == "remove":
-            report = editor.remove(chosen)
+            report = editor.remove([*chosen, "not there"], missing_ok=True)
             labels = {label_id: text for label_id, text in labels.items() if label_id not in chosen}
         else:
             assert editor.compact(device="cpu").labels == len(labels)
@@ -73,6 +82,26 @@ def test_edits_answer_as_a_run_built_of_the_resulting_labels(tiny_run_copy):
         assert answers(retriever, k=9, allowed=allowed) == answers(wanted, k=9, allowed=allowed)
         names.add(retriever.generation)
     assert len(names) == 14
+
+
+def test_what_changes_nothing_makes_no_version(tiny_run_copy):
+    labels = dict(zip(TINY.ids, TINY.texts, strict=True))
+    vectors_ND = torch.eye(len(labels), 32)
+    for edit in (partial(xmc.put_labels, labels=labels), partial(xmc.sync_labels, labels=labels)):
+        assert edit(tiny_run_copy).changed == 0
+    assert xmc.remove_labels(tiny_run_copy, ["not there"], missing_ok=True).changed == 0
+    assert not labels_store(tiny_run_copy).exists()
+    own = partial(xmc.put_labels, tiny_run_copy, labels, vectors=vectors_ND)
+    assert [own().changed for _ in range(2)] == [60, 0]
+    vectors_ND[3] = vectors_ND[4]
+    generation = opened(tiny_run_copy).generation
+    assert own().changed == 1 and opened(tiny_run_copy).generation != generation
+    expected = (opened(tiny_run_copy).encode(["quartz"]) @ vectors_ND.T)[0]
+    hits = opened(tiny_run_copy).search(["quartz"], k=60)[0]
+    found = {hit.label_id: hit.score for hit in hits}
+    assert [found[label_id] for label_id in labels] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert xmc.put_labels(tiny_run_copy, labels).changed == 60  # the texts again
+    assert answers(opened(tiny_run_copy), k=9) == answers(fresh(tiny_run_copy, labels), k=9)
 
 
 def test_a_rebuilt_index_has_the_edits(tiny_run_copy):

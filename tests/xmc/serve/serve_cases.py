@@ -29,9 +29,9 @@ def served(*arguments, env=None):
     """`xmc serve` on a free port; yields its process and its address, and lets it end in peace."""
     process = forked.Forked(forked.xmc, "serve", "--port", "0", *arguments, env={**os.environ, **(env or {})})
     try:
-        line = process.stderr.readline()
-        while line and not line.startswith("serving"):
-            line = process.stderr.readline()
+        process.logged = []
+        while (line := process.stderr.readline()) and not line.startswith("serving"):
+            process.logged.append(line)
         assert line, f"xmc serve ended with {process.wait()}"
         process.address = line.split(" on ")[1].split()[0]
         yield process

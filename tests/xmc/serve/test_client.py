@@ -1,5 +1,6 @@
 """`xmc.Client`: what `Retriever` answers, over HTTP."""
 
+import re
 import socket
 import threading
 import time
@@ -70,10 +71,18 @@ def test_labels_are_edited(tiny_run_copy):
     env = {"XMC_ADMIN_TOKEN": ADMIN}
     with served("--run", tiny_run_copy, env=env) as process, xmc.Client(process.address, token=ADMIN) as client:
         before = client.generation
+        assert [line.split(" ", 1)[1] for line in process.logged] == [f"INFO run run: generation {before}, 60 labels\n"]
         assert client.add_labels({"new": "purple banana"}).added == 1
         assert client.search(["purple banana"], k=1)[0][0].label_id == "new" and client.generation != before
         client.replace_labels({"new": "grey stone"})
+        assert [client.put_labels({"new": "grey stone", "newer": "mango"}).changed for _ in range(2)] == [1, 0]
+        client.remove_labels(["newer"])
         assert client.remove_labels(["new"]).added == 0
+        process.terminate()
+        *logged, last = process.stderr.read().splitlines()
+    assert last == "stopped" and all(re.match(r"\d{4}-\d\d-\d\dT[\d:.]{12}Z INFO run run: ", line) for line in logged)
+    assert "add by a request, 1 labels changed" in logged[0] and re.search(r"generation \S+, 61 labels$", logged[1])
+    assert sum("put by a request" in line for line in logged) == 2
 
 
 def test_nobody_there():

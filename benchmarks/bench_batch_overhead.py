@@ -1,0 +1,65 @@
+"""What xmc adds to a batch of queries of raw faiss: checks, order, ties. The ratio is raw faiss's time over xmc's.
+
+Run: python benchmarks/bench_batch_overhead.py [--labels 200000] [--dimension 256]
+
+The indexes of bench_single_query.py, k = 10, one thread, batches of 64, 256 and 1,024 queries. Subject and baseline
+take turns, batch by batch, now one first and now the other. Candidates of codes (sq8) are scored again with the full
+vectors, and cosine divides each query by its norm: raw faiss does neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import faiss
+import torch
+from bench_exact_search import clustered
+from bench_single_query import K, Search, subjects
+from record import record, spread
+
+RESULTS = Path(__file__).parent / "results" / "batch_overhead.csv"
+BATCHES, TURNS = (64, 256, 1024), 24
+
+
+def milliseconds(
+    search: Search, baseline: Search, queries_QD: torch.Tensor, *, batch: int
+) -> tuple[list[float], list[float]]:
+    """The times of both, in turns, over batches that begin elsewhere each time."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for turn in range(TURNS):
+        part_QD = queries_QD.roll(-turn * batch, 0)[:batch]
+        both = ((search, found[0]), (baseline, found[1]))
+        for run, times in both if turn % 2 else reversed(both):
+            started = time.perf_counter()
+            run(part_QD)
+            times.append(1e3 * (time.perf_counter() - started))
+    return found
+
+
+def main() -> None:
+    """Write results/batch_overhead.csv."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--labels", type=int, default=200_000)
+    parser.add_argument("--dimension", type=int, default=256)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    labels_LD, queries_QD = clustered(options.labels, max(BATCHES), options.dimension)
+    shared = {"question": f"batches over {options.labels:,} labels", "unit": "ms", "threads": 1}
+    shared |= {"config": f"dimension={options.dimension} k={K} turns={TURNS}"}
+    rows: list[dict[str, object]] = []
+    for name, search, baseline in subjects(labels_LD):
+        for batch in BATCHES:
+            own, raw = (spread(times) for times in milliseconds(search, baseline, queries_QD, batch=batch))
+            for subject, (median, p20, p80) in ((name, own), (f"raw faiss: {name}", raw)):
+                numbers = {"median": round(median, 3), "p20": round(p20, 3), "p80": round(p80, 3)}
+                rows.append({**shared, **numbers, "x": batch, "subject": subject})
+            rows[-2] |= {"baseline": f"raw faiss: {name}", "ratio": round(raw[0] / own[0], 3)}
+            print(name, batch, rows[-2]["median"], rows[-1]["median"], rows[-2]["ratio"], sep="\t", flush=True)
+    record(RESULTS, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What holds for each label of a run now: the labels of its index with the edits since."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xmc.data.tables import LabelTable, read_labels
+from xmc.errors import DataError
+from xmc.retrieve.label_edits import LabelEdits
+from xmc.retrieve.living_labels import find, live_labels
+from xmc.retrieve.own_vectors import load_own
+
+if TYPE_CHECKING:
+    from xmc.store.versions import Version
+
+NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """The labels that an index was built of; `own` names those with a given vector, and its SHA-256."""
+
+    labels: LabelTable
+    own: Mapping[str, str]
+    sha256: str
+
+    @classmethod
+    def of(cls, version: Version) -> Base:
+        """Those of a verified version of an index."""
+        return cls(read_labels([version.folder / "labels.parquet"]), load_own(version.folder), version.sha256)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelState:
+    """The labels of an index and the edits since."""
+
+    base: Base
+    edits: LabelEdits
+
+    def now(self, label_id: str) -> tuple[str, str] | None:
+        """A label's text and the SHA-256 of its given vector (empty: none), None when it is not there."""
+        if edit := self.edits.edits.get(label_id):
+            return None if edit.text is None else (edit.text, edit.own)
+        row = find(self.base.labels, label_id)
+        return (self.base.labels.texts[row], self.base.own.get(label_id, "")) if row >= 0 else None
+
+    def others(self, label_ids: Collection[str]) -> list[str]:
+        """The labels that are there and not among these ids."""
+        named = frozenset(label_ids)
+        return [label_id for label_id in self._ids() if label_id not in named]
+
+    def count(self) -> int:
+        """How many labels there are."""
+        living = live_labels(self.base.labels, self.base.own, self.edits)
+        return len(living.labels) if living else len(self.base.labels)
+
+    def require(self, label_ids: Sequence[str], *, there: bool) -> None:
+        """Refuse ids unless all of them are there, or none. Raises: DataError naming the first ones."""
+        wrong = [label_id for label_id in label_ids if (self.now(label_id) is not None) != there]
+        if not wrong:
+            return
+        shown = ", ".join(f"'{label_id}'" for label_id in wrong[:NAMED])
+        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        if there:
+            raise DataError(f"{len(wrong)} labels are not there: {shown}{more}.", hint="See: xmc labels list")
+        hint = "To give them other texts: xmc labels replace, or xmc labels put, which adds as well."
+        raise DataError(f"{len(wrong)} labels are there already: {shown}{more}.", hint=hint)
+
+    def _ids(self) -> Iterator[str]:
+        edits = self.edits.edits
+        yield from (label_id for label_id in self.base.labels.ids if label_id not in edits)
+        yield from (label_id for label_id, edit in edits.items() if edit.text is not None)
