@@ -19,6 +19,7 @@ from hypothesis import settings
 settings.register_profile("xmc", deadline=None)
 settings.load_profile("xmc")
 
+_STAYING: set[str] = set()  # modules that are no plugin files: to look at all of them after each test took a minute
 TINY_SETTINGS = ("encoder.dimension=32", "train.epochs=4", "train.batch_size=64", "train.learning_rate=0.02")
 
 
@@ -53,6 +54,8 @@ def _forget_plugin_files(tmp_path_factory):
     """A plugin file is a module by its stem; the next test may write another one of that name."""
     yield
     base = str(tmp_path_factory.getbasetemp().resolve())
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(base):
+    for name in sys.modules.keys() - _STAYING:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(base):
             del sys.modules[name]
+        else:
+            _STAYING.add(name)

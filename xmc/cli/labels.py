@@ -33,7 +33,7 @@ def labels_command(
     ] = False,
     most_removed: Annotated[
         float | None,
-        typer.Option("--most-removed", help="Sync: the largest share of the labels that may go; 0.5 unless given."),
+        typer.Option("--most-removed", min=0, max=1, help="Sync: the largest share that may go; 0.5 unless given."),
     ] = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,

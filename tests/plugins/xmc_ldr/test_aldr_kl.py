@@ -95,7 +95,7 @@ def test_the_fixed_point_is_the_largest_value_over_lambda(loss, case):
     inputs = one_positive(0.0)[0] if case == "one positive" else several_positives()
     point_Q = fixed_point(loss, inputs)
     torch.testing.assert_close(loss.next_row_state(with_state(inputs, point_Q)), point_Q, rtol=1e-12, atol=1e-12)
-    grid = torch.linspace(loss.lambda_ * (1 - 1 / loss.alpha), 1.2 * loss.lambda_, 4001, dtype=torch.float64)[1:]
+    grid = torch.linspace(loss.lambda_ * (1 - 1 / loss.alpha), 1.2 * loss.lambda_, 601, dtype=torch.float64)[1:]
     values_GQ = torch.stack([loss(with_state(inputs, float(lambda_))) for lambda_ in grid])
     asked_Q = inputs.positive_weight_sum_Q > 0
     step = float(grid[1] - grid[0])

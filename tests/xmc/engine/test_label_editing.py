@@ -15,7 +15,7 @@ import torch
 import xmc
 from xmc.data.dataset import load_dataset
 from xmc.engine.label_editing import LabelEditor
-from xmc.errors import ArtifactError, DataError, LockedError, NonFiniteError, XmcWarning
+from xmc.errors import ArtifactError, ConfigError, DataError, LockedError, NonFiniteError, XmcWarning
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.layout import encoder_store, labels_store
 from xmc.retrieve.retriever import Retriever
@@ -84,9 +84,12 @@ def test_edits_answer_as_a_run_built_of_the_resulting_labels(tiny_run_copy):
     assert len(names) == 14
 
 
+@pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
 def test_what_changes_nothing_makes_no_version(tiny_run_copy):
     labels = dict(zip(TINY.ids, TINY.texts, strict=True))
     vectors_ND = torch.eye(len(labels), 32)
+    with pytest.raises(ConfigError, match="a share from 0 to 1, got 2"):
+        xmc.sync_labels(tiny_run_copy, labels, most_removed=2)
     for edit in (partial(xmc.put_labels, labels=labels), partial(xmc.sync_labels, labels=labels)):
         assert edit(tiny_run_copy).changed == 0
     assert xmc.remove_labels(tiny_run_copy, ["not there"], missing_ok=True).changed == 0
