@@ -226,6 +226,7 @@ def test_plugins_page_runs_and_its_examples_are_plugins(folder, capsys):
     assert metric(np.array([[False, True], [True, False]]), np.array([1, 1]), 1).tolist() == [0.0, 1.0]
     backend = load_plugins(plugin_file=folder / "whole_matrix.py").find("index", "whole-matrix").spec.load()
     assert backend().build([torch.eye(2)], similarity="dot", device="cpu").report.labels == 2
+    assert (folder / "runs" / "plain" / "index" / "CURRENT").is_file()
     check = load_plugins(plugin_file=folder / "silence.py").find("check", "silence").spec.load()
     assert check(score=0.5).figures() == {"silent": "lower"}
     run = RunInfo(folder="runs/a", config={})

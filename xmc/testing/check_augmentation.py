@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from xmc.api import Augmentation, AugmentationContext, AugmentationOptions, EpochModel, Positives
-from xmc.config import build_options, write_toml
 from xmc.encode.encoder import embed_texts
 from xmc.encode.static import StaticOptions
-from xmc.testing.conformance import expect
+from xmc.testing.conformance import expect, plain_options
 
 LABELS = ("fast car", "big old house", "red fish", "happy child", "small boat", "cold winter day")
 QUERIES = ("a fast car and a big car", "Old House", "", "the happy child", "winter; cold!", "fish", "small red boat")
@@ -71,11 +68,7 @@ def example_model(context: AugmentationContext, labels: tuple[str, ...]) -> Epoc
 
 
 def _options_are_plain(options: Any) -> None:
-    expect(dataclasses.is_dataclass(options), options, "the options are a dataclass")
-    expect(type(options).__dataclass_params__.frozen, options, "the options are a frozen dataclass")
-    values = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(options).items()}
-    back = build_options(type(options), tomllib.loads(write_toml(values)), section="augmentation")
-    expect(back == options, options, "options go through TOML", back=back)
+    back = plain_options(options, section="augmentation")
     prints = [options.fingerprint(), back.fingerprint()]
     expect(isinstance(prints[0], str) and prints[0] == prints[1], options, "the same fingerprint twice", got=prints)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from xmc.api import Check, CheckContext, CheckResult
-from xmc.config import build_options, write_toml
 from xmc.errors import XmcError
 from xmc.testing.check_cases import Recorder, example_context
-from xmc.testing.conformance import ConformanceError, expect
+from xmc.testing.conformance import ConformanceError, expect, plain_options
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 KIND = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -33,7 +30,7 @@ def check_check(check: Check, *, context: CheckContext | None = None) -> None:
     >>> from xmc.checks.exactness import Exactness
     >>> check_check(Exactness())
     """
-    _options_are_plain(check)
+    plain_options(check, section="check", what="a check is")
     announced = _announced(check)
     recorder = Recorder()
     context = replace(context or example_context(), new_version=recorder.new_version, progress=recorder.progress)
@@ -46,18 +43,6 @@ def check_check(check: Check, *, context: CheckContext | None = None) -> None:
     again = _result(check, context)
     expect(result.figures == again.figures, check, "the same figures twice", first=result.figures, second=again.figures)
     _one_query(check, context)
-
-
-def _options_are_plain(check: Check) -> None:
-    expect(dataclasses.is_dataclass(check), check, "a check is a dataclass")
-    expect(type(check).__dataclass_params__.frozen, check, "a check is a frozen dataclass")  # type: ignore[attr-defined]
-    values = dataclasses.asdict(check)  # type: ignore[call-overload]
-    back = build_options(type(check), tomllib.loads(write_toml(_lists(values))), section="check")
-    expect(back == check, check, "options go through TOML", back=back)
-
-
-def _lists(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _announced(check: Check) -> Mapping[str, str]:

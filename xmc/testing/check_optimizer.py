@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
-import tomllib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from xmc.api import OptimizerContext, OptimizerOptions
-from xmc.config import build_options, write_toml
 from xmc.optimizer_contract import as_saved, from_saved
-from xmc.testing.conformance import expect, keep_to
+from xmc.testing.conformance import expect, keep_to, plain_options
 
 TEXTS, STEPS, RATE = 12, 30, 0.03
 
@@ -90,11 +87,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _options_are_plain(options: Any) -> None:
-    expect(dataclasses.is_dataclass(options), options, "the options are a dataclass")
-    expect(type(options).__dataclass_params__.frozen, options, "the options are a frozen dataclass")
-    values = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(options).items()}
-    back = build_options(type(options), tomllib.loads(write_toml(values)), section="optimizer")
-    expect(back == options, options, "options go through TOML", back=back)
+    plain_options(options, section="optimizer")
 
 
 def _groups_are_sound(options: OptimizerOptions) -> None:

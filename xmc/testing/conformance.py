@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from xmc.config import build_options, write_toml
 
 SHOWN = 6  # numbers of an array
 
@@ -28,6 +32,17 @@ def expect(condition: object, subject: object, promise: str, **numbers: Any) -> 
         shown = [f"{name}={_shown(arrays.get(name, value))}" for name, value in numbers.items()]
         parts = [f"{subject}: {promise}", *([", ".join(shown)] if shown else []), *_places(arrays)]
         raise ConformanceError("; ".join(parts))
+
+
+def plain_options(options: Any, *, section: str, what: str = "the options are") -> Any:
+    """Expect a frozen dataclass that goes through the TOML of a run's configuration; what came back."""
+    expect(dataclasses.is_dataclass(options), options, f"{what} a dataclass")
+    expect(type(options).__dataclass_params__.frozen, options, f"{what} a frozen dataclass")
+    fields = dataclasses.asdict(options)
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+    back = build_options(type(options), tomllib.loads(write_toml(values)), section=section)
+    expect(back == options, options, "options go through TOML", back=back)
+    return back
 
 
 def keep_to(check: Callable[[Any], None], case: Any, *, subject: object) -> None:
