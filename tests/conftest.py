@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from repetitions import repetitions
 
-settings.register_profile("xmc", deadline=None)
+settings.register_profile("xmc", deadline=None, max_examples=repetitions(50, full=500))
 settings.load_profile("xmc")
 
 _STAYING: set[str] = set()  # modules that are no plugin files: to look at all of them after each test took a minute

@@ -41,6 +41,7 @@ from xmc.heads import (
 )
 from xmc.index_contract import (
     CertifyingIndex,
+    CountedBackend,
     FilteredIndex,
     Index,
     IndexBackend,
@@ -118,6 +119,7 @@ __all__ = [
     "CheckResult",
     "CheckSpec",
     "ConfigError",
+    "CountedBackend",
     "DataError",
     "DeviceError",
     "EncoderSpec",

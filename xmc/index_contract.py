@@ -52,6 +52,14 @@ class PlacedBackend(IndexBackend, Protocol):
 
 
 @runtime_checkable
+class CountedBackend(IndexBackend, Protocol):
+    """A backend that says before it builds whether it takes so many labels, so that no training ends in that error."""
+
+    def require_labels(self, labels: int) -> None:
+        """Nothing for a number of labels that `build` takes; raises what `build` raises for another."""
+
+
+@runtime_checkable
 class FilteredIndex(Index, Protocol):
     """An index that can search some of its labels only."""
 

@@ -126,6 +126,20 @@ class Ivf:
         """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
         self._place(device)
 
+    def require_labels(self, labels: int) -> None:
+        """Refuse options that do not go with so many labels. Raises: ConfigError, DataError."""
+        if self.nlist > labels:
+            raise ConfigError(
+                f"index.nlist is {self.nlist:,}, and there are {labels:,} labels: a cell needs at least one.",
+                hint="Use nlist = 0, which chooses, or the index 'exact', which is quick for so few labels.",
+            )
+        if self.storage == "pq" and labels < 1 << self.pq_bits:
+            raise DataError(
+                f"product quantisation with pq_bits {self.pq_bits} learns {1 << self.pq_bits} codes from the label "
+                f"vectors, and there are {labels:,}.",
+                hint="Use storage 'flat' or 'sq8', or fewer pq_bits.",
+            )
+
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """Codes, row numbers and where each row lies (8 bytes each), centres, and the full vectors where kept."""
         each = self._code_bytes(dimension) + 16 + (4 * dimension if self._keeps_vectors else 0)
@@ -171,7 +185,8 @@ class Ivf:
     def _empty(self, labels: int, dimension: int) -> Any:
         faiss = import_faiss()
         nlist, metric = self.cells(labels), faiss.METRIC_INNER_PRODUCT
-        self._check_size(labels, dimension)
+        self.require_labels(labels)
+        self._require_codes(dimension)
         quantizer = faiss.IndexFlatIP(dimension)
         if self.storage == "flat":
             index = faiss.IndexIVFFlat(quantizer, dimension, nlist, metric)
@@ -187,25 +202,12 @@ class Ivf:
         index.cp.max_points_per_centroid = max(256, self.training_per_cell)
         return index
 
-    def _check_size(self, labels: int, dimension: int) -> None:
-        if self.nlist > labels:
-            raise ConfigError(
-                f"index.nlist is {self.nlist:,}, and there are {labels:,} labels: a cell needs at least one.",
-                hint="Use nlist = 0, which chooses, or the index 'exact', which is quick for so few labels.",
-            )
-        if self.storage != "pq":
-            return
-        if dimension % self._codes(dimension):
+    def _require_codes(self, dimension: int) -> None:
+        if self.storage == "pq" and dimension % self._codes(dimension):
             divisors = [m for m in range(1, dimension + 1) if dimension % m == 0]
             raise ConfigError(
                 f"index.pq_m is {self.pq_m}, which does not divide the dimension {dimension}.",
                 hint=f"Use 0, which chooses, or one of {', '.join(map(str, divisors))}.",
-            )
-        if labels < 1 << self.pq_bits:
-            raise DataError(
-                f"product quantisation with pq_bits {self.pq_bits} learns {1 << self.pq_bits} codes from the label "
-                f"vectors, and there are {labels:,}.",
-                hint="Use storage 'flat' or 'sq8', or fewer pq_bits.",
             )
 
     def _vectors(self, index: Any, matrix_LD: Any) -> LabelVectors:

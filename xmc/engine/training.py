@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xmc.api import WholeHeadOptions
+from xmc.api import CountedBackend, WholeHeadOptions
 from xmc.data.dataset import Dataset
 from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
@@ -55,6 +55,8 @@ def run_training(
             refuse_what_a_whole_fit_lacks(config, ranks)
         carried = carried or Carried()
         data = carried.load(config)
+        if isinstance(backend := config.index.options, CountedBackend):
+            backend.require_labels(len(data.labels))
         with ranks.together():
             made_of = fingerprint(config, data, ranks)  # reads what settings name, before anything is overwritten
         with ranks.together():

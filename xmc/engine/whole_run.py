@@ -44,7 +44,7 @@ def make_run(
 
     With `overwrite` a run that is there stays until the new one is whole, whatever becomes of that. On several
     processes all but the first return after training. Raises: what the three steps raise; a device on which the index
-    cannot lie is refused before training.
+    cannot lie, and labels that are too few for it, are refused before training.
     """
     carried, device = Carried(), config.train.device
     choose_device(device)

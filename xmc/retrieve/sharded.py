@@ -20,6 +20,7 @@ import numpy as np
 
 from xmc.api import (
     ArtifactError,
+    CountedBackend,
     Hits,
     Index,
     IndexBackend,
@@ -101,6 +102,13 @@ class Sharded:
         inner = self.inner(load_plugins())
         if isinstance(inner, PlacedBackend):
             inner.require_device(device)
+
+    def require_labels(self, labels: int) -> None:
+        """What the backend of the parts says of the smallest part. Raises: as that."""
+        inner = self.inner(load_plugins())
+        if isinstance(inner, CountedBackend):
+            size = max(1, -(-labels // self.shards))
+            inner.require_labels(labels % size or size)
 
     def inner(self, plugins: Plugins) -> IndexBackend:
         """The backend of the parts with its options. Raises: PluginError, ConfigError."""

@@ -18,7 +18,14 @@ from torch import Tensor
 from xmc.api import Index, IndexBackend
 from xmc.errors import ConfigError, DataError, NonFiniteError, XmcError
 from xmc.index_building import build_index
-from xmc.testing.check_offers import check_certificates, check_device, check_filter, check_ladder, check_proposals
+from xmc.testing.check_offers import (
+    check_certificates,
+    check_count,
+    check_device,
+    check_filter,
+    check_ladder,
+    check_proposals,
+)
 from xmc.testing.conformance import expect, keep_to
 from xmc.testing.index_cases import (
     LABELS,
@@ -255,6 +262,7 @@ def _offers(case: _Case) -> None:
     check_ladder(case.built(), case.expect)
     check_proposals(case.backend, case.expect)
     check_device(case.backend, case.expect, device=case.device)
+    check_count(case.backend, case.expect)
 
 
 CHECKS: tuple[Callable[[_Case], None], ...] = (

@@ -11,6 +11,7 @@ import numpy as np
 from xmc.api import (
     CertifyingIndex,
     ConfigError,
+    CountedBackend,
     DataError,
     FilteredIndex,
     Index,
@@ -127,6 +128,12 @@ def check_device(backend: Any, expect: Expect, *, device: str) -> None:
         return
     backend.require_device(device)
     _is_refused(partial(backend.require_device, "nowhere"), ConfigError, "a device that is none", expect)
+
+
+def check_count(backend: Any, expect: Expect) -> None:
+    """`require_labels` takes the number of labels that the index is built of."""
+    if isinstance(backend, CountedBackend):
+        backend.require_labels(LABELS)
 
 
 def _is_refused(action: Callable[[], object], error: type[Exception], what: str, expect: Expect) -> None:

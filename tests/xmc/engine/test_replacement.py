@@ -10,7 +10,7 @@ from xmc.engine.replacement import STAGES, configuration_to_resume
 from xmc.engine.run_config import resolve
 from xmc.engine.run_folder import prepare_folder
 from xmc.engine.whole_run import make_run
-from xmc.errors import ConfigError, InterruptedRunError, LockedError, XmcError
+from xmc.errors import ConfigError, DataError, InterruptedRunError, LockedError, XmcError
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.layout import work_folder
 from xmc.retrieve.retriever import Retriever
@@ -98,15 +98,36 @@ def test_a_stopped_replacement_is_resumed_and_then_takes_the_place(tiny_run_copy
     assert Retriever.load(tiny_run_copy).model.encoder.dimension == 8
 
 
+CODES_THAT_DO_NOT_DIVIDE = ("index.name=faiss.ivf", "index.storage=pq", "index.pq_m=7", "index.pq_bits=4")
+
+
 def test_an_index_that_is_refused_after_training_costs_neither_run(tiny_run_copy):
     before = bytes_in(tiny_run_copy)
     with pytest.raises(ConfigError, match="--resume goes on with it"):
-        make(tiny_run_copy, (*SMALL, "index.name=faiss.ivf", "index.nlist=100000"), overwrite=True)
+        make(tiny_run_copy, (*SMALL, *CODES_THAT_DO_NOT_DIVIDE), overwrite=True)
     assert bytes_in(tiny_run_copy).items() >= before.items()
     step = open_store(work_folder(tiny_run_copy)).current().sha256
     make(tiny_run_copy, (*SMALL, "index.name=faiss.flat"), resume=True)
     assert open_store(tiny_run_copy).current().sha256 == step
     assert Retriever.load(tiny_run_copy).report.backend == "faiss.flat"
+
+
+@pytest.mark.parametrize(
+    ("index", "error"),
+    [
+        (["index.name=faiss.ivf", "index.nlist=100"], ConfigError),
+        (["index.name=faiss.ivf", "index.storage=pq"], DataError),
+        (
+            ["index.name=sharded", "index.backend=faiss.ivf", "index.options={nlist = 31}"],
+            ConfigError,
+        ),
+    ],
+)
+def test_labels_that_are_too_few_for_the_index_are_refused_before_training(tiny_run_copy, index, error):
+    before = bytes_in(tiny_run_copy)
+    with pytest.raises(error, match=r"there are (30|60)"):
+        make(tiny_run_copy, (*SMALL, *index), overwrite=True)
+    assert bytes_in(tiny_run_copy) == before
 
 
 def test_overwriting_twice_begins_anew(tiny_run_copy):
