@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from xmc import fixed_order
 from xmc.fixed_order import dot_pairs, normalise_rows
 
 
@@ -54,3 +55,16 @@ def test_every_floating_type_is_normalised_and_left_as_it_was(dtype, rows):
 def test_normalised_rows_have_norm_one_whatever_their_size():
     vectors_ND = torch.tensor([[3e-30, 4e-30], [3e17, 4e17], [0.0, 0.0]])
     assert torch.allclose(normalise_rows(vectors_ND), torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("width", [7, 256])
+def test_what_is_taken_in_parts_has_the_bits_of_its_rows_alone(width):
+    rows = 2 * fixed_order._AT_ONCE // width + 5
+    left_PD, right_PD = torch.randn(2, rows, width, generator=torch.Generator().manual_seed(0))
+    some = [0, 1, rows // 2, rows - 6, rows - 1]
+    found_P, unit_PD = dot_pairs(left_PD, right_PD), normalise_rows(left_PD)
+    for row in some:
+        one = slice(row, row + 1)
+        assert torch.equal(found_P[one], dot_pairs(left_PD[one], right_PD[one]))
+        assert torch.equal(unit_PD[one], normalise_rows(left_PD[one]))
+    torch.testing.assert_close(found_P, (left_PD.double() * right_PD.double()).sum(1))
