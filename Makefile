@@ -66,6 +66,7 @@ bench: install-dev  ## run the benchmarks; those of data sets that do not ship w
 	$(BIN)/python benchmarks/bench_exact_search.py
 	$(BIN)/python benchmarks/bench_index_curve.py
 	$(BIN)/python benchmarks/bench_single_query.py
+	$(BIN)/python benchmarks/bench_batch_overhead.py
 	$(BIN)/python benchmarks/bench_index_proofs.py
 	$(BIN)/python benchmarks/bench_filtered_search.py
 	$(BIN)/python benchmarks/bench_step_time.py

@@ -1,8 +1,13 @@
-"""How often a test of chance repeats itself: enough for every change, many times more with XMC_TESTS=full."""
+"""What every change is tested with, and what more with XMC_TESTS=full, as before a release."""
 
 import os
 
+import pytest
+
+IS_FULL = os.environ.get("XMC_TESTS") == "full"
+only_in_full = pytest.mark.skipif(not IS_FULL, reason="another test comes near it in a fraction of the time")
+
 
 def repetitions(usual: int, *, full: int) -> int:
-    """`full` when the environment says XMC_TESTS=full, as before a release, else `usual`."""
-    return full if os.environ.get("XMC_TESTS") == "full" else usual
+    """How often a test of chance repeats itself."""
+    return full if IS_FULL else usual

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.sparse
+from repetitions import only_in_full
 
 from xmc_linear.one_vs_rest import Problem, SolverOptions, fit_labels, fit_one, stacked
 
@@ -26,7 +27,7 @@ def objective(weights, features, signs, row_weights, loss, cost):
 @pytest.mark.parametrize(
     ("loss", "solver"), [("squared-hinge", "newton"), ("logistic", "newton"), ("squared-hinge", "dual")]
 )
-@pytest.mark.parametrize("cost", [0.3, 4.0])
+@pytest.mark.parametrize("cost", [0.3, pytest.param(4.0, marks=only_in_full)])
 def test_reaches_the_optimum_of_the_objective(loss, solver, cost):
     features = random_features()
     row_weights = np.random.default_rng(1).uniform(0.2, 3.0, 120)

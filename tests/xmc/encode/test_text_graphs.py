@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from repetitions import only_in_full
 
 from xmc.data.dataset import load_dataset
 from xmc.encode.encoder import ROLES, embed_texts
@@ -96,7 +97,12 @@ def test_minilm_under_a_mixture(tmp_path, minilm):
 
 @pytest.mark.pretrained
 @pytest.mark.parametrize(
-    "options", [{"max_tokens": 48}, {"similarity": "dot", "query_prompt": "Frage: ", "max_tokens": 16}], ids=str
+    "options",
+    [
+        pytest.param({"max_tokens": 48}, marks=only_in_full),
+        {"similarity": "dot", "query_prompt": "Frage: ", "max_tokens": 16},
+    ],
+    ids=str,
 )
 def test_minilm(tmp_path, minilm, options):
     encoder = SentenceTransformerOptions(model=minilm, **options).build([], [], seed=0)

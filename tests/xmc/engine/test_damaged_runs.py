@@ -110,7 +110,7 @@ def test_every_mutant_is_refused_before_it_is_parsed(run, monkeypatch, target):
     store, parsers = open_store(run[backend]), Parsers(monkeypatch)
     open_it(run[backend])
     assert any(str(store.root) in name for name in parsers.parsed), "undamaged, it is parsed"
-    seen, rounds = Counter(), repetitions(5, full=50)
+    seen, rounds = Counter(), repetitions(3, full=50)
     for done, error, parsed in refusals(store, open_it, run[backend], parsers, rounds=rounds, seed=100):
         assert isinstance(error, ArtifactError), (done, error)
         assert not parsed, done

@@ -1,5 +1,5 @@
-"""Invariants: `torchrun … xmc train` with two processes gives the run of one; a process that is killed ends the other
-with an error, and the resumed run ends with the bits of one that was never stopped."""
+"""Invariants: `xmc train` in two processes, as torchrun starts them, gives the run of one; a process that is killed
+ends the other with an error, and the resumed run ends with the bits of one that was never stopped."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from unittest.mock import ANY
 import forked
 import pytest
 import torch
+from repetitions import only_in_full
 from resume_cases import final_bits
 from safetensors.torch import load_file
 
@@ -36,12 +37,12 @@ def command(run, settings, *more):
 
 
 def test_two_processes_make_the_run_of_one(tmp_path):
-    settings = (*BASE, *MINED, *REWRITTEN, "encoder.dropout=0.0")
-    two = subprocess.run(
-        [*TWO, *command(tmp_path / "two", settings, "--json")], capture_output=True, text=True, timeout=PATIENCE_S
-    )
-    assert two.returncode == 0, two.stderr
-    report = json.loads(two.stdout)  # one process speaks
+    settings = (*BASE, *MINED, *REWRITTEN, "train.epochs=2", "encoder.dropout=0.0")
+    pair = Pair(tmp_path / "two", settings, "--json")
+    (said, errors), (silence, other_errors) = (process.communicate(PATIENCE_S) for process in pair.processes)
+    assert [process.returncode for process in pair.processes] == [0, 0], errors + other_errors
+    assert not silence
+    report = json.loads(said)
     assert report["processes"] == report["plan"]["processes"] == 2
     plugins = load_plugins()
     config = resolve(plugins, plugin="dexml", settings=settings, flags={"data": {"name": "tiny"}})
@@ -53,6 +54,14 @@ def test_two_processes_make_the_run_of_one(tmp_path):
         for name in one:
             torch.testing.assert_close(one[name], other[name], rtol=1e-5, atol=1e-5)
     assert len(Retriever.load(tmp_path / "two").search(["fog"], k=3)[0]) == 3
+
+
+@only_in_full
+def test_torchrun_starts_them(tmp_path):
+    run = [*TWO, *command(tmp_path / "two", (*BASE, "train.epochs=1"), "--json")]
+    two = subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert two.returncode == 0, two.stderr
+    assert json.loads(two.stdout)["processes"] == 2  # one process speaks
 
 
 class Pair:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from repetitions import only_in_full
 
 import xmc
 from xmc.api import hookimpl
@@ -216,6 +217,7 @@ def test_labels_are_sorted_by_id():
 
 
 @pytest.mark.pretrained
+@only_in_full
 def test_minilm_is_trained_and_its_folder_gives_the_same_vectors(tmp_path):
     from pathlib import Path
 

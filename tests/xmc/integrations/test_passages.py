@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from repetitions import only_in_full
 
 from xmc import Client, LabelEditor, Retriever
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
@@ -59,7 +60,7 @@ def test_a_folder_is_followed_and_a_retriever_stays_as_it_is(tiny_run_copy):
     assert "n1" not in ids(fixed.search("solar kettle", k=60))
 
 
-@pytest.mark.slow
+@only_in_full
 def test_a_client_of_a_service_is_searched_like_a_retriever(calibrated_run):
     with served("--run", calibrated_run) as process, Client(process.address) as client:
         remote, local = Passages(client), Passages(calibrated_run)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from predict_cases import WORDS, contents, write_shards
+from repetitions import only_in_full
 
 import xmc
 from xmc import Retriever, predict_run
@@ -70,6 +71,7 @@ def test_every_row_is_answered_as_search_answers_it(retriever, shards, finished)
         assert table["label_ids"].to_pylist() != [[hit.label_id for hit in hits] for hits in unfiltered]
 
 
+@only_in_full
 def test_two_processes_write_the_bytes_of_one(calibrated_run, shards, finished, tmp_path):
     out = tmp_path / "out"
     predict_run(calibrated_run, str(shards), out, workers=2, allowed=IDS, **OPTIONS)

@@ -13,6 +13,7 @@ import forked
 import pyarrow.parquet as pq
 import pytest
 from predict_cases import contents, require_complete, write_shards
+from repetitions import only_in_full
 
 import xmc
 from xmc import predict_run
@@ -121,6 +122,7 @@ def test_ray_and_dask_keep_to_a_filter(ray, dask_address, tiny_run_copy, shards,
     assert pq.read_table(tmp_path / "ray" / "part-0.parquet")["probabilities"].null_count == 0
 
 
+@only_in_full
 def test_a_signal_ends_ray_with_a_word(tiny_run, shards, tmp_path):
     """Also where the command starts a cluster of its own, which would take the signal for itself."""
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")

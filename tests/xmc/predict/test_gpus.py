@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from predict_cases import write_shards
+from repetitions import only_in_full
 
 from xmc import predict_run
 from xmc.data.shards import read_table
@@ -63,6 +64,7 @@ def test_workers_see_their_own_gpu(monkeypatch, started, tiny_run, shards, tmp_p
     assert report.rows == 3 + 4 + 5 + 6 and started == ["2", "7", "2"]
 
 
+@only_in_full
 def test_on_a_cpu_nothing_is_hidden(started, tiny_run, shards, tmp_path):
     predict_run(tiny_run, str(shards), tmp_path / "out", k=2, workers=2, device="cpu")
     assert started == [None, None]
