@@ -10,32 +10,16 @@ vectors, and cosine divides each query by its norm: raw faiss does neither.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import faiss
 import torch
 from bench_exact_search import clustered
-from bench_single_query import K, Search, subjects
+from bench_single_query import K, in_turns, subjects
 from record import record, spread
 
 RESULTS = Path(__file__).parent / "results" / "batch_overhead.csv"
 BATCHES, TURNS = (64, 256, 1024), 24
-
-
-def milliseconds(
-    search: Search, baseline: Search, queries_QD: torch.Tensor, *, batch: int
-) -> tuple[list[float], list[float]]:
-    """The times of both, in turns, over batches that begin elsewhere each time."""
-    found: tuple[list[float], list[float]] = ([], [])
-    for turn in range(TURNS):
-        part_QD = queries_QD.roll(-turn * batch, 0)[:batch]
-        both = ((search, found[0]), (baseline, found[1]))
-        for run, times in both if turn % 2 else reversed(both):
-            started = time.perf_counter()
-            run(part_QD)
-            times.append(1e3 * (time.perf_counter() - started))
-    return found
 
 
 def main() -> None:
@@ -52,7 +36,8 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for name, search, baseline in subjects(labels_LD):
         for batch in BATCHES:
-            own, raw = (spread(times) for times in milliseconds(search, baseline, queries_QD, batch=batch))
+            parts = (queries_QD.roll(-turn * batch, 0)[:batch] for turn in range(TURNS))
+            own, raw = (spread([1e3 * second for second in each]) for each in in_turns(search, baseline, parts))
             for subject, (median, p20, p80) in ((name, own), (f"raw faiss: {name}", raw)):
                 numbers = {"median": round(median, 3), "p20": round(p20, 3), "p80": round(p80, 3)}
                 rows.append({**shared, **numbers, "x": batch, "subject": subject})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,18 +51,19 @@ def raw(index: Any, told: Any, queries_QD: torch.Tensor) -> Any:
     return index.search(queries_QD.numpy(), K, params=told)
 
 
-def microseconds(search: Search, baseline: Search, queries_QD: torch.Tensor, *, turns: int, pause_s: float) -> Any:
-    """The times of both, in turns."""
+def in_turns(
+    search: Search, baseline: Search, parts: Iterable[torch.Tensor], *, pause_s: float = 0.0
+) -> tuple[list[float], list[float]]:
+    """Seconds that both take for each of these queries, or batches of them."""
     found: tuple[list[float], list[float]] = ([], [])
-    for turn in range(turns):
-        query_1D = queries_QD[turn % len(queries_QD)][None]
+    for turn, queries_QD in enumerate(parts):
         subjects = ((search, found[0]), (baseline, found[1]))
         for run, times in subjects if turn % 2 else reversed(subjects):
             if pause_s:
                 time.sleep(pause_s)
             started = time.perf_counter()
-            run(query_1D)
-            times.append(1e6 * (time.perf_counter() - started))
+            run(queries_QD)
+            times.append(time.perf_counter() - started)
     return found
 
 
@@ -78,7 +79,9 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for name, search, baseline in subjects(labels_LD):
         for x, turns, pause_s in (("in a row", IN_A_ROW, 0.0), ("after a pause", PAUSED, PAUSE_S)):
-            own, raw_times = microseconds(search, baseline, queries_QD, turns=turns, pause_s=pause_s)
+            singles = (queries_QD[turn % len(queries_QD)][None] for turn in range(turns))
+            seconds = in_turns(search, baseline, singles, pause_s=pause_s)
+            own, raw_times = ([1e6 * second for second in each] for each in seconds)
             added = [one - other for one, other in zip(own, raw_times, strict=True)]
             shared = {"question": f"one query over {options.labels:,} labels", "x": x, "unit": "us", "threads": 1}
             shared |= {"config": f"dimension={options.dimension} k={K}"}
