@@ -50,7 +50,7 @@ def loaded(program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_start_is_light(program):
-    """By modules, for seconds depend on the machine; 400 take a third of a second to half a one."""
+    """Counted in modules, for seconds depend on the machine and on what else it does."""
     modules = loaded(program)
     assert not {name.partition(".")[0] for name in modules} & HEAVY
     assert len(modules) < MODULES[program]
