@@ -1,11 +1,12 @@
 """xmc beside Omikuji Bonsai and PECOS XR-Linear: the same texts, one script, judged by the same metrics.
 
     sh benchmarks/peers/install.sh PEERS
-    XMC_BENCHMARK_DATA=FOLDER python benchmarks/bench_best_recipe.py --peers PEERS [--data wordnet] [--repeats 3]
+    XMC_BENCHMARK_DATA=FOLDER python benchmarks/bench_best_recipe.py --peers PEERS [--data geonames] [--repeats 3]
 
 Each subject trains in a process of its own and predicts in another; processor seconds and peak memory are those of the
 whole process, reading and vectorising included. A peer that is not installed is skipped. Peers answer with labels that
-have a training query and no others: with `--data wordnet` read the zero-shot rows with this in mind.
+have a training query and no others: outside EURLEX57K read the zero-shot rows with this in mind. `geonames` is made by
+make_geonames.py; its texts are single names, so that the peers' features are runs of characters there.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ OURS = {
         "xmc dexml.documents": ("dexml.documents", ()),
     },
     "wordnet": {"xmc dexml": ("dexml", ("train.epochs=4", "train.label_scope=sampled"))},
+    "geonames": {"xmc dexml": ("dexml", ())},
 }
 
 
@@ -54,11 +56,17 @@ class Peer:
     prediction: tuple[str, ...] = ()
 
 
+CHARACTERS = ("--tfidf", "characters")
 PEERS = {
     "Omikuji Bonsai": Peer("omikuji", "run_omikuji.py", ("--trees", "3"), ("--beam", "10")),
     "PECOS own TF-IDF": Peer("pecos", "run_pecos.py", ("--tfidf", "own"), ("--beam", "10")),
-    "PECOS scikit-learn TF-IDF": Peer("pecos", "run_pecos.py", ("--tfidf", "sklearn"), ("--beam", "50")),
+    "PECOS scikit-learn TF-IDF": Peer("pecos", "run_pecos.py", ("--tfidf", "words"), ("--beam", "50")),
 }
+OF_CHARACTERS = {
+    "Omikuji Bonsai": Peer("omikuji", "run_omikuji.py", ("--trees", "3", *CHARACTERS), ("--beam", "10")),
+    "PECOS": Peer("pecos", "run_pecos.py", CHARACTERS, ("--beam", "50")),
+}
+BESIDE = {"eurlex57k": PEERS, "wordnet": PEERS, "geonames": OF_CHARACTERS}
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def run_ours(name: str, *, options: argparse.Namespace, data: str, work: Path) -
 
 def run_peer(name: str, *, python: Path, options: argparse.Namespace, data: str, work: Path) -> Run:
     """Train a peer, let it predict, and judge its answers as xmc judges its own."""
-    peer = PEERS[name]
+    peer = BESIDE[options.data][name]
     folder = work / f"run-{name.replace(' ', '-')}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -163,7 +171,7 @@ def with_ratios(rows: list[dict[str, object]]) -> list[dict[str, object]]:
 
 def installed(name: str, options: argparse.Namespace) -> Path | None:
     """The interpreter of a peer's environment; None, with a message, where there is none."""
-    environment = PEERS[name].environment
+    environment = BESIDE[options.data][name].environment
     given: Path | None = getattr(options, f"{environment}_python")
     python = given or options.peers / environment / "bin" / "python"
     if python.is_file():
@@ -179,7 +187,7 @@ def main(options: argparse.Namespace, work: Path) -> None:
     if data is None:
         return
     question = f"{options.data} best recipe"
-    pythons = {name: python for name in PEERS if (python := installed(name, options))}
+    pythons = {name: python for name in BESIDE[options.data] if (python := installed(name, options))}
     names = [name for name in (*pythons, *OURS[options.data]) if not options.only or name in options.only]
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for _ in range(options.repeats):

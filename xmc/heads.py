@@ -127,7 +127,8 @@ class HeadOptions(Protocol):
     """The options of a head plugin: a frozen dataclass that builds the head.
 
     A head that is fitted in one go instead of by steps has `fit` as well (see `WholeHeadOptions`), and what it builds
-    need only be a `FittedHead`.
+    need only be a `FittedHead`. One whose steps over all labels cost no more than over a few says so by the attribute
+    `all_labels_at_no_cost = True`, and `[train] label_scope = "auto"` is then `all`.
     """
 
     def build(self, context: HeadContext) -> FittedHead:

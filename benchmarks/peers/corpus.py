@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 
 TOP_K = 100
+FEATURES: dict[str, dict[str, Any]] = {"words": {}, "characters": {"analyzer": "char_wb", "ngram_range": (2, 5)}}
 
 
 @dataclass(frozen=True)
@@ -49,28 +50,32 @@ def seen_labels(positives_QL: sp.csr_matrix) -> np.ndarray:
     return np.unique(positives_QL.indices)
 
 
-def fitted_tfidf(texts: Sequence[str], folder: Path) -> Any:
-    """scikit-learn's TF-IDF of single words (sublinear, in at least 2 texts, L2), saved into `folder`."""
-    vectorizer = _tfidf()
+def fitted_tfidf(texts: Sequence[str], folder: Path, features: str = "words") -> Any:
+    """scikit-learn's TF-IDF (sublinear, in at least 2 texts, L2), saved into `folder`.
+
+    `features`: a key of `FEATURES`: single words, or runs of 2 to 5 characters within a word and its borders.
+    """
+    vectorizer = _tfidf(features)
     vectorizer.fit(texts)
     words = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.get)
-    (folder / "words.json").write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
+    saved = {"features": features, "words": words}
+    (folder / "words.json").write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
     np.save(folder / "idf.npy", vectorizer.idf_.astype(np.float32))
     return vectorizer
 
 
 def saved_tfidf(folder: Path) -> Any:
     """The TF-IDF that `fitted_tfidf` saved."""
-    words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
-    vectorizer = _tfidf(vocabulary={word: column for column, word in enumerate(words)})
+    saved = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    vectorizer = _tfidf(saved["features"], vocabulary={word: column for column, word in enumerate(saved["words"])})
     vectorizer.idf_ = np.load(folder / "idf.npy")
     return vectorizer
 
 
-def _tfidf(**options: Any) -> Any:
+def _tfidf(features: str, **options: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32, **options)
+    return TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32, **FEATURES[features], **options)
 
 
 class Stages:

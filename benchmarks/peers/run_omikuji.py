@@ -1,6 +1,6 @@
 """Omikuji's Bonsai-like trees on an imported data set, as two commands: train MODEL, and predict with it.
 
-    python run_omikuji.py train --data FOLDER --model FOLDER [--trees 3] [--threads N]
+    python run_omikuji.py train --data FOLDER --model FOLDER [--tfidf words|characters] [--trees 3]
     python run_omikuji.py predict --data FOLDER --model FOLDER --split dev --out FILE.npz [--beam 10] [--threads N]
 
 Bonsai: shallow trees of 100 unbalanced branches a node. The rest is as Omikuji sets it. Its predict takes one query a
@@ -16,7 +16,17 @@ from pathlib import Path
 import numpy as np
 import omikuji
 import scipy.sparse as sp
-from corpus import TOP_K, Stages, fitted_tfidf, read_split, saved_tfidf, seen_labels, write_answers, write_report
+from corpus import (
+    FEATURES,
+    TOP_K,
+    Stages,
+    fitted_tfidf,
+    read_split,
+    saved_tfidf,
+    seen_labels,
+    write_answers,
+    write_report,
+)
 from sklearn.datasets import dump_svmlight_file
 
 VERSIONS = ("omikuji", "numpy", "scipy", "scikit-learn")
@@ -45,7 +55,7 @@ def _prepare(options: argparse.Namespace, file: Path, stages: Stages) -> tuple[i
     split = read_split(options.data, "train")
     labels = seen_labels(split.positives_QL)
     stages.done("read")
-    features_QF = fitted_tfidf(split.texts, options.model).transform(split.texts)
+    features_QF = fitted_tfidf(split.texts, options.model, options.tfidf).transform(split.texts)
     stages.done("vectorise")
     _write_training_file(file, features_QF, split.positives_QL[:, labels])
     stages.done("write")
@@ -90,6 +100,7 @@ def main() -> None:
     parser.add_argument("verb", choices=("train", "predict"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--tfidf", choices=tuple(FEATURES), default="words")
     parser.add_argument("--trees", type=int, default=3)
     parser.add_argument("--split", default="dev")
     parser.add_argument("--out", type=Path)

@@ -1,6 +1,6 @@
 """PECOS XR-Linear on an imported data set, as two commands: train MODEL, and predict with it.
 
-    python run_pecos.py train --data FOLDER --model FOLDER [--tfidf own|sklearn] [--threads N]
+    python run_pecos.py train --data FOLDER --model FOLDER [--tfidf own|words|characters] [--threads N]
     python run_pecos.py predict --data FOLDER --model FOLDER --split dev --out FILE.npz [--beam 10] [--threads N]
 
 Everything else is as PECOS sets it: PIFA label features, hierarchical 2-means with 16 branches, leaves of 100 labels.
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 from corpus import (
+    FEATURES,
     TOP_K,
     Stages,
     fitted_tfidf,
@@ -45,7 +46,7 @@ def train(options: argparse.Namespace) -> None:
         vectorizer.save(str(options.model / "tfidf"))
         features_QF = vectorizer.predict(texts, threads=options.threads)
     else:
-        features_QF = fitted_tfidf(split.texts, options.model).transform(split.texts)
+        features_QF = fitted_tfidf(split.texts, options.model, options.tfidf).transform(split.texts)
     features_QF = sp.csr_matrix(features_QF, dtype=np.float32)
     stages.done("vectorise")
     positives_QL = sp.csc_matrix(split.positives_QL[:, labels], dtype=np.float32)
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("verb", choices=("train", "predict"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--tfidf", choices=("own", "sklearn"), default="own")
+    parser.add_argument("--tfidf", choices=("own", *FEATURES), default="own")
     parser.add_argument("--split", default="dev")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--beam", type=int, default=10)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -44,6 +45,8 @@ class FactoredHead:
     stabilise_every: int = 100
     start_scale: float = 1.0
 
+    all_labels_at_no_cost: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         for name in ("learning_rate", "start_scale"):
             if not 0 < getattr(self, name) < math.inf:
@@ -67,7 +70,7 @@ class FactoredHead:
         if context.loss is None:
             return FactoredLabels(self, context)
         require_moments(context.loss)
-        if getattr(context.train, "label_scope", "all") != "all":
+        if not getattr(context.train, "scores_all_labels", True):
             raise ConfigError(
                 f"head 'zloss.factored' learns from all labels, got [train] label_scope '{context.train.label_scope}'.",
                 hint="Set label_scope = 'all': it costs nothing here.",

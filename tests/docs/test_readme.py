@@ -1,4 +1,4 @@
-"""Invariants: the README's table of figures, its list of verbs and its loss are those of the code."""
+"""Invariants: the tables of figures, the README's list of verbs and its loss are those of the code."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ from xmc.cli.main import VERBS
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import readme_table
-from readme_table import END, START, Pick, filled, table
+from readme_table import END, START, Pick, filled, first_look, table
 
 README = PAGES["README.md"].read_text(encoding="utf-8")
 
@@ -23,8 +23,14 @@ def test_the_first_lines_say_what_it_does_and_how_to_start():
     assert first[:2] == ["make", "quickstart"] and "test" in first
 
 
-def test_table_of_figures_is_the_one_made_from_the_results():
-    assert filled(README, table()) == README, "run: make docs"
+def test_tables_of_figures_are_those_made_from_the_results():
+    assert filled(README, first_look()) == README, "run: make docs"
+    page = PAGES["docs/figures.md"].read_text(encoding="utf-8")
+    assert filled(page, table()) == page, "run: make docs"
+
+
+def test_a_line_of_the_table_is_known_by_its_first_column():
+    assert len({pick.what for pick in readme_table.PICKS}) == len(readme_table.PICKS)
 
 
 def test_every_verb_is_listed_with_the_first_line_of_its_help():

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Display
 
+from xmc.cli.log_lines import LogLines
+
 if TYPE_CHECKING:
     from xmc.predict.report import Progress
-
-LINE_EVERY_S = 60.0
 
 
 class PredictDisplay:
@@ -34,9 +34,8 @@ class PredictDisplay:
             transient=True,
         )
         self._task = self._progress.add_task("predicting", total=None, detail="", visible=False)
-        self._lines = not quiet and not console.is_terminal
-        self._console = console
-        self._started = self._said = time.monotonic()
+        self._lines = None if quiet or console.is_terminal else LogLines(console)
+        self._started = time.monotonic()
 
     def __enter__(self) -> PredictDisplay:
         self._progress.start()
@@ -49,18 +48,16 @@ class PredictDisplay:
 
     def show(self, progress: Progress) -> None:
         """Move the bar, or write a line when it is time for one."""
-        now = time.monotonic()
+        seconds = time.monotonic() - self._started
+        words = described(progress, seconds)
         if self._lines:
-            if now - self._said >= LINE_EVERY_S:
-                self._said = now
-                line = f"{described(progress, now - self._started)}{left(progress, now - self._started)}"
-                self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._lines.show(words, done=progress.size, total=progress.total_size, seconds=seconds)
             return
         self._progress.update(
             self._task,
             completed=progress.size,
             total=progress.total_size,
-            detail=described(progress, now - self._started),
+            detail=words,
             visible=True,
         )
 
@@ -75,16 +72,3 @@ def described(progress: Progress, seconds: float) -> str:
     failed = f"  {progress.failed:,} failed" if progress.failed else ""
     rate = progress.rows / max(seconds, 1e-9)
     return f"{progress.shards:,}/{progress.total_shards:,} shards{failed}  {progress.rows:,} rows  {rate:,.0f} rows/s"
-
-
-def left(progress: Progress, seconds: float) -> str:
-    """How long it still takes at the pace so far; nothing before there is one.
-
-    >>> from xmc.predict.report import Progress
-    >>> left(Progress(40, 1000, size=250), 60.0), left(Progress(40, 1000), 60.0)
-    ('  0:03:00 left', '')
-    """
-    if not progress.size:
-        return ""
-    remaining = round(seconds * max(progress.total_size - progress.size, 0) / progress.size)
-    return f"  {remaining // 3600}:{remaining // 60 % 60:02}:{remaining % 60:02} left"

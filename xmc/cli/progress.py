@@ -1,4 +1,4 @@
-"""The progress bar and the lines of `xmc train`, on the error stream."""
+"""How far `xmc train` is, on the error stream: a bar on a terminal, a line a minute in the log of a job."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Display
 
+from xmc.cli.log_lines import LogLines
 from xmc.cli.output import human_bytes
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class TrainingDisplay:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=quiet or not self._console.is_terminal,  # in a log the lines are enough
+            disable=quiet or not self._console.is_terminal,
         )
+        self._lines = None if quiet or self._console.is_terminal else LogLines(self._console)
         self._task = self._progress.add_task("training", total=None, detail="", visible=False)
         self._loss: float | None = None
-        self._queries, self._started = 0, 0.0
+        self._queries, self._steps_before, self._started = 0, 0, 0.0
 
     def __enter__(self) -> TrainingDisplay:
         self._progress.start()
@@ -59,8 +61,8 @@ class TrainingDisplay:
         self._progress.stop()
 
     def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(line, highlight=False, markup=False)
+        """Print a line above the bar; in a log it is one line whatever its length."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
     def show_plan(self, plan: Plan, data: Dataset) -> None:
         """Print what is about to happen."""
@@ -71,8 +73,10 @@ class TrainingDisplay:
         )
         for note in data.notes:
             self.say(f"note: {note}")
+        drawn = " drawn for its batch" if plan.scored_labels < plan.labels else ""
         self.say(
-            f"plan: {plan.epochs} epochs, {plan.steps:,} steps, each query against {plan.scored_labels:,} labels, "
+            f"plan: {plan.epochs} epochs, {plan.steps:,} steps, "
+            f"each query against {plan.scored_labels:,} labels{drawn}, "
             f"{plan.query_rows_at_once} rows at once; {plan.device}, {plan.precision}, {plan.threads} threads"
             + (f" in each of {plan.processes} processes" if plan.processes > 1 else "")
         )
@@ -85,13 +89,17 @@ class TrainingDisplay:
     def step_finished(self, step: int, total_steps: int, loss: float, queries: int) -> None:
         """Move the bar; what is fitted in one go has no loss of a step (NaN)."""
         if self._loss is None:
-            self._loss, self._started = loss, time.monotonic()
+            self._loss, self._started, self._steps_before = loss, time.monotonic(), step
         else:
             self._queries += queries
         self._loss += SMOOTHING * (loss - self._loss)
-        rate = self._queries / max(time.monotonic() - self._started, 1e-9)
+        seconds = time.monotonic() - self._started
+        rate = self._queries / max(seconds, 1e-9)
         detail = "" if math.isnan(loss) else f"loss {self._loss:.4f}  {rate:,.0f} queries/s"
         self._progress.update(self._task, completed=step, total=total_steps, detail=detail, visible=True)
+        if self._lines:
+            done, total = step - self._steps_before, total_steps - self._steps_before
+            self._lines.show(f"step {step:,}/{total_steps:,}  {detail}", done=done, total=total, seconds=seconds)
 
     def fit_progress(self, done: int, total: int) -> None:
         """Move the bar for what is fitted in one go."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from xmc.data.dataset import Dataset
 from xmc.engine.run_config import Component, RunConfig
-from xmc.engine.training_set import epoch_pool
+from xmc.engine.training_set import epoch_pool, with_label_scope
 from xmc.errors import ConfigError
 
 SHARES = (0.25, 0.5, 1.0)  # of the ladder's largest number of queries
@@ -27,13 +27,15 @@ class Rung:
 def ladder(config: RunConfig, data: Dataset, *, budget: float) -> list[Rung]:
     """The rungs below a training on `data`: together about `budget` of its compute (6 N D).
 
-    What a setting `auto` comes to on all of the data, it is on a part of it too: label texts join as they will there.
+    What a setting `auto` comes to on all of the data, it is on a part of it too: the labels that a query is scored
+    against, and label texts that join.
 
     Raises: ConfigError for a budget outside (0, 1], and when so little of the queries is left that nothing is learned.
     """
     if not 0 < budget <= 1:
         raise ConfigError(f"the budget is a share of the compute, above 0 and at most 1, got {budget:g}.")
     queries = len(data.train)
+    config = with_label_scope(config, data)
     label_text_share = epoch_pool(config, data).drawn / queries
     config = replace(config, train=replace(config.train, label_text_share=label_text_share))
     width = getattr(config.encoder.options, "dimension", 0)

@@ -14,7 +14,7 @@ from xmc.data.dataset import Dataset
 from xmc.engine.held_out_loss import held_out_loss
 from xmc.engine.job import Job
 from xmc.engine.run_config import RunConfig
-from xmc.engine.training_set import epoch_pool, validation_queries
+from xmc.engine.training_set import epoch_pool, validation_queries, with_label_scope
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.trained_model import HEAD_FOLDER, STATE_NAME, TrainedModel, load_model
@@ -30,6 +30,7 @@ def planned_size(config: RunConfig, data: Dataset, *, plugins: Plugins) -> Size:
     """The size of a training that was not made: its encoder and head are built, and nothing is learned."""
     refuse_whole(config)
     _refuse_untrained(config)
+    config = with_label_scope(config, data)
     info = RunInfo("", config.to_dict(), len(data.train), len(data.labels))
     job = Job(config, Path(), data, plugins, info, SilentReporter())
     encoder = job.new_encoder()

@@ -17,6 +17,7 @@ from xmc.engine.run_config import RunConfig, how_data_differs
 from xmc.engine.run_folder import check_folder
 from xmc.engine.step_training import train_in_steps
 from xmc.engine.training_folder import training_folder
+from xmc.engine.training_set import with_label_scope
 from xmc.engine.whole_fit import fit_whole, refuse_what_a_whole_fit_lacks
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import work_folder
@@ -55,6 +56,7 @@ def run_training(
             refuse_what_a_whole_fit_lacks(config, ranks)
         carried = carried or Carried()
         data = carried.load(config)
+        given, config = config, with_label_scope(config, data)
         if isinstance(backend := config.index.options, CountedBackend):
             backend.require_labels(len(data.labels))
         with ranks.together():
@@ -69,7 +71,7 @@ def run_training(
                 about_data = partial(how_data_differs, config, work)
                 checkpoint = load_checkpoint(store, fingerprint=made_of, about_data=about_data)
         if ranks.writes:
-            config.write(work, plugins=plugins)  # only now: a refused resume leaves the run's own in place
+            given.write(work, plugins=plugins)  # only now: a refused resume leaves the run's own in place
         info = RunInfo(str(work), config.to_dict(), len(data.train), len(data.labels))
         job = Job(config, work, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
         return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
+from xmc.api import WholeHeadOptions
 from xmc.data.dataset import Dataset, QueryTable, load_dataset, split_off_dev, take_train
 from xmc.encode.encoder import Encoder
+from xmc.engine.devices import choose_device
 from xmc.engine.run_config import RunConfig
 from xmc.errors import ConfigError
 from xmc.train.bags import Bags
@@ -17,6 +21,7 @@ from xmc.train.schedule import Pool
 from xmc.values import Hits, Positives
 
 AUTO_LABEL_TEXT_SHARE = 0.25
+PAIRS_AN_EPOCH = {"cpu": 4_000_000_000, "cuda": 400_000_000_000}  # of queries and all labels, in minutes
 
 
 def load_for_training(config: RunConfig) -> Dataset:
@@ -29,6 +34,21 @@ def load_for_training(config: RunConfig) -> Dataset:
     if config.data.train_queries:
         data = take_train(data, config.data.train_queries, seed=config.train.seed)
     return data
+
+
+def with_label_scope(config: RunConfig, data: Dataset) -> RunConfig:
+    """The configuration with `[train] label_scope = "auto"` settled: `all` labels where that is a matter of minutes.
+
+    A head that learns from all labels at no cost (`all_labels_at_no_cost`), or is fitted in one go, is given `all`.
+    """
+    if config.train.label_scope != "auto":
+        return config
+    options, device = config.head.options, choose_device(config.train.device).partition(":")[0]
+    free = isinstance(options, WholeHeadOptions) or getattr(options, "all_labels_at_no_cost", False)
+    scope: Literal["all", "sampled"] = "sampled"
+    if free or len(data.train) * len(data.labels) <= PAIRS_AN_EPOCH[device]:
+        scope = "all"
+    return replace(config, train=replace(config.train, label_scope=scope))
 
 
 def epoch_pool(config: RunConfig, data: Dataset) -> Pool:

@@ -32,7 +32,8 @@ class TrainOptions:
     over the batch stay float32), or `auto`, bfloat16 for a network on a GPU that has it.
     `label_learning_rate`: for parameters that only labels use (0 = as the others).
     `label_scope`: `all` scores every query against every label, exactly; `sampled` against the positives of the batch
-    plus `sampled_labels` labels drawn at random (recorded in the report as sampled); `mined` against `hard_negatives`
+    plus `sampled_labels` labels drawn at random; `auto` is `all` while an epoch has at most 4 billion pairs of a query
+    and a label (400 billion on a GPU), else `sampled`, and the report says which; `mined` against `hard_negatives`
     labels of each query as well, drawn from the `mining_depth` that the run's index ranks best among those that are not
     relevant (nor bear the text of a relevant one), after leaving out the `mining_skip` very best. They are mined at the
     start of epoch `mining_start` (from 0) and of every `mining_epochs`-th one after it.
@@ -55,7 +56,7 @@ class TrainOptions:
     second_moment_decay: float = 0.99
     warmup_share: float = 0.1
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    label_scope: Literal["all", "sampled", "mined"] = "all"
+    label_scope: Literal["auto", "all", "sampled", "mined"] = "auto"
     sampled_labels: int = 4096
     hard_negatives: int = 8
     mining_depth: int = 50
@@ -90,6 +91,11 @@ class TrainOptions:
         self._check_shares_and_rates()
         if self.seed >= 2**63:
             raise ValueError(f"seed must be below 2^63, got {self.seed}")
+
+    @property
+    def scores_all_labels(self) -> bool:
+        """Is every query scored against every label? (So it is with an `auto` that nothing has settled.)"""
+        return self.label_scope in ("all", "auto")
 
     def _check_shares_and_rates(self) -> None:
         for name in ("warmup_share", "validation_share", "second_moment_decay"):

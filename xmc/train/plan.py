@@ -62,7 +62,7 @@ def make_plan(
 
     parameter_bytes = sum(p.numel() * p.element_size() for p in encoder.module.parameters())
     head_bytes = sum(value.nbytes for value in head.state().values())
-    scored = labels if options.label_scope == "all" else min(labels, _drawn_labels(options))
+    scored = labels if options.scores_all_labels else min(labels, _drawn_labels(options))
     rows = min(options.batch_size, rows_in_memory(scored, options.score_memory_mb, pool=pool, device=device))
     label_bytes = scored * encoder.dimension * 4
     score_bytes = rows * scored * 4 * SCORE_COPIES

@@ -159,7 +159,7 @@ class ScoredHead:
 
     def _all_positives(self, batch: HeadBatch) -> Scope:
         options, positives = self._context.train, batch.positives
-        if options.label_scope == "all":
+        if options.scores_all_labels:
             return all_labels(positives, batch.teacher)
         generator = step_generator(batch.step, options)
         return sampled_labels(

@@ -191,4 +191,4 @@ def test_a_senseless_option_is_refused(options, message):
 
 def test_the_recipe_is_a_valid_configuration_of_this_loss():
     config = resolve(load_plugins(), plugin="mw")
-    assert config.loss.options == MannWhitney(temperature=0.05, mix=0.7) and config.train.label_scope == "all"
+    assert config.loss.options == MannWhitney(temperature=0.05, mix=0.7) and config.train.label_scope == "auto"
