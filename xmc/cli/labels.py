@@ -1,4 +1,4 @@
-"""`xmc labels`: change the labels of a run, list the changes, build the index anew over them."""
+"""`xmc labels`: change the labels of a run, list the changes, write all labels, build the index anew over them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from xmc.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from xmc.engine.label_editing import LabelEditor
 
-ACTIONS = ("add", "put", "replace", "remove", "sync", "compact", "list")
+ACTIONS = ("add", "put", "replace", "remove", "sync", "compact", "list", "export")
 WITH_TEXTS = ("add", "put", "replace", "sync")
 
 
 def labels_command(
     run: RunOption,
-    action: Annotated[str, typer.Argument(help="add, put, replace, remove, sync, compact or list.")],
+    action: Annotated[str, typer.Argument(help="add, put, replace, remove, sync, compact, list or export.")],
     file: Annotated[
-        Path | None, typer.Argument(help="Labels: JSON lines {id, text} or Parquet. For remove: ids, one a line, too.")
+        Path | None,
+        typer.Argument(help="Labels: JSON lines {id, text} or Parquet. For remove: ids, one a line, too."),
     ] = None,
     label_id: Annotated[list[str] | None, typer.Option("--id", help="Instead of a file: a label id.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="The text of the label --id.")] = None,
@@ -42,6 +43,7 @@ def labels_command(
 
     add takes new labels, replace gives labels that are there other texts, put does either, remove takes labels away.
     sync makes the labels of a file those of the run: it puts them and removes all others.
+    export writes all labels as they are now into a new file, or prints them as JSON lines.
 
     Example: xmc labels add new.jsonl --run runs/icd
     Example: xmc labels sync catalogue.parquet --run runs/icd
@@ -61,6 +63,9 @@ def labels_command(
     if action == "list":
         _list(editor, as_json)
         return
+    if action == "export":
+        _export(editor, file)
+        return
     if action == "compact":
         _compact(editor, device, as_json)
         return
@@ -76,9 +81,11 @@ def labels_command(
 
 def _require_fitting(action: str, file: Path | None, ids: Sequence[str], text: str | None) -> None:
     """Refuse arguments that the action has no use for."""
-    if action in ("compact", "list"):
-        if file is not None or ids or text is not None:
-            raise ConfigError(f"xmc labels {action} takes neither labels nor a file.")
+    if action in ("compact", "list", "export"):
+        if ids or text is not None or (file is not None and action != "export"):
+            raise ConfigError(
+                f"xmc labels {action} takes " + ("no --id." if action == "export" else "neither labels nor a file.")
+            )
         return
     if (file is None) == (not ids):
         raise ConfigError(f"xmc labels {action} needs either a file or --id.")
@@ -122,6 +129,19 @@ def _compact(editor: LabelEditor, device: str, as_json: bool) -> None:
         f"in {report.build_s:.1f} s, {human_bytes(report.memory_bytes)}"
     )
     print_notes(notes)
+
+
+def _export(editor: LabelEditor, file: Path | None) -> None:
+    """All labels: into a file, or as JSON lines."""
+    from xmc.data.label_files import label_lines, write_label_file
+
+    labels = editor.labels()
+    if file is None:
+        for line in label_lines(labels):
+            typer.echo(line, nl=False)
+        return
+    write_label_file(file, labels)
+    typer.echo(f"written: {file}, {len(labels):,} labels")
 
 
 def _list(editor: LabelEditor, as_json: bool) -> None:

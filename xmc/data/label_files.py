@@ -1,17 +1,19 @@
-"""Files of labels to add, and of label ids to remove or to search among."""
+"""Files of labels to add or to keep elsewhere, and of label ids to remove or to search among."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from xmc.data.importers.jsonl import read_label_rows
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import as_id, missing_key, read_json_rows, read_lines
-from xmc.data.shards import SUFFIXES, read_table
-from xmc.data.tables import read_labels
+from xmc.data.shards import SUFFIXES, read_table, write_table
+from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
 from xmc.errors import DataError
+from xmc.store import atomic_writer
 
 
 def read_label_file(path: Path) -> dict[str, str]:
@@ -30,6 +32,25 @@ def read_label_file(path: Path) -> dict[str, str]:
                 raise DataError(f"{row.place}: label '{row.id}' stands there twice.")
             labels[row.id] = row.text
     return labels
+
+
+def write_label_file(path: Path, labels: Mapping[str, str]) -> None:
+    """Write labels, id to text, for `read_label_file`: a table by its suffix, else JSON lines; all or nothing.
+
+    Raises: DataError when there is something of that name; OSError (disk full, permission) naming the path.
+    """
+    if path.exists():
+        raise DataError(f"{path} is there already.", hint="Give another name, or write it away yourself: ... > FILE")
+    if path.suffix in SUFFIXES:
+        write_table(path, label_table_to_arrow(LabelTable(list(labels), list(labels.values()))))
+        return
+    with atomic_writer(path) as file:
+        file.writelines(line.encode() for line in label_lines(labels))
+
+
+def label_lines(labels: Mapping[str, str]) -> Iterator[str]:
+    """Labels as JSON lines of {id, text}."""
+    return (json.dumps({"id": label_id, "text": text}, ensure_ascii=False) + "\n" for label_id, text in labels.items())
 
 
 def read_id_file(path: Path) -> list[str]:

@@ -140,6 +140,10 @@ class LabelEditor:
         """The label set as it is committed now."""
         return _report(self.run, self._current_base(), read_edits(self.run))
 
+    def labels(self) -> dict[str, str]:
+        """The whole label set as it is committed now: id to text, ascending by id."""
+        return LabelState(self._current_base(), read_edits(self.run)).texts()
+
     def changes(self) -> list[dict[str, str]]:
         """What the index lacks, by label id: `added`, `replaced` or `removed`, and the text."""
         base, edits = self._current_base(), read_edits(self.run)

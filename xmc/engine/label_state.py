@@ -51,6 +51,16 @@ class LabelState:
         named = frozenset(label_ids)
         return [label_id for label_id in self._ids() if label_id not in named]
 
+    def texts(self) -> dict[str, str]:
+        """Every label's text, ascending by id."""
+        found = dict(zip(self.base.labels.ids, self.base.labels.texts, strict=True))
+        for label_id, edit in self.edits.edits.items():
+            if edit.text is None:
+                found.pop(label_id, None)
+            else:
+                found[label_id] = edit.text
+        return dict(sorted(found.items()))
+
     def count(self) -> int:
         """How many labels there are."""
         living = live_labels(self.base.labels, self.base.own, self.edits)
@@ -64,7 +74,9 @@ class LabelState:
         shown = ", ".join(f"'{label_id}'" for label_id in wrong[:NAMED])
         more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         if there:
-            raise DataError(f"{len(wrong)} labels are not there: {shown}{more}.", hint="See: xmc labels list")
+            raise DataError(
+                f"{len(wrong)} labels are not there: {shown}{more}.", hint="All that are: xmc labels export"
+            )
         hint = "To give them other texts: xmc labels replace, or xmc labels put, which adds as well."
         raise DataError(f"{len(wrong)} labels are there already: {shown}{more}.", hint=hint)
 

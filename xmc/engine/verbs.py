@@ -168,6 +168,11 @@ def remove_labels(run: str | Path, label_ids: Iterable[str], *, missing_ok: bool
     return LabelEditor(run).remove(label_ids, missing_ok=missing_ok)
 
 
+def list_labels(run: str | Path) -> dict[str, str]:
+    """The labels of a run as they are now, id to text, ascending by id. `sync_labels` takes what it gives."""
+    return LabelEditor(run).labels()
+
+
 def compact_labels(run: str | Path, *, device: str = "auto") -> IndexReport:
     """Build the index of a run anew over its whole label set, by the backend that it has."""
     return LabelEditor(run).compact(device=device)

@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import xmc
 from xmc.data.dataset import load_dataset
+from xmc.data.label_files import read_label_file
 from xmc.data.shards import read_table
 from xmc.retrieve.retriever import Retriever
 
@@ -87,6 +89,22 @@ def test_labels_follow_a_file(xmc_command, tiny_run_copy, files):
     assert code == 0 and out.startswith("1 changed, 20 labels: ")
 
 
+@pytest.mark.parametrize("name", ["all.jsonl", "all.parquet", "all.arrow"])
+def test_what_is_exported_is_what_sync_takes(xmc_command, tiny_run_copy, tmp_path, name):
+    edit = ("labels", "put", "--id", "L03", "--text", "grüne “Zebras”", "--run", tiny_run_copy)
+    assert xmc_command(*edit)[0] == 0 and xmc_command("labels", "remove", "--id", "L04", "--run", tiny_run_copy)[0] == 0
+    code, out, err = xmc_command("labels", "export", tmp_path / name, "--run", tiny_run_copy)
+    assert (code, out, err) == (0, f"written: {tmp_path / name}, 59 labels\n", "")
+    code, lines, _ = xmc_command("labels", "export", "--run", tiny_run_copy)
+    printed = {row["id"]: row["text"] for row in map(json.loads, lines.splitlines())}
+    assert code == 0 and printed == read_label_file(tmp_path / name) == xmc.list_labels(tiny_run_copy)
+    assert printed["L03"] == "grüne “Zebras”" and "L04" not in printed and "L05" in printed
+    code, out, _ = xmc_command("labels", "sync", tmp_path / name, "--run", tiny_run_copy, "--json")
+    assert code == 0 and json.loads(out)["changed"] == 0
+    code, _, err = xmc_command("labels", "export", tmp_path / name, "--run", tiny_run_copy)
+    assert code == 2 and f"{name} is there already" in err
+
+
 def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
     gone = files("gone.txt", *load_dataset("tiny").labels.ids[:10])
     code, _, err = xmc_command("labels", "remove", gone, "--run", tiny_run_copy)
@@ -96,7 +114,7 @@ def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sort"], "'sort' is not one of add, put, replace, remove, sync, compact, list."),
+        (["sort"], "'sort' is not one of add, put, replace, remove, sync, compact, list, export."),
         (["ad", "--id", "x"], "Did you mean 'add'?"),
         (["add"], "xmc labels add needs either a file or --id."),
         (["add", "new.jsonl", "--id", "x", "--text", "y"], "xmc labels add needs either a file or --id."),
@@ -104,6 +122,8 @@ def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
         (["add", "--id", "x", "--id", "y", "--text", "z"], "--id and --text go together"),
         (["remove", "--id", "L00", "--text", "z"], "--id and --text go together"),
         (["list", "--id", "L00"], "xmc labels list takes neither labels nor a file."),
+        (["export", "--id", "L00"], "xmc labels export takes no --id."),
+        (["export", "x.csv/", "--text", "z"], "xmc labels export takes no --id."),
         (["sync", "--id", "x", "--text", "y"], "xmc labels sync takes a file with all labels."),
         (["put", "--id", "x"], "--id and --text go together"),
         (["add", "new.jsonl", "--missing-ok"], "--missing-ok is for remove, not for add."),

@@ -73,7 +73,7 @@ def test_edits_answer_as_a_run_built_of_the_resulting_labels(tiny_run_copy):
             assert editor.compact(device="cpu").labels == len(labels)
             report = editor.report()
             assert (report.added, report.removed) == (0, 0)
-        assert report.labels == len(labels)
+        assert report.labels == len(labels) and list(editor.labels().items()) == sorted(labels.items())
         retriever, wanted = opened(tiny_run_copy), fresh(tiny_run_copy, labels)
         assert retriever.labels == wanted.labels
         for k in (1, 7, 100):
@@ -185,7 +185,7 @@ def test_vectors_take_the_place_of_texts(tiny_run_copy):
         (
             lambda e: e.replace({"nope": "a", "L21": "b"}),
             DataError,
-            r"1 labels are not there: 'nope'\. See: xmc labels",
+            r"1 labels are not there: 'nope'\. All that are: xmc labels",
         ),
         (lambda e: e.remove(["L21", "nope"]), DataError, r"1 labels are not there: 'nope'"),
         (lambda e: e.remove(["L21", "L21"]), DataError, "1 label ids are given twice, such as 'L21'"),
