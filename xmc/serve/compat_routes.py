@@ -13,7 +13,7 @@ from xmc.retrieve.fitted import CALIBRATION_KIND, LABEL_SETS_KIND
 from xmc.serve.admission import admit_count, admit_counts, admit_texts
 from xmc.serve.batch_search import Ask, Wish
 from xmc.serve.bodies import read_model
-from xmc.serve.compat_answers import EmbeddingsAnswer, ModelsAnswer, StoreAnswer, StoresAnswer
+from xmc.serve.compat_answers import EmbeddingsAnswer, ModelAnswer, ModelsAnswer, StoreAnswer, StoreListed, StoresAnswer
 from xmc.serve.compat_asks import EmbeddingsAsk, StoreSearchAsk
 from xmc.serve.documents import described
 from xmc.serve.refusals import RefusedError, invalid, json_response
@@ -77,17 +77,21 @@ def compat_routes(service: Service) -> APIRouter:
 
     @router.get("/v1/models", **described(None, ModelsAnswer, "The runs, OpenAI's form"))
     async def models() -> Response:
-        data = [
-            {"id": run.name, "object": "model", "created": run.opened_s, "owned_by": "xmc"}
-            for run in service.runs.values()
-        ]
-        return json_response({"object": "list", "data": data})
+        return json_response({"object": "list", "data": [_model(run) for run in service.runs.values()]})
+
+    @router.get("/v1/models/{run}", **described(None, ModelAnswer, "A run, OpenAI's form"))
+    async def model(run: str) -> Response:
+        return json_response(_model(service.run(run)))
 
     @router.get("/v1/vector_stores", **described(None, StoresAnswer, "The runs as vector stores, OpenAI's form"))
     async def stores() -> Response:
         data = [_store(run) for run in service.runs.values()]
         ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]}
         return json_response({"object": "list", "data": data, **ends, "has_more": False})
+
+    @router.get("/v1/vector_stores/{run}", **described(None, StoreListed, "A run as a vector store, OpenAI's form"))
+    async def store(run: str) -> Response:
+        return json_response(_store(service.run(run)))
 
     return router
 
@@ -167,6 +171,11 @@ def _store_hit(hit: Hit) -> dict[str, Any]:
         "attributes": attributes,
         "content": [{"type": "text", "text": hit.text}],
     }
+
+
+def _model(run: ServedRun) -> dict[str, Any]:
+    """A run as a model."""
+    return {"id": run.name, "object": "model", "created": run.opened_s, "owned_by": "xmc"}
 
 
 def _store(run: ServedRun) -> dict[str, Any]:

@@ -119,9 +119,14 @@ def test_the_runs_are_models_and_vector_stores(by_openai, offline):
     models = list(by_openai.models.list())
     assert [model.id for model in models] == ["good", "plain"]
     assert {model.object for model in models} == {"model"} and models[0].created > 1.7e9
+    assert [by_openai.models.retrieve(model.id) for model in models] == models
     stores = list(by_openai.vector_stores.list())
     assert [store.id for store in stores] == ["good", "plain"]
     assert stores[0].file_counts.completed == stores[0].file_counts.total == len(offline.labels)
+    assert [by_openai.vector_stores.retrieve(store.id) for store in stores] == stores
+    for part in (by_openai.models, by_openai.vector_stores):
+        with pytest.raises(openai.NotFoundError, match="no such run here"):
+            part.retrieve("other")
     assert stores[0].status == "completed" and stores[0].usage_bytes == offline.report.memory_bytes
     assert by_openai.vector_stores.search(stores[1].id, query="red apple", max_num_results=1).data
 
