@@ -19,6 +19,8 @@ from xmc.data.importers.repository import EXPECTED as REPOSITORY_FILES
 from xmc.data.importers.repository import is_repository, open_repository
 from xmc.data.importers.rows import Source
 from xmc.data.importers.shared import shared_by
+from xmc.data.importers.spreadsheet import EXPECTED as SPREADSHEET_FILES
+from xmc.data.importers.spreadsheet import is_spreadsheet, open_spreadsheet
 from xmc.data.importers.tally import ImportReport, OnBadRow, Tally
 from xmc.data.importers.text_files import contents_of, differs_by_case
 from xmc.data.importers.trec import EXPECTED as TREC_FILES
@@ -28,7 +30,7 @@ from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
 from xmc.errors import DataError, did_you_mean
 from xmc.store import replaced_folder, write_json
 
-FormatName = Literal["auto", "jsonl", "xmc", "beir", "trec", "huggingface"]
+FormatName = Literal["auto", "jsonl", "csv", "xmc", "beir", "trec", "huggingface"]
 REPORT_NAME = "import.json"
 WRITTEN = frozenset({"labels.parquet", "train.parquet", "dev.parquet", "test.parquet", REPORT_NAME})
 
@@ -45,6 +47,7 @@ FORMATS: dict[str, Format] = {
     "huggingface": Format(is_huggingface, open_huggingface, HUGGINGFACE_FILES),
     "beir": Format(is_beir, open_beir, BEIR_FILES),
     "jsonl": Format(is_jsonl, open_jsonl, JSONL_FILES),
+    "csv": Format(is_spreadsheet, open_spreadsheet, SPREADSHEET_FILES),
     "trec": Format(is_trec, open_trec, TREC_FILES),
     "xmc": Format(is_repository, open_repository, REPOSITORY_FILES),
 }

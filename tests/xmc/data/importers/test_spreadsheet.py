@@ -1,0 +1,159 @@
+"""CSV and TSV: what is there comes out as it went in, whatever the delimiter; a bad row is named by its first line."""
+
+import csv
+import gzip
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xmc.data.dataset import load_dataset
+from xmc.data.importers import import_dataset
+from xmc.data.importers.spreadsheet import read_table_rows
+from xmc.data.importers.tally import Tally
+from xmc.errors import DataError
+
+LABELS = 'id,text\na,Anton\n7,seven\nü,"Übel, mit\nUmbruch"\n'
+TRAIN = 'text,labels,id,other\none,ü|a,q1,x\n"two ""quoted""",7,q2,\n\nthree,"[""a"", 7]",q3,y\n'
+TEST = "id;text;labels;relevance\nt1;test;a|7;0.5|2\nt2;more;ü;\n"
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+
+    def write(**files):
+        for name, text in files.items():
+            (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+        return folder
+
+    write(labels=LABELS, train=TRAIN)
+    return write
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "bom and CRLF", "gzip"])
+def test_import(source, tmp_path, kind):
+    folder = source(test=TEST)
+    if kind == "tsv":
+        rows = csv.reader(io.StringIO(LABELS))
+        with (folder / "labels.tsv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter="\t").writerows(rows)
+        (folder / "labels.csv").unlink()
+    elif kind == "bom and CRLF":
+        (folder / "train.csv").write_bytes(b"\xef\xbb\xbf" + TRAIN.replace("\n", "\r\n").encode())
+    elif kind == "gzip":
+        (folder / "train.csv.gz").write_bytes(gzip.compress(TRAIN.encode()))
+        (folder / "train.csv").unlink()
+    report = import_dataset(folder, tmp_path / "out")
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.labels.ids == ["a", "7", "ü"]
+    assert dataset.labels.texts == ["Anton", "seven", "Übel, mit\nUmbruch"]
+    assert dataset.train.ids == ["q1", "q2", "q3"]
+    assert dataset.train.texts == ["one", 'two "quoted"', "three"]
+    assert [dataset.labels.ids[row] for row in dataset.train.positives.label_rows] == ["a", "ü", "7", "a", "7"]
+    assert dataset.test.positives.weights.tolist() == [0.5, 2.0, 1.0]
+    assert report.format == "csv" and report.tables["train"].read == 3
+
+
+def test_without_labels_and_ids(source, tmp_path):
+    folder = source(
+        train="labels,text\nfruit|round things,apple\nfruit,pear\n[7],seven\n", test="text,labels\nx,tools\n"
+    )
+    (folder / "labels.csv").unlink()
+    report = import_dataset(folder, tmp_path / "out")
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.labels.ids == dataset.labels.texts == ["fruit", "round things", "7", "tools"]
+    assert dataset.train.ids == ["train-000001", "train-000002", "train-000003"]
+    assert len(report.notes) == 3 and report.notes[0] == "there is no labels.csv, so the text of a label is its id"
+    assert "called train-000001 and so on" in report.notes[1]
+
+
+@pytest.mark.parametrize(
+    ("row", "line", "reason"),
+    [
+        ("x,a", 6, "not as many cells as columns: 2 and 4"),
+        ("x,gone,n,", 6, "unknown label id 'gone'"),
+        ("x,,n,", 6, "query has no label"),
+        ("x,[1,n,", 6, "unknown label id '[1'"),
+        ("x,a,q1,", 6, "query id stands twice"),
+        ("x,a,,", 6, "id is empty"),
+        (" ,a,n,", 6, "text is empty"),
+        ('"x\n\ny",gone,n,', 6, "unknown label id 'gone'"),
+    ],
+)
+def test_a_bad_row_stops_or_is_counted(source, tmp_path, row, line, reason):
+    head, last = TRAIN.rsplit("\n", 2)[0], TRAIN.rsplit("\n", 2)[1]
+    folder = source(train=f"{head}\n{row}\n{last.replace('q3', 'q4')}\n")
+    with pytest.raises(DataError) as caught:
+        import_dataset(folder, tmp_path / "out")
+    assert str(caught.value).startswith(f"{folder / 'train.csv'}:{line - 1}: {reason}")
+    import_dataset(folder, tmp_path / "out", on_bad_row="skip")
+    assert load_dataset(tmp_path / "out").train.ids == ["q1", "q2", "q4"]
+
+
+@pytest.mark.parametrize(
+    ("relevance", "reason"),
+    [
+        ("1|2", "'relevance' must be as long as 'labels': 2 and 1"),
+        ("much", "'relevance' must be a list of numbers"),
+        ("nan", "relevance is not a finite number > 0"),
+        ("0", "relevance is not a finite number > 0"),
+    ],
+)
+def test_bad_relevance(source, tmp_path, relevance, reason):
+    folder = source(test=f"id,text,labels,relevance\nt1,x,a,{relevance}\n")
+    with pytest.raises(DataError) as caught:
+        import_dataset(folder, tmp_path / "out")
+    assert f"test.csv:2: {reason}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"train": "text,label\nx,a\n"},
+            "the first line must name the columns text, labels: no key 'labels': it has text, label",
+        ),
+        ({"train": ""}, "the first line must name the columns"),
+        ({"labels": "id,text,text\na,b,c\n"}, "the column text stands twice"),
+        ({"train": 'text,labels\nx,a\n"open,a\n\n'}, "train.csv:3: not CSV: unexpected end of data"),
+    ],
+)
+def test_what_is_no_such_table_is_refused(source, tmp_path, files, message):
+    with pytest.raises(DataError) as caught:
+        import_dataset(source(**files), tmp_path / "out")
+    assert message in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_train_is_needed_and_two_formats_are_one_too_many(source, tmp_path):
+    folder = source()
+    (folder / "labels.jsonl").write_text("")
+    with pytest.raises(DataError, match="could be jsonl or csv"):
+        import_dataset(folder, tmp_path / "out")
+    (folder / "train.csv").unlink()
+    with pytest.raises(DataError, match="has no train split: expected train"):
+        import_dataset(folder, tmp_path / "out", format="csv")
+
+
+def test_a_long_cell_is_read_and_the_limit_of_the_process_stays(source, tmp_path):
+    before = csv.field_size_limit()
+    folder = source(train=f"text,labels\n{'word ' * 60_000},a\n")
+    import_dataset(folder, tmp_path / "out")
+    assert len(load_dataset(tmp_path / "out").train.texts[0]) >= 299_999 and csv.field_size_limit() == before
+
+
+CELLS = st.text(st.characters(exclude_characters="\r\x00", exclude_categories=["Cs"]), max_size=8)
+
+
+@settings(deadline=None)
+@given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1), delimiter=st.sampled_from([",", ";", "\t"]))
+def test_cells_come_back_as_they_were_written(tmp_path_factory, rows, delimiter):
+    path = tmp_path_factory.mktemp("cells") / "table.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerows([("id", "text", "labels"), *rows])
+    found = read_table_rows(path, ("id", "text"), table="t", tally=Tally("error"))
+    assert [tuple(row.values()) for _, row in found] == rows

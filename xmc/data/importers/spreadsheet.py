@@ -1,0 +1,194 @@
+"""CSV and TSV: `labels.csv` with id and text; `train`, `dev`, `test.csv` with id, text, labels and perhaps relevance.
+
+The first line names the columns, in any order; others are passed over. Several labels of a query are separated by `|`,
+or are a JSON list.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from xmc.data.importers.jsonl import parse_label, parse_query
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
+from xmc.data.importers.tally import Tally
+from xmc.data.importers.text_files import (
+    MAX_LINE_BYTES,
+    as_id,
+    find_splits,
+    find_text_file,
+    missing_key,
+    not_there,
+    read_lines,
+)
+from xmc.errors import DataError
+
+EXPECTED = "train.csv and, if there are, labels.csv, dev.csv and test.csv (or .tsv, each perhaps .gz or .xz)"
+LABEL_FILES, SPLIT_FILES = ("labels.csv", "labels.tsv"), ("{}.csv", "{}.tsv")
+DELIMITERS = (",", ";", "\t")
+SEPARATOR = "|"
+COLUMNS = ("id", "text", "labels", "relevance")
+Rows = Iterator[tuple[Place, dict[str, Any]]]
+
+
+def is_spreadsheet(folder: Path) -> bool:
+    """Whether the folder looks like this format."""
+    return find_text_file(folder, *LABEL_FILES) is not None or "train" in find_splits(folder, *SPLIT_FILES)
+
+
+def open_spreadsheet(folder: Path, tally: Tally) -> Source:
+    """Open a folder of such tables; without one of labels the text of a label is its id.
+
+    Raises: DataError when a file or column is missing, or a quote is never closed.
+    """
+    splits = find_splits(folder, *SPLIT_FILES)
+    if "train" not in splits:
+        raise not_there(folder, "train split", EXPECTED)
+    notes: list[str] = []
+    found = find_text_file(folder, *LABEL_FILES)
+    labels = _read_labels(found, tally) if found else _labels_of(splits.values(), notes)
+    return Source(labels, {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}, notes)
+
+
+def _read_labels(path: Path, tally: Tally) -> Iterator[LabelRow]:
+    for place, row in read_table_rows(path, ("id", "text"), table="labels", tally=tally):
+        label = parse_label(place, row)
+        if isinstance(label, LabelRow):
+            yield label
+        else:
+            tally.bad("labels", place, *label)
+
+
+def _labels_of(paths: Any, notes: list[str]) -> Iterator[LabelRow]:
+    """The labels that queries name, each once, in the order in which they are first named."""
+    notes.append(f"there is no {LABEL_FILES[0]}, so the text of a label is its id")
+    seen: set[str] = set()
+    for path in paths:
+        for place, row in read_table_rows(path, ("labels",), table="", tally=Tally("skip")):
+            labels = _labels_in(row["labels"])
+            for label in map(as_id, labels if isinstance(labels, list) else ()):
+                if label and label not in seen:
+                    seen.add(label)
+                    yield LabelRow(place, label, label)
+
+
+def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Iterator[QueryRow]:
+    is_numbered = False
+    for place, row in read_table_rows(path, ("text", "labels"), table=split, tally=tally):
+        if "id" not in row:
+            is_numbered, row["id"] = True, f"{split}-{tally.table(split).read:06}"
+        row["labels"] = _labels_in(row["labels"])
+        if weights := row.pop("relevance", "").strip():
+            row["relevance"] = _listed(weights, _number)
+        query = parse_query(place, row)
+        if isinstance(query, QueryRow):
+            yield query
+        else:
+            tally.bad(split, place, *query)
+    if is_numbered:
+        notes.append(f"{split}: there is no column 'id', so the queries are called {split}-000001 and so on")
+
+
+def _labels_in(cell: str) -> Any:
+    """The label ids of a cell.
+
+    >>> _labels_in("A10| B2"), _labels_in('["a|b", "c"]'), _labels_in(" ")
+    (['A10', 'B2'], ['a|b', 'c'], [])
+    """
+    return _listed(cell, str)
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _listed(cell: str, read: Callable[[str], Any]) -> Any:
+    cell = cell.strip()
+    if cell.startswith("["):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(cell)
+    return [read(part.strip()) for part in cell.split(SEPARATOR)] if cell else []
+
+
+def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Tally) -> Rows:
+    """Yield (place, cells by column) of a file whose first line names the columns, among them these.
+
+    The delimiter is the one of comma, semicolon and tab that makes these columns of the first line. A row stands at its
+    first line; an empty line says nothing.
+    Raises: DataError for a missing column, and for what is no CSV, such as a quote that is never closed.
+    """
+    lines = _Lines(read_lines(path, table=table, tally=tally))
+    header, delimiter = _header(path, next(lines, ""), columns)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.first = None
+        try:
+            with _long_cells():
+                cells = next(rows, None)
+        except csv.Error as error:
+            raise DataError(
+                f"{lines.first or path}: not CSV: {error}.", hint="Is a quote opened and not closed?"
+            ) from error
+        if cells is None:
+            return
+        if not cells or lines.first is None:
+            continue
+        tally.table(table).read += 1
+        if len(cells) == len(header):
+            yield lines.first, dict(zip(header, cells, strict=True))
+        else:
+            tally.bad(table, lines.first, "not as many cells as columns", f"{len(cells)} and {len(header)}")
+
+
+class _Lines:
+    """Lines for `csv.reader`, which knows the place of the first one that a row was read from."""
+
+    def __init__(self, lines: Iterator[tuple[Place, str]]) -> None:
+        self._lines = lines
+        self.first: Place | None = None
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        place, line = next(self._lines)
+        self.first = self.first or place
+        return line + "\n"
+
+
+def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], str]:
+    found: list[str] = []
+    for delimiter in DELIMITERS:
+        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        if all(column in cells for column in columns):
+            _require_once(path, cells)
+            return cells, delimiter
+        found = max(found, cells, key=len)
+    missing = missing_key(dict.fromkeys(found), *columns)
+    raise DataError(
+        f"{path}: the first line must name the columns {', '.join(columns)}: {': '.join(missing or ())}.",
+        hint="Columns are separated by commas, semicolons or tabs; put a line with their names first.",
+    )
+
+
+def _require_once(path: Path, header: Sequence[str]) -> None:
+    twice = [column for column in COLUMNS if header.count(column) > 1]
+    if twice:
+        raise DataError(f"{path}: the column {twice[0]} stands twice.", hint="Rename one of them.")
+
+
+@contextlib.contextmanager
+def _long_cells() -> Iterator[None]:
+    """Cells as long as lines may be, for the moment: the limit is one of the whole process."""
+    before = csv.field_size_limit(MAX_LINE_BYTES)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
