@@ -28,9 +28,12 @@ def xmc_losses() -> list[LossSpec]:
 
 @hookimpl
 def xmc_recipes() -> list[RecipeSpec]:
-    """`--plugin dexml` for short texts, `dexml.documents` for long ones, `dexml.soft-top-k` for a place among five."""
+    """`dexml` for short texts, `.documents` for long ones, `.soft-top-k` for a place among five, `.pretrained`."""
     return [
-        RecipeSpec("dexml", "xmc_dexml:recipe.toml", summary="short texts, all labels", reference=REFERENCE),
+        RecipeSpec("dexml", "xmc_dexml:recipe.toml", summary="short texts", reference=REFERENCE),
         RecipeSpec("soft-top-k", "xmc_dexml:soft_top_k.toml", summary="short texts, best five", reference=REFERENCE),
-        RecipeSpec("documents", "xmc_dexml:documents.toml", summary="long texts, all labels", reference=REFERENCE),
+        RecipeSpec("documents", "xmc_dexml:documents.toml", summary="long texts", reference=REFERENCE),
+        RecipeSpec(
+            "pretrained", "xmc_dexml:pretrained.toml", summary="a pretrained encoder, fine-tuned", reference=REFERENCE
+        ),
     ]

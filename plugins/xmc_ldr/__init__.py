@@ -30,6 +30,6 @@ def xmc_losses() -> list[LossSpec]:
 def xmc_recipes() -> list[RecipeSpec]:
     """`--plugin ldr`: a margin between positives and negatives; `ldr.aldr`: and a temperature for each query."""
     return [
-        RecipeSpec("ldr", "xmc_ldr:recipe.toml", summary="short texts, all labels, margin", reference=REFERENCE),
+        RecipeSpec("ldr", "xmc_ldr:recipe.toml", summary="short texts, margin", reference=REFERENCE),
         RecipeSpec("aldr", "xmc_ldr:aldr.toml", summary="short texts, labels that may be wrong", reference=REFERENCE),
     ]

@@ -24,6 +24,4 @@ def xmc_losses() -> list[LossSpec]:
 @hookimpl
 def xmc_recipes() -> list[RecipeSpec]:
     """`--plugin mw`: compares scores across queries as well as within them."""
-    return [
-        RecipeSpec("mw", "xmc_mw:recipe.toml", summary="short texts, all labels, across queries", reference=REFERENCE)
-    ]
+    return [RecipeSpec("mw", "xmc_mw:recipe.toml", summary="short texts, across queries", reference=REFERENCE)]

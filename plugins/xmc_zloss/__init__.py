@@ -63,7 +63,7 @@ def xmc_heads() -> list[HeadSpec]:
 def xmc_recipes() -> list[RecipeSpec]:
     """`--plugin zloss`: short texts; `--plugin zloss.factored`: a classifier over very many labels."""
     return [
-        RecipeSpec("zloss", "xmc_zloss:recipe.toml", summary="short texts, all labels, Z-loss", reference=Z_LOSS),
+        RecipeSpec("zloss", "xmc_zloss:recipe.toml", summary="short texts, Z-loss", reference=Z_LOSS),
         RecipeSpec(
             "factored",
             "xmc_zloss:factored.toml",

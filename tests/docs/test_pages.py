@@ -77,12 +77,13 @@ def test_what_is_installed_is_xmc_engine_with_extras_that_exist():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, tiny_run):
-    """A working directory with what the pages take for granted: the quickstart's run, data to import, queries."""
+    """A working directory with what the pages take for granted: two runs, data to import, queries."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
     (tmp_path / "runs").mkdir()
-    shutil.copytree(tiny_run, tmp_path / "runs" / "quickstart")
+    for name in ("quickstart", "tiny"):
+        shutil.copytree(tiny_run, tmp_path / "runs" / name)
     dataset = load_dataset("tiny")
     write_json_lines(tmp_path / "my-data", dataset)
     (tmp_path / "queries").mkdir()

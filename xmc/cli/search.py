@@ -27,7 +27,7 @@ def search_command(
         list[str] | None,
         typer.Option("--queries", help="Short for xmc predict --workers 1 --shards; may be repeated."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the hits of --queries.")] = None,
+    out: Annotated[str | None, typer.Option("--out", help="Folder or URL for the hits of --queries.")] = None,
     min_probability: Annotated[
         float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
     ] = None,
@@ -56,12 +56,12 @@ def search_command(
     if text is not None and out is not None:
         raise ConfigError("--out is for the hits of --queries; those of a text are printed.")
     allowed_ids = _allowed_ids(allow, allowed)
-    if queries:
+    if queries and out is not None:
         with _naming_predict():
             predict_and_show(
                 run,
                 queries,
-                str(out),
+                out,
                 k=k,
                 min_probability=min_probability,
                 workers=1,

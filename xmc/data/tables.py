@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from xmc.data.bag_column import read_bag_ids
 from xmc.data.positives import positives_from_arrow, positives_to_arrow
 from xmc.data.schemas import schema_of
-from xmc.data.shards import concatenate, read_table
+from xmc.data.shards import CONTENT_KEY, concatenate, read_table
 from xmc.errors import DataError
 from xmc.values import Positives
 
@@ -88,14 +88,31 @@ def read_labels(shards: Sequence[Path]) -> LabelTable:
     return LabelTable(ids.to_pylist(), texts.to_pylist())
 
 
+def _refuse_numbers_that_may_be_ids(tables: Sequence[Any], label_ids: Sequence[str], source: str) -> None:
+    """Whole numbers are rows of the label table; where the ids are numbers as well, but others, nobody can tell."""
+    kinds = [table.schema.field("positives").type.value_type for table in tables]
+    if not any(map(pa.types.is_integer, kinds)) or not all(map(str.isdecimal, label_ids)):
+        return
+    row = next((row for row, label_id in enumerate(label_ids) if int(label_id) != row), None)
+    if row is not None:
+        raise DataError(
+            f"{source}: 'positives' holds whole numbers. These are rows of the label table, counted from 0, but label ids "
+            f"are numbers too, and row {row} is label '{label_ids[row]}'.",
+            hint="Give the ids as strings, in 'positives' as in 'label_id'.",
+        )
+
+
 def read_queries(shards: Sequence[Path], labels: LabelTable, *, split: str) -> tuple[QueryTable, tuple[str, ...]]:
     """Read the shards of a query table; queries without text or without positives are left out, and a note says so.
 
-    Raises: DataError for a damaged file, a wrong column, a null, empty or repeated id, wrong positives, and a bag whose
-    queries differ in their positives.
+    Raises: DataError for a damaged file, a wrong column, a null, empty or repeated id, wrong positives, positives that
+    may be ids or rows, and a bag whose queries differ in their positives.
     """
     source = _source(shards)
-    table = concatenate([read_table(path, kind="queries") for path in shards], source=source)
+    tables = [read_table(path, kind="queries") for path in shards]
+    if not all(CONTENT_KEY in (table.schema.metadata or {}) for table in tables):  # else xmc wrote them, and means rows
+        _refuse_numbers_that_may_be_ids(tables, labels.ids, source)
+    table = concatenate(tables, source=source)
     ids, texts = _strings(table.column("query_id")), _strings(table.column("text"))
     _check_ids(ids, "query_id", source)
     _check_length(texts, ids, source)

@@ -123,6 +123,21 @@ def test_shards_are_one_table(tmp_path):
         read_queries(shards, LABELS, split="train")
 
 
+@pytest.mark.parametrize(
+    ("ids", "refused"), [(["1", "2", "3"], "row 0 is label '1'"), (["0", "1", "2"], ""), (["1", "2", "x"], "")]
+)
+def test_numbers_that_may_be_ids_or_rows_are_refused(tmp_path, ids, refused):
+    labels = LabelTable(ids, ["Anton", "Berta", "Cäsar"])
+    shards = queries_file(tmp_path, ["q"], ["t"], [[1, 2]])
+    if refused:
+        with pytest.raises(DataError, match=f"rows of the label table, counted from 0, .* {refused}"):
+            read_queries(shards, labels, split="train")
+        write_table(shards[0], pq.read_table(shards[0]))  # what xmc writes are rows
+    assert read_queries(shards, labels, split="train")[0].positives.label_rows.tolist() == [1, 2]
+    by_id = queries_file(tmp_path, ["q"], ["t"], [[ids[1], ids[2]]])
+    assert read_queries(by_id, labels, split="train")[0].positives.label_rows.tolist() == [1, 2]
+
+
 def test_lone_surrogates_cannot_be_written():
     with pytest.raises(UnicodeEncodeError):
         label_table_to_arrow(LabelTable(["a"], [json.loads('"\\ud800"')]))

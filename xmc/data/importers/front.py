@@ -97,6 +97,10 @@ def _choose(source: Path, format_name: str) -> tuple[str, Format]:
 
 
 def _other_formats(source: Path) -> str:
+    if list(source.glob("labels.parquet")) or list(source.glob("labels.arrow")):
+        return (
+            f"Tables of this form need no import, if their columns are as docs/data.md says: xmc train --data {source}"
+        )
     cases = [differs_by_case(source, candidate.expected) for candidate in FORMATS.values()]
     if found := [sentence for sentence in cases if sentence]:
         return found[0]

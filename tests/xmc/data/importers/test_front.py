@@ -36,6 +36,11 @@ def test_what_is_there_and_what_is_wanted(tmp_path):
     assert f"{tmp_path} is in no known format: it holds a.csv, b.txt, more/; wanted are labels.jsonl, train." in str(
         caught.value
     )
+    for table in ("labels.parquet", "labels.arrow"):
+        (tmp_path / table).touch()
+        with pytest.raises(DataError, match=f"need no import, .* xmc train --data {tmp_path}"):
+            import_dataset(tmp_path, tmp_path / "out")
+        (tmp_path / table).unlink()
     for name, known in FORMATS.items():
         assert name == "jsonl" or name in caught.value.hint
         with pytest.raises(DataError) as caught_by_name:
