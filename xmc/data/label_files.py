@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from xmc.data.importers.jsonl import read_label_rows
 from xmc.data.importers.tally import Tally
@@ -63,9 +64,16 @@ def read_id_file(path: Path) -> list[str]:
         table = read_table(path)
         if "label_id" not in table.column_names:
             raise DataError(f"{path}: column 'label_id' is missing (it has: {', '.join(table.column_names)}).")
-        return [str(label_id) for label_id in table.column("label_id").to_pylist()]
+        return [_id_of_row(path, row, value) for row, value in enumerate(table.column("label_id").to_pylist())]
     with _no_importer():
         return _ids_of_json(path) if ".jsonl" in path.suffixes else _ids_of_lines(path)
+
+
+def _id_of_row(path: Path, row: int, value: Any) -> str:
+    label_id = as_id(value)
+    if not label_id:
+        raise DataError(f"{path}: row {row} of 'label_id' must be a string or a whole number, got {value!r}.")
+    return label_id
 
 
 def _ids_of_lines(path: Path) -> list[str]:

@@ -96,7 +96,7 @@ def _refuse_numbers_that_may_be_ids(tables: Sequence[Any], label_ids: Sequence[s
     row = next((row for row, label_id in enumerate(label_ids) if int(label_id) != row), None)
     if row is not None:
         raise DataError(
-            f"{source}: 'positives' holds whole numbers. These are rows of the label table, counted from 0, but label ids "
+            f"{source}: 'positives' holds whole numbers. They are rows of the label table, counted from 0, but its ids "
             f"are numbers too, and row {row} is label '{label_ids[row]}'.",
             hint="Give the ids as strings, in 'positives' as in 'label_id'.",
         )

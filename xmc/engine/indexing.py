@@ -16,11 +16,11 @@ from xmc.data.tables import LabelTable, label_table_to_arrow
 from xmc.engine.carried import Carried
 from xmc.engine.index_lineage import lineage_of
 from xmc.engine.run_config import RunConfig
-from xmc.errors import DataError
+from xmc.errors import DataError, LockedError
 from xmc.index_building import build_index
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.label_edits import LabelEdits, read_edits
-from xmc.retrieve.layout import index_store
+from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.own_vectors import OwnVectors, save_own
 from xmc.retrieve.query_map import save_query_map
 from xmc.retrieve.trained_model import TrainedModel, load_model
@@ -40,6 +40,7 @@ class IndexedLabels:
     edits: LabelEdits
     chunks: Iterator[Tensor]
     query_map: QueryMap | None
+    before: str  # the identity of the index that was there ("" for none), whose labels these may be
 
     @property
     def similarity(self) -> str:
@@ -48,14 +49,23 @@ class IndexedLabels:
 
 
 def labels_to_index(
-    config: RunConfig, run: Path, *, plugins: Plugins, carried: Carried | None = None, labels: LabelTable | None = None
+    config: RunConfig,
+    run: Path,
+    *,
+    plugins: Plugins,
+    carried: Carried | None = None,
+    labels: LabelTable | None = None,
+    before: str | None = None,
 ) -> IndexedLabels:
     """The labels of the run's data set, unless `labels` are given, with all edits, in the order of their ids.
+
+    `before` is the identity of the index that given labels are of.
 
     That order makes a backend's tie rule (lower row first) the promised one (lower label id first).
     Raises: ArtifactError when the run has no trained encoder, or a label has a vector that was given for another one;
     DataError for a label that its head does not know, and when the edits leave no label.
     """
+    before = index_store(run).current_sha256() if before is None else before
     model, edits = load_model(run, plugins=plugins), read_edits(run)
     edits.require_encoder(model.sha256)
     model = replace(model, own=OwnVectors.of(edits))
@@ -64,7 +74,7 @@ def labels_to_index(
     labels = edits.applied(sort_labels(labels))
     if not len(labels):
         raise DataError(f"all labels of {run} are removed.", hint="Add some: xmc labels add")
-    return IndexedLabels(model, labels, edits, *model.label_vectors(labels))
+    return IndexedLabels(model, labels, edits, *model.label_vectors(labels), before)
 
 
 def run_indexing(
@@ -75,14 +85,15 @@ def run_indexing(
     device: str = "auto",
     carried: Carried | None = None,
     labels: LabelTable | None = None,
+    before: str | None = None,
 ) -> IndexReport:
     """Index labels, with all edits, by the backend of `[index]`; make it the current index.
 
-    The labels are those of the run's data set unless `labels` are given. The earlier index stays current until the new
-    one is whole. Edits committed while it is built are not in it; they stay edits.
+    The labels are those of the run's data set unless `labels` are given, those of the index `before`. The earlier index
+    stays current until the new one is whole. Edits committed while it is built are not in it; they stay edits.
     Raises: as `labels_to_index`; what the backend raises; PluginError when not every label got into the index.
     """
-    indexed = labels_to_index(config, run, plugins=plugins, carried=carried, labels=labels)
+    indexed = labels_to_index(config, run, plugins=plugins, carried=carried, labels=labels, before=before)
     index = build_index(
         config.index.options,
         indexed.chunks,
@@ -105,7 +116,10 @@ def commit_index(
     plugins: Plugins,
     fill: Callable[[Path], None] = lambda folder: None,
 ) -> None:
-    """Make an index that was built with the backend of `[index]` the run's current one; `fill` may add files."""
+    """Make an index that was built with the backend of `[index]` the run's current one; `fill` may add files.
+
+    Raises: LockedError when another index or encoder was committed since the labels were read: that one stays.
+    """
     section = config.index.to_dict()
     description = {
         "name": section.pop("name"),
@@ -115,6 +129,7 @@ def commit_index(
         "report": asdict(report),
     }
     with index_store(run).new_version(facts={"name": config.index.name}, keep=2) as folder:
+        _require_unchanged(run, indexed)
         (folder / "backend").mkdir()
         index.save(folder / "backend")
         write_table(folder / "labels.parquet", label_table_to_arrow(indexed.labels))
@@ -124,6 +139,17 @@ def commit_index(
         lineage = lineage_of(run, description, indexed)
         write_json(folder / "index.json", {**description, **lineage.to_dict()})
     plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(indexed.labels)), report)
+
+
+def _require_unchanged(run: Path, indexed: IndexedLabels) -> None:
+    """Refuse to put an index in the place of one that it knows nothing of."""
+    others = {"index": index_store(run).current_sha256() != indexed.before}
+    others["encoder"] = encoder_store(run).current_sha256() != indexed.model.sha256
+    if changed := [name for name, other in others.items() if other]:
+        raise LockedError(
+            f"another {' and '.join(changed)} of {run} was committed while this index was built, and stays.",
+            hint="Start again, with one command at a time.",
+        )
 
 
 def sort_labels(labels: LabelTable) -> LabelTable:

@@ -131,8 +131,8 @@ class LabelEditor:
         facts = _description(self.run)
         options = plugins.find("index", facts["name"]).spec.load()(**facts["options"])
         config = replace(config, index=Component(facts["name"], options))
-        labels = self._current_base().labels
-        report = run_indexing(config, self.run, plugins=plugins, device=device, labels=labels)
+        base = self._current_base()
+        report = run_indexing(config, self.run, plugins=plugins, device=device, labels=base.labels, before=base.sha256)
         fitted_now(self.run).warn()
         return report
 

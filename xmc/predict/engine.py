@@ -6,7 +6,6 @@ the same bytes whoever carried it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -81,11 +80,6 @@ def open_engine(name: str, *, workers: int, scheduler: str = "") -> Engine:
         raise ConfigError(f"unknown engine '{name}'. {known}".strip(), hint=f"One of: {ENGINES}.")
     require_reachable(scheduler)
     return engine
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def answered(action: Callable[[], Ack]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmc.errors import ConfigError
+from xmc.errors import ArtifactError, ConfigError
 from xmc.retrieve.fitted import Fitted, read_fitted
+from xmc.retrieve.layout import index_store
 from xmc.retrieve.opening import answering_of
 from xmc.store.location import Location
 
@@ -99,6 +100,19 @@ def make_job(
         allowed,
         (*fitted.stale(), *fitted.notes),
     )
+
+
+def index_folder(job: Job) -> Path:
+    """The folder of the job's index, verified. Raises: ArtifactError when the run has another one by now."""
+    version = index_store(Path(job.run)).current()
+    if version.sha256 != job.model["index"]:
+        raise changed_since(job.run)
+    return version.folder / "backend"
+
+
+def changed_since(run: str) -> ArtifactError:
+    """The error of a run that is no longer what the job was made for."""
+    return ArtifactError(f"{run} was changed since this prediction began.", hint="Start it again.")
 
 
 def model_facts(identity: Mapping[str, str], fitted: Fitted) -> dict[str, str]:

@@ -17,9 +17,10 @@ from typing import Any
 from xmc.data.shard_list import ShardFile
 from xmc.errors import DataError, PeerError
 from xmc.predict.ack import Ack
-from xmc.predict.engine import TRIES, Failure, cores, understood
+from xmc.predict.engine import TRIES, Failure, understood
 from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
+from xmc.predict.machine import available_memory, cores
 from xmc.retrieve.layout import index_store
 
 POLL_S = 0.2
@@ -86,15 +87,6 @@ def affordable_workers(run: Path, *, count: int | None = None, available: int | 
     count = cores() if count is None else count
     available = available_memory() if available is None else available
     return max(1, min(count, int(0.8 * available) // size))
-
-
-def available_memory() -> int:
-    """Bytes that this machine can still give, by its own account."""
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-        return int(lines["MemAvailable"].split()[0]) << 10
-    except (OSError, KeyError, ValueError):
-        return int(os.sysconf("SC_PAGE_SIZE")) * int(os.sysconf("SC_PHYS_PAGES"))
 
 
 @dataclass(eq=False)

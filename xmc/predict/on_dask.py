@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError
 from xmc.predict.ack import Ack
-from xmc.predict.engine import TRIES, Failure, answered, cores, understood
+from xmc.predict.engine import TRIES, Failure, answered, understood
 from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
+from xmc.predict.machine import cores
 
 if TYPE_CHECKING:
     from xmc.predict.shard import ShardPredictor

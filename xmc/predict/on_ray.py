@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError
 from xmc.predict.ack import Ack
-from xmc.predict.engine import TRIES, Failure, answered, cores, understood
-from xmc.predict.job import Job, Watch
-from xmc.retrieve.layout import index_store
+from xmc.predict.engine import TRIES, Failure, answered, understood
+from xmc.predict.job import Job, Watch, index_folder
+from xmc.predict.machine import cores
 from xmc.train.signals import kept_handlers
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class _PartHolder:
         from xmc.plugin_manager import load_plugins
         from xmc.retrieve.sharded import load_part
 
-        folder = index_store(Path(job["run"])).current().folder / "backend"
+        folder = index_folder(Job.from_dict(job))
         self.index = load_part(folder, number, device=job["device"], plugins=load_plugins())
 
     def search(self, queries_QD: Any, k: int, label_rows: np.ndarray[Any, Any] | None = None) -> Hits:
@@ -154,7 +154,7 @@ class RemoteParts:
         """The index of the job's run."""
         from xmc.retrieve.sharded import read_facts
 
-        starts, report = read_facts(index_store(Path(job.run)).current().folder / "backend")
+        starts, report = read_facts(index_folder(job))
         return cls(actors, starts, report)
 
     def search(self, queries_QD: Tensor, k: int) -> Hits:
@@ -213,7 +213,7 @@ def _connect(ray: Any, scheduler: str, workers: int) -> None:
 
 def _hold_parts(ray: Any, job: Job) -> list[Any]:
     """An actor for each part of a sharded index, none for another."""
-    folder = index_store(Path(job.run)).current().folder
+    folder = index_folder(job).parent
     if json.loads((folder / "index.json").read_text(encoding="utf-8"))["name"] != "sharded":
         return []
     from xmc.retrieve.sharded import read_facts

@@ -13,10 +13,10 @@ from typing import Any
 
 from xmc.data.shard_list import ShardFile
 from xmc.data.shard_stream import ShardStream, open_stream
-from xmc.errors import ArtifactError, DataError
+from xmc.errors import DataError
 from xmc.predict.ack import Ack, output_name
 from xmc.predict.allowed import read_allowed
-from xmc.predict.job import Job, Watch, model_facts
+from xmc.predict.job import Job, Watch, changed_since, model_facts
 from xmc.predict.ledger import Ledger
 from xmc.retrieve.label_filter import LabelFilter
 from xmc.retrieve.query_columns import COLUMNS, count_statuses
@@ -48,7 +48,7 @@ class ShardPredictor:
         """
         retriever = Retriever.load(job.run, device=job.device, index=index, warn=False)
         if model_facts(retriever.identity, retriever.fitted) != dict(job.model):
-            raise ArtifactError(f"{job.run} was changed since this prediction began.", hint="Start it again.")
+            raise changed_since(job.run)
         allowed = read_allowed(job.out, job.allowed, retriever) if job.allowed else None
         return cls(job, retriever, allowed)
 

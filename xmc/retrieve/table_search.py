@@ -35,8 +35,8 @@ OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 class TableSearch:
     """How the queries of a table are searched, among the labels `allowed` where there is such a filter.
 
-    Raises: ConfigError for k outside 1..10,000, a probability outside 0..1, or embeddings where a reranker needs texts;
-    ArtifactError for `min_probability` without a calibration.
+    Raises: ConfigError for k outside 1..10,000 or a probability outside 0..1; ArtifactError for `min_probability`
+    without a calibration.
     """
 
     retriever: Retriever
@@ -48,8 +48,6 @@ class TableSearch:
 
     def __post_init__(self) -> None:
         check_k(self.k)
-        if self.columns.query_name == "embedding":
-            self.retriever.require_no_reranker("a table of embeddings has none")
         _, probabilities_H = self.retriever.judged_hits(concatenate_hits([]), self.min_probability)
         left_out = [] if probabilities_H is not None else ["probabilities"]
         schema = schema_of("hits", without=left_out)
@@ -69,9 +67,14 @@ class TableSearch:
     ) -> TableSearch:
         """The search of tables of this schema; `source` names the table in errors.
 
-        Raises: DataError for wrong columns and for allowed labels that are not there.
+        Raises: DataError for wrong columns, embeddings where a reranker needs texts, allowed labels that are not there.
         """
         columns = QueryColumns.of(schema, dimension=retriever.encoder.dimension, source=source)
+        if columns.query_name == "embedding" and retriever.reranking:
+            raise DataError(
+                f"{source} has embeddings, and the reranker of this run reads texts.",
+                hint="Give texts, or a run without a reranker.",
+            )
         return cls(retriever, columns, k, min_probability, as_filter(retriever.labels, allowed))
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from xmc.api import FittedHead
     from xmc.encode.encoder import Encoder
     from xmc.plugin_manager import Plugins
+    from xmc.store.versions import Version
 
 HEAD_FOLDER = "head"
 STATE_NAME = "state.safetensors"
@@ -139,10 +141,13 @@ def load_model(run: Path, *, plugins: Plugins) -> TrainedModel:
 
     Raises: ArtifactError when there is none or it is damaged or holds non-finite weights.
     """
+    require_trained(run)
+    return encoder_store(run).parse_current(partial(_read_model, plugins))
+
+
+def _read_model(plugins: Plugins, version: Version) -> TrainedModel:
     import torch
 
-    require_trained(run)
-    version = encoder_store(run).current()
     facts = version.manifest.facts
     options = plugins.find("encoder", facts["name"]).spec.load()(**facts["options"])
     encoder: Encoder = options.load(version.folder)

@@ -21,6 +21,8 @@ def admit_search(asked: SearchAsk, retriever: Retriever, limits: Limits) -> Ask:
     vectors = asked.vectors is not None
     queries = asked.vectors if asked.vectors is not None else asked.texts or []
     admit_counts(len(queries), asked.k, limits)
+    if asked.sets and (label_sets := retriever.fitted.label_sets):
+        admit_count("hits (queries times the largest set)", len(queries) * label_sets.most_labels, limits.hits)
     if asked.vectors is not None:
         admit_vectors(asked.vectors, retriever)
     else:

@@ -49,8 +49,8 @@ class SearchAsk(Strict):
             raise ValueError("give either texts or vectors")
         if self.sets and self.vectors is not None:
             raise ValueError("sets go with texts")
-        if self.sets and (self.min_probability is not None or self.certify):
-            raise ValueError("sets go with neither min_probability nor certify: a set is cut by its own promise")
+        if self.sets and (self.min_probability is not None or self.certify or "k" in self.model_fields_set):
+            raise ValueError("sets go with none of k, min_probability and certify: a set is cut by its own promise")
         return self
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xmc.serve.batch_search import Answer, Ask, answer_batch
-from xmc.serve.refusals import overloaded
+from xmc.serve.refusals import too_many_waiting
 
 if TYPE_CHECKING:
     from xmc.retrieve.retriever import Retriever
@@ -76,7 +76,7 @@ class Batcher:
         Raises: RefusedError 503 when as many wait as may; what the search raised.
         """
         if len(self._queue) >= self._most_waiting:
-            raise overloaded(f"{self._most_waiting} requests are waiting already; try again in a moment.")
+            raise too_many_waiting(self._most_waiting)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(ask, loop.time(), loop.create_future())
         self._queue.append(waiting)

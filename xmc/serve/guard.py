@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from xmc.serve.refusals import overloaded, refusal_of, refusal_response
+from xmc.serve.access import ADMIN_PATHS
+from xmc.serve.refusals import RefusedError, overloaded, refusal_of, refusal_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,14 +44,27 @@ class Guard:
         started_s = time.perf_counter()
         answered = _Answered(send, secrets.token_hex(8))
         try:
-            self._access.require(scope["path"], dict(scope["headers"]))
+            self._access.require(route_path(scope), dict(scope["headers"]))
             async with asyncio.timeout(self._request_s):
                 await self._app(scope, receive, answered)
         except TimeoutError:
-            await _refuse(overloaded(f"there was no answer within {self._request_s:g} s."), scope, receive, answered)
+            await _refuse(_too_late(scope, self._request_s), scope, receive, answered)
         except Exception as error:
             await _refuse(error, scope, receive, answered)
         self._count(_route(scope), answered.status, time.perf_counter() - started_s)
+
+
+def route_path(scope: Scope) -> str:
+    """The path within this service, which may lie below another path: of a parent application, or of a proxy."""
+    root, path = scope.get("root_path", ""), scope["path"]
+    return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
+
+
+def _too_late(scope: Scope, seconds: float) -> RefusedError:
+    message = f"there was no answer within {seconds:g} s."
+    if route_path(scope) in ADMIN_PATHS:  # what was begun goes on
+        return RefusedError(504, "timed_out", f"{message} The change may have been made, or be made yet.")
+    return overloaded(message)
 
 
 class _Answered:

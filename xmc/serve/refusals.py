@@ -37,6 +37,11 @@ def overloaded(message: str) -> RefusedError:
     return RefusedError(503, "overloaded", message, headers=RETRY)
 
 
+def too_many_waiting(most: int) -> RefusedError:
+    """503: so many requests wait already."""
+    return overloaded(f"{most} requests are waiting already; try again in a moment.")
+
+
 def invalid(message: str) -> RefusedError:
     """422: the request is well formed and asks for what cannot be."""
     return RefusedError(422, "invalid_request", message)

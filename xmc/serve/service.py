@@ -17,7 +17,7 @@ from xmc.engine.label_editing import LabelEditor, LabelsReport
 from xmc.errors import XmcWarning
 from xmc.retrieve.retriever import Retriever
 from xmc.serve.batcher import Batcher, Timed
-from xmc.serve.refusals import RefusedError
+from xmc.serve.refusals import RefusedError, too_many_waiting
 
 if TYPE_CHECKING:
     from xmc.serve.limits import Limits
@@ -104,6 +104,7 @@ class Service:
     ) -> None:
         self.runs = dict(runs)
         self.limits = limits
+        self._waiting = 0
         self.searcher = ThreadPoolExecutor(1, thread_name_prefix="xmc-search")
         self._editor = ThreadPoolExecutor(1, thread_name_prefix="xmc-edit")
         for run in self.runs.values():
@@ -125,8 +126,14 @@ class Service:
         return self.runs[name]
 
     async def searching(self, work: Callable[[], Any]) -> Any:
-        """Do something with a model in the thread that searches."""
-        return await asyncio.get_running_loop().run_in_executor(self.searcher, work)
+        """Do something with a model in the thread that searches. Raises: RefusedError 503 when too many are waiting."""
+        if self._waiting >= self.limits.waiting:
+            raise too_many_waiting(self.limits.waiting)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.searcher, work)
+        finally:
+            self._waiting -= 1
 
     async def reload(self, run: ServedRun) -> bool:
         """Open a run again if something was committed to it since; whether it was. Never raises.

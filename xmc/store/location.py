@@ -33,7 +33,10 @@ class Location:
 
     @classmethod
     def of(cls, text: str | Path) -> Location:
-        """The location that a path or URL names. Raises: ConfigError for a `file://` URL of another host."""
+        """The location that a path or URL names.
+
+        Raises: ConfigError for a `file://` URL of another host, and for a key that would break the URL apart.
+        """
         scheme, separator, rest = str(text).partition("://")
         if not separator or not scheme.replace("+", "").isalnum():
             return cls("", os.path.abspath(text))  # noqa: PTH100 - Path.absolute keeps `..`
@@ -44,6 +47,11 @@ class Location:
             return cls("", unquote(parts.path))
         place, _, query = rest.partition("?")
         host, slash, path = place.partition("/")
+        if "@" not in host and "@" in rest and ":" in host and not host.rpartition(":")[2].isdecimal():
+            raise ConfigError(
+                f"the key in this {scheme}:// URL holds a '/' or '?'.",
+                hint="Write %2F and %3F for these, or give the key by the environment or a profile.",
+            )
         return cls(f"{scheme}://{host}" + (f"?{query}" if query else ""), slash + path.rstrip("/"))
 
     @property
@@ -116,7 +124,8 @@ def open_system(root: str) -> tuple[Any, str]:
         return system, str(start).rstrip("/")
     except pa.ArrowInvalid as error:
         if "unrecognized filesystem type" not in str(error).lower():
-            raise ConfigError(f"{shown_root(root)}: {error}.") from None
+            said = "it cannot be read; a key must be percent-encoded" if "@" in root else str(error)  # which repeats it
+            raise ConfigError(f"{shown_root(root)}: {said}.") from None
     try:
         import fsspec
 

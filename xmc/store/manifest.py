@@ -79,6 +79,14 @@ def verify_folder(folder: Path, *, kind: str, manifest_sha256: str | None = None
     return manifest
 
 
+def is_sealed_as(folder: Path, manifest_sha256: str) -> bool:
+    """Whether the folder has this very manifest; nothing else is looked at."""
+    try:
+        return hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest() == manifest_sha256
+    except OSError:
+        return False
+
+
 def damaged(path: Path, reason: str) -> ArtifactError:
     """The error for a file whose bytes are not those that were committed."""
     return ArtifactError(f"{path} is damaged: {reason}.", hint="Restore it from a copy, or build it again.")

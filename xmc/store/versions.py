@@ -25,7 +25,7 @@ from xmc.store.atomic import (
     write_bytes,
 )
 from xmc.store.lock import locked
-from xmc.store.manifest import Manifest, damaged, seal_folder, verify_folder
+from xmc.store.manifest import Manifest, damaged, is_sealed_as, seal_folder, verify_folder
 
 CURRENT_NAME = "CURRENT"
 Parsed = TypeVar("Parsed")
@@ -108,18 +108,22 @@ class VersionedFolder:
                 raise
 
     def parse_current(self, parse: Callable[[Version], Parsed]) -> Parsed:
-        """What `parse` makes of the current version, verified; again of a newer one when writers replaced it meanwhile.
+        """What `parse` makes of the current version, verified; again of a newer one when it was removed meanwhile.
 
-        A version that two newer ones follow is removed, be it while it is parsed.
+        A version that two newer ones follow is removed, be it while it is parsed. Where a new run takes the place of an
+        earlier one, another version takes the same name: then parts of both may have been read.
         Raises: as `current`; what `parse` raises on a version that is still the current one.
         """
         while True:
             version = self.current()
             try:
-                return parse(version)
+                parsed = parse(version)
             except Exception:
                 if self.current_sha256() == version.sha256:
                     raise
+            else:
+                if is_sealed_as(version.folder, version.sha256):
+                    return parsed
 
     def current_sha256(self) -> str:
         """The identity that `CURRENT` names, empty when there is none; reads that one small file and verifies nothing.

@@ -150,6 +150,13 @@ def test_files_that_cannot_be_read_are_refused_by_row(xmc_command, tiny_run, fil
     for name, rows, message in (
         ("e.jsonl", [{"id": 0.5}], "e.jsonl:1: 'id' must be a string or a whole number"),
         ("f.parquet", [{"id": "x"}], "column 'label_id' is missing"),
+        (
+            "g.parquet",
+            [{"label_id": "x"}, {"label_id": None}],
+            "row 1 of 'label_id' must be a string or a whole number",
+        ),
+        ("h.parquet", [{"label_id": 1.0}], "row 0 of 'label_id' must be a string or a whole number, got 1.0"),
+        ("i.parquet", [{"label_id": ""}], "row 0 of 'label_id' must be"),
     ):
         code, _, err = xmc_command("labels", "remove", files(name, *rows), "--run", tiny_run)
         assert code == 2 and message in err

@@ -14,8 +14,8 @@ import xmc
 from xmc import Retriever, predict_run
 from xmc.data.shards import read_table
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
-from xmc.predict.engine import cores
-from xmc.predict.native import affordable_workers, available_memory
+from xmc.predict.machine import available_memory, cores
+from xmc.predict.native import affordable_workers
 from xmc.retrieve.layout import index_store
 from xmc.store import locked
 

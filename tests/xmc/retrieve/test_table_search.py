@@ -179,9 +179,9 @@ def test_embeddings_where_texts_are_needed(retriever):
 
     from xmc.retrieve.reranking import Reranking
 
-    columns = QueryColumns("id", pa.string(), "embedding", 32)
-    with pytest.raises(ConfigError, match="this run has a reranker, which reads texts"):
-        TableSearch(replace(retriever, reranking=Reranking(None, 5, 1.0)), columns, 3)
+    schema = pa.schema({"query_id": pa.string(), "embedding": pa.list_(pa.float32(), 32)})
+    with pytest.raises(DataError, match="a.parquet has embeddings, and the reranker of this run reads texts"):
+        TableSearch.of(replace(retriever, reranking=Reranking(None, 5, 1.0)), schema, k=3, source="a.parquet")
 
 
 def test_statuses_are_counted_in_their_order():

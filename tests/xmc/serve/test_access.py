@@ -2,9 +2,13 @@
 
 import pytest
 from serve_cases import ADMIN, AS_ADMIN, client_of
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
 
 from xmc.errors import ConfigError
 from xmc.serve.access import Access, access_for
+from xmc.serve.app import create_app
 
 TOKEN = "a-token-for-readers"
 AS_READER = {"authorization": f"Bearer {TOKEN}"}
@@ -55,6 +59,26 @@ def test_changes_are_off_without_an_admin_token(tiny_run):
         answer = client.post("/v1/reload", json={}, headers=AS_ADMIN)
         assert answer.status_code == 403 and answer.json()["error"]["code"] == "admin_off"
         assert client.post("/v1/reload", json={}, headers={"authorization": "Bearer "}).status_code == 403
+
+
+@pytest.mark.parametrize("below", ["/xmc", "/xmc/"])
+def test_below_another_path_the_classes_are_the_same(tiny_run, below):
+    app = create_app({"plain": tiny_run}, access=Access(TOKEN, ADMIN), reload_s=0)
+    with TestClient(app, base_url="http://127.0.0.1", root_path=below.rstrip("/")) as client:
+        assert client.get("/xmc/healthz").status_code == 200
+        assert client.post("/xmc/v1/search", json=SEARCH).status_code == 401
+        assert client.post("/xmc/v1/search", json=SEARCH, headers=AS_READER).status_code == 200
+        assert client.post("/xmc/v1/reload", json={}, headers=AS_READER).status_code == 403
+        assert client.post("/xmc/v1/reload", json={}, headers=AS_ADMIN).status_code == 200
+
+
+def test_as_a_part_of_another_application(tiny_run):
+    app = create_app({"plain": tiny_run}, reload_s=0)  # as it is: everybody may read, nobody may change anything
+    parent = Starlette(routes=[Mount("/xmc", app)], lifespan=lambda _: app.router.lifespan_context(app))
+    with TestClient(parent, base_url="http://127.0.0.1") as client:
+        assert client.post("/xmc/v1/search", json=SEARCH).status_code == 200
+        answer = client.post("/xmc/v1/labels", json={"action": "remove", "ids": ["L00"]})
+        assert answer.status_code == 403 and answer.json()["error"]["code"] == "admin_off"
 
 
 def test_docs_are_off_unless_asked_for(tiny_run, client):

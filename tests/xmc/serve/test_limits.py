@@ -1,12 +1,17 @@
 """Every bound of the service, at the bound and one beyond it."""
 
+import asyncio
+import time
 from dataclasses import fields
 
 import pytest
 from serve_cases import AS_ADMIN, client_of
 
+from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError
+from xmc.serve.batcher import Batcher
 from xmc.serve.limits import Limits, read_limits
+from xmc.serve.service import Service
 
 SMALL = Limits(body_bytes=4_000, text_bytes=100, queries=4, k=20, hits=60, allowed_labels=3)
 
@@ -44,6 +49,39 @@ def test_k_and_hits(small):
     assert status(small, {"texts": ["a"], "k": 21}) == 422
     assert status(small, {"texts": ["a"] * 3, "k": 20}) == 200
     assert status(small, {"texts": ["a"] * 4, "k": 16}) == 422
+
+
+def test_sets_are_as_large_as_their_largest(small, client):
+    answer = small.post("/v1/search", json={"texts": ["a"], "sets": {}})
+    assert answer.status_code == 422 and "hits (queries times the largest set): 1,000 is over the limit" in answer.text
+    answer = client.post("/v1/search", json={"texts": ["a"], "sets": {}, "k": 5})
+    assert answer.status_code == 422 and "sets go with none of k, min_probability and certify" in answer.text
+    assert status(client, {"texts": ["a"], "sets": {}}) == 200
+
+
+def test_what_is_no_search_waits_within_the_same_bound():
+    async def ask(service):
+        work = [service.searching(lambda: time.sleep(0.05)) for _ in range(5)]
+        return await asyncio.gather(*work, return_exceptions=True)
+
+    service = Service({}, limits=Limits(waiting=3), observe=lambda run, timed: None)
+    for _ in range(2):  # what was sent away takes no place
+        assert [type(answer).__name__ for answer in asyncio.run(ask(service))] == ["NoneType"] * 3 + [
+            "RefusedError"
+        ] * 2
+    service.close()
+
+
+def test_a_change_that_takes_too_long_may_have_been_made(tiny_run, monkeypatch):
+    monkeypatch.setattr(LabelEditor, "put", lambda editor, labels: time.sleep(1))
+    monkeypatch.setattr(Batcher, "ask", lambda batcher, ask: asyncio.sleep(1))
+    with client_of({"plain": tiny_run}, limits=Limits(request_s=0.1)) as hasty:
+        body = {"action": "put", "labels": {"a": "b"}}
+        answer = hasty.post("/v1/labels", json=body, headers=AS_ADMIN)
+        assert answer.status_code == 504 and "may have been made" in answer.text
+        assert "retry-after" not in answer.headers
+        answer = hasty.post("/v1/search", json={"texts": ["a"]})
+        assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
 
 
 @pytest.mark.parametrize("letter", ["a", "é"])

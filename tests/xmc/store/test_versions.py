@@ -178,6 +178,23 @@ def test_a_version_that_is_removed_while_it_is_parsed_is_parsed_anew(store):
         store.parse_current(lambda version: 1 / 0)
 
 
+def test_a_version_whose_name_another_takes_while_it_is_parsed_is_parsed_anew(store, tmp_path):
+    commit(store, "old")
+    other = VersionedFolder(tmp_path / "other", kind=store.kind)
+    commit(other, "new")
+    seen = []
+
+    def parse(version):
+        seen.append(version.manifest.facts["text"])
+        if len(seen) == 1:
+            shutil.rmtree(store.root)
+            other.root.rename(store.root)
+        return version.folder.name
+
+    assert store.parse_current(parse) == "v000001"
+    assert seen == ["old", "new"]
+
+
 def test_the_identity_is_read_without_verifying(store):
     assert store.current_sha256() == ""
     commit(store, "a")
