@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+import time
+import uuid
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from xmc.predict.shard import ShardPredictor
 
 POLL_S = 0.3
+END_S = 20.0  # for tasks under way to notice that they shall end
 _opened: dict[str, ShardPredictor] = {}
 _opening = threading.Lock()
 
@@ -53,20 +57,48 @@ class DaskWorkers:
 
     def map_shards(self, shards: Sequence[ShardFile], *, watch: Watch) -> Generator[Ack | Failure]:
         """See `Workers.map_shards`. Raises: PeerError when a shard has cost several workers."""
-        values = self.job.to_dict()
+        values, stop = self.job.to_dict(), f"xmc-predict-{uuid.uuid4()}"
         futures = {
-            self.client.submit(predict_here, values, shard.to_dict(), pure=False, retries=TRIES - 1): shard
+            self.client.submit(predict_here, values, shard.to_dict(), stop, pure=False, retries=TRIES - 1): shard
             for shard in shards
         }
         try:
             yield from _collect(_require_distributed(), futures, watch)
         finally:
-            self.client.cancel(list(futures))
+            self._end(futures, stop)
+
+    def _end(self, futures: Iterable[Any], stop: str) -> None:
+        """Let tasks that are under way end first: a cancelled one would go on, and write what nobody waits for."""
+        distributed = _require_distributed()
+        if under_way := [future for future in futures if not future.done()]:
+            with contextlib.suppress(OSError, TimeoutError):
+                distributed.Event(stop, client=self.client).set()
+                distributed.wait(under_way, timeout=END_S)
+        self.client.cancel(list(futures))
 
 
-def predict_here(job: dict[str, Any], shard: dict[str, Any]) -> dict[str, Any]:
-    """The task: `ShardPredictor.predict` with this process's retriever, its outcome as plain values."""
-    return answered(lambda: _predictor(job).predict(ShardFile.from_dict(shard), lambda rows, size: None))
+def predict_here(job: dict[str, Any], shard: dict[str, Any], stop: str) -> dict[str, Any]:
+    """The task: `ShardPredictor.predict` with this process's retriever, its outcome as plain values.
+
+    It ends when the event `stop` is set: the command that asked for it has ended.
+    """
+    return answered(lambda: _predictor(job).predict(ShardFile.from_dict(shard), _Until(stop)))
+
+
+class _Until:
+    """A watch that drops the shard when an event of the cluster is set; asks for it twice a second."""
+
+    def __init__(self, stop: str) -> None:
+        self._event = _require_distributed().Event(stop)
+        self._asked = -math.inf
+
+    def __call__(self, rows: int, size: int) -> None:
+        now = time.monotonic()
+        if now - self._asked < POLL_S:
+            return
+        self._asked = now
+        if self._event.is_set():
+            raise PeerError("the command that asked for this shard has ended.")
 
 
 def _predictor(job: dict[str, Any]) -> ShardPredictor:

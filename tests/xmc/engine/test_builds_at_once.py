@@ -31,7 +31,7 @@ def test_a_build_that_another_overtook_is_refused(begun):
     run, commit = begun
     run_indexing(read_run_config(PLUGINS, run), run, plugins=PLUGINS)
     before = index_store(run).current_sha256()
-    with pytest.raises(LockedError, match="another index of .* was committed while this index was built, and stays"):
+    with pytest.raises(LockedError, match=r"another index of .* was committed while this index was built, and stays"):
         commit()
     assert index_store(run).current_sha256() == before
 

@@ -17,8 +17,11 @@ from repetitions import only_in_full
 
 import xmc
 from xmc import predict_run
+from xmc.data.shard_list import list_shards
 from xmc.errors import ArtifactError, ConfigError, PeerError
 from xmc.predict.engine import Failure, answered, understood
+from xmc.predict.job import make_job
+from xmc.predict.on_dask import DaskEngine
 from xmc.predict.scheduler import require_reachable
 
 pytestmark = pytest.mark.slow
@@ -107,6 +110,23 @@ def test_ray_survives_a_killed_actor(ray, tiny_run, shards, expected, tmp_path):
 def test_dask_survives_a_killed_worker(dask_address, tiny_run, shards, expected, tmp_path):
     predict_while_a_worker_is_killed(tiny_run, shards, tmp_path / "out", engine="dask", scheduler=dask_address)
     assert contents(tmp_path / "out") == expected
+
+
+def test_tasks_on_dask_end_with_the_command_that_asked_for_them(dask_address, tiny_run, tmp_path):
+    folder, out = write_shards(tmp_path / "in", shards=4, rows=4_000), tmp_path / "out"
+    out.mkdir()
+    job = make_job(tiny_run, str(out), k=3, batch_rows=2, device="cpu")
+
+    def interrupt(rows, size):
+        if list(out.iterdir()):
+            raise KeyboardInterrupt
+
+    with DaskEngine(scheduler=dask_address).started(job, most=4) as workers:
+        with pytest.raises(KeyboardInterrupt):
+            list(workers.map_shards(list_shards(str(folder)).shards, watch=interrupt))
+        assert not list(out.iterdir())  # what was under way is dropped
+        time.sleep(1)
+        assert not list(out.iterdir())
 
 
 def test_ray_and_dask_keep_to_a_filter(ray, dask_address, tiny_run_copy, shards, tmp_path):

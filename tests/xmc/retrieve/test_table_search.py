@@ -180,7 +180,7 @@ def test_embeddings_where_texts_are_needed(retriever):
     from xmc.retrieve.reranking import Reranking
 
     schema = pa.schema({"query_id": pa.string(), "embedding": pa.list_(pa.float32(), 32)})
-    with pytest.raises(DataError, match="a.parquet has embeddings, and the reranker of this run reads texts"):
+    with pytest.raises(DataError, match=r"a\.parquet has embeddings, and the reranker of this run reads texts"):
         TableSearch.of(replace(retriever, reranking=Reranking(None, 5, 1.0)), schema, k=3, source="a.parquet")
 
 
