@@ -212,6 +212,7 @@ def test_labels_page_runs_from_top_to_bottom(folder):
         "['L03', 'L40']",
         "False True",
         "2 0",
+        "{'new-1': 'solar kettle appliance', 'new-2': 'golden violin instrument'}",
     ]
 
 
