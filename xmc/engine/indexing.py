@@ -16,7 +16,7 @@ from xmc.data.tables import LabelTable, label_table_to_arrow
 from xmc.engine.carried import Carried
 from xmc.engine.index_lineage import lineage_of
 from xmc.engine.run_config import RunConfig
-from xmc.errors import DataError, LockedError
+from xmc.errors import ArtifactError, DataError, LockedError
 from xmc.index_building import build_index
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.label_edits import LabelEdits, read_edits
@@ -65,7 +65,7 @@ def labels_to_index(
     Raises: ArtifactError when the run has no trained encoder, or a label has a vector that was given for another one;
     DataError for a label that its head does not know, and when the edits leave no label.
     """
-    before = index_store(run).current_sha256() if before is None else before
+    before = _index_there(run) if before is None else before
     model, edits = load_model(run, plugins=plugins), read_edits(run)
     edits.require_encoder(model.sha256)
     model = replace(model, own=OwnVectors.of(edits))
@@ -141,10 +141,20 @@ def commit_index(
     plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(indexed.labels)), report)
 
 
+def _index_there(run: Path) -> str:
+    """The identity of the run's index; of one that cannot even be named, which a new one may replace, "damaged"."""
+    try:
+        return index_store(run).current_sha256()
+    except ArtifactError:
+        return "damaged"
+
+
 def _require_unchanged(run: Path, indexed: IndexedLabels) -> None:
     """Refuse to put an index in the place of one that it knows nothing of."""
-    others = {"index": index_store(run).current_sha256() != indexed.before}
-    others["encoder"] = encoder_store(run).current_sha256() != indexed.model.sha256
+    others = {
+        "index": _index_there(run) != indexed.before,
+        "encoder": encoder_store(run).current_sha256() != indexed.model.sha256,
+    }
     if changed := [name for name, other in others.items() if other]:
         raise LockedError(
             f"another {' and '.join(changed)} of {run} was committed while this index was built, and stays.",

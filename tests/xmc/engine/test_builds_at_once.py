@@ -45,6 +45,13 @@ def test_a_build_with_an_encoder_that_is_gone_is_refused(begun):
         commit()
 
 
+def test_a_damaged_index_is_replaced(tiny_run_copy):
+    for damage in ("", "{}", '{"version": "v000009", "manifest_sha256": "0"}'):
+        (index_store(tiny_run_copy).root / "CURRENT").write_text(damage)
+        xmc.index_run(tiny_run_copy, device="cpu")
+        assert xmc.Retriever.load(tiny_run_copy).search(["tender tram"], k=1)[0]
+
+
 def test_an_edit_in_between_refuses_nothing(begun):
     run, commit = begun
     xmc.put_labels(run, {"new": "quartz"})
