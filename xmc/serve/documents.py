@@ -22,7 +22,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     422: {"model": ErrorAnswer, "description": "The request asks for what cannot be."},
     503: {"model": ErrorAnswer, "description": "Too much to do: try again after the seconds of Retry-After."},
 }
-ADMIN = {403: {"model": ErrorAnswer, "description": "Changes are off, or the token does not allow them."}}
+ADMIN = {
+    403: {"model": ErrorAnswer, "description": "Changes are off, or the token does not allow them."},
+    504: {"model": ErrorAnswer, "description": "It took too long, and may have been done, or be done yet."},
+}
 
 
 def described(asked: type[BaseModel] | None, answered: type[BaseModel], summary: str, **more: Any) -> dict[str, Any]:
