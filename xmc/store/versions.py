@@ -122,7 +122,7 @@ class VersionedFolder:
                 if self.current_sha256() == version.sha256:
                     raise
             else:
-                if is_sealed_as(version.folder, version.sha256):
+                if self.current_sha256() == version.sha256 or is_sealed_as(version.folder, version.sha256):
                     return parsed
 
     def current_sha256(self) -> str:
