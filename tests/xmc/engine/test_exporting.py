@@ -11,6 +11,7 @@ from pathlib import Path
 import forked
 import numpy as np
 import pytest
+from repetitions import only_in_full
 
 import xmc
 from xmc.data.dataset import load_dataset
@@ -95,6 +96,7 @@ def test_a_head_that_keeps_more_than_texts_is_noted(tmp_path):
     assert report.notes[0] in (tmp_path / "out" / "README.md").read_text()
 
 
+@only_in_full
 @pytest.mark.pretrained
 @pytest.mark.slow
 def test_minilm_trained_and_exported(tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import forked
 from kill_runs import kill_builds, kill_replacements, kill_trainings
-from repetitions import repetitions
+from repetitions import only_in_full, repetitions
 
 
 def run(program: Callable[..., None], *words: object) -> dict[str, object]:
@@ -15,7 +15,7 @@ def run(program: Callable[..., None], *words: object) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-KILLS = repetitions(15, full=500)
+KILLS = repetitions(8, full=500)
 
 
 def test_training_killed_at_random_moments(tmp_path):
@@ -38,6 +38,7 @@ def test_replacing_a_run_killed_at_random_moments(tmp_path):
     assert run(kill_replacements, tmp_path / "run", kills) == {"kills": kills, "lost": 0, "rest": 0, "errors": []}
 
 
+@only_in_full  # commits are killed at any point in test_kill_points
 def test_index_building_killed_at_random_moments(tiny_run_copy):
     """Of two backends in one process, which imports all it needs but once."""
     counted = run(kill_builds, tiny_run_copy, KILLS, "exact", "faiss.flat")
