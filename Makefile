@@ -5,8 +5,6 @@ EXTRA  ?= cpu
 BIN     = $(VENV)/bin
 XMC     = $(BIN)/xmc
 RUN    ?= runs/quickstart
-# On two cores: a third of the suite waits for processes that it starts, so one worker more than cores.
-WORKERS ?= 3
 # The install does not compile (most of it is never imported); what is imported is compiled once and kept, where an
 # environment that forbids that would have every process compile torch again.
 export PYTHONDONTWRITEBYTECODE =
@@ -37,7 +35,7 @@ quickstart: install  ## train, evaluate and search on the shipped ICD-10-CM data
 	$(XMC) search "swimmers ear" --run $(RUN) -k 3
 
 test: install-dev  ## the whole test suite
-	$(BIN)/python -m pytest -n $(WORKERS) -q
+	$(BIN)/python -m pytest -n 2 -q
 
 coverage: install-dev  ## the same with coverage; half as slow again
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered -q

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from doc_pages import PAGES, ROOT, all_commands, blocks, parse, run_page
+from repetitions import only_in_full
 
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
@@ -154,6 +155,7 @@ def test_checks_page_runs_from_top_to_bottom(folder):
     assert "limits are kept." in (folder / "runs" / "quickstart" / "checks" / "report.html").read_text()
 
 
+@only_in_full  # the command has tests of its own
 @pytest.mark.slow
 def test_choose_page_runs_from_top_to_bottom(folder):
     assert run_page("docs/choose.md").splitlines() == ["second ['unclear', 'better']", "True"]
@@ -172,6 +174,7 @@ def test_aggregate_page_runs_from_top_to_bottom(folder):
     assert (folder / "runs" / "private" / "report.json").is_file()
 
 
+@only_in_full  # the command has tests of its own
 @pytest.mark.slow
 def test_scale_page_runs_from_top_to_bottom(folder):
     printed = run_page("docs/scale.md").splitlines()

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from repetitions import only_in_full
 
 import xmc
 from xmc.data.dataset import load_dataset
@@ -26,6 +27,7 @@ QUICK = ["encoder.dimension=8", "train.batch_size=200", "train.learning_rate=0.0
 SET = [word for setting in QUICK for word in ("--set", setting)]
 
 
+@only_in_full
 def test_train_in_a_process_of_its_own_prints_json_alone_and_has_the_same_bits(tmp_path):
     """Same seed, same threads: the trained weights are the same file, whatever hash seed a process has (and whatever
     it did before: this one has a random seed, and has run other tests)."""

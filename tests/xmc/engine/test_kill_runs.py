@@ -33,8 +33,9 @@ def test_training_killed_at_random_moments(tmp_path):
     }
 
 
+@only_in_full  # 200 of them; two would say little
 def test_replacing_a_run_killed_at_random_moments(tmp_path):
-    kills = repetitions(2, full=200)
+    kills = 200
     assert run(kill_replacements, tmp_path / "run", kills) == {"kills": kills, "lost": 0, "rest": 0, "errors": []}
 
 
