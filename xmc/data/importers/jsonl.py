@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,12 @@ def open_jsonl(folder: Path, tally: Tally) -> Source:
 
 def read_label_rows(path: Path, tally: Tally) -> Iterator[LabelRow]:
     """Yield the labels of a file of {id, text}."""
-    for place, row in read_json_rows(path, table="labels", tally=tally):
+    return label_rows(read_json_rows(path, table="labels", tally=tally), tally)
+
+
+def label_rows(rows: Iterable[tuple[Place, dict[str, Any]]], tally: Tally) -> Iterator[LabelRow]:
+    """Yield the labels of objects {id, text}; what is none is a bad row."""
+    for place, row in rows:
         label = parse_label(place, row)
         if isinstance(label, LabelRow):
             yield label

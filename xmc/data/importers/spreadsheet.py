@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xmc.data.importers.jsonl import parse_label, parse_query
+from xmc.data.importers.jsonl import label_rows, parse_query
 from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
@@ -50,17 +50,11 @@ def open_spreadsheet(folder: Path, tally: Tally) -> Source:
         raise not_there(folder, "train split", EXPECTED)
     notes: list[str] = []
     found = find_text_file(folder, *LABEL_FILES)
-    labels = _read_labels(found, tally) if found else _labels_of(splits.values(), notes)
-    return Source(labels, {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}, notes)
-
-
-def _read_labels(path: Path, tally: Tally) -> Iterator[LabelRow]:
-    for place, row in read_table_rows(path, ("id", "text"), table="labels", tally=tally):
-        label = parse_label(place, row)
-        if isinstance(label, LabelRow):
-            yield label
-        else:
-            tally.bad("labels", place, *label)
+    queries = {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}
+    if found is None:
+        return Source(_labels_of(splits.values(), notes), queries, notes)
+    labels = read_table_rows(found, ("id", "text"), table="labels", tally=tally)
+    return Source(label_rows(labels, tally), queries, notes)
 
 
 def _labels_of(paths: Any, notes: list[str]) -> Iterator[LabelRow]:
