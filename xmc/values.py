@@ -37,7 +37,7 @@ class Positives:
 
     def take(self, query_rows: np.ndarray[Any, Any]) -> Positives:
         """The positives of the given queries, in the given order."""
-        offsets, source = _taken(self.offsets, query_rows)
+        offsets, source = taken(self.offsets, query_rows)
         return Positives(offsets, self.label_rows[source], self.weights[source])
 
     def query_rows(self) -> np.ndarray[Any, Any]:
@@ -69,19 +69,20 @@ class Hits:
 
     def take(self, query_rows: np.ndarray[Any, Any]) -> Hits:
         """The answers to the given queries, in the given order."""
-        offsets, source = _taken(self.offsets, query_rows)
+        offsets, source = taken(self.offsets, query_rows)
         return Hits(offsets, self.label_rows[source], self.scores[source])
 
 
-def _taken(
+def taken(
     offsets: np.ndarray[Any, Any], query_rows: np.ndarray[Any, Any]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """The offsets of some rows of a ragged array, and where each of their elements stands in it."""
     import numpy as np
 
-    counts = np.diff(offsets)[query_rows]
-    taken = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    return taken, np.repeat(offsets[query_rows] - taken[:-1], counts) + np.arange(taken[-1])
+    starts = offsets[query_rows]
+    counts = offsets[1:][query_rows] - starts  # not np.diff, which would read the offsets of all rows
+    own = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    return own, np.repeat(starts - own[:-1], counts) + np.arange(own[-1])
 
 
 class Hit(NamedTuple):

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmc.sent import sent
+
 IntArray = np.ndarray[Any, Any]
 LONGEST = 256  # entries that a GPU adds up one after the other
 
@@ -60,7 +62,8 @@ class BagLayout:
         if device not in self._copies:
             with torch.inference_mode(False):  # also where the first to ask is an evaluation
                 arrays = self.ids.astype(np.int64, copy=False), self.offsets
-                self._copies[device] = torch.from_numpy(arrays[0]).to(device), torch.from_numpy(arrays[1]).to(device)
+                ids, offsets = (sent(torch.from_numpy(array), device) for array in arrays)
+                self._copies[device] = ids, offsets
         return self._copies[device]
 
 
@@ -75,6 +78,7 @@ class Transposition:
     bags: IntArray
     entries: IntArray
     _wholes: dict[int, BagLayout] = field(default_factory=dict, init=False, repr=False)
+    _entries: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def rows(self) -> IntArray:
@@ -92,3 +96,12 @@ class Transposition:
             offsets = np.pad(self.starts, (0, rows + 1 - len(self.starts)), mode="edge")
             self._wholes[rows] = BagLayout(offsets, self.bags)
         return self._wholes[rows]
+
+    def reordered(self, values: Tensor) -> Tensor:
+        """Values of the bags' entries, (T,), in the order of `entries`; what says that order is kept on a GPU."""
+        if values.device.type == "cpu":
+            return values.index_select(0, torch.from_numpy(self.entries))
+        if values.device not in self._entries:
+            with torch.inference_mode(False):
+                self._entries[values.device] = sent(torch.from_numpy(self.entries), values.device)
+        return values.index_select(0, self._entries[values.device])

@@ -14,6 +14,8 @@ from torch.nn import functional
 
 from xmc.encode.bag_layout import BagLayout
 from xmc.encode.encoder import IntArray
+from xmc.sent import sent
+from xmc.values import taken
 
 TEXTS_AT_ONCE = 2048  # keeps the Python lists of a long corpus from living at the same time
 
@@ -34,9 +36,7 @@ class Bags:
 
     def take(self, rows: IntArray) -> Bags:
         """The bags of the given texts, in the given order."""
-        counts = np.diff(self.offsets)[rows]
-        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        source = np.repeat(self.offsets[rows] - offsets[:-1], counts) + np.arange(offsets[-1])
+        offsets, source = taken(self.offsets, rows)
         return Bags(offsets, self.ids[source], self.weights[source])
 
     @cached_property
@@ -44,43 +44,28 @@ class Bags:
         """The bags without their weights."""
         return BagLayout(self.offsets, self.ids)
 
-    @classmethod
-    def of_layout(cls, layout: BagLayout, weights: np.ndarray[Any, Any]) -> Bags:
-        """The bags of a layout with these weights; what was worked out of the layout is shared."""
-        bags = cls(layout.offsets, layout.ids, weights)
-        bags.__dict__["layout"] = layout  # in the place of what the property would work out
-        return bags
-
-    def transposed(self, rows: int | None = None) -> Bags:
-        """For each id that occurs, or for each of 0..rows-1, the bag of (text row, weight).
-
-        >>> bags = Bags(np.array([0, 1, 3]), np.array([7, 2, 7]), np.ones(3))
-        >>> bags.layout.transposition.rows.tolist(), bags.transposed().offsets.tolist(), bags.transposed().ids.tolist()
-        ([2, 7], [0, 1, 3], [1, 0, 1])
-        """
-        made = self._transposed
-        if rows not in made:
-            found = self.layout.transposition
-            layout = found.occurring if rows is None else found.whole(rows)
-            made[rows] = Bags.of_layout(layout, self.weights[found.entries])
-        return made[rows]
-
-    def weights_on(self, table_TD: Tensor) -> Tensor:
-        """The weights where a table lies and in its format; kept on a GPU, as the layout is."""
-        if not table_TD.is_cuda:
-            return torch.from_numpy(self.weights).to(table_TD)
-        made, key = self._copies, (table_TD.device, table_TD.dtype)
-        if key not in made:
+    def weights_on(self, device: torch.device) -> Tensor:
+        """The weights there; kept on a GPU, as the layout is."""
+        if device.type == "cpu":
+            return torch.from_numpy(self.weights)
+        if device not in self._copies:
             with torch.inference_mode(False):
-                made[key] = torch.from_numpy(self.weights).to(table_TD)
-        return made[key]
+                self._copies[device] = sent(torch.from_numpy(self.weights), device)
+        return self._copies[device]
+
+    def transposed_weights_on(self, device: torch.device) -> Tensor:
+        """The weights there in the order of the layout's transposition; kept."""
+        if device not in self._transposed:
+            with torch.inference_mode(False):
+                self._transposed[device] = self.layout.transposition.reordered(self.weights_on(device))
+        return self._transposed[device]
 
     @cached_property
-    def _transposed(self) -> dict[int | None, Bags]:
+    def _copies(self) -> dict[torch.device, Tensor]:
         return {}
 
     @cached_property
-    def _copies(self) -> dict[tuple[torch.device, torch.dtype], Tensor]:
+    def _transposed(self) -> dict[torch.device, Tensor]:
         return {}
 
 
@@ -105,24 +90,27 @@ def concatenate(parts: Sequence[Bags]) -> Bags:
 def bag_embeddings(bags: Bags, table_TD: Tensor, *, dropout: float = 0.0, row_gradient: bool = False) -> Tensor:
     """Sum of weight x table row over each bag, (N, D).
 
-    `dropout` leaves out that share of each bag's entries, drawn anew at every call. `row_gradient` makes the gradient
-    of the table a sparse tensor of the rows that occur, for an optimiser whose step costs only those.
+    `dropout` leaves out that share of each bag's entries, drawn anew at every call by the device that holds the table.
+    `row_gradient` makes the gradient of the table a sparse tensor of the rows that occur, for an optimiser whose step
+    costs only those.
 
     >>> bags = Bags(np.array([0, 2, 2]), np.array([0, 1]), np.array([0.5, 0.25], np.float32))
     >>> bag_embeddings(bags, torch.tensor([[2.0], [4.0]])).tolist()
     [[2.0], [0.0]]
     """
-    if dropout > 0:
-        kept = (torch.rand(len(bags.weights)) >= dropout).numpy()
-        bags = Bags.of_layout(bags.layout, bags.weights * kept)
+    dropped = _dropped(bags.weights_on(table_TD.device), dropout) if dropout > 0 else None
     if table_TD.requires_grad and torch.is_grad_enabled():
-        return cast("Tensor", _BagSum.apply(table_TD, bags, row_gradient))
-    return _bag_sum(bags, table_TD)
+        return cast("Tensor", _BagSum.apply(table_TD, bags, dropped, row_gradient))
+    return _bag_sum(bags.layout, table_TD, bags.weights_on(table_TD.device) if dropped is None else dropped)
 
 
-def _bag_sum(bags: Bags, table_TD: Tensor) -> Tensor:
+def _dropped(weights: Tensor, dropout: float) -> Tensor:
+    return weights * (torch.rand(len(weights), device=weights.device) >= dropout)
+
+
+def _bag_sum(layout: BagLayout, table_TD: Tensor, weights: Tensor) -> Tensor:
     summed = sum_in_pieces if table_TD.is_cuda else _weighted_sum
-    return summed(bags.layout, table_TD, bags.weights_on(table_TD))
+    return summed(layout, table_TD, weights.to(table_TD.dtype))
 
 
 def sum_in_pieces(layout: BagLayout, table_TD: Tensor, weights: Tensor | None) -> Tensor:
@@ -152,19 +140,24 @@ class _BagSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, table_TD: Tensor, bags: Bags, row_gradient: bool) -> Tensor:
-        ctx.bags, ctx.shape, ctx.row_gradient = bags, table_TD.shape, row_gradient
-        return _bag_sum(bags, table_TD)
+    def forward(ctx: Any, table_TD: Tensor, bags: Bags, dropped: Tensor | None, row_gradient: bool) -> Tensor:
+        ctx.bags, ctx.dropped, ctx.shape, ctx.row_gradient = bags, dropped, table_TD.shape, row_gradient
+        return _bag_sum(bags.layout, table_TD, bags.weights_on(table_TD.device) if dropped is None else dropped)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         gradient_ND = gradients[0].contiguous()
+        device, transposition = gradient_ND.device, ctx.bags.layout.transposition
+        if ctx.dropped is None:
+            weights = ctx.bags.transposed_weights_on(device)
+        else:
+            weights = transposition.reordered(ctx.dropped)
         if not ctx.row_gradient:
-            return _bag_sum(ctx.bags.transposed(ctx.shape[0]), gradient_ND), None, None
-        values_RD = _bag_sum(ctx.bags.transposed(), gradient_ND)
-        indices = torch.from_numpy(ctx.bags.layout.transposition.rows).to(gradient_ND.device)
+            return _bag_sum(transposition.whole(ctx.shape[0]), gradient_ND, weights), None, None, None
+        values_RD = _bag_sum(transposition.occurring, gradient_ND, weights)
+        indices = sent(torch.from_numpy(transposition.rows), device)
         sparse = torch.sparse_coo_tensor(indices[None], values_RD, ctx.shape, is_coalesced=True, check_invariants=False)
-        return sparse, None, None
+        return sparse, None, None, None
 
 
 def _count(ids_of_texts: list[IntArray]) -> Bags:

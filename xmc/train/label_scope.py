@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from xmc.api import Hits, Positives, TeacherScores
+from xmc.sent import sent
 from xmc.train.scorer import Pairs
 
 
@@ -26,7 +27,7 @@ class Scope:
 
     def to(self, device: torch.device) -> Scope:
         """The same scope with its tensors on another device."""
-        log_inclusion_C = None if self.log_inclusion_C is None else self.log_inclusion_C.to(device)
+        log_inclusion_C = None if self.log_inclusion_C is None else sent(self.log_inclusion_C, device)
         return Scope(self.label_rows, self.pairs.to(device), log_inclusion_C)
 
 

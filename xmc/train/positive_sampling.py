@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,4 +60,4 @@ def keep_drawn(pairs: Pairs, positives: Positives, drawn_P: BoolArray, *, sample
     rows_P = pairs.rows_P[drawn]
     weights_P = torch.where(whole_Q[rows_P], pairs.weights_P[drawn], even_Q[rows_P])
     left_out = pairs.rows_P[~drawn], pairs.columns_P[~drawn]
-    return replace(pairs, rows_P=rows_P, columns_P=pairs.columns_P[drawn], weights_P=weights_P, skipped=left_out)
+    return Pairs(rows_P, pairs.columns_P[drawn], weights_P, skipped=left_out, teacher=pairs.teacher)

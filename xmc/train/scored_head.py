@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xmc.api import HeadBatch, HeadContext, Learned, QueryMap, RowStateLoss
+from xmc.sent import sent
 from xmc.train.distributed import ALONE, Ranks
 from xmc.train.label_scope import Scope, all_labels, sampled_labels
 from xmc.train.label_source import GradientVectors, IntArray, LabelSource
@@ -54,7 +55,7 @@ class ScoredHead:
         for number, (rows, part) in enumerate(parts):
             scope = self._scope(part).to(device)
             labels = labels or self.source.vectors(scope.label_rows)
-            bags_Q = None if part.bags_Q is None else torch.from_numpy(part.bags_Q).to(device)
+            bags_Q = None if part.bags_Q is None else sent(torch.from_numpy(part.bags_Q), device)
             found = self._score(queries_QD[done:], rows, labels, scope, before_Q, bags_Q, mean_over=len(rows_Q))
             gradient_CD = found.labels_gradient_CD if gradient_CD is None else gradient_CD + found.labels_gradient_CD
             if scope.label_rows is not None or number == len(parts) - 1:

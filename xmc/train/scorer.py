@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError, RowStateLoss, TeacherScores
 from xmc.loss_values import query_losses, require_gradient
+from xmc.sent import sent
 from xmc.train.products import add_product, product_into
 
 # scores, their gradient and a loss's own work space
@@ -28,7 +29,8 @@ class Pairs:
     """The P positive pairs of a batch in column space: row of the batch, column among the scored labels, weight.
 
     `skipped` are the rows and columns, (S,) each, of pairs that are neither positives nor negatives, if there are any;
-    `teacher` what a teacher says of the batch, if there is one.
+    `teacher` what a teacher says of the batch, if there is one. `host_rows_P` are `rows_P` in the memory of the host
+    for pairs on a GPU, which can then be cut without waiting for what it is doing.
     """
 
     rows_P: Tensor
@@ -36,21 +38,31 @@ class Pairs:
     weights_P: Tensor
     skipped: tuple[Tensor, Tensor] | None = None
     teacher: TeacherScores | None = None
+    host_rows_P: Tensor | None = None
 
     def to(self, device: torch.device) -> Pairs:
         """The same pairs on another device."""
-        skipped = None if self.skipped is None else (self.skipped[0].to(device), self.skipped[1].to(device))
+        skipped = None if self.skipped is None else (sent(self.skipped[0], device), sent(self.skipped[1], device))
         teacher = self.teacher and self.teacher.to(device)
-        return Pairs(self.rows_P.to(device), self.columns_P.to(device), self.weights_P.to(device), skipped, teacher)
+        rows_P, columns_P, weights_P = (
+            sent(part_P, device) for part_P in (self.rows_P, self.columns_P, self.weights_P)
+        )
+        return Pairs(rows_P, columns_P, weights_P, skipped, teacher, self._on_the_host)
 
     def between(self, start: int, stop: int) -> Pairs:
         """The pairs of batch rows start..stop-1, rows counted from `start` (pairs are sorted by row)."""
-        own, skipped = _between(self.rows_P, start, stop), self.skipped
+        own, skipped = _between(self._on_the_host, start, stop), self.skipped
         if skipped is not None:
             rows_S = _between(skipped[0], start, stop)
             skipped = skipped[0][rows_S] - start, skipped[1][rows_S]
         teacher = self.teacher and self.teacher.at(_between(self.teacher.rows_T, start, stop), first_row=start)
-        return Pairs(self.rows_P[own] - start, self.columns_P[own], self.weights_P[own], skipped, teacher)
+        rows_P = self.rows_P[own] - start
+        host_rows_P = self._on_the_host[own] - start
+        return Pairs(rows_P, self.columns_P[own], self.weights_P[own], skipped, teacher, host_rows_P)
+
+    @property
+    def _on_the_host(self) -> Tensor:
+        return self.rows_P if self.host_rows_P is None else self.host_rows_P
 
 
 @dataclass(frozen=True)
@@ -152,7 +164,6 @@ def score_batch(
             lengths_R = queries_QD[start:stop].norm(dim=1)
             inputs = replace(inputs, query_norms_Q=lengths_R, label_norms_C=label_norms_C)
         chunk_losses_R, gradient_RC, lengths_gradient_R = _loss_and_gradient(inputs, loss)
-        _require_finite(chunk_losses_R, first_row + start)
         losses_Q[start:stop] = chunk_losses_R
         gradient_RC = gradient_RC.to(factor_dtype)
         product_into(queries_gradient_QD[start:stop], gradient_RC, factors_CD)
@@ -160,6 +171,7 @@ def score_batch(
             shares_R = lengths_gradient_R / inputs.query_norms_Q.clamp(min=torch.finfo(queries_QD.dtype).tiny)
             queries_gradient_QD[start:stop] += shares_R.unsqueeze(1) * queries_QD[start:stop]
         add_product(labels_gradient_CD, gradient_RC.T, chunk_RD, share=share, first=start == 0)
+    _require_finite(losses_Q, first_row)  # once, for to ask a GPU is to wait until it has nothing left to do
     return ScoredBatch(losses_Q, queries_gradient_QD.mul_(share), labels_gradient_CD, next_state_Q)
 
 

@@ -100,23 +100,25 @@ def test_dropout_leaves_out_about_that_share_of_entries_and_changes_no_weight_th
 
 @settings(max_examples=30)
 @given(st.lists(st.text("abcd", max_size=5), max_size=5))
-def test_transposed_bags_list_for_each_row_the_texts_that_hold_it(batch):
+def test_the_transposition_lists_for_each_row_the_texts_that_hold_it(batch):
     few = {"a": 0, "b": 1, "c": 4, "d": 9}
     bags = tokenise(batch, lambda part: [np.array([few[x] for x in text], dtype=np.int64) for text in part])
-    rows, transposed = bags.layout.transposition.rows, bags.transposed()
+    transposition = bags.layout.transposition
+    weights = transposition.reordered(torch.from_numpy(bags.weights)).numpy()
+    assert np.array_equal(weights, bags.transposed_weights_on(torch.device("cpu")).numpy())
+    rows, occurring = transposition.rows, transposition.occurring
     entries = {(row, text): weight for text, bag in enumerate(as_dicts(bags)) for row, weight in bag.items()}
     assert rows.tolist() == sorted({row for row, _ in entries})
     got = {
         (row, text): weight
-        for row, bag in zip(rows.tolist(), as_dicts(transposed), strict=True)
+        for row, bag in zip(rows.tolist(), as_dicts(Bags(occurring.offsets, occurring.ids, weights)), strict=True)
         for text, weight in bag.items()
     }
     assert got == entries
-    whole = as_dicts(bags.transposed(12))
+    layout = transposition.whole(12)
+    whole = as_dicts(Bags(layout.offsets, layout.ids, weights))
     assert len(whole) == 12
     assert {(row, text): weight for row, bag in enumerate(whole) for text, weight in bag.items()} == entries
-    again = Bags.of_layout(bags.layout, 2 * bags.weights).transposed()
-    assert (again.weights == 2 * transposed.weights).all() and again.ids is transposed.ids
 
 
 @settings(max_examples=30)
@@ -180,4 +182,38 @@ def test_on_a_gpu_long_bags_are_summed_and_what_was_copied_is_kept():
         answers.append((embeddings_ND, *torch.autograd.grad(embeddings_ND, leaf_TD, torch.ones_like(embeddings_ND))))
     assert all(torch.equal(one, other.cpu()) for one, other in zip(*answers, strict=True))
     assert bags.layout.on(leaf_TD.device)[0] is bags.layout.on(leaf_TD.device)[0]
-    assert bags.weights_on(leaf_TD) is bags.weights_on(leaf_TD)
+    assert bags.weights_on(leaf_TD.device) is bags.weights_on(leaf_TD.device)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000), st.booleans())
+def test_what_is_dropped_has_no_gradient_and_the_rest_has_its_own(seed, row_gradient):
+    check_dropped("cpu", seed, row_gradient=row_gradient)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("row_gradient", [False, True])
+def test_on_a_gpu_what_is_dropped_is_drawn_there_and_the_same_under_a_seed(row_gradient):
+    before = torch.get_rng_state()
+    assert check_dropped("cuda", 3, row_gradient=row_gradient) == check_dropped("cuda", 3, row_gradient=row_gradient)
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    bag_embeddings(
+        Bags(np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, np.float32)), torch.ones(1, 1).cuda(), dropout=0.5
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.set_rng_state(before)
+
+
+def check_dropped(device: str, seed: int, *, row_gradient: bool) -> list[float]:
+    """One entry a bag, each of a row of its own: the gradient of a row is its weight, or nothing."""
+    torch.manual_seed(seed)
+    weights = np.arange(1, 41, dtype=np.float32)
+    bags = Bags(np.arange(41), np.arange(40, dtype=np.int32)[::-1].copy(), weights)
+    table_TD = torch.ones(40, 1, device=device, requires_grad=True)
+    values_N = bag_embeddings(bags, table_TD, dropout=0.5, row_gradient=row_gradient).flatten()
+    (gradient_TD,) = torch.autograd.grad(values_N.sum(), table_TD)
+    assert set(values_N.tolist()) <= {0.0, *weights.tolist()} and 0 < (values_N == 0).sum() < 40
+    assert gradient_TD.to_dense().flatten().flip(0).tolist() == values_N.tolist()
+    return values_N.tolist()

@@ -157,10 +157,9 @@ def test_a_loss_that_pools_the_batch_is_refused_when_it_does_not_fit():
 def test_a_loss_that_is_not_finite_stops_naming_the_rows():
     queries_QD, labels_LD, pairs = problem(torch.float32)
     queries_QD[[3, 6]] = float("nan")
-    with pytest.raises(NonFiniteError, match=r"not finite for batch rows \[3\] \(1 in all\)"):
-        score_batch(queries_QD, labels_LD, pairs, WholeRow(), pool="row", rows_at_once=2)
-    with pytest.raises(NonFiniteError, match=r"not finite for batch rows \[3, 6\] \(2 in all\)"):
-        score_batch(queries_QD, labels_LD, pairs, WholeRow(), pool="row", rows_at_once=100)
+    for rows_at_once in (2, 100):
+        with pytest.raises(NonFiniteError, match=r"not finite for batch rows \[3, 6\] \(2 in all\)"):
+            score_batch(queries_QD, labels_LD, pairs, WholeRow(), pool="row", rows_at_once=rows_at_once)
 
 
 class WholeRow:
@@ -182,3 +181,14 @@ def test_pairs_between_are_those_of_the_rows():
             ]
             got = zip(part.rows_P.tolist(), part.columns_P.tolist(), part.weights_P.tolist(), strict=True)
             assert list(got) == expected
+
+
+def test_pairs_elsewhere_are_cut_by_the_rows_of_the_host():
+    pairs = replace(problem(torch.float32)[2], teacher=None)
+    moved = pairs.to(torch.device("meta"))  # which holds no numbers that could be asked for
+    for start, stop in ((0, QUERIES), (2, 5), (3, 3)):
+        part = moved.between(start, stop)
+        expected = pairs.between(start, stop)
+        assert part.rows_P.device.type == "meta" and part.rows_P.shape == expected.rows_P.shape
+        assert torch.equal(part.host_rows_P, expected.rows_P)
+        assert part.between(0, 1).columns_P.shape == expected.between(0, 1).columns_P.shape
