@@ -55,6 +55,7 @@ SCRIPTS = {
     "predict": "bench_predict.py --run runs/quickstart",
     "best_recipe_wordnet": "bench_best_recipe.py --data wordnet",
     "best_recipe_geonames": "bench_best_recipe.py --data geonames",
+    "best_recipe_geonames_gpu": 'bench_best_recipe.py --data geonames --only "xmc dexml"',
     "serve": "bench_serve.py RUN",
     "serve_faults": "bench_serve_faults.py RUN",
 }
@@ -92,6 +93,10 @@ PICKS = (
         )
     ),
     Pick("best_recipe_geonames", "train processor", "GeoNames, training, processor seconds", ("xmc dexml",), GEONAMES),
+    *(
+        Pick("best_recipe_geonames_gpu", x, f"GeoNames on an H100, against all labels, {name}", ("xmc dexml",))
+        for x, name in (("P@1", "test P@1"), ("R@100", "test R@100"), ("train wall", "`xmc train`, wall"))
+    ),
     *(Pick("best_recipe", x, f"EURLEX57K test, {x}", FUSED, PEERS) for x in ("P@1", "P@3", "P@5", "PSP@5")),
     Pick("best_recipe", "train processor", "EURLEX57K, training, all included, processor seconds", FUSED, PEERS),
     *(
@@ -157,6 +162,7 @@ FIRST_LOOK = (
     "GeoNames test, P@1",
     "GeoNames test, R@10",
     "GeoNames, training, processor seconds",
+    "GeoNames on an H100, against all labels, `xmc train`, wall",
     "a step over 1,000,000 labels, batch 256, d = 128",
     "exact search, 1,000,000 × 384, k = 10, two threads, batch of 1",
     "exact search, 1,000,000 × 384, k = 10, two threads, batch of 64",
