@@ -68,12 +68,7 @@ def _normalised(vectors_ND: Tensor) -> Tensor:
 
 
 def _folded(left_PD: Tensor, right_PD: Tensor) -> Tensor:
-    products_PD = left_PD * right_PD.double()  # the left is converted on the way
-    return _folded_in_place(products_PD) if products_PD.is_cpu else _folded_apart(products_PD)
-
-
-def _folded_in_place(sums_PD: Tensor) -> Tensor:
-    """The sum of each row, overwriting the rows: nothing new leaves a CPU's cache."""
+    sums_PD = left_PD * right_PD.double()  # the left is converted on the way
     width = sums_PD.shape[1]
     while width > 1:
         half = width // 2
@@ -82,17 +77,6 @@ def _folded_in_place(sums_PD: Tensor) -> Tensor:
             sums_PD[:, half] = sums_PD[:, 2 * half]
         width = half + width % 2
     return sums_PD[:, 0].clone()
-
-
-def _folded_apart(sums_PD: Tensor) -> Tensor:
-    """The same additions into new rows that lie close together, as a GPU reads them best."""
-    import torch
-
-    while (width := sums_PD.shape[1]) > 1:
-        half = width // 2
-        folded_PD = sums_PD[:, :half] + sums_PD[:, half : 2 * half]
-        sums_PD = torch.cat([folded_PD, sums_PD[:, 2 * half :]], dim=1) if width % 2 else folded_PD
-    return sums_PD[:, 0]
 
 
 def _rows_at_once(vectors_ND: Tensor) -> int:

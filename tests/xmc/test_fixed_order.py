@@ -34,13 +34,6 @@ def test_a_row_is_normalised_to_the_same_bits_in_any_company(dimension):
     assert torch.equal(together.view(torch.int32), alone.view(torch.int32))
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 3, 77, 383, 384])
-def test_the_form_for_a_gpu_has_the_bits_of_that_for_a_cpu(dimension):
-    products_PD = torch.randn(50, dimension, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    apart_P = fixed_order._folded_apart(products_PD)
-    assert torch.equal(apart_P, fixed_order._folded_in_place(products_PD.clone()))
-
-
 @pytest.mark.parametrize("rows", [1, 3, 1000])  # by numpy, and too many for it
 def test_arrays_give_the_bits_of_tensors(rows):
     left_ND, right_ND = torch.randn(2, rows, 77, generator=torch.Generator().manual_seed(3))
