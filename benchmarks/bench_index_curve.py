@@ -23,6 +23,7 @@ import faiss
 import numpy as np
 import torch
 from bench_exact_search import clustered
+from raw_faiss import raw, refined
 from record import PAUSE_S, alternate, beside_earlier, record, spread
 
 from xmc.encode.encoder import embed_chunks
@@ -119,7 +120,7 @@ def exact_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namesp
     del options
     flat = faiss.IndexFlatIP(labels_LD.shape[1])
     flat.add(labels_LD.numpy())
-    yield [("exact", "", partial(exact.search, k=K)), ("raw faiss Flat", "", partial(raw, flat, None))]
+    yield [("exact", "", partial(exact.search, k=K)), ("raw faiss Flat", "", partial(raw, flat, None, K))]
 
 
 def cell_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespace) -> Iterator[list[Subject]]:
@@ -130,10 +131,14 @@ def cell_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespa
         for nprobe in NPROBES:
             own, setting = index.with_search_options({"nprobe": nprobe}), f"nprobe {nprobe}"
             told = faiss.SearchParametersIVF(nprobe=nprobe)
-            yield [
+            subjects: list[Subject] = [
                 (f"faiss.ivf {backend.storage}", setting, partial(own.search, k=K)),
-                (f"raw faiss IVF {backend.storage}", setting, partial(raw, index.faiss_index, told)),
+                (f"raw faiss IVF {backend.storage}", setting, partial(raw, index.faiss_index, told, K)),
             ]
+            if backend.storage != "flat":
+                whole = refined(index.faiss_index, labels_LD.numpy(), backend.rerank, told)
+                subjects.append((f"raw faiss IVF {backend.storage}, refined", setting, partial(raw, *whole, K)))
+            yield subjects
 
 
 def graph_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namespace) -> Iterator[list[Subject]]:
@@ -146,7 +151,7 @@ def graph_subjects(labels_LD: torch.Tensor, exact: Any, options: argparse.Namesp
         told = faiss.SearchParametersHNSW(efSearch=ef)
         subjects: list[Subject] = [
             ("faiss.hnsw", setting, partial(own.search, k=K)),
-            ("raw faiss HNSW", setting, partial(raw, index.faiss_index, told)),
+            ("raw faiss HNSW", setting, partial(raw, index.faiss_index, told, K)),
         ]
         subjects += [(name, setting, partial(peer, ef)) for name, peer in peers.items()]
         yield subjects
@@ -157,10 +162,6 @@ def built(backend: Any, labels_LD: torch.Tensor, device: str = "cpu") -> Any:
     index = backend.build(labels_LD.split(16_384), similarity="dot", device=device)
     print(f"{backend} built in {time.perf_counter() - started:.0f} s, {index.report.memory_bytes >> 20} MB", flush=True)
     return index
-
-
-def raw(index: Any, told: Any, queries_QD: torch.Tensor) -> np.ndarray:
-    return index.search(queries_QD.numpy(), K, params=told)[1]
 
 
 def peer_index(name: str, labels_LD: torch.Tensor, threads: int) -> Callable[[int, torch.Tensor], np.ndarray] | None:

@@ -17,7 +17,8 @@ import faiss
 import numpy as np
 import torch
 from bench_exact_search import clustered
-from bench_index_curve import BATCHES, NPROBES, K, Subject, built, measured, raw
+from bench_index_curve import BATCHES, NPROBES, K, Subject, built, measured
+from raw_faiss import raw
 from record import alternate, record, spread
 
 from xmc_index_exact.exact import Exact
@@ -73,7 +74,7 @@ def subjects(labels_LD: torch.Tensor, exact: Any) -> Iterator[list[Subject]]:
     flat = built(Flat(), labels_LD, "cuda")
     yield [
         ("exact", "", partial(exact.search, k=K)),
-        ("raw faiss Flat", "", partial(raw, flat.gpu.index, None)),
+        ("raw faiss Flat", "", partial(raw, flat.gpu.index, None, K)),
         ("faiss.flat", "", partial(flat.search, k=K)),
     ]
     del flat
@@ -90,7 +91,7 @@ def cells(backend: Ivf, labels_LD: torch.Tensor) -> Iterator[list[Subject]]:
         told = faiss.SearchParametersIVF(nprobe=nprobe)
         yield [
             (f"faiss.ivf {backend.storage}", setting, partial(own.search, k=K)),
-            (f"raw faiss IVF {backend.storage}", setting, partial(raw, index.gpu.index, told)),
+            (f"raw faiss IVF {backend.storage}", setting, partial(raw, index.gpu.index, told, K)),
         ]
 
 
@@ -102,7 +103,7 @@ def graphs(labels_LD: torch.Tensor) -> Iterator[list[Subject]]:
         own, setting = index.with_search_options({"itopk": itopk}), f"itopk {itopk}"
         yield [
             ("faiss.cagra", setting, partial(own.search, k=K)),
-            ("raw faiss CAGRA", setting, partial(raw, index.gpu.index, told)),
+            ("raw faiss CAGRA", setting, partial(raw, index.gpu.index, told, K)),
         ]
 
 

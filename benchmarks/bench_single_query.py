@@ -3,28 +3,32 @@
 Run: python benchmarks/bench_single_query.py [--labels 200000] [--dimension 256]
 
 Clustered vectors, k = 10, one thread. «In a row» is a loop over 1,000 queries, as under load; «after a pause» sleeps
-for 5 ms before each, so that nothing of either library is in a cache. Subject and baseline take turns, query by query,
-now one first and now the other, for the second finds the vectors in the cache; the ratio is of the medians. Candidates
-of codes (sq8) are scored again with the full vectors, and cosine divides the query by its norm: raw faiss does neither.
+for 5 ms before each, so that nothing of either library is in a cache. Subject and baseline take turns, query by query;
+who comes second finds the vectors in the cache, so that the queries are gone through twice, the other one first, and
+the time of a query is the mean of both. The ratio is of the medians. Both score the candidates of codes (sq8) again
+with the full vectors, raw faiss by IndexRefine; cosine divides the query by its norm, which raw faiss does not.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import faiss
+import numpy as np
 import torch
 from bench_exact_search import clustered
+from raw_faiss import raw, refined
 from record import record, spread
 
 from xmc_index_faiss.flat import Flat
 from xmc_index_faiss.hnsw import Hnsw
 from xmc_index_faiss.ivf import Ivf
+from xmc_index_faiss.label_vectors import HeldVectors
 
 RESULTS = Path(__file__).parent / "results" / "single_query.csv"
 K, QUERIES, IN_A_ROW, PAUSED, PAUSE_S = 10, 1000, 1000, 200, 0.005
@@ -44,27 +48,27 @@ def subjects(labels_LD: torch.Tensor) -> Iterator[tuple[str, Search, Search]]:
     for name, backend, vectors_LD, told in backends:
         for similarity in ("dot", "cosine"):
             index = backend.build([vectors_LD], similarity=similarity, device="cpu")
-            yield f"{name}, {similarity}", partial(index.search, k=K), partial(raw, index.faiss_index, told)
-
-
-def raw(index: Any, told: Any, queries_QD: torch.Tensor) -> Any:
-    return index.search(queries_QD.numpy(), K, params=told)
+            baseline = partial(raw, index.faiss_index, told, K)
+            if isinstance(index.vectors, HeldVectors):
+                baseline = partial(raw, *refined(index.faiss_index, index.vectors.matrix_LD, backend.rerank, told), K)
+            yield f"{name}, {similarity}", partial(index.search, k=K), baseline
 
 
 def in_turns(
-    search: Search, baseline: Search, parts: Iterable[torch.Tensor], *, pause_s: float = 0.0
+    search: Search, baseline: Search, parts: Sequence[torch.Tensor], *, pause_s: float = 0.0
 ) -> tuple[list[float], list[float]]:
-    """Seconds that both take for each of these queries, or batches of them."""
-    found: tuple[list[float], list[float]] = ([], [])
-    for turn, queries_QD in enumerate(parts):
-        subjects = ((search, found[0]), (baseline, found[1]))
-        for run, times in subjects if turn % 2 else reversed(subjects):
-            if pause_s:
+    """Seconds that both take for each of these queries, or batches of them: the mean of coming first and second."""
+    seconds = np.zeros((2, len(parts), 2))
+    for turn in range(2):
+        for part, queries_QD in enumerate(parts):
+            for place in (0, 1):
+                who = place ^ turn
                 time.sleep(pause_s)
-            started = time.perf_counter()
-            run(queries_QD)
-            times.append(time.perf_counter() - started)
-    return found
+                started = time.perf_counter()
+                (search, baseline)[who](queries_QD)
+                seconds[who, part, turn] = time.perf_counter() - started
+    own, raw_times = seconds.mean(axis=2).tolist()
+    return own, raw_times
 
 
 def main() -> None:
@@ -79,7 +83,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for name, search, baseline in subjects(labels_LD):
         for x, turns, pause_s in (("in a row", IN_A_ROW, 0.0), ("after a pause", PAUSED, PAUSE_S)):
-            singles = (queries_QD[turn % len(queries_QD)][None] for turn in range(turns))
+            singles = queries_QD[:turns].split(1)
             seconds = in_turns(search, baseline, singles, pause_s=pause_s)
             own, raw_times = ([1e6 * second for second in each] for each in seconds)
             added = [one - other for one, other in zip(own, raw_times, strict=True)]

@@ -6,6 +6,8 @@ products are exact in float64 and are folded in halves by element-wise additions
 
 from __future__ import annotations
 
+from math import sqrt
+from operator import add
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     Rows = TypeVar("Rows", Tensor, Array)
 
 _SMALL = 65_536  # numbers; so few take numpy less time than it takes torch to be called
+_NARROW = 24  # numbers; along shorter rows numpy spends its time between them
 _AT_ONCE = 262_144  # numbers; what more needs at once leaves the cache, and takes 5 to 10 times as long on a CPU
 
 
@@ -101,18 +104,53 @@ def _array(vectors_ND: Tensor) -> Array:
 def _normalised_array(vectors_ND: Array) -> Array:
     import numpy as np
 
-    norms_N = np.sqrt(_dot_arrays(vectors_ND, vectors_ND))
+    if len(vectors_ND) == 1:
+        row_D = vectors_ND[0].astype(np.float64)
+        row_D /= sqrt(_sum_of_row(row_D * row_D)) or 1.0
+        return row_D.astype(np.float32)[None]
+    rows_ND = vectors_ND.astype(np.float64)
+    norms_N = np.sqrt(_folded_array(rows_ND * rows_ND))
     norms_N[norms_N == 0] = 1.0
-    return np.divide(vectors_ND, norms_N[:, None], dtype=np.float64).astype(np.float32)
+    rows_ND /= norms_N[:, None]
+    return rows_ND.astype(np.float32)
 
 
 def _dot_arrays(left_PD: Array, right_PD: Array) -> Array:
-    """The operations of `dot_pairs` in the same order, hence the same bits; a column at a time lies side by side."""
+    """The operations of `dot_pairs` in the same order, hence the same bits."""
     import numpy as np
 
-    sums_DP = np.ascontiguousarray(np.multiply(left_PD, right_PD, dtype=np.float64).T)
+    products_PD = left_PD.astype(np.float64)
+    products_PD *= right_PD.astype(np.float64)  # numpy takes longer to convert on the way
+    return _folded_array(products_PD)
+
+
+def _folded_array(terms_PD: Array) -> Array:
+    """The sum of each row; in the end, a column at a time lies side by side."""
+    import numpy as np
+
+    sums_DP = np.ascontiguousarray(_narrowed(terms_PD).T)
     while (width := len(sums_DP)) > 1:
         half = width // 2
         folded = sums_DP[:half] + sums_DP[half : 2 * half]
         sums_DP = np.concatenate((folded, sums_DP[2 * half :])) if width % 2 else folded
     return sums_DP[0]
+
+
+def _sum_of_row(terms_D: Array) -> float:
+    """`_folded_array` of one row: Python adds few numbers in the time that one operation of numpy takes."""
+    terms = _narrowed(terms_D).tolist()
+    while (width := len(terms)) > 1:
+        half = width // 2
+        terms = [*map(add, terms[:half], terms[half:]), *terms[2 * half :]]
+    return float(terms[0])
+
+
+def _narrowed(terms_PD: Array) -> Array:
+    """Folded until the rows are narrow, (P, at most `_NARROW`); likewise a single row (D,)."""
+    import numpy as np
+
+    while (width := terms_PD.shape[-1]) > _NARROW:
+        half = width // 2
+        folded = terms_PD[..., :half] + terms_PD[..., half : 2 * half]
+        terms_PD = np.concatenate((folded, terms_PD[..., 2 * half :]), axis=-1) if width % 2 else folded
+    return terms_PD

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_NORM = 1e18  # the dot product of two such vectors, and every partial sum of it, is finite in float32
+_MOST_SQUARED = MAX_NORM**2
 _ROWS_NAMED = 5
 _SMALL = 65_536  # numbers
 
@@ -34,6 +35,8 @@ def validate_vectors(
     """
     import torch
 
+    if _array_of_few(vectors_ND, dimension) is not None:  # as most queries are
+        return vectors_ND
     if not isinstance(vectors_ND, torch.Tensor):
         raise DataError(f"{what} vectors must be a torch tensor, got {type(vectors_ND).__name__}.")
     if vectors_ND.dim() != 2 or not vectors_ND.is_floating_point():
@@ -57,8 +60,44 @@ def validate_vectors(
     if vectors_ND.dtype != torch.float32 or vectors_ND.requires_grad:
         vectors_ND = vectors_ND.detach().to(torch.float32)
     vectors_ND = vectors_ND if is_sparse else vectors_ND.contiguous()
-    _require_finite(vectors_ND, what=what, first_row=first_row)
+    if _array_of_few(vectors_ND, dimension) is None:
+        _require_finite(vectors_ND, what=what, first_row=first_row)
     return vectors_ND
+
+
+def checked_array(vectors_ND: Tensor, *, what: str, dimension: int) -> np.ndarray[Any, Any]:
+    """`validate_vectors` as an array in the memory of the host: for one query, some of the time of a small search.
+
+    >>> import torch
+    >>> checked_array(torch.ones(1, 2), what="query", dimension=2)
+    array([[1., 1.]], dtype=float32)
+    """
+    array = _array_of_few(vectors_ND, dimension)
+    if array is None:
+        array = validate_vectors(vectors_ND, what=what, dimension=dimension).cpu().numpy()
+    return array
+
+
+def _array_of_few(vectors_ND: Tensor, dimension: int | None) -> np.ndarray[Any, Any] | None:
+    """Few vectors with which nothing is wrong, as they lie; None where there may be something, or more to do.
+
+    Each call of torch costs a single query as much as all of numpy's here together.
+    """
+    import numpy as np
+    import torch
+
+    if not isinstance(vectors_ND, torch.Tensor):
+        return None
+    try:
+        array: np.ndarray[Any, Any] = vectors_ND.numpy()
+    except (TypeError, RuntimeError):  # a sparse or differentiable tensor, a GPU's, or numbers that numpy lacks
+        return None
+    if array.dtype != np.float32 or array.ndim != 2 or not 0 < array.size <= _SMALL or not array.flags.c_contiguous:
+        return None
+    if dimension is not None and array.shape[1] != dimension:
+        return None
+    flat = array.ravel()
+    return array if np.vdot(flat, flat) <= _MOST_SQUARED else None  # which warns of no overflow, as `dot` does
 
 
 def _require_finite(vectors_ND: Tensor, *, what: str, first_row: int) -> None:
@@ -66,13 +105,6 @@ def _require_finite(vectors_ND: Tensor, *, what: str, first_row: int) -> None:
 
     # One pass finds all three: NaN, infinity and overflow of the squares all make the comparison false.
     is_sparse = vectors_ND.layout != torch.strided
-    if not is_sparse and vectors_ND.is_cpu and vectors_ND.numel() <= _SMALL:
-        import numpy as np
-
-        flat = vectors_ND.numpy().ravel()
-        squares = np.vdot(flat, flat)  # which warns of no overflow, as `dot` does
-        if squares <= MAX_NORM**2:  # as most queries are; torch takes a quarter of a millisecond to find it so
-            return
     norms_N = _sparse_norms(vectors_ND) if is_sparse else torch.linalg.vector_norm(vectors_ND, dim=1)
     if norms_N.numel() == 0 or norms_N.max().item() <= MAX_NORM:
         return

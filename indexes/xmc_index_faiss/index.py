@@ -8,20 +8,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import inf
-from operator import gt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_label_rows, validate_vectors
+from xmc.api import Hits, IndexReport, checked_array, rank_hits, validate_k, validate_label_rows
 from xmc_index_faiss._import import import_faiss, write_faiss
 from xmc_index_faiss.device import on_gpu
 from xmc_index_faiss.gpu import OnGpu
 from xmc_index_faiss.gpu_vectors import FEWEST_ON_GPU
 from xmc_index_faiss.label_vectors import LabelVectors
 from xmc_index_faiss.one_query import OneQuery
+from xmc_index_faiss.ordered import ordered_hits
 from xmc_index_faiss.rescoring import best_rescored
 from xmc_index_faiss.row_scan import scan_rows
 from xmc_index_faiss.stream import vectors_for_faiss
@@ -34,7 +33,6 @@ FACTS_FILE = "index.json"
 _CELL_GAIN = 10  # measured, as the next two: benchmarks/bench_filtered_search.py
 _WALK_GAIN = 100  # labels that a scan scores for a large batch in the time of one step of a walk
 _WALK_HALF = 20  # the batch at which half of that is reached
-_FEW = 100  # hits of a single query
 _RAISE = 4  # a query with too few answers is searched again with so many times the effort
 
 Found = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  # scores and label rows, (Q, K) each, -1 for no label
@@ -128,7 +126,7 @@ class FaissIndex:
         return import_faiss().SearchParameters(sel=selector) if selector is not None else None
 
     def _checked(self, queries_QD: Tensor) -> np.ndarray[Any, Any]:
-        checked = validate_vectors(queries_QD, what="query", dimension=self.report.dimension)
+        checked = checked_array(queries_QD, what="query", dimension=self.report.dimension)
         return vectors_for_faiss(checked, self.report.similarity)
 
     def _found_hits(self, queries: np.ndarray[Any, Any], k: int, rows: np.ndarray[Any, Any] | None = None) -> Hits:
@@ -138,8 +136,8 @@ class FaissIndex:
             selector = _selector(rows, self.report.labels)
             effort = min(self.most_effort, effort * self.report.labels // len(rows))
         found = scores_QK, rows_QK = self._ask(queries, k, effort, selector)
-        if is_ordered(scores_QK, rows_QK):  # as most answers are
-            return _as_they_are(found, k)
+        if (hits := ordered_hits(scores_QK, rows_QK)) is not None:
+            return hits
         while (short_S := np.flatnonzero(rows_QK[:, -1] < 0)).size and effort < self.most_effort:
             effort = min(self.most_effort, effort * _RAISE)
             scores_QK[short_S], rows_QK[short_S] = self._ask(queries[short_S], k, effort, selector)
@@ -176,8 +174,8 @@ class FaissIndex:
     ) -> Hits:
         """The hits in order; lists that are short even with all effort come from a scan of every allowed row."""
         scores_QK, rows_QK = found
-        if is_ordered(scores_QK, rows_QK):
-            return _as_they_are(found, k)
+        if (hits := ordered_hits(scores_QK, rows_QK)) is not None:
+            return hits
         whole_QK = (rows_QK >= 0) & np.isfinite(scores_QK)
         short_S = np.flatnonzero(~whole_QK.all(axis=1))
         whole_QK[short_S] = False
@@ -189,28 +187,6 @@ class FaissIndex:
             label_rows = np.concatenate((label_rows, scanned.label_rows))
             scores = np.concatenate((scores, scanned.scores))
         return rank_hits(query_rows, label_rows, scores, queries=len(queries), k=k)
-
-
-def is_ordered(scores_QK: np.ndarray[Any, Any], rows_QK: np.ndarray[Any, Any]) -> bool:
-    """Whether full lists of strictly falling, finite scores need no sorting.
-
-    >>> is_ordered(np.array([[2.0, 1.0]]), np.array([[7, 3]])), is_ordered(np.array([[1.0, 1.0]]), np.array([[7, 3]]))
-    (True, False)
-    """
-    if not rows_QK.size:
-        return True
-    if len(scores_QK) == 1 and rows_QK.size <= _FEW:  # each operation of numpy costs more than all of this
-        scores = scores_QK[0].tolist()
-        return bool(rows_QK[0, -1] >= 0) and -inf < scores[-1] and scores[0] < inf and all(map(gt, scores, scores[1:]))
-    falling = (scores_QK[:, 1:] < scores_QK[:, :-1]).all()  # which NaN makes false, too
-    ends_are_finite = scores_QK[:, 0].max() < np.inf and scores_QK[:, -1].min() > -np.inf
-    return bool(falling and ends_are_finite and rows_QK[:, -1].min() >= 0)
-
-
-def _as_they_are(found: Found, k: int) -> Hits:
-    scores_QK, rows_QK = found
-    offsets = np.arange(0, rows_QK.size + 1, k) if len(rows_QK) else np.zeros(1, np.int64)
-    return Hits(offsets, rows_QK.ravel(), scores_QK.ravel() + np.float32(0))  # -0.0 becomes 0.0
 
 
 def _selector(rows: np.ndarray[Any, Any], labels: int) -> Any:

@@ -87,6 +87,11 @@ class IvfIndex(FaissIndex):
             return self.prover.exact(queries, k, self.effort)
         return super()._found_hits(queries, k, rows)
 
+    @property
+    def _errors_are_small(self) -> bool:
+        """Whether it is worth asking; those of a search on a GPU are others than the bounds know."""
+        return not self.gpu and self.options.storage != "pq"
+
     def _most_scanned(self, queries: int, k: int) -> int:
         return self.report.labels if self.options.exact else self._scanned_beside_cells(queries, k)
 
@@ -95,7 +100,7 @@ class IvfIndex(FaissIndex):
             return super()._ask(queries, k, effort, selector)
         wanted = min(self.report.labels, k * self.options.rerank)
         said_QM, rows_QM = super()._ask(queries, wanted, effort, selector)
-        if self.prover is not None and not self.gpu:  # whose errors are others
+        if self.prover is not None and self._errors_are_small:
             lowest_Q = said_QM[:, k - 1] - 2 * self.prover.bounds.score_errors(queries)
             rows_QM[said_QM < lowest_Q[:, None]] = -1  # which cannot be among the best k, however far faiss is off
         return self._best_rescored(queries, rows_QM, k)

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 16_384
 
 
-def vectors_for_faiss(vectors_ND: Tensor, similarity: str) -> np.ndarray[Any, Any]:
+def vectors_for_faiss(vectors_ND: np.ndarray[Any, Any], similarity: str) -> np.ndarray[Any, Any]:
     """Float32 rows for an inner-product index: divided by their norm for `cosine`, a zero row stays zero."""
-    array: np.ndarray[Any, Any] = vectors_ND.cpu().numpy()
-    return normalise_rows(array) if similarity == "cosine" else array
+    return normalise_rows(vectors_ND) if similarity == "cosine" else vectors_ND
 
 
 def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.ndarray[Any, Any]]:
@@ -36,7 +35,7 @@ def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.n
     for chunk in embeddings:
         checked = validate_vectors(chunk, what="label", dimension=width, first_row=rows)
         width, rows = checked.shape[1], rows + len(checked)
-        part_ND = vectors_for_faiss(checked, similarity)
+        part_ND = vectors_for_faiss(checked.cpu().numpy(), similarity)
         while waiting + len(part_ND) >= BLOCK_ROWS:
             cut = BLOCK_ROWS - waiting
             yield np.concatenate([*pending, part_ND[:cut]])

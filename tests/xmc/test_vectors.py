@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from xmc.errors import ConfigError, DataError, NonFiniteError
-from xmc.vectors import validate_k, validate_similarity, validate_vectors
+from xmc.errors import ConfigError, DataError, NonFiniteError, XmcError
+from xmc.vectors import checked_array, validate_k, validate_similarity, validate_vectors
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -48,6 +48,40 @@ def test_a_float64_that_overflows_float32_is_refused():
 
 def test_the_largest_norm_is_allowed():
     validate_vectors(torch.tensor([[0.99e18, 0.0]]), what="query")
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        torch.ones(1, 4),
+        torch.ones(40_000, 4),
+        torch.ones(0, 4),
+        torch.ones(4, 3).T,
+        torch.ones(3, 8)[:, ::2],
+        torch.ones(2, 4, requires_grad=True),
+        torch.ones(2, 4, dtype=torch.bfloat16),
+        torch.ones(2, 4, dtype=torch.float64),
+        torch.ones(2, 4).to_sparse_csr(),
+        torch.ones(2, 4, dtype=torch.complex64).conj(),
+        torch.ones(2, 4, dtype=torch.int32),
+        torch.ones(2, 3),
+        torch.ones(4),
+        torch.full((2, 4), float("nan")),
+        np.ones((2, 4), np.float32),
+    ],
+    ids=lambda vectors: f"{type(vectors).__name__} {vectors.dtype} {tuple(vectors.shape)}",
+)
+def test_an_array_is_checked_as_a_tensor_is(vectors):
+    try:
+        expected = validate_vectors(vectors, what="query", dimension=4).numpy()
+    except XmcError as error:
+        with pytest.raises(type(error)) as raised:
+            checked_array(vectors, what="query", dimension=4)
+        assert str(raised.value) == str(error)
+    else:
+        array = checked_array(vectors, what="query", dimension=4)
+        assert (array.dtype, array.flags.c_contiguous) == ("float32", True)
+        assert np.array_equal(array, expected)
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, "3", True, None])

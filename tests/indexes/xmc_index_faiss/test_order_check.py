@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmc_index_faiss.index import is_ordered
+from xmc_index_faiss.ordered import ordered_hits
 
 SCORES = st.sampled_from([3.0, 2.0, 1.0, 0.0, -0.0, -1.0, math.inf, -math.inf, math.nan])
 LISTS = st.lists(st.tuples(SCORES, st.sampled_from([5, 4, 0, -1])), min_size=1, max_size=6)
@@ -20,16 +20,23 @@ def arrays(found, queries):
 
 @given(LISTS)
 def test_a_list_alone_and_beside_itself(found):
-    alone = is_ordered(*arrays(found, 1))
-    assert alone == is_ordered(*arrays(found, 2))
-    scores = [score for score, _ in found]
+    alone, twice = (ordered_hits(*arrays(found, queries)) for queries in (1, 2))
+    assert (alone is None) == (twice is None)
+    scores, rows = zip(*found, strict=True)
     falling = all(a > b for a, b in itertools.pairwise(scores))
-    assert alone == (falling and all(map(math.isfinite, scores)) and found[-1][1] >= 0)
+    assert (alone is not None) == (falling and all(map(math.isfinite, scores)) and rows[-1] >= 0)
+    for hits, queries in ((alone, 1), (twice, 2)) if alone else ():
+        assert hits.offsets.tolist() == [len(found) * query for query in range(queries + 1)]
+        assert hits.label_rows.tolist() == [*rows] * queries
+        assert hits.scores.tolist() == [*scores] * queries and not np.signbit(hits.scores[hits.scores == 0]).any()
+        assert (hits.offsets.dtype, hits.label_rows.dtype, hits.scores.dtype) == ("int64", "int64", "float32")
 
 
 def test_long_lists_and_none():
     scores_QK = np.arange(300, 0, -1, dtype=np.float32)[None]
-    assert is_ordered(scores_QK, np.zeros((1, 300), np.int64))
+    assert ordered_hits(scores_QK, np.zeros((1, 300), np.int64)).offsets.tolist() == [0, 300]
     scores_QK[0, 150] = scores_QK[0, 149]
-    assert not is_ordered(scores_QK, np.zeros((1, 300), np.int64))
-    assert is_ordered(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int64))
+    assert ordered_hits(scores_QK, np.zeros((1, 300), np.int64)) is None
+    for queries, k in ((0, 3), (1, 0), (2, 0)):
+        hits = ordered_hits(np.zeros((queries, k), np.float32), np.zeros((queries, k), np.int64))
+        assert hits.offsets.tolist() == [0] * (queries + 1) and hits.scores.size == 0
