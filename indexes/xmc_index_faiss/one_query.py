@@ -9,6 +9,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from xmc_index_faiss._import import import_faiss
 
@@ -58,7 +59,7 @@ class OneQuery:
             if buffers.rows_1K.shape[1] == k:
                 return buffers
         arrays = (
-            np.empty((1, self._faiss_index.d), np.float32),
+            torch.empty(1, self._faiss_index.d).numpy(),  # in whole lines of the cache, unlike numpy's
             np.empty((1, k), np.float32),
             np.empty((1, k), np.int64),
         )
