@@ -37,9 +37,10 @@ def ordered_hits(scores_QK: Array, rows_QK: Array) -> Hits | None:
 
 
 def _is_ordered(scores_K: Array, rows_K: Array, k: int) -> bool:
-    """One list: each operation of numpy takes longer than all of this. Turns -0.0 into 0.0."""
+    """One list of k: each operation of numpy takes longer than all of this. Turns -0.0 into 0.0."""
+    del k
     scores = scores_K.tolist()
-    if not (rows_K[k - 1] >= 0 and -inf < scores[-1] and scores[0] < inf and all(map(gt, scores, scores[1:]))):
+    if not (-inf < scores[-1] and scores[0] < inf and all(map(gt, scores, scores[1:]))) or min(rows_K.tolist()) < 0:
         return False
     if 0.0 in scores:
         scores_K += _ZERO

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xmc_index_faiss.ordered import ordered_hits
@@ -19,12 +19,13 @@ def arrays(found, queries):
 
 
 @given(LISTS)
+@example([(3.0, -1), (2.0, 5)])
 def test_a_list_alone_and_beside_itself(found):
     alone, twice = (ordered_hits(*arrays(found, queries)) for queries in (1, 2))
     assert (alone is None) == (twice is None)
     scores, rows = zip(*found, strict=True)
     falling = all(a > b for a, b in itertools.pairwise(scores))
-    assert (alone is not None) == (falling and all(map(math.isfinite, scores)) and rows[-1] >= 0)
+    assert (alone is not None) == (falling and all(map(math.isfinite, scores)) and min(rows) >= 0)
     for hits, queries in ((alone, 1), (twice, 2)) if alone else ():
         assert hits.offsets.tolist() == [len(found) * query for query in range(queries + 1)]
         assert hits.label_rows.tolist() == [*rows] * queries
