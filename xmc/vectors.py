@@ -68,6 +68,8 @@ def validate_vectors(
 def checked_array(vectors_ND: Tensor, *, what: str, dimension: int) -> np.ndarray[Any, Any]:
     """`validate_vectors` as an array in the memory of the host: for one query, some of the time of a small search.
 
+    Raises: as `validate_vectors`.
+
     >>> import torch
     >>> checked_array(torch.ones(1, 2), what="query", dimension=2)
     array([[1., 1.]], dtype=float32)

@@ -20,7 +20,9 @@ Array = np.ndarray[Any, Any]
 
 
 def ordered_hits(scores_QK: Array, rows_QK: Array) -> Hits | None:
-    """The hits, where all lists are full and their scores finite and strictly falling; else None. Keeps the arrays.
+    """The hits, where all lists are full and their scores finite and strictly falling; else None.
+
+    They hold these arrays, in which -0.0 becomes 0.0.
 
     >>> ordered_hits(np.array([[2.0, 1.0]]), np.array([[7, 3]])).label_rows.tolist()
     [7, 3]
