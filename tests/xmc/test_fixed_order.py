@@ -1,5 +1,7 @@
 import math
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,6 +34,45 @@ def test_a_row_is_normalised_to_the_same_bits_in_any_company(dimension):
     together = normalise_rows(many_ND)[:1200]
     alone = torch.cat([normalise_rows(vectors_ND[i : i + 1]) for i in range(1200)])
     assert torch.equal(together.view(torch.int32), alone.view(torch.int32))
+
+
+@pytest.mark.parametrize("scale", [1e-42, 1e-20, 1.0, 1e15])  # numbers below the least normal one, too
+@pytest.mark.parametrize("width", [1, 3, 384, 5000])
+def test_a_row_alone_has_the_bits_of_the_fixed_order_most_times_without_it(width, scale):
+    generator = torch.Generator().manual_seed(width)
+    vectors_ND = (torch.randn(400, width, generator=generator).double() * scale).float()
+    vectors_ND[3] = 0
+    in_any_order = [fixed_order._row_in_any_order(vector_D[None].numpy()) for vector_D in vectors_ND]
+    for found_1D, wanted_D in zip(in_any_order, fixed_order._normalised(vectors_ND), strict=True):
+        assert found_1D is None or found_1D.tobytes() == wanted_D.numpy().tobytes()
+    unsure = sum(found_1D is None for found_1D in in_any_order)
+    assert unsure <= 4 if width < 5000 else 0 < unsure < 200
+
+
+def row_near_a_tie(generator: torch.Generator) -> np.ndarray:
+    """Its first number, divided by its norm, lies between two float32: the last bit of the sum decides."""
+    row = torch.randn(100, generator=generator).numpy()
+    quotient = np.float32(abs(row[0]) / 20)
+    tie = Fraction(float(quotient)) + Fraction(float(np.spacing(quotient))) / 2
+    missing = (Fraction(float(row[0])) / tie) ** 2 - sum(Fraction(float(number)) ** 2 for number in row)
+    finer = []
+    for _ in range(6):  # each leaves a ten-millionth of what is missing
+        finer.append(np.nextafter(np.float32(math.sqrt(missing)), np.float32(0)))
+        missing -= Fraction(float(finer[-1])) ** 2
+    return np.concatenate((row, finer)).astype(np.float32)
+
+
+def test_where_the_order_of_a_sum_decides_a_row_alone_is_summed_in_the_fixed_order():
+    generator = torch.Generator().manual_seed(5)
+    rows = [row_near_a_tie(generator) for _ in range(50)]
+    others = 0
+    for row_D in rows:
+        wanted_D = fixed_order._normalised(torch.from_numpy(row_D[None])).numpy()[0]
+        by_numpy_D = (row_D / np.sqrt(row_D.astype(float) @ row_D)).astype(np.float32)
+        others += by_numpy_D.tobytes() != wanted_D.tobytes()
+        assert fixed_order._row_in_any_order(row_D[None]) is None
+        assert normalise_rows(row_D[None]).tobytes() == wanted_D.tobytes()
+    assert others > 5
 
 
 @pytest.mark.parametrize("rows", [1, 3, 1000])  # by numpy, and too many for it
