@@ -67,8 +67,18 @@ def normalise_rows(vectors_ND: Rows) -> Rows:
 
 
 def _normalised(vectors_ND: Tensor) -> Tensor:
-    norms_N = _folded(vectors_ND, vectors_ND).sqrt()
+    norms_N = _root(_folded(vectors_ND, vectors_ND))
     return (vectors_ND / norms_N.masked_fill(norms_N == 0, 1.0)[:, None]).float()  # divided in float64
+
+
+def _root(sums_N: Tensor) -> Tensor:
+    """The square root as IEEE 754 has it: torch's on a CPU may be another number in the last bit."""
+    import numpy as np
+    import torch
+
+    if not sums_N.is_cpu or sums_N.requires_grad:
+        return sums_N.sqrt()
+    return torch.from_numpy(np.sqrt(sums_N.numpy()))
 
 
 def _folded(left_PD: Tensor, right_PD: Tensor) -> Tensor:

@@ -75,6 +75,14 @@ def test_where_the_order_of_a_sum_decides_a_row_alone_is_summed_in_the_fixed_ord
     assert others > 5
 
 
+def test_the_root_is_rounded_alike_for_few_rows_and_many():
+    row_1D = torch.tensor([[14022787.0, 16777215.0, 4393870.0, 2815.0, 22.0, 1.0]])  # whose norm torch rounds otherwise
+    many_ND = normalise_rows(row_1D.repeat(fixed_order._SMALL // 6 + 10, 1))
+    assert torch.equal(many_ND[:1], normalise_rows(row_1D)) and torch.equal(many_ND[-1:], normalise_rows(row_1D))
+    sums_N = torch.rand(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert fixed_order._root(sums_N).tolist() == [math.sqrt(number) for number in sums_N.tolist()]
+
+
 @pytest.mark.parametrize("rows", [1, 3, 1000])  # by numpy, and too many for it
 def test_arrays_give_the_bits_of_tensors(rows):
     left_ND, right_ND = torch.randn(2, rows, 77, generator=torch.Generator().manual_seed(3))
