@@ -91,6 +91,14 @@ class LabelEditor:
         """
         return self._put(labels, vectors, there=None)
 
+    def check(self, labels: Mapping[str, str]) -> None:
+        """Refuse what `put` would refuse of these labels, and change nothing. Raises: as `put`, but not LockedError."""
+        check_labels(labels)
+        model, state = self._current_model(), LabelState(self._current_base(), read_edits(self.run))
+        other = [label_id for label_id, text in labels.items() if state.now(label_id) != (text, "")]
+        _require_text_vectors(model, [label_id for label_id in other if state.now(label_id)])
+        model.require_known([label_id for label_id in other if not state.now(label_id)])
+
     def sync(self, labels: Mapping[str, str], *, vectors: Any = None, most_removed: float = 0.5) -> LabelsReport:
         """Make these the labels of the run: `put` them, and remove all others, in one version.
 

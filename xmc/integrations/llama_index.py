@@ -142,10 +142,11 @@ class XmcVectorStore(BasePydanticVectorStore):
         require_known(kwargs, (), of="query")
         if query.mode != VectorStoreQueryMode.DEFAULT:
             raise ConfigError(f"the mode of a query must be 'default', got '{query.mode.value}'.")
+        node_ids = query.node_ids or None  # LlamaIndex's own retriever gives an empty list where it asks for all
         asked: dict[str, Any] = {
             "k": query.similarity_top_k,
             "min_probability": self.min_probability,
-            "keep": _keeper(node_ids=query.node_ids, doc_ids=query.doc_ids, filters=query.filters),
+            "keep": _keeper(node_ids=node_ids, doc_ids=query.doc_ids, filters=query.filters),
         }
         if query.query_str:
             found = self._passages.search(query.query_str, **asked)
@@ -189,13 +190,16 @@ def _keeper(
     doc_ids: Sequence[str] | None = None,
     filters: MetadataFilters | None = None,
 ) -> Callable[[Passage], bool] | None:
-    """What is of these nodes, of these documents and passes these filters; None where nothing is asked."""
-    if not node_ids and (wanted := _plain_values(doc_ids or [], filters)):
+    """What is of these nodes, of these documents and passes these filters; None where nothing is asked.
+
+    An empty list, as one of rights may be, lets nothing through.
+    """
+    if node_ids is None and doc_ids != [] and (wanted := _plain_values(doc_ids or [], filters)):
         return Equals(wanted)
     tests: list[Callable[[Passage], bool]] = []
-    if node_ids:
+    if node_ids is not None:
         tests.append(lambda passage: passage.id in node_ids)
-    if doc_ids:
+    if doc_ids is not None:
         tests.append(lambda passage: passage.metadata.get("ref_doc_id") in doc_ids)
     if filters is not None:
         tests.append(lambda passage: build_metadata_filter_fn(lambda _: passage.metadata, filters)(passage.id))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,15 @@ class RunPassages(Passages):
     def add(self, texts: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Add passages, id to text, and what is to be kept beside them; an id that is there gets the new ones.
 
-        What is kept is committed first, then new texts, then replaced ones; after a kill in between the same call
-        completes it. Raises: as `LabelEditor.add`; DataError for metadata that JSON does not hold, and for an id that
-        is there but not in this collection.
+        Nothing is changed by a call that is refused. What is kept is committed first, then new texts, then replaced
+        ones; after a kill in between, or while another process edits, the same call completes it.
+        Raises: as `LabelEditor.put`; DataError for metadata that JSON does not hold, and for an id that is there but
+        not in this collection.
         """
         kept = {label_id: to_json(metadata.get(label_id, {}), label_id=label_id) for label_id in texts}
         with self._editing:
             there = self._require_own(texts)
+            self._editor.check(texts)
             new = {label_id: text for label_id, text in texts.items() if label_id not in there}
             other = {label_id: text for label_id, text in texts.items() if there.get(label_id, text) != text}
             self.records.put(kept, collection=self.collection)
@@ -170,6 +173,6 @@ def with_ids(ids: Sequence[str | None] | None, count: int) -> list[str]:
         raise DataError(f"there are {len(given)} ids for {count} texts; give one for each, or none.")
     named = [label_id or str(uuid.uuid4()) for label_id in given]
     if len(set(named)) < count:
-        twice = next(label_id for label_id in named if named.count(label_id) > 1)
+        twice = next(label_id for label_id, count in Counter(named).items() if count > 1)
         raise DataError(f"the id '{twice}' is given twice.")
     return named

@@ -6,7 +6,7 @@ encoder/vNNNNNN/head/   state.safetensors and labels.parquet, where the head lea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,8 +68,16 @@ class TrainedModel:
         """Vectors of some labels that the model knows, to see of what kind they are."""
         if self.knows_any_label:
             return self._head_vectors(LabelTable(["any"] * count, ["any"] * count))
-        known = read_labels([self.folder / HEAD_FOLDER / LABELS_NAME])
+        known = self._known_labels()
         return self._head_vectors(known.take(np.arange(min(count, len(known)))))
+
+    def require_known(self, label_ids: Sequence[str]) -> None:
+        """Refuse labels that it would have no vector for from their text. Raises: as `label_vectors`."""
+        if label_ids and not self.knows_any_label:
+            _require_among(frozenset(self._known_labels().ids), label_ids)
+
+    def _known_labels(self) -> LabelTable:
+        return read_labels([self.folder / HEAD_FOLDER / LABELS_NAME])
 
     def _head_vectors(self, labels: LabelTable) -> tuple[Iterator[Tensor], QueryMap | None]:
         head, label_rows = self._open_head(labels)
@@ -81,15 +89,9 @@ class TrainedModel:
         folder = self.folder / HEAD_FOLDER
         if self.knows_any_label:
             return self._build(labels), np.arange(len(labels))
-        known = read_labels([folder / LABELS_NAME])
+        known = self._known_labels()
         row_of_id = {label_id: row for row, label_id in enumerate(known.ids)}
-        unknown = [label_id for label_id in labels.ids if label_id not in row_of_id]
-        if unknown:
-            raise DataError(
-                f"{len(unknown)} labels, such as '{unknown[0]}', were not there in training, and this run's head only "
-                "has vectors for those that were.",
-                hint="Train again with them, or use the head 'dual-encoder', which embeds any label's text.",
-            )
+        _require_among(row_of_id, labels.ids)
         head = self._build(known)
         head.load_state(load_file(folder / STATE_NAME))
         return head, np.array([row_of_id[label_id] for label_id in labels.ids], dtype=np.int64)
@@ -107,6 +109,16 @@ class TrainedModel:
                 label_features=encoder.prepare(labels.texts, "label"),
                 device=str(device_of(encoder)),
             )
+        )
+
+
+def _require_among(known: Container[str], label_ids: Sequence[str]) -> None:
+    unknown = [label_id for label_id in label_ids if label_id not in known]
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} labels, such as '{unknown[0]}', were not there in training, and this run's head only "
+            "has vectors for those that were.",
+            hint="Train again with them, or use the head 'dual-encoder', which embeds any label's text.",
         )
 
 

@@ -202,6 +202,16 @@ def test_what_cannot_be_is_refused_and_nothing_is_committed(tiny_run, edit, erro
     assert not list((tiny_run / "labels").glob("[!.]*")) if (tiny_run / "labels").exists() else True
 
 
+@pytest.mark.parametrize("labels", [{}, {"x": " "}, {"": "text"}, {"x": "\ud800"}])
+def test_what_put_would_refuse_is_refused_by_check(tiny_run, labels):
+    editor = LabelEditor(tiny_run, plugins=PLUGINS)
+    for call in (editor.check, editor.put):
+        with pytest.raises(DataError):
+            call(labels)
+    editor.check({"x": "a text", "L21": "another text"})
+    assert not labels_store(tiny_run).exists()
+
+
 def test_a_second_writer_is_refused_at_once(tiny_run_copy):
     editor = LabelEditor(tiny_run_copy, plugins=PLUGINS)
     editor.remove(["L00"])

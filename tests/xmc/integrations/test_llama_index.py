@@ -135,12 +135,21 @@ def test_an_index_over_the_store_finds_what_it_was_given(calibrated_copy):
     assert len(store.get_nodes()) == 2
 
 
+def test_an_empty_list_of_ids_is_none_of_them(store):
+    filters = MetadataFilters(filters=[MetadataFilter(key="page", value=1)])
+    store.delete_nodes([])
+    store.delete_nodes([], filters=filters)
+    assert len(store.get_nodes()) == 3 and store.get_nodes([]) == store.get_nodes([], filters=filters) == []
+    assert ask(store, "solar violin", doc_ids=[], filters=filters).ids == []
+
+
 def test_queries_by_vector_and_of_some_nodes(store, calibrated_copy):
     vector = RunEmbeddings(calibrated_copy).embed(["solar violin"], "query")[0]
     by_vector = store.query(VectorStoreQuery(query_embedding=vector, similarity_top_k=3))
     assert by_vector.ids == ask(store, "solar violin").ids and by_vector.ids[0] == "c"
     assert ask(store, "solar violin", node_ids=["a"]).ids == ["a"]
     assert set(ask(store, "solar violin", doc_ids=["book"]).ids) == {"a", "b"}
+    assert ask(store, "solar violin", doc_ids=[]).ids == []
     with pytest.raises(ConfigError, match="must be 'default', got 'hybrid'"):
         ask(store, "solar violin", mode=VectorStoreQueryMode.HYBRID)
 

@@ -198,6 +198,18 @@ def test_threads_wait_for_one_another_and_another_writer_is_an_error(tiny_run_co
         passages.add({"n1": "text"}, {})
 
 
+@pytest.mark.parametrize("texts", [{"n1": "new text", "n2": " "}, {"n4": "new", "n5": "x" * 2_000_000}])
+def test_a_refused_addition_changes_nothing(texts, tiny_run_copy):
+    passages = RunPassages(tiny_run_copy, collection="notes")
+    passages.add(TEXTS, KEPT)
+    with pytest.raises(DataError):
+        passages.add(texts, {label_id: {"v": 2} for label_id in texts})
+    assert {passage.id: passage.metadata for passage in passages.get([*TEXTS, *texts])} == {
+        label_id: KEPT.get(label_id, {}) for label_id in TEXTS
+    }
+    assert sorted(passages.records.current().by_id) == sorted(TEXTS)
+
+
 def test_damaged_records_are_refused(tiny_run_copy):
     RunPassages(tiny_run_copy).add(TEXTS, KEPT)
     file = passages_store(tiny_run_copy).current().folder / "passages.parquet"
