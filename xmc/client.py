@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError, XmcError
 from xmc.values import Hit
+from xmc.vectors import validate_vectors
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -21,14 +23,16 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 BUSY = 503
+BESIDE_BYTES = 256  # of a body, for names and brackets
+JSON_HEADERS = {"content-type": "application/json"}
 
 
 class Client:
     """A connection to a service; safe to use from several threads.
 
     `run` names one of the service's runs, its first one if empty. A request is tried again, up to `retries` times with
-    growing pauses, when the service is too busy or cannot be reached; `timeout_s` bounds each try. More queries than
-    the service takes at once are sent in parts.
+    growing pauses, when the service is too busy or cannot be reached; `timeout_s` bounds each try. More queries, bytes
+    or hits than the service takes at once are asked for in parts.
     Raises (all calls): ServiceError when there is no answer, or no permission; DataError for what cannot be asked;
     ArtifactError for what the run is not prepared for.
 
@@ -51,7 +55,7 @@ class Client:
         self._url = url
         self._run = run
         self._retries = retries
-        self._most_queries = 0
+        self._limits: Mapping[str, float] = {}
 
     def __enter__(self) -> Client:
         return self
@@ -74,9 +78,7 @@ class Client:
         allowed: Iterable[str] | None = None,
     ) -> list[list[Hit]]:
         """The best k labels of each text; see `Retriever.search`."""
-        if isinstance(texts, str):
-            raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
-        return self._search("texts", texts, k=k, min_probability=min_probability, allowed=_ids(allowed))
+        return self._search("texts", _texts(texts), k=k, min_probability=min_probability, allowed=_ids(allowed))
 
     def search_vectors(
         self,
@@ -87,7 +89,7 @@ class Client:
         allowed: Iterable[str] | None = None,
     ) -> list[list[Hit]]:
         """The best k labels of each query embedding; see `Retriever.search_vectors`."""
-        vectors = queries_QD.tolist()
+        vectors = validate_vectors(queries_QD, what="query").tolist()
         return self._search("vectors", vectors, k=k, min_probability=min_probability, allowed=_ids(allowed))
 
     def search_sets(
@@ -99,7 +101,7 @@ class Client:
         allowed: Iterable[str] | None = None,
     ) -> list[list[Hit]]:
         """For each text as many labels as it takes; see `Retriever.search_sets`."""
-        return self._search("texts", texts, sets={"alpha": alpha, "risk": risk}, allowed=_ids(allowed))
+        return self._search("texts", _texts(texts), sets={"alpha": alpha, "risk": risk}, allowed=_ids(allowed))
 
     def threshold(
         self, *, precision: float | None = None, recall: float | None = None, false_positive_rate: float | None = None
@@ -118,9 +120,11 @@ class Client:
         import torch
 
         rows: list[str] = []
-        for part in self._parts(texts):
+        for part in self._parts(_texts(texts)):
             body = {"input": part, "encoding_format": "base64"} | ({"model": self._run} if self._run else {})
             rows += [row["embedding"] for row in self._post("/v1/embeddings", body)["data"]]
+        if not rows:
+            return torch.zeros(0, self.describe()["dimension"])
         raw = b"".join(base64.b64decode(row) for row in rows)
         return torch.from_numpy(np.frombuffer(raw, "<f4").reshape(len(rows), -1).copy())
 
@@ -167,16 +171,30 @@ class Client:
         if self._run:
             asked["run"] = self._run
         lists: list[list[Hit]] = []
-        for part in self._parts(queries):
+        for part in self._parts(queries, k=asked.get("k", 1), beside=asked):
             results = self._post("/v1/search", {kind: part, **asked})["results"]
             lists += [[Hit(**hit) for hit in result["hits"]] for result in results]
         return lists
 
-    def _parts(self, queries: Sequence[Any]) -> Iterable[list[Any]]:
-        if len(queries) > 1 and not self._most_queries:
-            self._most_queries = int(self._send("GET", "/v1/runs")["limits"]["queries"])
-        step = max(1, self._most_queries)
-        return (list(queries[start : start + step]) for start in range(0, len(queries), step))
+    def _parts(
+        self, queries: Sequence[Any], *, k: int = 1, beside: Mapping[str, Any] | None = None
+    ) -> Iterator[list[Any]]:
+        """The queries in as many requests as the limits ask for; one that is over them by itself is sent alone."""
+        if len(queries) > 1 and not self._limits:
+            self._limits = self._send("GET", "/v1/runs")["limits"]
+        most = min(self._limits.get("queries", 1), self._limits.get("hits", 1) // max(1, k))
+        room = self._limits.get("body_bytes", 0) - len(_json(beside or {})) - BESIDE_BYTES
+        part: list[Any] = []
+        left = room
+        for query in queries:
+            size = len(_json(query)) + 1
+            if part and (len(part) >= most or size > left):
+                yield part
+                part, left = [], room
+            part.append(query)
+            left -= size
+        if part:
+            yield part
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._send("POST", path, body)
@@ -185,11 +203,12 @@ class Client:
         """The answer to a request, tried again where that can help and cannot harm."""
         import httpx
 
+        content = None if body is None else _json(body)
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)
             try:
-                answer = self._http.request(method, path, json=body)
+                answer = self._http.request(method, path, content=content, headers=JSON_HEADERS)
             except httpx.TransportError as error:
                 never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
                 if last or not (repeatable or never_sent):
@@ -208,8 +227,30 @@ class Client:
         )
 
 
+def _texts(texts: Sequence[str]) -> Sequence[str]:
+    if isinstance(texts, str):
+        raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
+    return texts
+
+
 def _ids(allowed: Iterable[str] | None) -> list[str] | None:
+    if isinstance(allowed, (str, bytes)):
+        raise DataError("allowed must be a collection of label ids, got one text.", hint="Write allowed=[label_id].")
     return None if allowed is None else list(allowed)
+
+
+def _json(body: Any) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_number).encode()
+    except (TypeError, ValueError) as error:  # the latter is that of bad Unicode, too
+        raise DataError(f"this cannot be sent: {error}.", hint="Texts must be valid Unicode, numbers finite.") from None
+
+
+def _number(value: Any) -> Any:
+    """A number of numpy as Python's, which JSON can hold."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 
 def _retry_after_s(answer: httpx.Response) -> float:

@@ -29,7 +29,8 @@ def serve_command(
         typer.Option("--admin-token-file", help=f"File with the token that allows changes; or {ADMIN_TOKEN}."),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", help="A further host name to answer to; may be repeated.")
+        list[str] | None,
+        typer.Option("--allow-host", help="Answer to this host name, and to local ones; may be repeated."),
     ] = None,
     insecure_no_auth: Annotated[
         bool, typer.Option("--insecure-no-auth", help="Listen beyond this machine without a token.")

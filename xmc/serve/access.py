@@ -13,6 +13,7 @@ from xmc.serve.refusals import RefusedError
 OPEN_PATHS = frozenset({"/", "/playground.js", "/playground.css", "/healthz", "/readyz"})
 ADMIN_PATHS = frozenset({"/v1/labels", "/v1/reload"})
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+WILDCARDS = ("", "0.0.0.0", "::")  # addresses to listen on, by which nobody calls
 SHORTEST_TOKEN = 16
 
 
@@ -98,8 +99,11 @@ def _unauthorized() -> RefusedError:
 def access_for(host: str, token: str, admin_token: str, allowed_hosts: Sequence[str]) -> Access:
     """The access of a service on this address: one that only this machine reaches answers to local names only.
 
-    Another one answers to every name, unless some are given. Raises: ConfigError for a token that is too short.
+    Another one answers to every name, unless some are given: then to those, and to local ones and its own address,
+    by which a health check may ask. Raises: ConfigError for a token that is too short.
     """
-    local = LOOPBACK_NAMES if is_loopback(host) else ()
-    names = tuple(dict.fromkeys(name.lower() for name in (*local, *allowed_hosts)))
-    return Access(token, admin_token, names)
+    if not (is_loopback(host) or allowed_hosts):
+        return Access(token, admin_token)
+    own = () if host in WILDCARDS else (f"[{host}]" if ":" in host else host,)
+    names = (*LOOPBACK_NAMES, *own, *allowed_hosts)
+    return Access(token, admin_token, tuple(dict.fromkeys(name.lower() for name in names)))

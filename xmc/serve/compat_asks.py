@@ -12,6 +12,7 @@ from xmc.serve.label_conditions import Condition, Ids, Joined, Not
 
 MOST_RESULTS = 50  # of OpenAI's vector stores
 MOST_NESTED = 2
+MOST_CONDITIONS = 100  # each is looked up in the whole label table
 LABEL_KEYS = ("id", "label_id")
 ModelName = Annotated[str, Field(pattern=NAME, description="The name of a run.")]
 
@@ -61,6 +62,10 @@ class ComparisonAsk(Strict):
         """How deep conditions are nested in this one."""
         return 0
 
+    def conditions(self) -> int:
+        """How many comparisons there are."""
+        return 1
+
     def count(self) -> int:
         """How many label ids are named."""
         return len(self.value) if isinstance(self.value, list) else 1
@@ -76,6 +81,8 @@ class CompoundAsk(Strict):
     def _not_too_deep(self) -> CompoundAsk:
         if self.depth() > MOST_NESTED:
             raise ValueError(f"conditions may be nested {MOST_NESTED} deep")
+        if self.conditions() > MOST_CONDITIONS:
+            raise ValueError(f"there may be {MOST_CONDITIONS} conditions; in and nin take many labels in one")
         return self
 
     def condition(self) -> Condition:
@@ -85,6 +92,10 @@ class CompoundAsk(Strict):
     def depth(self) -> int:
         """How deep conditions are nested in this one."""
         return 1 + max(part.depth() for part in self.filters)
+
+    def conditions(self) -> int:
+        """How many comparisons there are in it."""
+        return sum(part.conditions() for part in self.filters)
 
     def count(self) -> int:
         """How many label ids are named."""

@@ -64,8 +64,11 @@ def _meets(condition: Condition, labels: LabelTable) -> NDArray[np.bool_]:
         return ~_meets(condition.condition, labels)
     if isinstance(condition, Joined):
         join = np.logical_and if condition.by == "and" else np.logical_or
-        meets_L: NDArray[np.bool_] = join.reduce([_meets(part, labels) for part in condition.conditions])
-        return meets_L
+        first, *others = condition.conditions
+        joined_L = _meets(first, labels)
+        for other in others:  # one at a time: together they would need memory for each
+            join(joined_L, _meets(other, labels), out=joined_L)
+        return joined_L
     meets_L = np.zeros(len(labels), dtype=bool)
     meets_L[make_filter(labels, condition.ids, ignore_unknown=not condition.strict).label_rows] = True
     return meets_L

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from math import inf
 
 from xmc.errors import ConfigError, did_you_mean
 
@@ -38,8 +39,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ConfigError(f"limit {field.name} must be above 0, got {getattr(self, field.name)}.")
+            if not 0 < getattr(self, field.name) < inf:
+                raise ConfigError(f"limit {field.name} must be above 0 and finite, got {getattr(self, field.name)}.")
         if self.k > MOST_K:
             raise ConfigError(f"limit k must be at most {MOST_K:,}, got {self.k:,}.")
 

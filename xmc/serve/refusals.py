@@ -6,6 +6,7 @@ the header X-Request-ID. No answer holds a path, a traceback or what the client 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -75,9 +76,23 @@ def refusal_response(refused: RefusedError) -> Response:
 
 
 def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer; NaN is an error here, not a word in it."""
-    content = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    return Response(content, status_code=status, headers=dict(headers or {}), media_type="application/json")
+    """A JSON answer."""
+    return Response(to_json(body), status_code=status, headers=dict(headers or {}), media_type="application/json")
+
+
+async def json_list_response(body: dict[str, Any], name: str, items: Iterable[Any], **options: Any) -> Response:
+    """A JSON answer with a long list as its last member, written item by item: others are answered in between."""
+    parts = []
+    for item in items:
+        parts.append(to_json(item))
+        await asyncio.sleep(0)
+    content = b"%s,%s:[%s]}" % (to_json(body)[:-1], to_json(name), b",".join(parts))
+    return Response(content, media_type="application/json", **options)
+
+
+def to_json(body: Any) -> bytes:
+    """JSON in UTF-8; NaN is an error here, not a word in it."""
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _problems(error: ValidationError) -> str:

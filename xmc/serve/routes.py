@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -22,7 +23,7 @@ from xmc.serve.asks import (
 from xmc.serve.bodies import read_model
 from xmc.serve.compat_routes import GENERATION, require_calibrated, require_label_sets
 from xmc.serve.documents import ADMIN, described
-from xmc.serve.refusals import json_response
+from xmc.serve.refusals import json_list_response, json_response
 
 if TYPE_CHECKING:
     from xmc.serve.batcher import Timed
@@ -44,7 +45,8 @@ def own_routes(service: Service) -> APIRouter:
             require_label_sets(run)
         ask = admit_search(asked, run.retriever, limits)
         timed = await run.batcher.ask(ask)
-        return json_response(_search_answer(run, timed, asked), headers={GENERATION: timed.answer.generation})
+        about, results = _search_answer(run, timed, asked)
+        return await json_list_response(about, "results", results, headers={GENERATION: timed.answer.generation})
 
     @router.post("/v1/threshold", **described(ThresholdAsk, ThresholdAnswer, "The least probability for an aim"))
     async def threshold(request: Request) -> Response:
@@ -90,10 +92,11 @@ def own_routes(service: Service) -> APIRouter:
     return router
 
 
-def _search_answer(run: ServedRun, timed: Timed, asked: SearchAsk) -> dict[str, Any]:
+def _search_answer(run: ServedRun, timed: Timed, asked: SearchAsk) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """What is said of all, and the results."""
     answer = timed.answer
     truncated = asked.sets is None and asked.k > answer.searched_labels
-    results = [
+    results = (
         {
             "hits": [hit._asdict() for hit in hits],
             "abstained": not hits and answer.searched_labels > 0,
@@ -101,10 +104,10 @@ def _search_answer(run: ServedRun, timed: Timed, asked: SearchAsk) -> dict[str, 
             "certified": certified,
         }
         for hits, certified in zip(answer.lists, answer.certified, strict=True)
-    ]
+    )
     timing = {
         "waited_ms": round(timed.waited_s * 1e3, 3),
         "searched_ms": round(timed.searched_s * 1e3, 3),
         "batch_queries": timed.batch_queries,
     }
-    return {"run": run.name, "generation": answer.generation, "results": results, "timing": timing}
+    return {"run": run.name, "generation": answer.generation, "timing": timing}, results

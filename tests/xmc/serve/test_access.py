@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from xmc.errors import ConfigError
 from xmc.serve.access import Access, access_for
 from xmc.serve.app import create_app
+from xmc.serve.refusals import RefusedError
 
 TOKEN = "a-token-for-readers"
 AS_READER = {"authorization": f"Bearer {TOKEN}"}
@@ -114,7 +115,24 @@ def test_tokens_that_are_no_good():
 def test_names_of_a_service():
     assert access_for("127.0.0.1", "", "", ["My.Host"]).hosts == ("localhost", "127.0.0.1", "[::1]", "my.host")
     assert access_for("0.0.0.0", TOKEN, "", []).hosts == ()
-    assert access_for("0.0.0.0", TOKEN, "", ["name"]).hosts == ("name",)
+    assert access_for("0.0.0.0", TOKEN, "", ["name"]).hosts == ("localhost", "127.0.0.1", "[::1]", "name")
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "called", "elsewhere"),
+    [
+        ("0.0.0.0", ["search.example.org"], ["search.example.org", "127.0.0.1:8000"], "0.0.0.0"),
+        ("127.0.0.2", [], ["127.0.0.2:8000", "localhost"], "127.0.0.3"),
+        ("192.0.2.7", ["name"], ["192.0.2.7", "name:443"], "192.0.2.8"),
+        ("fd00::7", ["name"], ["[fd00::7]:8000"], "[fd00::8]"),
+    ],
+)
+def test_a_service_answers_to_its_own_address_and_to_a_health_check(host, allowed, called, elsewhere):
+    access = access_for(host, TOKEN, "", allowed)
+    for name in called:
+        access.require("/healthz", {b"host": name.encode()})
+    with pytest.raises(RefusedError):
+        access.require("/healthz", {b"host": elsewhere.encode()})
 
 
 TRAVERSALS = [

@@ -5,11 +5,13 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
+import torch
 from serve_cases import ADMIN, served
 
 import xmc
-from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError
+from xmc.errors import ArtifactError, ConfigError, DataError, NonFiniteError, ServiceError
 
 TEXTS = ["red apple", "green pear", "old house"]
 
@@ -37,6 +39,38 @@ def test_more_queries_than_the_service_takes_at_once(client, offline):
     many = [f"{text} {number}" for number in range(60) for text in TEXTS]
     assert client.search(many, k=2) == offline.search(many, k=2)
     assert client.encode(many).shape == (180, offline.encoder.dimension)
+
+
+def test_more_bytes_and_hits_than_the_service_takes_at_once(offline, calibrated_run):
+    long = [f"{text} {number} " + "and more of it " * 60 for number in range(4) for text in TEXTS]
+    limits = "--limit", "hits=10", "--limit", "body_bytes=4096"
+    with served("--run", calibrated_run, *limits) as process, xmc.Client(process.address) as client:
+        assert client.search(long, k=1) == offline.search(long, k=1)
+        assert client.search(TEXTS * 9, k=4) == offline.search(TEXTS * 9, k=4)
+        assert client.search_vectors(offline.encode(long), k=1) == offline.search(long, k=1)
+        with pytest.raises(DataError, match="hits"):
+            client.search(TEXTS, k=11)
+
+
+def test_what_is_one_text_is_not_taken_for_many(client):
+    for call in (client.search, client.search_sets, client.encode):
+        with pytest.raises(DataError, match="list of strings, got one string"):
+            call("tender")
+    with pytest.raises(DataError, match=r"allowed=\[label_id\]"):
+        client.search(TEXTS, allowed="L21")
+
+
+def test_what_json_does_not_hold(client, offline):
+    with pytest.raises(NonFiniteError, match="row 0"):
+        client.search_vectors(torch.full((1, offline.encoder.dimension), float("nan")))
+    with pytest.raises(DataError, match="cannot be sent"):
+        client.search(["\ud800"])
+    with pytest.raises(DataError, match="cannot be sent: set is no value of JSON"):
+        client.search([{"a"}])
+    assert client.search(TEXTS, k=np.int64(3), min_probability=np.float32(0.25)) == offline.search(
+        TEXTS, k=3, min_probability=0.25
+    )
+    assert client.encode([]).shape == (0, offline.encoder.dimension)
 
 
 def test_errors_are_those_of_the_library(client):

@@ -160,6 +160,11 @@ COMPARED = {"type": "eq", "key": "year", "value": "a"}
             {"query": "a", "filters": {"type": "and", "filters": [COMPARED | {"key": "id", "type": "in"}]}},
             "filters.and.filters.0.in: in and nin take a list, eq and ne one text.",
         ),
+        (
+            "vector_stores/good/search",
+            {"query": "a", "filters": {"type": "or", "filters": [COMPARED | {"key": "id"}] * 101}},
+            "filters.or: there may be 100 conditions; in and nin take many labels in one.",
+        ),
     ],
 )
 def test_a_refusal_says_where_in_words_of_the_body(client, path, body, message):

@@ -125,6 +125,8 @@ def test_limits_from_the_command_line():
         ("k", "NAME=VALUE"),
         ("k=a", "number"),
         ("k=0", "above 0"),
+        ("keep_alive_s=inf", "above 0 and finite, got inf"),
+        ("request_s=nan", "above 0 and finite, got nan"),
         ("k=10001", "10,000"),
     ]:
         with pytest.raises(ConfigError, match=said):

@@ -1,6 +1,11 @@
 """`POST /v1/search`: the answers of the embedded library, over HTTP."""
 
+import asyncio
+import json
+
 import pytest
+
+from xmc.serve.refusals import json_list_response
 
 TEXTS = ["red apple", "green pear", "something else"]
 
@@ -45,6 +50,31 @@ def test_a_filter_and_a_threshold(client, offline):
     assert [rows(result) for result in few["results"]] == [
         as_rows(hits) for hits in offline.search(TEXTS, min_probability=0.5)
     ]
+
+
+def test_others_are_answered_while_a_long_answer_is_written():
+    async def written():
+        turns = []
+
+        async def other():
+            for turn in range(3):
+                turns.append(f"other {turn}")
+                await asyncio.sleep(0)
+
+        def items():
+            for item in range(3):
+                turns.append(f"item {item}")
+                yield {"item": item}
+
+        waiting = asyncio.create_task(other())
+        answer = await json_list_response({"é": 1}, "results", items(), headers={"x": "y"})
+        await waiting
+        return answer, turns
+
+    answer, turns = asyncio.run(written())
+    assert json.loads(answer.body) == {"é": 1, "results": [{"item": 0}, {"item": 1}, {"item": 2}]}
+    assert answer.headers["content-type"] == "application/json" and answer.headers["x"] == "y"
+    assert turns.index("other 0") < turns.index("item 1") and turns.index("other 1") < turns.index("item 2")
 
 
 def test_nothing_relevant_is_said(client):
