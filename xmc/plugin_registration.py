@@ -76,6 +76,8 @@ def import_file(path: Path) -> tuple[ModuleType, str]:
         raise PluginError(f"{path} is not a Python file.")
     if not path.is_file():
         raise PluginError(f"there is no plugin file {path}.")
+    if "." in name:
+        raise PluginError(f"plugin file {path} has a dot in its name.", hint="Give it another name: my_loss.py")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if (there := sys.modules.get(name)) is not None and getattr(there, "__file__", None) == str(path):
         return there, sha256

@@ -229,6 +229,7 @@ def test_a_plugin_file_needs_no_packaging(tmp_path, no_xmcfile, monkeypatch):
         ("xmcfile.py", "raise SystemExit(3)", r"xmcfile\.py failed to load: SystemExit: 3"),
         ("xmcfile.txt", "", r"xmcfile\.txt is not a Python file"),
         ("json.py", "", "is called like the module 'json'"),
+        ("my.loss.py", "", r"my\.loss\.py has a dot in its name"),
         ("numpy.py", "", "is called like the module 'numpy'"),
         ("xmcfile.py", None, "there is no plugin file"),
     ],

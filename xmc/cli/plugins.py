@@ -49,7 +49,13 @@ def plugins_command(
         _show(plugins, _name_to_show(words), kind=kind, as_json=as_json)
         return
     if requirements:
-        typer.echo("\n".join(requirement_lines(plugins)))
+        if kind or failed:
+            raise ConfigError("--requirements lists those of all plugins: leave out --kind and --failed.")
+        lines = requirement_lines(plugins)
+        if as_json:
+            print_json(lines)
+        else:
+            typer.echo("\n".join(lines))
         return
     listing = list_plugins(plugins, kind=kind, failed=failed)
     if as_json:

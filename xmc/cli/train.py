@@ -13,6 +13,7 @@ from xmc.cli.rerank import reranked_line
 
 
 def train_command(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run to make.")],
     data: DataOption = "",
     plugin: PluginOption = "dexml",
@@ -44,11 +45,16 @@ def train_command(
     flags: dict[str, Any] = {"train": {key: value for key, value in named.items() if value is not None}}
     if data:
         flags["data"] = {"name": data}
-    if resume and config is None and (of_run := configuration_to_resume(out)):
-        config, plugin = of_run, ""  # a resumed run goes on as it was configured
+    source = context.get_parameter_source("plugin")
+    is_named = config is not None or (source is not None and source.name == "COMMANDLINE")
+    if resume and not is_named and (of_run := configuration_to_resume(out)):
+        config, plugin = of_run, ""  # a resumed run goes on as it was configured; one that is named must be the same
     resolved = resolve(plugins, plugin=plugin, config_file=config, settings=settings or (), flags=flags)
     if plan_only:
-        typer.echo(template(resolved, plugins))
+        if as_json:
+            print_json(resolved.to_dict())
+        else:
+            typer.echo(template(resolved, plugins))
         return
     keep_freed_memory()
     with TrainingDisplay(quiet=as_json or not is_first_process()) as display:

@@ -153,7 +153,10 @@ def _with_optimizer(values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(train, Mapping) or "optimizer" not in train:
         return dict(values)
     others = {key: value for key, value in train.items() if key != "optimizer"}
-    return {**values, "train": others, "optimizer": {"name": train["optimizer"], **values.get("optimizer", {})}}
+    section = values.get("optimizer", {})
+    if not isinstance(section, Mapping):  # refused with the other sections
+        return {**values, "train": others}
+    return {**values, "train": others, "optimizer": {"name": train["optimizer"], **section}}
 
 
 def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunConfig:

@@ -43,7 +43,12 @@ def test_kind_keeps_one_kind():
 
 
 def test_requirements_are_pinned_distributions():
-    assert any(line.startswith("xmc-engine==") for line in run("--requirements").splitlines())
+    lines = run("--requirements").splitlines()
+    assert any(line.startswith("xmc-engine==") for line in lines)
+    assert json.loads(run("--requirements", "--json")) == lines
+    for other in (["--kind", "loss"], ["--failed"]):
+        with pytest.raises(ConfigError, match="leave out --kind and --failed"):
+            run("--requirements", *other)
 
 
 def test_failed_is_empty_with_code_0_or_lists_with_code_1(broken_plugin):

@@ -83,6 +83,8 @@ def test_train_dry_run_prints_the_configuration_and_writes_nothing(xmc_command, 
     code, out, _ = xmc_command("train", "--data", "tiny", "--out", tmp_path / "run", "--dry-run", "--seed", 7)
     assert code == 0 and tomllib.loads(out)["train"]["seed"] == 7
     assert not (tmp_path / "run").exists()
+    code, as_json, _ = xmc_command("train", "--data", "tiny", "--out", tmp_path, "--dry-run", "--seed", 7, "--json")
+    assert code == 0 and json.loads(as_json)["train"] == tomllib.loads(out)["train"]
 
 
 def test_config_is_a_file_that_train_takes(xmc_command, tmp_path):
@@ -262,6 +264,10 @@ def test_resuming_a_finished_run_takes_its_own_configuration_and_changes_nothing
     assert (tiny_run_copy / "config.toml").read_text() == config
     after = Retriever.load(tiny_run_copy)
     assert after.search(["tender tram"]) == before.search(["tender tram"])
+    code, _, err = xmc_command("train", "--data", "tiny", "--out", tiny_run_copy, "--resume", "--plugin", "nothing")
+    assert code == 2 and "unknown recipe 'nothing'" in err
+    code, _, err = xmc_command("train", "--data", "tiny", "--out", tiny_run_copy, "--resume", "--plugin", "mw")
+    assert code == 2 and "loss" in err, err
 
 
 @pytest.mark.parametrize(

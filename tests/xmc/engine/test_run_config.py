@@ -178,4 +178,6 @@ def test_an_older_configuration_names_the_optimizer_in_train(plugins, toml):
     config = resolve(plugins, config_file=file)
     assert (config.optimizer.name, config.train.epochs) == ("row-adagrad", 2)
     assert resolve(plugins, config_file=file, settings=["train.optimizer=sgd"]).optimizer.name == "sgd"
+    with pytest.raises(ConfigError, match="optimizer"):
+        resolve(plugins, config_file=toml({"optimizer": 3, "train": {"optimizer": "sgd"}}))
     assert resolve(plugins, config_file=file, settings=["optimizer.name=kfac"]).optimizer.name == "kfac"
