@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from xmc.api import (
     ArtifactError,
@@ -31,6 +32,7 @@ from xmc.api import (
     validate_vectors,
 )
 from xmc.config import build_options
+from xmc.encode.csr import take_rows
 from xmc.plugin_manager import Plugins, load_plugins
 from xmc.retrieve.kept_search import search_among
 from xmc.retrieve.merge import merge_hits
@@ -203,8 +205,16 @@ def _cut(chunks: list[Tensor], size: int) -> tuple[list[Tensor], list[Tensor]]:
     rest = list(chunks)
     while rest and size > 0:
         chunk = rest.pop(0)
-        first.append(chunk[:size])
         if len(chunk) > size:
-            rest.insert(0, chunk[size:])
-        size -= len(first[-1])
+            rest.insert(0, _rows_between(chunk, size, len(chunk)))
+            chunk = _rows_between(chunk, 0, size)
+        first.append(chunk)
+        size -= len(chunk)
     return first, rest
+
+
+def _rows_between(chunk: Tensor, start: int, stop: int) -> Tensor:
+    """Rows of a dense chunk, not copied, or of a CSR one, which torch cannot slice."""
+    if chunk.layout != torch.sparse_csr:
+        return chunk[start:stop]
+    return take_rows(chunk, torch.arange(start, stop))

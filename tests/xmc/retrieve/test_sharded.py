@@ -13,6 +13,7 @@ from xmc.plugin_manager import load_plugins
 from xmc.retrieve.sharded import Sharded, load_part, merge_parts
 from xmc.testing import check_index
 from xmc_index_exact.exact import Exact
+from xmc_index_sparse.sparse import Sparse
 
 
 def equal(left, right):
@@ -60,6 +61,25 @@ def test_search_among_some_labels_is_that_of_the_whole(backend, data, labels, sh
     index = Sharded(backend=backend, shards=shards).build([labels_LD], similarity="dot", device="cpu")
     assert isinstance(index, FilteredIndex)
     assert equal(index.search_among(queries_QD, k, allowed), whole)
+
+
+@settings(max_examples=25)
+@given(data=st.data(), labels=st.integers(1, 12), shards=st.integers(1, 14), k=st.integers(1, 15))
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_sparse_vectors_are_cut_as_dense_ones(similarity, data, labels, shards, k):
+    numbers = st.lists(st.integers(0, 2), min_size=3, max_size=3)
+    labels_LD = torch.tensor(data.draw(st.lists(numbers, min_size=labels, max_size=labels))).float()
+    labels_LD[:, 0] += 1
+    queries_QD = torch.eye(3)
+    cuts = sorted(data.draw(st.sets(st.integers(1, labels), max_size=3)) | {labels})
+    chunks = [labels_LD[start:stop].to_sparse_csr() for start, stop in zip([0, *cuts[:-1]], cuts, strict=True)]
+    allowed = np.arange(0, labels, 2)
+    whole = Sparse().build([labels_LD], similarity=similarity, device="cpu")
+    index = Sharded(backend="sparse", shards=shards).build(chunks, similarity=similarity, device="cpu")
+    assert equal(index.search(queries_QD.to_sparse_csr(), k), whole.search(queries_QD, k))
+    among = index.search_among(queries_QD.to_sparse_csr(), k, allowed)
+    assert equal(among, whole.search_among(queries_QD, k, allowed))
+    assert index.report.labels == labels and index.report.exact
 
 
 def test_a_part_that_cannot_filter_is_asked_for_more(monkeypatch):
