@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from xmc.data.shard_list import ShardFile
 from xmc.data.shards import natural_key
@@ -28,6 +30,7 @@ from xmc.store import remove_temporaries, sha256_of
 from xmc.store.atomic import TEMPORARY_PREFIX
 from xmc.store.location import Location, store_errors
 from xmc.store.location_writer import delete_at, write_json_at, write_text_at
+from xmc.store.lock import LOCK_NAME
 
 ACKS, JOB, MANIFEST, SUCCESS, FAILURES = "_acks", "_job.json", "_manifest.jsonl", "_SUCCESS", "_failures.jsonl"
 
@@ -175,15 +178,19 @@ class Ledger:
             )
 
     def _remove_orphans(self, *, known: bool) -> None:
-        """Remove what killed writers left; in a folder that holds no job yet, only that of the job's own record."""
+        """Remove what killed writers left; in a folder that holds no job yet, only that of the job's own record.
+
+        A folder below that is the output of another command is not entered: its writers may be alive.
+        """
         folder = self.out.local
         if folder is None:
             return  # an object that was not uploaded to its end is not there; see docs/batch.md
         if not known:
             remove_temporaries(folder, (JOB,))
             return
-        for place in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-            remove_temporaries(place)
+        for place, below, _ in os.walk(folder):
+            remove_temporaries(Path(place))
+            below[:] = [name for name in below if not _is_output(Path(place, name))]
 
     def _forget(self) -> None:
         """Remove the output of the job that is there: what its acknowledgements name, then they, then its record."""
@@ -192,6 +199,11 @@ class Ledger:
             self._remove(place.path.removeprefix(acks.path + "/").removesuffix(".json"))
         delete_at(self.out.child(ALLOWED))
         delete_at(self.out.child(JOB))
+
+
+def _is_output(folder: Path) -> bool:
+    """Whether a command writes here, or has: who does takes the lock before anything else."""
+    return any((folder / name).exists() for name in (LOCK_NAME, JOB))
 
 
 def _files_below(folder: Location, suffix: str) -> list[Location]:

@@ -91,6 +91,21 @@ def test_what_is_done_stays(tiny_run, shards, finished, tmp_path):
     assert predict_run(tiny_run, str(shards), out, k=3, workers=1, batch_rows=16).skipped == 4
 
 
+def test_what_another_prediction_writes_in_a_folder_below_stays(tiny_run, shards, finished, tmp_path):
+    import shutil
+
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    for folder in ("mine", "deep/locked", "job"):
+        (out / folder).mkdir(parents=True)
+        (out / folder / ".tmp-0123-part-0.parquet").write_text("half")
+    (out / "deep" / "locked" / ".lock").touch()
+    (out / "job" / "_job.json").touch()
+    assert predict_run(tiny_run, str(shards), out, k=3, workers=1, batch_rows=16).skipped == 4
+    left = {str(path.parent.relative_to(out)) for path in out.rglob(".tmp-*")}
+    assert left == {"deep/locked", "job"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"), [({"k": 2}, "k 3 there, 2 here"), ({"batch_rows": 8}, "batch_rows 16 there, 8 here")]
 )
