@@ -5,6 +5,7 @@ Shapes: N labels, D width of an embedding, E width of an index vector.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def check_ids(label_ids: Iterable[str]) -> list[str]:
             raise DataError(f"a label id must be a string of at least one character, got {label_id!r:.60}.")
         _size(label_id, f"label id {label_id!r:.60}")
     if len(set(ids)) < len(ids):
-        twice = next(label_id for label_id in ids if ids.count(label_id) > 1)
+        twice = next(label_id for label_id, count in Counter(ids).items() if count > 1)
         raise DataError(f"{len(ids) - len(set(ids))} label ids are given twice, such as '{twice}'.")
     return ids
 
