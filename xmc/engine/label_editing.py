@@ -102,6 +102,7 @@ class LabelEditor:
     def sync(self, labels: Mapping[str, str], *, vectors: Any = None, most_removed: float = 0.5) -> LabelsReport:
         """Make these the labels of the run: `put` them, and remove all others, in one version.
 
+        Without `vectors` a label that has this text already is left alone, and keeps a vector that was given for it.
         Raises: as `put`; DataError when more than the share `most_removed` of the labels would go.
         """
         if not 0 <= most_removed <= 1:
@@ -173,22 +174,25 @@ class LabelEditor:
         base, model = self._current_base(), self._current_model()
         own_NE = None if vectors is None else given_vectors(vectors, table, model)
         hashes = [""] * len(table) if own_NE is None else row_hashes(own_NE)
+        any_vector = own_NE is None and most_removed is not None
 
         def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
-            before.require_encoder(model.sha256)
             state = LabelState(base, before)
             if there is not None:
                 state.require(table.ids, there=there)
+            # the same vector means another thing to another encoder
+            whatever_is_there = there is not None or (own_NE is not None and before.encoder_sha256 != model.sha256)
             rows = [
                 row
-                for row, wanted in enumerate(zip(table.texts, hashes, strict=True))
-                if there is not None or state.now(table.ids[row]) != wanted
+                for row, (label_id, text, own) in enumerate(zip(table.ids, table.texts, hashes, strict=True))
+                if whatever_is_there or not state.holds(label_id, text, None if any_vector else own)
             ]
             if own_NE is None:
                 _require_text_vectors(model, [table.ids[row] for row in rows if state.now(table.ids[row])])
             new = {table.ids[row]: Edit(table.texts[row], -1, hashes[row]) for row in rows}
             new_NE = None if own_NE is None else take_rows(own_NE, torch.tensor(rows, dtype=torch.long))
             gone = [] if most_removed is None else _others(state, table.ids, most_removed)
+            before.require_encoder(model.sha256, replaced={*new, *gone})
             after = with_edits(before, {label_id: Edit(None) for label_id in gone}, model.sha256)
             after = with_edits(after, new, model.sha256, new_NE)
             return with_vectors(after, live_labels(base.labels, base.own, after), model), len(new) + len(gone)
@@ -198,8 +202,10 @@ class LabelEditor:
     def _commit(self, edited: Callable[[LabelEdits], tuple[LabelEdits, int]], base: Base) -> LabelsReport:
         after, changed = self._new_version(edited)
         if len(list(labels_store(self.run).root.glob("v*"))) == 1:
-            with contextlib.suppress(LockedError):  # another edit does as well
-                self._new_version(lambda same: (same, 1))  # if CURRENT is lost, a second version tells there was one
+            # If CURRENT is lost, a second version tells that there was one. The edit is committed without it: where
+            # the disk refuses it, or another process edits, the next edit makes it.
+            with contextlib.suppress(LockedError, OSError):
+                self._new_version(lambda same: (same, 1))
         report = replace(_report(self.run, base, after), changed=changed)
         warn_of_compaction(self.run, report.hint, edited=max(report.added, report.removed), stacklevel=4)
         return report

@@ -46,6 +46,11 @@ class LabelState:
         row = find(self.base.labels, label_id)
         return (self.base.labels.texts[row], self.base.own.get(label_id, "")) if row >= 0 else None
 
+    def holds(self, label_id: str, text: str, own: str | None) -> bool:
+        """Whether a label is there with this text and the given vector of this SHA-256 (empty: none, None: any)."""
+        now = self.now(label_id)
+        return now is not None and now[0] == text and own in (None, now[1])
+
     def others(self, label_ids: Collection[str]) -> list[str]:
         """The labels that are there and not among these ids."""
         named = frozenset(label_ids)

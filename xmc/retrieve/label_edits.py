@@ -10,7 +10,7 @@ Shapes: N kept vectors, E width of an index vector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,17 +71,18 @@ class LabelEdits:
         kept = sorted((label_id, text) for label_id, text in texts.items() if text is not None)
         return LabelTable([label_id for label_id, _ in kept], [text for _, text in kept])
 
-    def require_encoder(self, encoder_sha256: str) -> None:
-        """Refuse vectors that were given for another model.
+    def require_encoder(self, encoder_sha256: str, *, replaced: Collection[str] = ()) -> None:
+        """Refuse vectors that were given for another model, but for those of labels that are `replaced`.
 
         Raises: ArtifactError naming the first label.
         """
-        own = self.own
+        own = self.own.keys() - set(replaced)
         if own and self.encoder_sha256 != encoder_sha256:
             raise ArtifactError(
                 f"{len(own)} labels, such as '{min(own)}', have vectors that were given for another encoder than the "
                 "one that is there now.",
-                hint="Remove these labels, or replace them with their texts: xmc labels replace",
+                hint="Remove these labels, or give all of them in one edit vectors for this one, or their texts: xmc "
+                "labels export FILE, then xmc labels put FILE",
             )
 
 

@@ -1,6 +1,7 @@
 """Invariants: after any edit a run answers as one whose index was built of the resulting labels; a rebuilt index loses
 no edit; what cannot be is refused before anything is committed."""
 
+import errno
 import fcntl
 import shutil
 import time
@@ -14,6 +15,7 @@ import torch
 
 import xmc
 from xmc.data.dataset import load_dataset
+from xmc.engine import label_editing
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError, NonFiniteError, XmcWarning
 from xmc.plugin_manager import load_plugins
@@ -105,6 +107,45 @@ def test_what_changes_nothing_makes_no_version(tiny_run_copy):
     assert [found[label_id] for label_id in labels] == pytest.approx(expected.tolist(), abs=1e-6)
     assert xmc.put_labels(tiny_run_copy, labels).changed == 60  # the texts again
     assert answers(opened(tiny_run_copy), k=9) == answers(fresh(tiny_run_copy, labels), k=9)
+
+
+@pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
+def test_what_list_gives_changes_nothing_in_sync_though_labels_have_vectors_of_their_own(tiny_run_copy):
+    retriever = opened(tiny_run_copy)
+    vectors_ND = retriever.encode(["purple banana", "quartz"])
+    xmc.put_labels(tiny_run_copy, {"L01": TINY.texts[1], "own": "a picture"}, vectors=vectors_ND)
+    for _ in range(2):
+        before = opened(tiny_run_copy)
+        assert xmc.sync_labels(tiny_run_copy, xmc.list_labels(tiny_run_copy)).changed == 0
+        after = opened(tiny_run_copy)
+        assert after.generation == before.generation
+        assert [hits[0].label_id for hits in after.search(["purple banana", "quartz"])] == ["L01", "own"]
+        xmc.compact_labels(tiny_run_copy, device="cpu")  # the vectors are in the index from now on
+    labels = xmc.list_labels(tiny_run_copy) | {"own": "another picture"}
+    assert xmc.sync_labels(tiny_run_copy, labels).changed == 1  # another text takes the place of the vector
+    found = [hits[0].label_id for hits in opened(tiny_run_copy).search(["purple banana", "quartz"])]
+    assert found[0] == "L01" and found[1] != "own"
+    assert xmc.sync_labels(tiny_run_copy, labels, vectors=torch.eye(61, 32)).changed == 61
+
+
+def test_an_edit_that_is_committed_is_no_failure_when_the_disk_is_full_then(tiny_run_copy, monkeypatch):
+    """A run's first edit is followed by a second version for safety alone."""
+    real, written = label_editing.save_edits, []
+
+    def until_the_disk_is_full(folder, edits):
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(folder)
+        real(folder, edits)
+
+    monkeypatch.setattr(label_editing, "save_edits", until_the_disk_is_full)
+    assert xmc.remove_labels(tiny_run_copy, ["L00"]).labels == 59
+    assert "L00" not in opened(tiny_run_copy).labels.ids
+    with pytest.raises(OSError, match="No space left"):
+        xmc.remove_labels(tiny_run_copy, ["L01"])
+    monkeypatch.undo()
+    assert xmc.remove_labels(tiny_run_copy, ["L01"]).labels == 58
+    assert len(list(labels_store(tiny_run_copy).root.glob("v*"))) == 2
 
 
 def test_a_rebuilt_index_has_the_edits(tiny_run_copy):
@@ -263,6 +304,36 @@ def test_vectors_kept_for_another_encoder_are_made_anew_and_given_ones_refused(t
     xmc.remove_labels(tiny_run_copy, ["own"])
     xmc.index_run(tiny_run_copy, device="cpu")
     assert answers(opened(tiny_run_copy), k=3) == before
+
+
+@pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
+def test_labels_with_vectors_for_another_encoder_can_be_given_their_texts_or_other_vectors(tiny_run_copy):
+    vectors_ND = opened(tiny_run_copy).encode(["purple banana", "quartz"])
+    own = {"own-1": "purple banana", "own-2": "quartz"}
+    give = partial(xmc.put_labels, tiny_run_copy, own, vectors=vectors_ND)
+    assert give().changed == 2
+    recommit_encoder(tiny_run_copy)
+    for edit in (
+        lambda: xmc.add_labels(tiny_run_copy, {"new": "text"}),
+        lambda: xmc.replace_labels(tiny_run_copy, {"own-2": "text"}),
+        lambda: xmc.sync_labels(tiny_run_copy, {**xmc.list_labels(tiny_run_copy), "own-2": "text"}),
+    ):
+        with pytest.raises(ArtifactError, match=r"^1 labels, such as 'own-1'|^2 labels, .*labels put FILE"):
+            edit()
+    assert xmc.put_labels(tiny_run_copy, xmc.list_labels(tiny_run_copy)).changed == 2
+    xmc.index_run(tiny_run_copy, device="cpu")
+    best = [hits[0].label_id for hits in opened(tiny_run_copy).search(["purple banana", "quartz"])]
+    assert best == ["own-1", "own-2"]
+    assert give().changed == 2
+    recommit_encoder(tiny_run_copy)
+    assert give().changed == 2  # the same vectors, meant for the encoder that is there now
+    xmc.index_run(tiny_run_copy, device="cpu")
+    assert [hits[0].label_id for hits in opened(tiny_run_copy).search(["purple banana", "quartz"])] == best
+    recommit_encoder(tiny_run_copy)
+    assert xmc.replace_labels(tiny_run_copy, own).changed == 2
+    xmc.index_run(tiny_run_copy, device="cpu")
+    recommit_encoder(tiny_run_copy)
+    xmc.index_run(tiny_run_copy, device="cpu")  # nothing of them is left
 
 
 def recommit_encoder(run: Path) -> None:
