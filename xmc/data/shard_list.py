@@ -84,8 +84,8 @@ def list_shards(named: str | Sequence[str]) -> ShardListing:
     In a pattern `*` and `?` stand for characters of one name and `**` for any folders; a URL has no `?`, which begins
     its options. Names that begin with `_` or `.` are left out, unless the pattern has such a name. A file that is named
     twice is one shard.
-    Raises: DataError when one names none, when a file is neither, and for a link to nothing; ArtifactError when a store
-    refuses.
+    Raises: DataError when one names none or is no pattern, when a file is neither, and for a link to nothing;
+    ArtifactError when a store refuses.
     """
     texts = [named] if isinstance(named, str) else named
     if not all(texts):

@@ -6,6 +6,7 @@ import functools
 import re
 from dataclasses import dataclass
 
+from xmc.errors import DataError
 from xmc.store.location import Location, store_errors
 
 WILD = frozenset("*?[")
@@ -23,7 +24,7 @@ class ShardPattern:
     def of(cls, text: str) -> ShardPattern:
         """What a text names. What exists is itself, whatever characters its name has.
 
-        Raises: ArtifactError when a store refuses.
+        Raises: DataError for a pattern that cannot be; ArtifactError when a store refuses.
         """
         from pyarrow.fs import FileType
 
@@ -33,7 +34,9 @@ class ShardPattern:
             above = Location(place.root, "/".join(parts[: number + 1]))
             if set(part) & WILD and _kind(above) == FileType.NotFound:
                 start = "/".join(parts[:number]) or ("" if place.root else "/")
-                return cls(Location(place.root, start), "/".join(parts[number:]))
+                wild = "/".join(parts[number:])
+                pattern_of(wild)  # what cannot be is refused here
+                return cls(Location(place.root, start), wild)
         return cls(place, is_file=_kind(place) == FileType.File)
 
     @property
@@ -73,13 +76,33 @@ def pattern_of(pattern: str) -> re.Pattern[str]:
     [True, True, False]
     >>> bool(pattern_of("*.arrow").fullmatch("a/b.arrow"))
     False
+
+    Raises: DataError for `[…]` that is no set of characters.
     """
     pieces = re.split(r"(\*\*/|\*|\?|\[[^\]]*\])", pattern)
     meaning = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     translated = []
     for number, piece in enumerate(pieces):
         if number % 2 and piece.startswith("["):
-            translated.append(piece.replace("[!", "[^", 1))
+            translated.append(_one_of(piece, pattern))
         else:
             translated.append(meaning[piece] if number % 2 else re.escape(piece))
     return re.compile("".join(translated))
+
+
+def _one_of(piece: str, pattern: str) -> str:
+    """The regular expression of `[…]` in a pattern; like `?` it never stands for a `/`."""
+    other = piece[1] in "!^"
+    characters = piece[2 if other else 1 : -1]
+    escaped = re.sub(r"([\\\[&~|])", r"\\\1", characters)
+    translated = f"(?!/)[{'^' if other else ''}{escaped}]"
+    try:
+        if not characters:
+            raise re.error("it is empty")
+        re.compile(translated)
+    except re.error as error:
+        raise DataError(
+            f"the pattern '{pattern}' cannot be read: '{piece}' is no set of characters ({error.msg}).",
+            hint="[0-9] is one of these, [!0-9] any other, [[] is a [, * any part of a name, ? one character.",
+        ) from error
+    return translated

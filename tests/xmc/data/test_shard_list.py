@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -166,6 +167,30 @@ def test_the_hint_makes_a_table_of_it(tmp_path, kind, packed):
 def test_lines_of_text_have_another_way(folder):
     with pytest.raises(DataError, match="xmc search - --run RUN < FILE"):
         list_shards(f"{folder}/c.txt")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("a[].parquet", "'[]' is no set of characters (it is empty)"),
+        ("a[!].parquet", "'[!]' is no set of characters (it is empty)"),
+        ("no/[z-b]*.parquet", "'[z-b]' is no set of characters (bad character range z-b)"),
+    ],
+)
+def test_a_set_of_characters_that_is_none_is_refused(folder, pattern, why):
+    """Also where no name would be compared with it."""
+    with pytest.raises(
+        DataError, match=re.escape(f"the pattern '{pattern.removeprefix('no/')}' cannot be read: {why}.")
+    ) as caught:
+        list_shards(f"{folder}/{pattern}")
+    assert "[!0-9] any other" in caught.value.hint
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_set_of_characters_is_that_of_a_shell_and_no_regular_expression():
+    names = "0", "\\", "d", "a", "[", "&", "/"
+    for pattern, meant in (("[\\d]", "\\d"), ("[[]", "["), ("[a&&d]", "da&"), ("[!d]", "0\\a[&"), ("[^d]", "0\\a[&")):
+        assert {name for name in names if pattern_of(pattern).fullmatch(name)} == set(meant), pattern
 
 
 def test_dots_are_dots():
