@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xmc.cli.options import DeviceOption, JsonOption, RunOption
+from xmc.cli.options import JsonOption, RunOption
 from xmc.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -36,14 +36,17 @@ def labels_command(
         float | None,
         typer.Option("--most-removed", min=0, max=1, help="Sync: the largest share that may go; 0.5 unless given."),
     ] = None,
-    device: DeviceOption = "auto",
+    device: Annotated[
+        str | None, typer.Option("--device", help="Compact: auto, cpu or cuda; auto unless given.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change the labels of a run without building its index, list the changes, or compact them into a new index.
 
     add takes new labels, replace gives labels that are there other texts, put does either, remove takes labels away.
     sync makes the labels of a file those of the run: it puts them and removes all others.
-    export writes all labels as they are now into a new file, or prints them as JSON lines.
+    export writes all labels as they are now into a new file (.parquet, .arrow, else JSON lines, .gz and .xz
+    compressed), or prints them as JSON lines.
 
     Example: xmc labels add new.jsonl --run runs/icd
     Example: xmc labels sync catalogue.parquet --run runs/icd
@@ -58,16 +61,16 @@ def labels_command(
     if action not in ACTIONS:
         raise ConfigError(f"'{action}' is not one of {', '.join(ACTIONS)}.", hint=did_you_mean(action, ACTIONS))
     _require_fitting(action, file, label_id or (), text)
-    _require_switches(action, missing_ok=missing_ok, most_removed=most_removed)
+    _require_switches(action, missing_ok=missing_ok, most_removed=most_removed, device=device)
     editor = LabelEditor(run)
     if action == "list":
         _list(editor, as_json)
         return
     if action == "export":
-        _export(editor, file)
+        _export(editor, file, as_json)
         return
     if action == "compact":
-        _compact(editor, device, as_json)
+        _compact(editor, device or "auto", as_json)
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XmcWarning)  # the hint is printed
@@ -96,12 +99,14 @@ def _require_fitting(action: str, file: Path | None, ids: Sequence[str], text: s
         raise ConfigError("xmc labels sync takes a file with all labels.", hint="For one label: xmc labels put")
 
 
-def _require_switches(action: str, *, missing_ok: bool, most_removed: float | None) -> None:
+def _require_switches(action: str, *, missing_ok: bool, most_removed: float | None, device: str | None) -> None:
     """Refuse switches of other actions."""
     if missing_ok and action != "remove":
         raise ConfigError(f"--missing-ok is for remove, not for {action}.")
     if most_removed is not None and action != "sync":
         raise ConfigError(f"--most-removed is for sync, not for {action}.")
+    if device is not None and action != "compact":
+        raise ConfigError(f"--device is for compact, not for {action}.")
 
 
 def _labels(file: Path | None, ids: Sequence[str], text: str | None) -> dict[str, str]:
@@ -131,8 +136,9 @@ def _compact(editor: LabelEditor, device: str, as_json: bool) -> None:
     print_notes(notes)
 
 
-def _export(editor: LabelEditor, file: Path | None) -> None:
+def _export(editor: LabelEditor, file: Path | None, as_json: bool) -> None:
     """All labels: into a file, or as JSON lines."""
+    from xmc.cli.output import print_json
     from xmc.data.label_files import label_lines, write_label_file
 
     labels = editor.labels()
@@ -141,6 +147,9 @@ def _export(editor: LabelEditor, file: Path | None) -> None:
             typer.echo(line, nl=False)
         return
     write_label_file(file, labels)
+    if as_json:
+        print_json({"file": str(file), "labels": len(labels)})
+        return
     typer.echo(f"written: {file}, {len(labels):,} labels")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
+import lzma
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from xmc.data.importers.jsonl import read_label_rows
 from xmc.data.importers.tally import Tally
@@ -38,6 +40,7 @@ def read_label_file(path: Path) -> dict[str, str]:
 def write_label_file(path: Path, labels: Mapping[str, str]) -> None:
     """Write labels, id to text, for `read_label_file`: a table by its suffix, else JSON lines; all or nothing.
 
+    JSON lines are compressed where the name ends in .gz or .xz.
     Raises: DataError when there is something of that name; OSError (disk full, permission) naming the path.
     """
     if path.exists():
@@ -45,8 +48,19 @@ def write_label_file(path: Path, labels: Mapping[str, str]) -> None:
     if path.suffix in SUFFIXES:
         write_table(path, label_table_to_arrow(LabelTable(list(labels), list(labels.values()))))
         return
-    with atomic_writer(path) as file:
-        file.writelines(line.encode() for line in label_lines(labels))
+    with atomic_writer(path) as file, _compressed(file, path.suffix) as lines:
+        lines.writelines(line.encode() for line in label_lines(labels))
+
+
+def _compressed(file: BinaryIO, suffix: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    """What a file of this suffix is written through; the file itself stays open."""
+    if suffix == ".gz":  # without name and time: the same labels are the same bytes
+        return cast(
+            contextlib.AbstractContextManager[BinaryIO], gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
+        )
+    if suffix == ".xz":
+        return cast(contextlib.AbstractContextManager[BinaryIO], lzma.open(file, "wb"))
+    return contextlib.nullcontext(file)
 
 
 def label_lines(labels: Mapping[str, str]) -> Iterator[str]:
@@ -57,6 +71,7 @@ def label_lines(labels: Mapping[str, str]) -> Iterator[str]:
 def read_id_file(path: Path) -> list[str]:
     """Label ids: the column label_id of a Parquet or Arrow table, the `id` of JSON lines, else one id a line.
 
+    JSON lines are told by the name, .jsonl, or else by the first line, an object with `id`.
     Raises: DataError naming file and row for a file or row that cannot be read.
     """
     _require_file(path)
@@ -66,7 +81,7 @@ def read_id_file(path: Path) -> list[str]:
             raise DataError(f"{path}: column 'label_id' is missing (it has: {', '.join(table.column_names)}).")
         return [_id_of_row(path, row, value) for row, value in enumerate(table.column("label_id").to_pylist())]
     with _no_importer():
-        return _ids_of_json(path) if ".jsonl" in path.suffixes else _ids_of_lines(path)
+        return _ids_of_json(path) if _is_json(path) else _ids_of_lines(path)
 
 
 def _id_of_row(path: Path, row: int, value: Any) -> str:
@@ -76,8 +91,23 @@ def _id_of_row(path: Path, row: int, value: Any) -> str:
     return label_id
 
 
+def _is_json(path: Path) -> bool:
+    if ".jsonl" in path.suffixes:
+        return True
+    try:
+        row = json.loads(next(_lines(path), ""))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and "id" in row
+
+
 def _ids_of_lines(path: Path) -> list[str]:
-    return [line.strip() for _, line in read_lines(path, table="labels", tally=Tally("error")) if line.strip()]
+    return list(_lines(path))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines that are not blank, without blanks around them."""
+    return (line.strip() for _, line in read_lines(path, table="labels", tally=Tally("error")) if line.strip())
 
 
 def _ids_of_json(path: Path) -> list[str]:

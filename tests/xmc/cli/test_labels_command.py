@@ -89,7 +89,7 @@ def test_labels_follow_a_file(xmc_command, tiny_run_copy, files):
     assert code == 0 and out.startswith("1 changed, 20 labels: ")
 
 
-@pytest.mark.parametrize("name", ["all.jsonl", "all.parquet", "all.arrow"])
+@pytest.mark.parametrize("name", ["all.jsonl", "all.parquet", "all.arrow", "all.jsonl.gz", "all.xz"])
 def test_what_is_exported_is_what_sync_takes(xmc_command, tiny_run_copy, tmp_path, name):
     edit = ("labels", "put", "--id", "L03", "--text", "grüne “Zebras”", "--run", tiny_run_copy)
     assert xmc_command(*edit)[0] == 0 and xmc_command("labels", "remove", "--id", "L04", "--run", tiny_run_copy)[0] == 0
@@ -103,6 +103,8 @@ def test_what_is_exported_is_what_sync_takes(xmc_command, tiny_run_copy, tmp_pat
     assert code == 0 and json.loads(out)["changed"] == 0
     code, _, err = xmc_command("labels", "export", tmp_path / name, "--run", tiny_run_copy)
     assert code == 2 and f"{name} is there already" in err
+    code, out, _ = xmc_command("labels", "export", tmp_path / f"b-{name}", "--run", tiny_run_copy, "--json")
+    assert code == 0 and json.loads(out) == {"file": str(tmp_path / f"b-{name}"), "labels": 59}
 
 
 def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
@@ -128,6 +130,8 @@ def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
         (["put", "--id", "x"], "--id and --text go together"),
         (["add", "new.jsonl", "--missing-ok"], "--missing-ok is for remove, not for add."),
         (["put", "new.jsonl", "--most-removed", "1"], "--most-removed is for sync, not for put."),
+        (["list", "--device", "bogus"], "--device is for compact, not for list."),
+        (["add", "new.jsonl", "--device", "cpu"], "--device is for compact, not for add."),
         (["sync", "new.jsonl", "--most-removed", "2"], "should be less than or equal to 1"),
         (["add", "nowhere.jsonl"], "there is no file nowhere.jsonl."),
         (["add", "--id", "L00", "--text", "z"], "1 labels are there already: 'L00'."),
