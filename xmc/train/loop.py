@@ -31,7 +31,7 @@ from xmc.train.reporter import Reporter, SilentReporter
 from xmc.train.schedule import Pool, batch_rows, epoch_rows, learning_rate_share, step_queries
 from xmc.train.scorer import rows_in_memory
 from xmc.train.signals import StopRequest, stop_on_signals
-from xmc.train.validation import hits_at_1
+from xmc.train.validation import hits_at_1, label_matrix
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class Trainer:
         if self.data.validation is None:
             return -1.0
         features, positives = self.data.validation
-        labels_LD = torch.cat(list(self.head.label_vectors(np.arange(self.data.labels))))
+        labels_LD = label_matrix(self.head, self.data.labels)
         rows = rows_in_memory(self.data.labels, self.options.score_memory_mb, device=labels_LD.device.type)
         own = np.arange(len(features))[self.ranks.share(len(features))]
         hits = hits_at_1(

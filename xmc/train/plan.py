@@ -10,6 +10,7 @@ from xmc.encode.encoder import Encoder
 from xmc.train.options import TrainOptions
 from xmc.train.schedule import Pool, step_queries
 from xmc.train.scorer import SCORE_COPIES, rows_in_memory
+from xmc.train.validation import QUERIES_AT_ONCE
 
 POSITIVES_GUESSED = 5  # of a query; only for the estimate
 
@@ -54,9 +55,11 @@ def make_plan(
     pool: Literal["row", "batch"] = "row",
     processes: int = 1,
 ) -> Plan:
-    """Estimate a run: parameters x 4 (weights, gradient, two moments) + head x 2 + labels x D x 3 + scores.
+    """Estimate a run: parameters x 4 (weights, gradient, two moments) + head x 2 + scored labels x D x 3 + scores.
 
-    The bytes are those of one process; with several each holds its share of the head, which is not taken off.
+    Or what is held between steps, without gradients but with the vectors of all labels, to validate and to mine, when
+    that is more. The bytes are those of one process; with several each holds its share of the head, which is not taken
+    off.
     """
     import torch
 
@@ -66,6 +69,11 @@ def make_plan(
     rows = min(options.batch_size, rows_in_memory(scored, options.score_memory_mb, pool=pool, device=device))
     label_bytes = scored * encoder.dimension * 4
     score_bytes = rows * scored * 4 * SCORE_COPIES
+    in_a_step = 4 * parameter_bytes + 2 * head_bytes + 3 * label_bytes + score_bytes
+    all_labels = _all_labels_bytes(
+        options, labels=labels, dimension=encoder.dimension, validation=validation, device=device, processes=processes
+    )
+    between_steps = 3 * parameter_bytes + head_bytes + all_labels
     return Plan(
         train_queries=queries.always,
         label_text_queries=queries.drawn,
@@ -80,12 +88,27 @@ def make_plan(
         head_bytes=head_bytes,
         label_embedding_bytes=label_bytes,
         score_bytes=score_bytes,
-        peak_bytes=4 * parameter_bytes + 2 * head_bytes + 3 * label_bytes + score_bytes,
+        peak_bytes=max(in_a_step, between_steps),
         device=device,
         precision="float32" if options.precision == "auto" else options.precision,
         threads=torch.get_num_threads(),
         processes=processes,
     )
+
+
+def _all_labels_bytes(
+    options: TrainOptions, *, labels: int, dimension: int, validation: int, device: str, processes: int
+) -> int:
+    """The vectors of all labels with the scores of validation, or with the copy that an index to mine by is made of."""
+    matrix = labels * dimension * 4
+    gathering = matrix if processes == 1 else 3 * matrix  # own ones twice, all as they come, all in their order
+    needed = [0]
+    if validation:
+        rows = min(validation, QUERIES_AT_ONCE, rows_in_memory(labels, options.score_memory_mb, device=device))
+        needed.append(max(gathering, matrix + rows * labels * 4))
+    if options.label_scope == "mined":
+        needed.append(max(gathering, 2 * matrix))
+    return max(needed)
 
 
 def _drawn_labels(options: TrainOptions) -> int:

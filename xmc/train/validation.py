@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.api import Positives, QueryMap
+from xmc.api import Head, PluginError, Positives, QueryMap
 from xmc.encode.encoder import Encoder, Features, embed_chunks
 from xmc.train.scorer import score_rows
+
+QUERIES_AT_ONCE = 1024
 
 
 def hits_at_1(
@@ -25,11 +27,32 @@ def hits_at_1(
         return 0
     best = [
         _best_label(query_map.queries(queries_QD) if query_map else queries_QD, labels_LD, rows_at_once)
-        for queries_QD in embed_chunks(encoder, query_features, "query", chunk_size=1024)
+        for queries_QD in embed_chunks(encoder, query_features, "query", chunk_size=QUERIES_AT_ONCE)
     ]
     best_Q = torch.cat(best).numpy()
     pairs = positives.query_rows() * len(labels_LD) + positives.label_rows
     return int(np.isin(np.arange(len(best_Q)) * len(labels_LD) + best_Q, pairs).sum())
+
+
+@torch.no_grad()
+def label_matrix(head: Head, labels: int) -> Tensor:
+    """The vectors of all labels, (L, D); beside them there is never more than the chunk that comes.
+
+    Raises: PluginError when the head does not give one vector for each label.
+    """
+    whole_LD, given = torch.empty(0), 0
+    for chunk_ND in head.label_vectors(np.arange(labels)):
+        if not given:
+            whole_LD = chunk_ND if len(chunk_ND) == labels else chunk_ND.new_empty(labels, chunk_ND.shape[1])
+        if whole_LD is not chunk_ND and given + len(chunk_ND) <= labels:
+            whole_LD[given : given + len(chunk_ND)] = chunk_ND
+        given += len(chunk_ND)
+    if given != labels:
+        raise PluginError(
+            f"the head gives {given:,} label vectors for {labels:,} labels.",
+            hint="label_vectors(label_rows) yields one row for each of label_rows, in their order.",
+        )
+    return whole_LD
 
 
 def _best_label(queries_QD: Tensor, labels_LD: Tensor, rows_at_once: int) -> Tensor:

@@ -11,11 +11,19 @@ from xmc.train.plan import make_plan
 from xmc.train.schedule import Pool
 
 
-def plan(options, *, labels=1000, pool="row", encoder=None):
+def plan(options, *, labels=1000, pool="row", encoder=None, validation=50, processes=1):
     encoder = encoder or LetterEncoder(dtype=torch.float32)
     head = dual_encoder(encoder, options, loss=None, labels=["fog"])
     return make_plan(
-        encoder, head, options, queries=Pool(900, 1000, 101), validation=50, labels=labels, device="cpu", pool=pool
+        encoder,
+        head,
+        options,
+        queries=Pool(900, 1000, 101),
+        validation=validation,
+        labels=labels,
+        device="cpu",
+        pool=pool,
+        processes=processes,
     )
 
 
@@ -48,3 +56,27 @@ def test_memory_bounds_the_rows_scored_at_once(pool, rows):
     made = plan(TrainOptions(batch_size=512, score_memory_mb=1024), labels=1_000_000, pool=pool)
     assert made.query_rows_at_once == rows
     assert made.score_bytes <= 1024 * 2**20
+
+
+def test_validation_holds_all_labels_whatever_a_step_is_scored_against():
+    options = TrainOptions(batch_size=1, label_scope="sampled", sampled_labels=1)
+    made, matrix = plan(options, labels=100_000), 100_000 * 4 * 4
+    assert made.scored_labels < 100
+    assert made.peak_bytes == 3 * made.parameter_bytes + matrix + 50 * 100_000 * 4
+    assert plan(options, labels=100_000, validation=0).peak_bytes < matrix, "without validation they are not made"
+    several = plan(options, labels=10_000_000, validation=1, processes=2)
+    assert several.peak_bytes == 3 * several.parameter_bytes + 3 * 10_000_000 * 4 * 4
+
+
+def test_mining_holds_all_labels_and_what_the_index_is_made_of():
+    options = TrainOptions(batch_size=1, label_scope="mined", sampled_labels=1)
+    made = plan(options, labels=100_000, validation=0)
+    assert made.peak_bytes == 3 * made.parameter_bytes + 2 * 100_000 * 4 * 4
+
+
+def test_with_all_labels_a_step_or_validation_is_the_peak():
+    """A step holds the vectors three times and few scores of a query; validation once, with scores of many queries."""
+    made = plan(TrainOptions(batch_size=100))
+    assert made.peak_bytes == 4 * made.parameter_bytes + 3 * made.label_embedding_bytes + made.score_bytes
+    made = plan(TrainOptions(batch_size=1), validation=1000)
+    assert made.peak_bytes == 3 * made.parameter_bytes + made.label_embedding_bytes + 1000 * 1000 * 4
