@@ -47,7 +47,7 @@ class HeadContext:
 class HeadBatch:
     """The batch of step `step`: rows of its queries in the training data, (Q,), and their positives (label rows).
 
-    `hard_negatives` are label rows mined for these queries, ascending, each once; None when nothing is mined.
+    `hard_negatives_QH` are label rows mined for each query, filled up with -1; None when nothing is mined.
     `teacher` is the shortlist of each query with its teacher's scores, by label row; None without a teacher.
     `bags_Q` numbers the bag of each query; None where queries have labels of their own.
     """
@@ -55,9 +55,17 @@ class HeadBatch:
     step: int
     query_rows_Q: np.ndarray[Any, Any]
     positives: Positives
-    hard_negatives: np.ndarray[Any, Any] | None = None
+    hard_negatives_QH: np.ndarray[Any, Any] | None = None
     teacher: Hits | None = None
     bags_Q: np.ndarray[Any, Any] | None = None
+
+    @property
+    def hard_negatives(self) -> np.ndarray[Any, Any] | None:
+        """The label rows mined for any of these queries, ascending, each once; None when nothing is mined."""
+        import numpy as np
+
+        mined_QH = self.hard_negatives_QH
+        return None if mined_QH is None else np.unique(mined_QH[mined_QH >= 0])
 
 
 @dataclass(frozen=True)

@@ -71,17 +71,16 @@ class HardNegatives:
             self._write(self._rows_NM)
 
     def draw(self, step: int, query_rows: IntArray) -> IntArray:
-        """`[train] hard_negatives` of each query's mined labels, drawn without order; label rows, each once.
+        """`[train] hard_negatives` (H) of each query's mined labels, drawn with repetition: label rows (Q, H) or -1.
 
-        Empty in the epochs before the first mining.
+        In the epochs before the first mining H is 0.
         """
         if self._rows_NM is None:
-            return np.zeros(0, dtype=np.int64)
+            return np.zeros((len(query_rows), 0), dtype=np.int64)
         generator = step_generator(step, self.options, stream=STREAM)
         mined_QM = self._rows_NM[query_rows]
         places_QH = generator.integers(0, mined_QM.shape[1], size=(len(query_rows), self.options.hard_negatives))
-        drawn = np.take_along_axis(mined_QM, places_QH, axis=1)
-        return np.unique(drawn[drawn >= 0]).astype(np.int64)
+        return np.take_along_axis(mined_QM, places_QH, axis=1).astype(np.int64)
 
     def _wanted(self, epoch: int) -> int:
         """The epoch at which the negatives of `epoch` are mined; -1 before the first mining."""

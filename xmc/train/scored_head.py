@@ -81,7 +81,8 @@ class ScoredHead:
             teacher = None if batch.teacher is None else batch.teacher.take(places)
             step = batch.step * options.accumulate + number
             bags_Q = None if batch.bags_Q is None else batch.bags_Q[rows]
-            part = HeadBatch(step, batch.query_rows_Q[rows], positives, batch.hard_negatives, teacher, bags_Q)
+            mined_QH = None if batch.hard_negatives_QH is None else batch.hard_negatives_QH[rows]
+            part = HeadBatch(step, batch.query_rows_Q[rows], positives, mined_QH, teacher, bags_Q)
             parts.append((rows, part))
         return parts
 

@@ -3,6 +3,7 @@ of one large batch, whose query embeddings are made in chunks like those of the 
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from distributed_cases import DEXML, LABELS, OPTIONS, POOLED, QUERIES, ROW_STATE, make_positives
@@ -15,6 +16,7 @@ from xmc.train.gradient_cache import embed_with_gradient
 from xmc.train.schedule import Pool, batch_rows, step_generator, step_queries, steps_per_epoch
 
 STEP = 1
+MINED_NH = np.arange(2 * QUERIES).reshape(QUERIES, 2) % (LABELS + 1) - 1  # -1 where fewer were mined
 TEXTS, LABEL_TEXTS = random_texts(QUERIES, 1), random_texts(LABELS, 2)
 
 
@@ -26,7 +28,8 @@ def step_gradients(options, *, loss=DEXML, pool="row", head_options=None, encode
     rows = batch_rows(STEP, Pool(QUERIES), options)
     features = encoder.prepare(TEXTS, "query").take(rows)
     queries = embed_with_gradient(encoder, features, "query", chunk_size=options.label_chunk)
-    learned = head.learn(queries.embeddings_ND, HeadBatch(STEP, rows, make_positives().take(rows)))
+    mined_QH = MINED_NH[rows] if options.label_scope == "mined" else None
+    learned = head.learn(queries.embeddings_ND, HeadBatch(STEP, rows, make_positives().take(rows), mined_QH))
     queries.backward(learned.queries_gradient_QD)
     gradients = [parameter.grad for parameter in encoder.module.parameters()]
     gradients += [parameter.grad.to_dense() for parameter in head.parameters()]
@@ -46,10 +49,11 @@ def by_formula(options, *, loss=DEXML):
             for entry in range(positives.offsets[row], positives.offsets[row + 1]):
                 relevance_QL[position, positives.label_rows[entry]] = float(positives.weights[entry])
         columns = list(range(LABELS))
-        if options.label_scope == "sampled":
+        if options.label_scope != "all":
             generator = step_generator(STEP * options.accumulate + number, options)
             drawn = generator.integers(0, LABELS, size=options.sampled_labels)
-            columns = sorted({*drawn.tolist(), *relevance_QL.sum(dim=0).nonzero().flatten().tolist()})
+            mined = set(MINED_NH[part].flatten().tolist()) - {-1} if options.label_scope == "mined" else ()
+            columns = sorted({*drawn.tolist(), *relevance_QL.sum(dim=0).nonzero().flatten().tolist(), *mined})
         scores_QC = encoder.embed(queries.take(part), "query") @ encoder.embed(labels, "label")[columns].T
         losses.append(loss(LossInputs.from_dense(scores_QC, relevance_QL[:, columns])))
     losses_Q = torch.cat(losses)
@@ -75,7 +79,13 @@ def test_over_all_labels_small_batches_are_one_large_batch(loss, chunk):
 
 @pytest.mark.parametrize(
     ("loss", "pool", "scope"),
-    [(DEXML, "row", "all"), (DEXML, "row", "sampled"), (POOLED, "batch", "all"), (POOLED, "batch", "sampled")],
+    [
+        (DEXML, "row", "all"),
+        (DEXML, "row", "sampled"),
+        (DEXML, "row", "mined"),
+        (POOLED, "batch", "all"),
+        (POOLED, "batch", "sampled"),
+    ],
 )
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(7, 1), (5, 2), (3, 5), (1, 12)])
 def test_a_step_is_its_formula(loss, pool, scope, batch_size, accumulate):

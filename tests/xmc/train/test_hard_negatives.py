@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xmc.api import HeadBatch, Positives
 from xmc.errors import ArtifactError
 from xmc.train.hard_negatives import HardNegatives, open_negatives, without_relevant
 from xmc.train.options import TrainOptions
@@ -34,11 +35,12 @@ def prepare(negatives, epoch, *, at_start=True):
 def test_what_is_drawn_was_mined_for_these_queries(tmp_path):
     negatives = make(tmp_path, mining_start=0, hard_negatives=40)
     prepare(negatives, 0)
-    assert negatives.draw(0, np.array([0, 1])).tolist() == [0, 1, 2, 10, 11]
-    assert negatives.draw(0, np.array([2])).tolist() == []
+    drawn_QH = negatives.draw(0, np.array([0, 1, 2]))
+    assert drawn_QH.shape == (3, 40)
+    assert [sorted(set(row)) for row in drawn_QH.tolist()] == [[0, 1, 2], [-1, 10, 11], [-1]]
     one = make(tmp_path, mining_start=0, hard_negatives=1)
     prepare(one, 0)
-    drawn = {tuple(one.draw(step, np.array([0]))) for step in range(50)}
+    drawn = {tuple(one.draw(step, np.array([0]))[0]) for step in range(50)}
     assert drawn == {(0,), (1,), (2,)}
     assert np.array_equal(one.draw(7, np.array([0, 1])), one.draw(7, np.array([0, 1])))
 
@@ -57,7 +59,7 @@ def test_mined_on_schedule(tmp_path):
 def test_nothing_is_drawn_before_the_first_mining(tmp_path):
     negatives = make(tmp_path, mining_start=1)
     assert not negatives.is_due(0)
-    assert negatives.draw(0, np.array([0])).tolist() == []
+    assert negatives.draw(0, np.array([0])).tolist() == [[]]
 
 
 def test_a_restart_reads_what_was_mined(tmp_path):
@@ -76,6 +78,13 @@ def test_lost_in_mid_epoch(tmp_path):
     prepare(make(tmp_path, mining_start=1), 1)
     with pytest.raises(ArtifactError, match="epoch 3"):
         prepare(make(tmp_path, mining_start=1), 2, at_start=False)
+
+
+def test_a_head_sees_the_negatives_of_its_queries_each_once():
+    queries, positives = np.arange(3), Positives(np.zeros(4, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    assert HeadBatch(0, queries, positives, MINED_NM).hard_negatives.tolist() == [0, 1, 2, 10, 11]
+    assert HeadBatch(0, queries, positives, MINED_NM[:, :0]).hard_negatives.tolist() == []
+    assert HeadBatch(0, queries, positives).hard_negatives is None
 
 
 @given(

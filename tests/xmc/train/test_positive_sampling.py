@@ -200,9 +200,9 @@ def learn(options, step, name="dexml.decoupled-softmax"):
 def test_a_head_draws_anew_at_each_step_from_a_stream_of_its_own(scope):
     options = replace(OPTIONS, label_scope=scope, sampled_labels=4)
     head = head_of(options)
-    seen = set()
+    seen, mined_QH = set(), np.array([[2, 8], [8, -1], [2, 2], [-1, -1], [8, 2]])
     for step in range(30):
-        batch = HeadBatch(step, np.arange(QUERIES), POSITIVES, np.array([2, 8]) if scope == "mined" else None)
+        batch = HeadBatch(step, np.arange(QUERIES), POSITIVES, mined_QH if scope == "mined" else None)
         chosen, full = head._scope(batch), head_of(replace(options, sampled_positives=0))._scope(batch)
         assert (chosen.label_rows is None) == (scope == "all")
         assert chosen.label_rows is None or chosen.label_rows.tolist() == full.label_rows.tolist()
