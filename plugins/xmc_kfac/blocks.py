@@ -14,16 +14,18 @@ class Block:
 
     The gradients of all rows that one step back-propagates are added up, in whatever chunks they come. Of a layer that
     a sample passes several times (an LSTM over time) the Fisher block is that of independent passes: T times A ⊗ G with
-    means over all rows, and the T is part of the second factor.
+    means over all rows, and the T is part of the second factor. `still` is a parameter of the layer that no step moves.
     """
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None = None) -> None:
-        self.weight, self.bias = weight, bias
+    def __init__(
+        self, weight: nn.Parameter, bias: nn.Parameter | None = None, *, still: nn.Parameter | None = None
+    ) -> None:
+        self.weight, self.bias, self.still = weight, bias, still
         self.forget()
 
     def parameters(self) -> list[nn.Parameter]:
-        """What the block's step moves."""
-        return [self.weight] if self.bias is None else [self.weight, self.bias]
+        """What the block's step moves, and what it leaves still."""
+        return [parameter for parameter in (self.weight, self.bias, self.still) if parameter is not None]
 
     def forget(self) -> None:
         """Begin new sums."""

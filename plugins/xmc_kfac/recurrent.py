@@ -19,12 +19,16 @@ from xmc_kfac.blocks import Block
 def lstm_blocks(lstm: nn.LSTM) -> list[Block]:
     """Two blocks for each layer and direction, in that order.
 
-    A bias stands twice in torch's LSTM, before both products; the one of the input learns, the other stays.
+    A bias stands twice in torch's LSTM, before both products; the one of the input learns, the other stays: moved as
+    well it would move the gates by a second step that no block knows of.
     """
     blocks = []
     for suffix in suffixes(lstm):
-        bias = getattr(lstm, f"bias_ih{suffix}") if lstm.bias else None
-        blocks += [Block(getattr(lstm, f"weight_ih{suffix}"), bias), Block(getattr(lstm, f"weight_hh{suffix}"))]
+        learns, stays = (getattr(lstm, f"bias_{kind}{suffix}") if lstm.bias else None for kind in ("ih", "hh"))
+        blocks += [
+            Block(getattr(lstm, f"weight_ih{suffix}"), learns),
+            Block(getattr(lstm, f"weight_hh{suffix}"), still=stays),
+        ]
     return blocks
 
 

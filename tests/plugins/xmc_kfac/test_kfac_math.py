@@ -270,9 +270,20 @@ def test_parameters_outside_of_layers_learn_by_adamw_at_their_own_rate():
     model = Reader()
     optimizer = KFac([{"params": [*model.parameters()], "lr": 0.1, "peak_lr": 0.1}], model, lr=0.1, others_rate=0.02)
     others = [group for group in optimizer.param_groups if group.get("others")]
-    assert [len(group["params"]) for group in others] == [1 + 4]  # the scale, and the LSTM's second biases
+    assert [[id(parameter) for parameter in group["params"]] for group in others] == [[id(model.scale)]]
     reader_step(model, optimizer, chunk=9)
     torch.testing.assert_close((model.scale - 1).abs(), torch.full((2,), 0.02, dtype=torch.float64), rtol=1e-4, atol=0)
+
+
+def test_of_an_lstms_two_biases_the_second_stays():
+    """And its gradient does not pile up over the steps, for it counts when gradients are clipped."""
+    model = Reader()
+    optimizer = KFac(model.parameters(), model, lr=0.1, weight_decay=0.1)
+    before = copy.deepcopy(model.lstm.state_dict())
+    reader_step(model, optimizer, chunk=9)
+    for name, value in model.lstm.named_parameters():
+        assert torch.equal(value, before[name]) == name.startswith("bias_hh"), name
+        assert value.grad is None
 
 
 def test_the_average_forgets():
