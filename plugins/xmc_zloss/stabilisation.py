@@ -39,7 +39,8 @@ def stabilise(matrix: FactoredMatrix) -> int:
         directions_DR, ratios_R = left_DD[:, pulled_D], ratios_D[pulled_D]
         matrix.mixing_DD += (directions_DR * (1 / ratios_R - 1)) @ (directions_DR.T @ matrix.mixing_DD)
         _stretch(matrix.table_LD, directions_DR, ratios_R)
-    matrix.inverse_DD = torch.linalg.inv(matrix.mixing_DD)
+    # by rows, as a checkpoint gives it back: products with what lies by columns, as `inv` answers, round otherwise
+    matrix.inverse_DD = torch.linalg.inv(matrix.mixing_DD).contiguous()
     return pulled
 
 

@@ -113,6 +113,8 @@ def fingerprint(config: RunConfig, data: Dataset, ranks: Ranks = ALONE) -> dict[
     sections["train"] = {**asdict(config.train), "optimizer": config.optimizer.name}  # as older checkpoints have it
     if (augmentation := config.augmentation).name != "none":  # which older checkpoints do not mention
         sections["augmentation"] = {**augmentation.to_dict(), "reads": augmentation.options.fingerprint()}
+    if config.train.label_scope == "mined":  # by the index
+        sections["index"] = config.index.to_dict()
     if teacher := open_teacher(config):
         sections["teacher"] = {"reads": teacher.sha256}
     settings = {

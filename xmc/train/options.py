@@ -25,8 +25,8 @@ class TrainOptions:
 
     `epochs`: passes over the training queries; 0 takes the model as it is (a pretrained encoder), without training.
     `accumulate`: so many batches make one step of the optimiser, on the mean of their losses; each has its own sampled
-    and mined labels and its own pool. (For a loss of single queries over all labels it is the same as a larger `batch_size`,
-    whose memory for activations and scores does not grow either.)
+    and mined labels and its own pool. (For a loss of single queries over all labels it is the same as a larger
+    `batch_size`, whose memory for activations and scores does not grow either.)
     `precision`: in what the largest products are made while learning, those of a network encoder's layers, or of
     queries and label vectors where embeddings are sums of table rows: `float32`, `bfloat16` (weights, losses and sums
     over the batch stay float32), or `auto`, bfloat16 for a network on a GPU that has it.

@@ -61,6 +61,17 @@ def test_strain(values, strained):
     assert is_strained(with_singular_values([1e-6 * value for value in values])) is strained
 
 
+@pytest.mark.parametrize("change", [stabilise, renew_statistics, unfactorise])
+def test_what_a_checkpoint_gives_back_lies_in_memory_as_what_was_saved(change):
+    """Else the products after a restart round differently."""
+    matrix = with_singular_values([1e-3, 1.0, 1.0, 30.0])
+    matrix.inverse_DD = matrix.inverse_DD.contiguous()
+    change(matrix)
+    assert {name: tensor.stride() for name, tensor in vars(matrix).items()} == {
+        name: tensor.stride() for name, tensor in matrix.state().items()
+    }
+
+
 def test_unfactorise_leaves_w_alone():
     matrix = with_singular_values([0.1, 1.0, 3.0])
     before_LD = dense(matrix)

@@ -52,6 +52,16 @@ def test_other_settings_are_refused_by_name(stopped, expected, setting, message)
     assert final_bits(stopped) == expected
 
 
+def test_another_index_is_refused_only_where_it_chooses_the_negatives(stopped, tmp_path):
+    mined = ("train.label_scope=mined", "train.sampled_labels=20")
+    stop_after(tmp_path / "mined", 6, mined)
+    with pytest.raises(ConfigError, match=r"index\.name was 'exact', is 'faiss.ivf'"):
+        train(tmp_path / "mined", (*mined, "index.name=faiss.ivf", "index.nlist=2"), resume=True)
+    with pytest.raises(ConfigError, match=r"index\.first_pass was 'auto', is 'float32'"):
+        train(tmp_path / "mined", (*mined, "index.first_pass=float32"), resume=True)
+    train(stopped, ("index.first_pass=float32",), resume=True)
+
+
 def test_settings_that_do_not_touch_the_bits_may_change(stopped, expected):
     train(
         stopped,
