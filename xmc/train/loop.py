@@ -84,6 +84,7 @@ class Trainer:
         """Go on from a checkpoint (whose encoder this trainer was made with)."""
         checkpoint.restore(self.optimizer, self.head, rank=self.ranks.rank)
         self.progress = checkpoint.progress
+        self.progress.finished = self._is_over()  # by the patience of today
 
     def run(self) -> Progress:
         """Train to the end, or until validation stops improving.
@@ -211,9 +212,6 @@ class Trainer:
         if validation > progress.best_validation or self.data.validation is None:
             progress.best_validation, progress.best_epoch = validation, epoch
             self.on_best(self.encoder)
-        patience = self.options.patience
-        stale = self.data.validation is not None and patience and epoch - progress.best_epoch >= patience
-        progress.finished = bool(stale) or progress.step >= self.total_steps
         progress.seconds += time.monotonic() - started
         row = {
             "epoch": epoch,
@@ -224,8 +222,16 @@ class Trainer:
             "seconds": round(progress.seconds, 3),
         }
         progress.curve.append(row)
+        progress.finished = self._is_over()
         progress.epoch_loss_sum, progress.epoch_loss_steps = 0.0, 0
         self.reporter.epoch_finished(row)
+
+    def _is_over(self) -> bool:
+        """Whether no step is left, or validation has not improved for `[train] patience` epochs."""
+        progress, patience = self.progress, self.options.patience
+        if progress.step >= self.total_steps:
+            return True
+        return self.data.validation is not None and 0 < patience <= len(progress.curve) - progress.best_epoch
 
     def _validate(self) -> float:
         if self.data.validation is None:

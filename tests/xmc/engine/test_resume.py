@@ -109,6 +109,25 @@ def test_resuming_a_finished_run_changes_nothing_and_builds_the_index_again(tmp_
     assert len(xmc.Retriever.load(tmp_path).search(["fog"], k=3)[0]) == 3
 
 
+NOTHING_LEARNED = ("train.learning_rate=1e-12", "train.label_text_share=0", "train.validation_share=0.2")
+
+
+def test_a_larger_patience_goes_on_after_an_early_stop_and_a_smaller_one_ends(tmp_path):
+    """With the bits of a run that had that patience from the start."""
+    ends = {}
+    for patience in (1, 2, 0):
+        run = tmp_path / f"{patience} from the start"
+        ends[patience] = train(run, (*NOTHING_LEARNED, f"train.patience={patience}"))
+    assert [end["epochs_run"] for end in ends.values()] == [2, 3, 3]
+    train(tmp_path / "run", (*NOTHING_LEARNED, "train.patience=1"))
+    goes_on = train(tmp_path / "run", (*NOTHING_LEARNED, "train.patience=2"), resume=True)
+    assert (goes_on["epochs_run"], goes_on["stopped_early"]) == (3, False)
+    assert final_bits(tmp_path / "run") == final_bits(tmp_path / "2 from the start")
+    stop_after(tmp_path / "ends", 2 * STEPS_PER_EPOCH + 1, (*NOTHING_LEARNED, "train.patience=0"))
+    ends_now = train(tmp_path / "ends", (*NOTHING_LEARNED, "train.patience=1"), resume=True)
+    assert (ends_now["epochs_run"], ends_now["stopped_early"]) == (2, True)
+
+
 LOSS = """
 from dataclasses import dataclass
 from xmc.api import LossSpec, hookimpl
