@@ -8,13 +8,16 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from xmc.api import Loss
+from xmc.api import Loss, RowStateLoss
+
+PASSED_ON = frozenset({"moments"})  # of what a loss may need: the scores themselves
 
 
 def base_loss(name: str, options: Mapping[str, Any]) -> Loss:
     """The loss `plugin.name` of an installed plugin with these options.
 
-    Raises: ValueError for an unknown name, an unknown option or a loss that pools the batch.
+    Raises: ValueError for an unknown name, an unknown option, a loss that pools the batch, and one that sees or keeps
+    more of a query than its scores, of which there is nothing for a bag.
 
     >>> base_loss("baselines.info-nce", {"temperature": 0.5})
     InfoNce(temperature=0.5, correct_sampling=False)
@@ -24,6 +27,12 @@ def base_loss(name: str, options: Mapping[str, Any]) -> Loss:
     if unknown := sorted(set(options) - set(allowed)):
         raise ValueError(f"base_options of {name!r} has no key {unknown[0]!r} (it has: {', '.join(allowed) or 'none'})")
     loss: Loss = cls(**options)
+    if missing := sorted(set(getattr(loss, "needs", ())) - PASSED_ON):
+        raise ValueError(
+            f"base must be a loss of scores and labels alone, and {name!r} needs {' and '.join(missing)} too"
+        )
+    if isinstance(loss, RowStateLoss):
+        raise ValueError(f"base must be a loss without a memory, and {name!r} keeps a number for each query")
     return loss
 
 

@@ -16,6 +16,7 @@ from xmc.plugin_manager import load_plugins
 from xmc.testing import check_loss
 from xmc_aggregate.interpolated import Interpolated
 from xmc_baselines.info_nce import InfoNce
+from xmc_zloss.z_loss import ZLoss
 
 BCE = {"average": "scores", "base": "baselines.binary-cross-entropy", "base_options": {}}
 BAGS_Q = torch.tensor([7, 2, 7, 7, 2, 9])
@@ -159,6 +160,9 @@ def test_extreme_scores_in_a_bag_are_finite(dtype):
         ({"base": "baselines.hinge"}, "full name of an installed loss"),
         ({"base": "nothing"}, "full name of an installed loss"),
         ({"base": "mw.mann-whitney"}, "pools the whole batch"),
+        ({"base": "distill.nd", "base_options": {}, "average": "scores"}, "'distill.nd' needs norms too"),
+        ({"base": "distill.nkd", "base_options": {}, "average": "scores"}, "needs norms and teacher too"),
+        ({"base": "ldr.aldr-kl", "base_options": {}}, "'ldr.aldr-kl' keeps a number for each query"),
         ({"base_options": {"heat": 1}}, "has no key 'heat' (it has: temperature, correct_sampling)"),
         ({"base_options": {"temperature": -1.0}}, "temperature must be"),
         ({**BCE, "average": "probabilities"}, "use 'scores'"),
@@ -168,6 +172,12 @@ def test_refusals(options, said):
     with pytest.raises(ConfigError) as caught:
         build_options(Interpolated, options, section="loss")
     assert said in str(caught.value)
+
+
+def test_a_base_that_can_do_with_less_than_scores_is_given_scores():
+    inputs = problem()
+    loss = Interpolated(rho=1.0, average="scores", base="zloss.z-loss", base_options={})
+    torch.testing.assert_close(loss(inputs), ZLoss()(inputs))
 
 
 def test_recipe_resolves_and_survives_its_file():
