@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 from xmc.data.dataset import Dataset
 from xmc.engine.run_config import Component, RunConfig
+from xmc.engine.teacher import needs_of
 from xmc.engine.training_set import epoch_pool, with_label_scope
 from xmc.errors import ConfigError
 
 SHARES = (0.25, 0.5, 1.0)  # of the ladder's largest number of queries
 WIDTHS = (1.0, 0.5)
-ONE_WIDTH_SHARES = (0.18, 0.25, 0.35, 0.5, 0.7, 1.0)  # for an encoder whose width is no setting
+ONE_WIDTH_SHARES = (0.18, 0.25, 0.35, 0.5, 0.7, 1.0)  # for an encoder whose width is no setting, or that of a teacher
 LEAST_QUERIES = 16
 VALIDATION_QUERIES = 200  # of an epoch, which only choose the best one; figures are measured on all
 
@@ -39,9 +40,9 @@ def ladder(config: RunConfig, data: Dataset, *, budget: float) -> list[Rung]:
     label_text_share = epoch_pool(config, data).drawn / queries
     config = replace(config, train=replace(config.train, label_text_share=label_text_share))
     width = getattr(config.encoder.options, "dimension", 0)
-    sizes = (
-        [(share, part) for part in WIDTHS for share in SHARES] if width > 1 else [(s, 1.0) for s in ONE_WIDTH_SHARES]
-    )
+    sizes = [(share, part) for part in WIDTHS for share in SHARES]
+    if width <= 1 or "teacher_vectors" in needs_of(config):
+        sizes = [(share, 1.0) for share in ONE_WIDTH_SHARES]
     largest = min(1.0, budget / sum(share * part for share, part in sizes)) * queries
     if largest * sizes[0][0] < LEAST_QUERIES:
         raise ConfigError(

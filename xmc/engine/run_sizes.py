@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from xmc.data.dataset import Dataset
 from xmc.engine.held_out_loss import held_out_loss
 from xmc.engine.job import Job
 from xmc.engine.run_config import RunConfig
+from xmc.engine.teacher import needs_of, open_teacher
 from xmc.engine.training_set import epoch_pool, validation_queries, with_label_scope
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.plugin_manager import Plugins
@@ -34,7 +36,10 @@ def planned_size(config: RunConfig, data: Dataset, *, plugins: Plugins) -> Size:
     info = RunInfo("", config.to_dict(), len(data.train), len(data.labels))
     job = Job(config, Path(), data, plugins, info, SilentReporter())
     encoder = job.new_encoder()
-    head = config.head.options.build(job.head_context(encoder))
+    context = job.head_context(encoder)
+    if (teacher := open_teacher(config)) and "teacher_vectors" in needs_of(config):
+        context = replace(context, teacher_vectors=teacher.vectors(data))
+    head = config.head.options.build(context)
     plan = make_plan(
         encoder,
         head,

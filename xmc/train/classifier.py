@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xmc.api import HeadContext, LabelOptimizerOptions, LabelPreconditioner
+from xmc.api import ConfigError, HeadContext, LabelOptimizerOptions, LabelPreconditioner
 from xmc.encode.encoder import chunks
 from xmc.train.dual_encoder import TextLabels
 from xmc.train.label_source import GradientVectors
@@ -45,7 +45,7 @@ class ClassifierOptions:
                 raise ValueError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
 
     def build(self, context: HeadContext) -> ScoredHead:
-        """A fresh label matrix, (labels, D)."""
+        """A fresh label matrix, (labels, D). Raises: ConfigError for an optimizer that cannot work with it."""
         return ScoredHead(partial(MatrixLabels, self), context)
 
 
@@ -130,10 +130,20 @@ def _named_under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _preconditioner(context: HeadContext) -> LabelPreconditioner | None:
-    """That of the run's optimiser, if it has one for a label matrix; a trained head that is read needs none."""
+    """That of the run's optimiser, if it has one for a label matrix; a trained head that is read needs none.
+
+    Raises: ConfigError with several processes, each of which has a part of the matrix and of the queries.
+    """
     if not isinstance(context.optimizer, LabelOptimizerOptions):
         return None
-    return context.optimizer.label_preconditioner(dimension=context.dimension, device=context.device)
+    made = context.optimizer.label_preconditioner(dimension=context.dimension, device=context.device)
+    if made is not None and context.ranks is not None and context.ranks.size > 1:
+        raise ConfigError(
+            f"an optimizer that turns the gradient of the label matrix ({type(context.optimizer).__name__}) works in "
+            f"one process, got {context.ranks.size}: each would turn that of its own labels by its own queries.",
+            hint="Start xmc without torchrun, or set optimizer.name=adamw.",
+        )
+    return made
 
 
 def _turned(gradient_LD: Tensor, preconditioner: LabelPreconditioner) -> Tensor:

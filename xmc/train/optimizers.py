@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from xmc.api import OptimizerContext, OptimizerOptions
+from xmc.api import ConfigError, OptimizerContext, OptimizerOptions
 from xmc.encode.encoder import Encoder
 from xmc.train.core_optimizers import AdamW
 from xmc.train.distributed import ALONE, Ranks
@@ -22,7 +22,7 @@ def make_optimizer(
 
     `peak_lr` of a group is the rate that the schedule scales.
 
-    Raises: ConfigError for options of [train] that it cannot work with.
+    Raises: ConfigError for an encoder without parameters, and for options of [train] that it cannot work with.
     """
     own = encoder.label_parameters()
     own_ids = {id(parameter) for parameter in own}
@@ -33,6 +33,11 @@ def make_optimizer(
         for parameters, rate in zip((others, own), rates, strict=True)
         if parameters
     ]
+    if not groups:
+        raise ConfigError(
+            f"the encoder '{encoder.name}' has nothing that a training in steps could change.",
+            hint="Take a head that is fitted in one go, such as that of --plugin linear, or another encoder.",
+        )
     return (options or AdamW()).build(OptimizerContext(groups, encoder.module, train, encoder, processes))
 
 

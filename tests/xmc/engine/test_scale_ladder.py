@@ -73,6 +73,18 @@ def test_a_rung_that_is_there_is_not_trained_again_unless_its_settings_differ(sc
     ]
 
 
+def test_a_student_under_its_teachers_vectors_has_their_width_on_every_rung(tiny_run, plugins, tmp_path):
+    teacher = tmp_path / "teacher"
+    xmc.teach(tiny_run, "tiny", teacher, k=5)
+    settings = (*SETTINGS, "encoder.dimension=32", "train.label_text_share=0", f"teacher.path={teacher}")
+    student = resolve(plugins, plugin="distill", settings=settings, flags={"data": {"name": "tiny"}})
+    data = load_for_training(student)
+    rungs = ladder(student, data, budget=1.0)
+    assert [rung.config.encoder.options.dimension for rung in rungs] == [32] * 6
+    assert len({rung.config.data.train_queries for rung in rungs}) == 6
+    assert planned_size(student, data, plugins=plugins).dimension == 32
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")

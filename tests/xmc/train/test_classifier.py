@@ -2,6 +2,7 @@
 its state comes back; a step over some labels leaves the rows of the others alone."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from train_cases import LetterEncoder, head_context, random_texts
 
 from xmc.api import HeadBatch, LossInputs, Positives
 from xmc.encode.encoder import embed_texts
+from xmc.errors import ConfigError
 from xmc.plugin_manager import load_plugins
 from xmc.train.classifier import ClassifierOptions
+from xmc.train.distributed import Ranks
 from xmc.train.options import TrainOptions
 from xmc.train.row_adagrad import EPSILON
+from xmc_kfac.options import KFacOptions
 
 LABELS, QUERIES = 9, 5
 TEXTS = random_texts(LABELS, 2)
@@ -119,3 +123,11 @@ def test_with_text_it_starts_as_the_dual_encoder():
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         ClassifierOptions(**options)
+
+
+def test_an_optimizer_of_the_label_matrix_is_refused_on_several_processes():
+    context = head_context(LetterEncoder(), ALL, loss=DEXML, labels=TEXTS)
+    context = replace(context, ranks=Ranks(0, 2), optimizer=KFacOptions())
+    with pytest.raises(ConfigError, match=r"\(KFacOptions\) works in one process, got 2.*without torchrun"):
+        ClassifierOptions().build(context)
+    ClassifierOptions().build(replace(context, ranks=None))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from train_cases import LetterEncoder
 
+from xmc.encode.sparse_tfidf import SparseTfidfOptions
 from xmc.errors import ConfigError
 from xmc.train.core_optimizers import RowAdagradOptions, Sgd
 from xmc.train.muon import Muon
@@ -146,3 +147,10 @@ def test_muon_takes_the_matrices_of_layers_and_adamw_the_rest():
 def test_options_that_cannot_work_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("options", [None, RowAdagradOptions(), Sgd(), Muon()])
+def test_an_encoder_without_parameters_is_refused_with_what_to_do(options):
+    encoder = SparseTfidfOptions(minimum_count=1).build(["fog at sea"], ["fog"], seed=0)
+    with pytest.raises(ConfigError, match=r"the encoder 'sparse-tfidf' has nothing .* could change.*--plugin linear"):
+        make_optimizer(encoder, TrainOptions(), options)
