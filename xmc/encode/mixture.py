@@ -16,6 +16,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from xmc.encode.text_share import text_share
+
 OPTIONS_NAME = "mixture.json"
 WEIGHTS_NAME = "model.safetensors"
 START_NOISE = 0.1  # of an expert beside the identity, as a share of a vector's length: experts must differ to part
@@ -64,8 +66,10 @@ class MixtureOfExperts(nn.Module):
     y = h + rate * sum_i gate_i * moves_i h.
 
     A gate's gradient reaches the kept experts alone. In training the gradient of `balance` times `balance_loss` of the
-    batch is added wherever the result is used; the value itself is in no loss that is reported. What an expert has no
-    capacity for goes past it unchanged. Outside of training a text's vector does not depend on the texts beside it.
+    batch is added wherever the result is used, once for the queries and once for the labels of a step: of a batch that
+    passes in parts (chunks, processes) each counts by its share. The value itself is in no loss that is reported. What
+    an expert has no capacity for goes past it unchanged. Outside of training a text's vector does not depend on the
+    texts beside it.
 
     >>> layer = MixtureOfExperts(3, MixtureOptions(experts=4, kept=2), seed=0)
     >>> layer(torch.eye(3)).shape
@@ -97,7 +101,7 @@ class MixtureOfExperts(nn.Module):
             gates_NK = gates_NK * within_capacity(gates_NK, chosen_NK, options)
         outputs_ND = inputs_ND + options.rate * kept_experts(inputs_ND, self.moves_EDD, gates_NK, chosen_NK)
         if self.training and options.balance and outputs_ND.requires_grad:
-            value = options.balance * balance_loss(logits_NE, chosen_NK)
+            value = options.balance * text_share() * balance_loss(logits_NE, chosen_NK)
             outputs_ND = cast("Tensor", _WithGradientOf.apply(outputs_ND, value))
         return outputs_ND
 

@@ -28,12 +28,22 @@ class DualEncoderOptions:
 
 
 class TextLabels:
-    """The labels' embedded texts as a `LabelSource`; their parameters are the encoder's."""
+    """The labels' embedded texts as a `LabelSource`; their parameters are the encoder's.
+
+    `passes` is how often a step asks for `vectors`, on all processes together.
+    """
 
     def __init__(
-        self, encoder: Encoder, features: Features, *, chunk_size: int = DEFAULT_CHUNK, precision: str = "float32"
+        self,
+        encoder: Encoder,
+        features: Features,
+        *,
+        chunk_size: int = DEFAULT_CHUNK,
+        precision: str = "float32",
+        passes: int = 1,
     ) -> None:
         self._encoder, self._features, self._chunk_size, self._precision = encoder, features, chunk_size, precision
+        self._passes = passes
 
     @classmethod
     def of(cls, context: HeadContext) -> TextLabels:
@@ -41,7 +51,14 @@ class TextLabels:
         if context.train is None:
             return cls(context.encoder, context.label_features)
         options = context.train
-        return cls(context.encoder, context.label_features, chunk_size=options.label_chunk, precision=options.precision)
+        batches = 1 if options.scores_all_labels else options.accumulate
+        return cls(
+            context.encoder,
+            context.label_features,
+            chunk_size=options.label_chunk,
+            precision=options.precision,
+            passes=batches * (context.ranks.size if context.ranks else 1),
+        )
 
     def parameters(self) -> list[nn.Parameter]:
         """None of its own."""
@@ -51,7 +68,12 @@ class TextLabels:
         """Embeddings of these labels' texts (None = all), with gradient."""
         features = self._features if label_rows is None else self._features.take(label_rows)
         return embed_with_gradient(
-            self._encoder, features, "label", chunk_size=self._chunk_size, precision=self._precision
+            self._encoder,
+            features,
+            "label",
+            chunk_size=self._chunk_size,
+            precision=self._precision,
+            passes=self._passes,
         )
 
     def chunks(self, label_rows: np.ndarray[Any, Any]) -> Iterator[Tensor]:

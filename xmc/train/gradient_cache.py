@@ -10,16 +10,28 @@ import torch
 from torch import Tensor
 
 from xmc.encode.encoder import Encoder, Features, Role, chunks
+from xmc.encode.text_share import part_of_texts
 from xmc.train.random_state import random_state, replayed
 
 
 class CachedEmbeddings:
-    """Embeddings (N, D) of features made chunk by chunk, whose gradient can be sent back later."""
+    """Embeddings (N, D) of features made chunk by chunk, whose gradient can be sent back later.
+
+    `share` is that of these texts in all that a step embeds in this role (see `part_of_texts`).
+    """
 
     def __init__(
-        self, encoder: Encoder, features: Features, role: Role, *, chunk_size: int, precision: str = "float32"
+        self,
+        encoder: Encoder,
+        features: Features,
+        role: Role,
+        *,
+        chunk_size: int,
+        precision: str = "float32",
+        share: float = 1.0,
     ) -> None:
         self._encoder, self._features, self._role, self._precision = encoder, features, role, precision
+        self._share = share
         self._chunks = list(chunks(len(features), chunk_size))
         self._random_states: list[Tensor] = []
         parts = []
@@ -32,7 +44,7 @@ class CachedEmbeddings:
     def backward(self, gradient_ND: Tensor) -> None:
         """Add the gradient with respect to the encoder's parameters to their `.grad`."""
         for rows, state in zip(self._chunks, self._random_states, strict=True):
-            with replayed(state):
+            with replayed(state), part_of_texts(self._share * len(rows) / len(self._features)):
                 embeddings = embed_in(self._precision, self._encoder, self._features.take(rows), self._role)
             embeddings.backward(gradient_ND[rows[0] : rows[-1] + 1])
 
@@ -40,8 +52,11 @@ class CachedEmbeddings:
 class WholeGraphEmbeddings:
     """The same interface for an encoder whose graph over all texts is cheap: one pass, no second embedding."""
 
-    def __init__(self, encoder: Encoder, features: Features, role: Role, *, precision: str = "float32") -> None:
-        self._graph_ND = embed_in(precision, encoder, features, role)
+    def __init__(
+        self, encoder: Encoder, features: Features, role: Role, *, precision: str = "float32", share: float = 1.0
+    ) -> None:
+        with part_of_texts(share):
+            self._graph_ND = embed_in(precision, encoder, features, role)
         self.embeddings_ND = self._graph_ND.detach()
 
     def backward(self, gradient_ND: Tensor) -> None:
@@ -69,11 +84,21 @@ def embed_in(precision: str, encoder: Encoder, features: Features, role: Role) -
 
 
 def embed_with_gradient(
-    encoder: Encoder, features: Features, role: Role, *, chunk_size: int, precision: str = "float32"
+    encoder: Encoder,
+    features: Features,
+    role: Role,
+    *,
+    chunk_size: int,
+    precision: str = "float32",
+    passes: int = 1,
 ) -> CachedEmbeddings | WholeGraphEmbeddings | NoEmbeddings:
-    """Embeddings whose gradient can be sent back: in one graph where that is cheap or small, else chunk by chunk."""
+    """Embeddings whose gradient can be sent back: in one graph where that is cheap or small, else chunk by chunk.
+
+    `passes` is how often this is done for one step, in all its batches and processes, with about as many texts each.
+    """
     if len(features) == 0:
         return NoEmbeddings(encoder)
+    share = 1 / passes
     if encoder.whole_label_graph or len(features) <= chunk_size:
-        return WholeGraphEmbeddings(encoder, features, role, precision=precision)
-    return CachedEmbeddings(encoder, features, role, chunk_size=chunk_size, precision=precision)
+        return WholeGraphEmbeddings(encoder, features, role, precision=precision, share=share)
+    return CachedEmbeddings(encoder, features, role, chunk_size=chunk_size, precision=precision, share=share)

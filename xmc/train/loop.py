@@ -180,6 +180,7 @@ class Trainer:
             "query",
             chunk_size=options.label_chunk,
             precision=options.precision,
+            passes=self.ranks.size,
         )
         try:
             learned = self.head.learn(queries.embeddings_ND, batch)

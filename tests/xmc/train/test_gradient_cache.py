@@ -1,14 +1,19 @@
 """Invariants: gradients sent back chunk by chunk are those of the whole graph, dropout included; random numbers go on
 as if nothing had happened."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from train_cases import LetterEncoder, random_texts
+from train_cases import LetterEncoder, head_context, random_texts
 
 from xmc.encode.encoder import chunks
+from xmc.encode.mixture import MixtureOfExperts, MixtureOptions
+from xmc.train.distributed import Ranks
+from xmc.train.dual_encoder import TextLabels
 from xmc.train.gradient_cache import CachedEmbeddings, WholeGraphEmbeddings, embed_with_gradient
+from xmc.train.options import TrainOptions
 
 
 def whole_graph_gradients(encoder, features, upstream_ND, chunk_size):
@@ -109,3 +114,35 @@ def test_one_graph_where_that_is_cheap_or_small_else_chunks():
         embedded = embed_with_gradient(encoder, features, "label", chunk_size=size)
         assert type(embedded) is kind
         assert embedded.embeddings_ND.shape == (5, 4) and not embedded.embeddings_ND.requires_grad
+
+
+def balance_alone(layer, rows_ND):
+    """The gradients of the layer's balance term over these rows, which no loss asks for."""
+    layer(rows_ND).backward(torch.zeros(len(rows_ND), rows_ND.shape[1], dtype=rows_ND.dtype))
+    found = [parameter.grad.clone() for parameter in layer.gate.parameters()]
+    layer.zero_grad(set_to_none=True)
+    return found
+
+
+@pytest.mark.parametrize("passes", [1, 6])
+@pytest.mark.parametrize("whole_label_graph", [True, False])
+def test_a_term_of_a_whole_pass_counts_by_the_passes_share_of_the_texts(whole_label_graph, passes):
+    """Chunks of 4, 4 and 2 texts, on as many processes or in as many batches of a step as there are passes."""
+    encoder = LetterEncoder(whole_label_graph=whole_label_graph)
+    layer = MixtureOfExperts(8, MixtureOptions(experts=4, balance=0.5)).double()
+    encoder.module["label"] = layer
+    features = encoder.prepare(random_texts(10, 3), "label")
+    rows_ND = torch.tensor(features, dtype=torch.float64)
+    parts = [rows_ND] if whole_label_graph else list(rows_ND.split(4))
+    found = [balance_alone(layer, part) for part in parts]
+    expected = [
+        sum(gradient * len(part) / 10 / passes for gradient, part in zip(gradients, parts, strict=True))
+        for gradients in zip(*found, strict=True)
+    ]
+    options = TrainOptions(label_scope="sampled", label_chunk=4, accumulate=1 if passes == 1 else 3)
+    context = head_context(encoder, options, loss=None, labels=random_texts(10, 3))
+    labels = TextLabels.of(replace(context, ranks=None if passes == 1 else Ranks(1, 2)))
+    labels.vectors(None).backward(torch.zeros(10, 8, dtype=torch.float64))
+    for parameter, gradient in zip(layer.gate.parameters(), expected, strict=True):
+        assert gradient.abs().max() > 1e-6
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
