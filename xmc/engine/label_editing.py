@@ -94,8 +94,10 @@ class LabelEditor:
     def check(self, labels: Mapping[str, str]) -> None:
         """Refuse what `put` would refuse of these labels, and change nothing. Raises: as `put`, but not LockedError."""
         check_labels(labels)
-        model, state = self._current_model(), LabelState(self._current_base(), read_edits(self.run))
-        other = [label_id for label_id, text in labels.items() if state.now(label_id) != (text, "")]
+        model, edits = self._current_model(), read_edits(self.run)
+        state = LabelState(self._current_base(), edits)
+        other = [label_id for label_id, text in labels.items() if not state.holds(label_id, text, "")]
+        edits.require_encoder(model.sha256, replaced=set(other))
         _require_text_vectors(model, [label_id for label_id in other if state.now(label_id)])
         model.require_known([label_id for label_id in other if not state.now(label_id)])
 
