@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from xmc.check_contract import CheckRetriever
+from xmc.encode.csr import scipy_rows, wide_unit_rows
 from xmc.values import Hits
 
 TOLERANCE = 1e-5  # of a score, relative above 1: labels so near to the k-th best count as equal to it
@@ -41,13 +42,13 @@ def found_shares(space: IndexSpace, found: Sequence[tuple[Hits, int]]) -> list[n
 
     A hit counts when its true score reaches that of the k-th best label, within the tolerance; 1 is an exact answer.
     """
-    queries_QE = _unit_rows(space.queries_QE.double(), space.similarity)
-    best_QK = queries_QE.new_zeros(len(queries_QE), 0)
+    queries_QE = _as_scored(space.queries_QE, space.similarity)
+    best_QK = torch.zeros(len(queries_QE), 0, dtype=torch.float64, device=queries_QE.device)
     deepest = max(k for _, k in found)
     true_scores = [np.full(len(hits.scores), -np.inf) for hits, _ in found]
     start = 0
     for labels_NE in space.label_chunks:
-        scores_QN = queries_QE @ _unit_rows(labels_NE.detach().double(), space.similarity).T
+        scores_QN = _all_products(queries_QE, _as_scored(labels_NE.detach(), space.similarity))
         for (hits, _), scores_H in zip(found, true_scores, strict=True):
             inside_H = (hits.label_rows >= start) & (hits.label_rows < start + len(labels_NE))
             query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
@@ -69,5 +70,12 @@ def _share(hits: Hits, scores_H: np.ndarray[Any, Any], best_QK: np.ndarray[Any, 
     return np.asarray(np.bincount(query_rows_H, reached_H, len(hits)) / wanted)
 
 
-def _unit_rows(vectors: Tensor, similarity: str) -> Tensor:
-    return torch.nn.functional.normalize(vectors, dim=1) if similarity == "cosine" else vectors
+def _as_scored(vectors: Tensor, similarity: str) -> Tensor:
+    return wide_unit_rows(vectors) if similarity == "cosine" else vectors.double()
+
+
+def _all_products(queries_QE: Tensor, labels_NE: Tensor) -> Tensor:
+    """The score of each query with each label, (Q, N) float64 dense; sparse rows are never made dense themselves."""
+    if torch.sparse_csr not in (queries_QE.layout, labels_NE.layout):
+        return queries_QE @ labels_NE.T
+    return torch.from_numpy((scipy_rows(queries_QE) @ scipy_rows(labels_NE).T).toarray())

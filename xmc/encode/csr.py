@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,36 @@ def concatenate_rows(parts: Iterable[Tensor], *, dimension: int) -> Tensor:
     offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     columns, values = (torch.cat(part) for part in zip(*((t.col_indices(), t.values()) for t in tensors), strict=True))
     return csr_tensor(offsets, columns, values, (len(counts), dimension))
+
+
+def wide_unit_rows(vectors_ND: Tensor) -> Tensor:
+    """The rows of a dense or CSR tensor divided by their norm, in float64; a row of zeros stays one.
+
+    >>> wide_unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]).to_sparse_csr()).to_dense().tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    wide_ND = vectors_ND.double()
+    if wide_ND.layout != torch.sparse_csr:
+        return torch.nn.functional.normalize(wide_ND, dim=1)
+    counts_N, values = wide_ND.crow_indices().diff(), wide_ND.values()
+    rows = torch.arange(len(counts_N), device=values.device).repeat_interleave(counts_N)
+    norms_N = values.new_zeros(len(counts_N)).index_add(0, rows, values.square()).sqrt().clamp(min=1e-12)
+    size = (wide_ND.shape[0], wide_ND.shape[1])
+    return csr_tensor(wide_ND.crow_indices(), wide_ND.col_indices(), values / norms_N[rows], size)
+
+
+def scipy_rows(vectors_ND: Tensor) -> Any:
+    """A dense or CSR tensor as a SciPy CSR matrix in float64, whose products with others SciPy can take.
+
+    >>> scipy_rows(torch.eye(2).to_sparse_csr()).toarray().tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    from scipy.sparse import csr_matrix
+
+    if vectors_ND.layout != torch.sparse_csr:
+        return csr_matrix(vectors_ND.detach().double().cpu().numpy())
+    parts = (vectors_ND.values().double(), vectors_ND.col_indices(), vectors_ND.crow_indices())
+    return csr_matrix(tuple(part.detach().cpu().numpy() for part in parts), shape=tuple(vectors_ND.shape))
 
 
 def take_rows(vectors_ND: Tensor, rows: Tensor) -> Tensor:

@@ -56,7 +56,8 @@ def run_evaluation(
     queries = data.splits[split]
     retriever = Retriever.load(run, device=device, plugins=plugins, warn=False)
     started = time.monotonic()
-    depth = search_depth(config.evaluate, queries.positives)
+    shortlist = retriever.reranking.depth if retriever.reranking else 0
+    depth = search_depth(config.evaluate, queries.positives, shortlist=shortlist)
     deep_hits = search_texts(retriever, queries.texts, k=depth, on_chunk=on_chunk)
     search_s = time.monotonic() - started
     hits = first_hits(deep_hits, max(config.evaluate.ks))

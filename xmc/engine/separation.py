@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmc.encode.csr import concatenate_rows, scipy_rows, wide_unit_rows
 from xmc.evaluate.auc import PooledAuc, pooled_auc
 from xmc.evaluate.options import EvaluateOptions
 from xmc.evaluate.roc import roc_curve, write_roc_picture, write_roc_table
@@ -19,11 +20,16 @@ from xmc.values import Hits, Positives
 PAIRS_AT_ONCE = 2**16
 
 
-def search_depth(options: EvaluateOptions, positives: Positives) -> int:
-    """How many hits a query needs: for the ranking metrics, and for so many negatives if all positives stand above."""
+def search_depth(options: EvaluateOptions, positives: Positives, *, shortlist: int) -> int:
+    """How many hits a query needs: for the ranking metrics, and for so many negatives if all positives stand above.
+
+    For the AUC also the whole `shortlist` of a second stage (0: there is none): `positive_scores` takes a positive that
+    is no hit for one that the second stage did not score.
+    """
+    if not options.auc_negatives:
+        return max(options.ks)
     most_positives = int(positives.counts().max(initial=0))
-    for_auc = options.auc_negatives + most_positives if options.auc_negatives else 0
-    return max(*options.ks, min(for_auc, MAX_K))
+    return max(*options.ks, min(max(options.auc_negatives + most_positives, shortlist), MAX_K))
 
 
 def measure_separation(
@@ -44,7 +50,8 @@ def positive_scores(
 ) -> np.ndarray[Any, Any]:
     """The score of every (query, positive) pair, (P,) float32: that of the hit, or else from the two embeddings.
 
-    An index that compresses its vectors scores its hits a little differently than the embeddings do.
+    An index that compresses its vectors scores its hits a little differently than the embeddings do. With a second
+    stage `hits` must hold its whole shortlist.
     """
     labels = len(retriever.labels)
     hit_keys_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets)) * labels + hits.label_rows
@@ -71,16 +78,14 @@ def _scores_of_pairs(
     prepared = retriever.prepare(query_texts)
     queries_QD = retriever.embed(prepared)
     chunks, query_map = retriever.model.label_vectors(retriever.labels.take(labels))
-    labels_LD = torch.cat(list(chunks))
-    offsets_Q = query_map.offsets(queries_QD) if query_map else queries_QD.new_zeros(len(queries_QD))
+    labels_LD = concatenate_rows(chunks, dimension=retriever.report.dimension)
+    offsets_Q = query_map.offsets(queries_QD) if query_map else torch.zeros(len(queries))
     if retriever.reranking:  # a label that was not found is none of the shortlist
         first = retriever.search_embeddings(queries_QD, k=min(retriever.reranking.depth, len(retriever.labels)))
         offsets_Q = offsets_Q + torch.from_numpy(retriever.reranking.shifts(prepared, first))
     queries_QD = query_map.queries(queries_QD) if query_map else queries_QD
     if retriever.report.similarity == "cosine":
-        queries_QD, labels_LD = (
-            torch.nn.functional.normalize(each.double(), dim=1) for each in (queries_QD, labels_LD)
-        )
+        queries_QD, labels_LD = wide_unit_rows(queries_QD), wide_unit_rows(labels_LD)
     return (pair_products(queries_QD, labels_LD, query_M, label_M) + offsets_Q.numpy()[query_M]).astype(np.float32)
 
 
@@ -96,15 +101,8 @@ def pair_products(
     for start in range(0, len(query_M), PAIRS_AT_ONCE):
         left, right = query_M[start : start + PAIRS_AT_ONCE], label_M[start : start + PAIRS_AT_ONCE]
         if queries_QD.layout == torch.sparse_csr:
-            products = _to_scipy(queries_QD)[left].multiply(_to_scipy(labels_LD)[right]).sum(axis=1)
+            products = scipy_rows(queries_QD)[left].multiply(scipy_rows(labels_LD)[right]).sum(axis=1)
             parts.append(np.asarray(products).ravel())
         else:
             parts.append((queries_QD[left].double() * labels_LD[right].double()).sum(dim=1).cpu().numpy())
     return np.concatenate(parts)
-
-
-def _to_scipy(matrix_RD: Tensor) -> Any:
-    from scipy.sparse import csr_matrix
-
-    parts = (matrix_RD.values().double(), matrix_RD.col_indices(), matrix_RD.crow_indices())
-    return csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=tuple(matrix_RD.shape))

@@ -10,10 +10,14 @@ import pytest
 
 import xmc
 from xmc.api import RerankerSpec, RerankQueries, hookimpl
+from xmc.data.dataset import load_dataset
+from xmc.engine.evaluation import index_rows, run_evaluation
 from xmc.engine.fusion import FusionOptions, choose_weight
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config
+from xmc.engine.separation import positive_scores
 from xmc.errors import ArtifactError, ConfigError
+from xmc.evaluate.auc import pooled_auc
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.layout import reranker_store
 from xmc.retrieve.reranking import Reranking
@@ -85,6 +89,20 @@ def test_fitted_weighed_stored_and_used(tiny_run_copy, plugins):
     assert np.array_equal(both.hits(texts, k=5).scores, both.reranking.rerank(first.prepare(texts), hits, 5).scores)
     alone = xmc.Retriever.load(tiny_run_copy, plugins=plugins, reranked=False)
     assert np.array_equal(alone.hits(texts, k=5).scores, first.hits(texts, k=5).scores)
+
+
+def test_the_auc_is_that_of_the_fused_scores_however_few_hits_are_asked_for(tiny_run_copy, plugins):
+    rerank(plugins, tiny_run_copy, "reranker.gain=-1.0", "fusion.depth=25", "fusion.weight=0.2")  # positives sink
+    settings = ["reranker.name=overlap.word-overlap", "evaluate.ks=[1]", "evaluate.auc_negatives=1"]
+    config = read_run_config(plugins, tiny_run_copy, settings=settings)
+    report = run_evaluation(config, tiny_run_copy, plugins=plugins)
+    retriever, data = xmc.Retriever.load(tiny_run_copy, plugins=plugins), load_dataset("tiny")
+    truth = data.test.positives
+    positives = Positives(truth.offsets, index_rows(data, retriever)[truth.label_rows], truth.weights)
+    every = retriever.hits(data.test.texts, k=60)
+    scores_P = positive_scores(retriever, data.test.texts, every, positives)
+    pooled = pooled_auc(every, positives, scores_P, labels=60, top_negatives=1)
+    assert report.auc.value == pytest.approx(pooled.auc.value, abs=1e-6)
 
 
 def test_refused_when_the_model_changed_and_missed_when_it_was_configured(tiny_run_copy, plugins):

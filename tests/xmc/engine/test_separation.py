@@ -66,9 +66,26 @@ def test_scores_of_positives_are_the_same_however_few_were_found(scored, k):
     np.testing.assert_allclose(scores_P, truth_P, rtol=1e-5, atol=1e-6)
 
 
+def test_scores_of_sparse_vectors_and_their_auc_and_exactness(tmp_path):
+    settings = ["reranker.name=none", "encoder.minimum_count=1"]
+    xmc.train_run("tiny", tmp_path / "run", plugin="linear", settings=settings)
+    retriever, data = Retriever.load(tmp_path / "run"), load_dataset("tiny")
+    truth = data.test.positives
+    positives = Positives(truth.offsets, index_rows(data, retriever)[truth.label_rows], truth.weights)
+    found, every = (search_texts(retriever, data.test.texts, k=k) for k in (1, 60))
+    scores_P, truth_P = (positive_scores(retriever, data.test.texts, hits, positives) for hits in (found, every))
+    np.testing.assert_allclose(scores_P, truth_P, rtol=1e-5, atol=1e-6)
+    report = xmc.evaluate_run(tmp_path / "run", settings=["evaluate.ks=[1]", "evaluate.auc_negatives=1"])
+    assert report.auc.positives == len(truth_P) and report.auc.value > 0.5
+    checked = xmc.check_run(tmp_path / "run", ["exactness"], settings=["check.exactness.ks=[1, 60]"])
+    figures = {name: figure.value for name, figure in checked.outcomes[0].figures.items()}
+    assert (figures["exact_at_1"], figures["exact_at_60"], figures["wrong_proofs"]) == (1, 1, 0)
+
+
 def test_the_search_goes_as_deep_as_the_most_positives_ask_and_no_deeper_than_allowed():
     positives = Positives(np.array([0, 1, 4]), np.array([5, 1, 2, 3], dtype=np.int32), np.ones(4, np.float32))
-    assert search_depth(EvaluateOptions(ks=(1, 10)), positives) == 10
-    assert search_depth(EvaluateOptions(ks=(1, 10), auc_negatives=500), positives) == 503
-    assert search_depth(EvaluateOptions(ks=(1, 1000), auc_negatives=500), positives) == 1000
-    assert search_depth(EvaluateOptions(auc_negatives=10_000), positives) == MAX_K
+    assert search_depth(EvaluateOptions(ks=(1, 10)), positives, shortlist=30) == 10
+    assert search_depth(EvaluateOptions(ks=(1, 10), auc_negatives=500), positives, shortlist=0) == 503
+    assert search_depth(EvaluateOptions(ks=(1, 10), auc_negatives=5), positives, shortlist=30) == 30
+    assert search_depth(EvaluateOptions(ks=(1, 1000), auc_negatives=500), positives, shortlist=30) == 1000
+    assert search_depth(EvaluateOptions(auc_negatives=10_000), positives, shortlist=30) == MAX_K
