@@ -1,8 +1,9 @@
 """Randomised smoothing: certificates for any encoder, by ranking random rewritings of a text instead of the text.
 
-r replaces every word by a uniform draw from its perturbation set P(w), which holds w. For one substitution w -> w' the
-two draws differ in total variation by 1 - overlap(w, w'). So for every function f of a text with values in [0, 1],
-g(x) = E[f(r(x))] changes by Q = 1 - Π over the R least overlaps at most, for every x' within R substitutions.
+r replaces every word by a uniform draw from its perturbation set P(w), which holds w; all are in lower case, as
+attackers write. For one substitution w -> w' the two draws differ in total variation by 1 - overlap(w, w'). So for
+every function f of a text with values in [0, 1], g(x) = E[f(r(x))] changes by Q = 1 - Π over the R least overlaps at
+most, for every x' within R substitutions.
 
 A label under attack has f = (1 + cos(e(r(x)), v)) / 2, a query under attack has a vote for each label: f is 1 where the
 label is among the first k for r(x). g itself is known from samples, up to Hoeffding's bound, and for votes, which are
@@ -84,14 +85,22 @@ class Perturbations:
         return 1.0 - math.prod(overlaps[: radius_of(radius, len(overlaps))])
 
     def draw(self, text: str, samples: int, generator: np.random.Generator) -> list[str]:
-        """Random rewritings r(x)."""
+        """Random rewritings r(x): at every site a word of its set in lower case, however the text has it.
+
+        So a text and an attacked one draw from the same strings where their sets are equal, and an encoder that tells
+        capital letters apart cannot tell which of the two was drawn from.
+
+        >>> some = Perturbations(Substitutions({"car": ("auto",)}))
+        >>> sorted(set(some.draw("Car", 20, np.random.default_rng(0))))
+        ['auto', 'car']
+        """
         sites = self.substitutions.sites(text)
         if not sites:
             return [text] * samples
         sets = [self.words(site.word) for site in sites]
         choices = (generator.random((samples, len(sites))) * [len(words) for words in sets]).astype(int)
         return [
-            replaced(text, [(site, words[one]) for site, words, one in zip(sites, sets, row, strict=True) if one])
+            replaced(text, [(site, words[one]) for site, words, one in zip(sites, sets, row, strict=True)])
             for row in choices.tolist()
         ]
 

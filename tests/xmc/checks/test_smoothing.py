@@ -82,6 +82,14 @@ def test_draws_are_uniform_over_the_set():
     )
 
 
+def test_an_attacked_text_draws_the_same_strings_whatever_its_capital_letters():
+    perturbations = Perturbations(Substitutions({"red": ("blue",), "blue": ("red",)}))
+    sites = perturbations.substitutions.sites("A RED Net")
+    assert perturbations.variation("A RED Net", 0) == 0  # so an encoder that reads capitals must see no difference
+    for attacked in ("A RED Net", *variants("A RED Net", sites, 0)):
+        assert set(perturbations.draw(attacked, 50, np.random.default_rng(0))) == {"A red Net", "A blue Net"}
+
+
 def true_votes(text, perturbations, labels_LD, k):
     """Share of all rewritings, weighted by how they are drawn, that have each label among their first k."""
     sets = [perturbations.words(word) for word in text.split()]
