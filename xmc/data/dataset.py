@@ -150,8 +150,9 @@ def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> 
 def take_train(dataset: Dataset, queries: int, *, seed: int = 0) -> Dataset:
     """The data set with so many of its train queries, those with the lowest hash of seed and query id, in their order.
 
-    The queries of a smaller number are among those of a larger one.
-    Raises: DataError when there are fewer.
+    The queries of a smaller number are among those of a larger one. Bags of queries stay whole: they are taken by the
+    hash of the bag's id, up to the first one that would make it more than `queries`.
+    Raises: DataError when there are fewer, or the first bag alone is larger.
 
     >>> len(take_train(load_dataset("tiny"), 100).train)
     100
@@ -162,10 +163,20 @@ def take_train(dataset: Dataset, queries: int, *, seed: int = 0) -> Dataset:
             f"data set '{dataset.name}' has {there:,} train queries, got {queries:,}.",
             hint="Set data.train_queries to at most that, or to 0 for all.",
         )
-    hashes_Q = np.array([_hash64(f"{seed}:train:{query_id}") for query_id in dataset.train.ids], np.uint64)
-    train = dataset.train.take(np.sort(np.argsort(hashes_Q, kind="stable")[:queries]))
+    keys = dataset.train.bag_ids or dataset.train.ids
+    hashes_Q = np.array([_hash64(f"{seed}:train:{key}") for key in keys], np.uint64)
+    first_Q = np.argsort(hashes_Q, kind="stable")[:queries]
+    if queries < there:
+        cut_off = np.sort(hashes_Q)[queries]  # of the first query that is left out, and then of its bag
+        first_Q = first_Q[hashes_Q[first_Q] < cut_off]
+    if not len(first_Q):
+        raise DataError(
+            f"a bag of data set '{dataset.name}' has more than {queries:,} train queries, and bags stay whole.",
+            hint="Set data.train_queries to at least the size of the largest bag, or to 0 for all.",
+        )
+    train = dataset.train.take(np.sort(first_Q))
     splits = {**dataset.splits, "train": train}
-    note = f"train: {queries} of {there} train queries"
+    note = f"train: {len(train)} of {there} train queries"
     fingerprint = fingerprint_of(dataset.labels, splits)
     return replace(dataset, splits=splits, fingerprint=fingerprint, notes=(*dataset.notes, note))
 

@@ -36,7 +36,7 @@ class DataOptions:
     """Which data: the name of a shipped data set or a folder, and how many of its training queries (0: all).
 
     Fewer are drawn by the hash of seed and query id, so that those of a smaller number are among those of a larger one;
-    labels and held-out queries stay what they are.
+    bags of queries are drawn whole, up to so many queries. Labels and held-out queries stay what they are.
     """
 
     name: str = ""

@@ -1,11 +1,12 @@
-"""Invariants: bags are written, read, hashed and kept whole by a dev split; queries of a bag have one label."""
+"""Invariants: bags are written, read, hashed, and kept whole by a dev split and a part of train; queries of a bag have
+one label."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from xmc.data.dataset import load_dataset, split_off_dev
+from xmc.data.dataset import load_dataset, split_off_dev, take_train
 from xmc.data.fingerprint import fingerprint_of
 from xmc.data.shards import write_table
 from xmc.data.tables import QueryTable, label_table_to_arrow, query_table_to_arrow
@@ -49,6 +50,19 @@ def test_bags_are_read_as_written(tmp_path):
 def test_refusals(tmp_path, bag_ids, weights, said):
     with pytest.raises(DataError, match=said):
         load_dataset(written(tmp_path, bagged(bag_ids, weights)))
+
+
+def test_fewer_training_queries_are_whole_bags_and_nested():
+    queries = bagged([f"b{row % 40}" for row in range(200)], [1] * 200)
+    data = replace(TINY, splits={"train": queries}, notes=())
+    few, more = (take_train(data, count, seed=1).train for count in (53, 120))
+    assert len(few) == 50 and len(more) == 120 and set(few.ids) <= set(more.ids)
+    for part in (few, more):
+        assert len(part) == 5 * len(set(part.bag_ids))  # every bag has 5 queries
+    assert take_train(data, 53, seed=1).notes == ("train: 50 of 200 train queries",)
+    assert len(take_train(data, 200).train) == 200
+    with pytest.raises(DataError, match=r"has more than 4 train queries, and bags stay whole\."):
+        take_train(data, 4)
 
 
 def test_a_dev_split_takes_whole_bags():
