@@ -122,14 +122,30 @@ class Calibration:
     curves: tuple[Curve, ...]
     cut_offs: CutOffs
 
-    def probabilities(self, hits: Hits, ranks_H: Array | None = None) -> Array:
+    def probabilities(self, hits: Hits) -> Array:
         """The probability that each hit is relevant, (H,) float64, from its score and its rank; never rising in a list.
 
-        `ranks_H` are the ranks of hits that are parts of longer lists, counted from 1; without, each list is whole.
+        Each list is whole: its first hit is the best of all labels.
         """
-        if ranks_H is None:
-            ranks_H = np.arange(len(hits.scores)) - np.repeat(hits.offsets[:-1], np.diff(hits.offsets)) + 1
+        ranks_H = np.arange(len(hits.scores)) - np.repeat(hits.offsets[:-1], np.diff(hits.offsets)) + 1
         return never_rising(self.at_ranks(hits.scores, ranks_H), hits.offsets)
+
+    def probabilities_of_parts(self, hits: Hits, first: Hits) -> Array:
+        """The probabilities that hits have in their whole lists, (H,), of which `hits` are parts and `first` begins.
+
+        `first` are the whole lists down to the rank above the last band: below it ranks make no difference.
+        """
+        last = self.first_ranks[-1]
+        ranks_H = np.full(len(hits.label_rows), last)
+        most_H = np.ones(len(hits.label_rows))  # what stands right above a hit in its whole list is as probable or more
+        falling_F = self.probabilities(first)
+        for query, (best, _) in enumerate(first):
+            inside = slice(hits.offsets[query], hits.offsets[query + 1])
+            rank_of = {int(row): rank for rank, row in enumerate(best, start=1)}
+            ranks_H[inside] = [rank_of.get(int(row), last) for row in hits.label_rows[inside]]
+            above = np.concatenate(([1.0], falling_F[first.offsets[query] : first.offsets[query + 1]]))
+            most_H[inside] = above[np.minimum(ranks_H[inside], len(above)) - 1]
+        return never_rising(np.minimum(self.at_ranks(hits.scores, ranks_H), most_H), hits.offsets)
 
     def at_ranks(self, scores: Array, ranks: Array) -> Array:
         """What the curves say of scores with their ranks, counted from 1; arrays of equal shape."""

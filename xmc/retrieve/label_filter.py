@@ -95,22 +95,20 @@ def as_filter(labels: LabelTable, allowed: Iterable[str] | LabelFilter | None) -
     return allowed
 
 
-def ranks_among_all(retriever: Retriever, hits: Hits, unfiltered: Callable[[int], Hits]) -> np.ndarray[Any, Any] | None:
-    """The rank of each filtered hit in the unfiltered list, (H,), as far as a calibration tells ranks apart.
+def probabilities_among_all(
+    retriever: Retriever, hits: Hits, unfiltered: Callable[[int], Hits]
+) -> np.ndarray[Any, Any] | None:
+    """The probability that each filtered hit has in the unfiltered list, (H,); None without a calibration.
 
-    `unfiltered(k)` searches for the same queries without the filter.
+    `unfiltered(k)` searches for the same queries without the filter, as deep as a calibration tells ranks apart.
 
     A calibration is fitted to whole lists, and a filter lets labels rise: by its rank among the allowed a hit would
-    seem more probable than it is. None without a calibration.
+    seem more probable than it is, and so it would without the better ones above it that are said to be less probable.
     """
     calibration = retriever.fitted.calibration
     if calibration is None:
         return None
-    last = max(calibration.first_ranks)
-    ranks_H = np.full(len(hits.label_rows), last)
-    if last > 1:
-        first = unfiltered(last - 1)
-        for (start, stop), (best, _) in zip(zip(hits.offsets, hits.offsets[1:], strict=False), first, strict=True):
-            rank_of = {int(row): rank for rank, row in enumerate(best, start=1)}
-            ranks_H[start:stop] = [rank_of.get(int(row), last) for row in hits.label_rows[start:stop]]
-    return ranks_H
+    last = calibration.first_ranks[-1]
+    if last == 1:
+        return calibration.probabilities(hits)
+    return calibration.probabilities_of_parts(hits, unfiltered(last - 1))

@@ -199,10 +199,13 @@ class Retriever:
                 f"this run has a reranker, which reads texts; {why}.", hint="Give texts, or a run without a reranker."
             )
 
-    def judged_hits(self, hits: Hits, min_probability: float | None = None, ranks_H: Any = None) -> tuple[Hits, Any]:
+    def judged_hits(
+        self, hits: Hits, min_probability: float | None = None, probabilities_H: Any = None
+    ) -> tuple[Hits, Any]:
         """Hits of at least `min_probability` and the probability of each, (H,), None without a calibration.
 
-        `hits` are whole lists, as the search answers them: a probability depends on the rank, unless `ranks_H` has it.
+        `hits` are whole lists, as the search answers them, for a probability depends on the rank; of others give
+        `probabilities_H`.
         Raises: ConfigError, ArtifactError as `search`.
         """
         from xmc.retrieve.label_sets import keep_hits
@@ -212,7 +215,7 @@ class Retriever:
         calibration = self.fitted.calibration if min_probability is None else self.fitted.require_calibration()
         if calibration is None:
             return hits, None
-        probabilities_H = calibration.probabilities(hits, ranks_H)
+        probabilities_H = calibration.probabilities(hits) if probabilities_H is None else probabilities_H
         if min_probability is None:
             return hits, probabilities_H
         kept_H = probabilities_H >= min_probability
@@ -247,16 +250,16 @@ class Retriever:
         min_probability: float | None = None,
         label_filter: LabelFilter | None = None,
     ) -> tuple[Hits, Any]:
-        """The hits of `search(k=, allowed=)` with their probabilities, as `judged_hits`; under a filter by true rank.
+        """The hits of `search(k=, allowed=)` with their probabilities, as `judged_hits`; those of a filter change none.
 
         Under a filter and with a calibration the same queries are searched a second time, without the filter.
         """
-        from xmc.retrieve.label_filter import ranks_among_all
+        from xmc.retrieve.label_filter import probabilities_among_all
 
-        hits, ranks_H = search(k=k, allowed=label_filter), None
+        hits, probabilities_H = search(k=k, allowed=label_filter), None
         if label_filter is not None:
-            ranks_H = ranks_among_all(self, hits, lambda first: search(k=first, allowed=None))
-        return self.judged_hits(hits, min_probability, ranks_H)
+            probabilities_H = probabilities_among_all(self, hits, lambda first: search(k=first, allowed=None))
+        return self.judged_hits(hits, min_probability, probabilities_H)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Query embeddings (Q, D) of texts.

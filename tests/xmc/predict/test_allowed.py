@@ -3,6 +3,7 @@ the job, reaches every worker by file, and what is not a label of the run is ref
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from xmc.data.shards import read_table
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.predict.allowed import ALLOWED, AllowedLabels, read_allowed
 from xmc.retrieve import table_search
+from xmc.retrieve.calibration import NO_CUT_OFFS, Calibration, Curve
 from xmc.store.location import Location
 
 IDS = [f"L{number:02d}" for number in range(0, 60, 7)]
@@ -97,6 +99,20 @@ def test_probabilities_are_those_of_ranks_among_all(retriever):
     )
     batches = retriever.search_batches(table.to_reader(max_chunksize=5), k=3, allowed=IDS)
     assert pa.Table.from_batches(batches).to_pylist() == whole.to_pylist()
+
+
+@pytest.mark.parametrize("kept", [1, 2, 5])
+def test_a_filter_changes_no_probability(retriever, kept):
+    """Also where the curve of a lower band says more than what stands above it, which the filter leaves out."""
+    bands = tuple(Curve(np.array([0.0, 1.0]), np.array([p, p])) for p in (0.3, 0.2, 0.9))
+    fitted = replace(retriever.fitted, calibration=Calibration("isotonic", (1, 2, 4), bands, NO_CUT_OFFS))
+    other = replace(retriever, fitted=fitted)
+    for text, hits in zip(WORDS, other.search(list(WORDS), k=6), strict=True):
+        allowed = [hit.label_id for hit in hits[kept:]]
+        (found,) = other.search([text], k=6, allowed=allowed)
+        assert [(hit.label_id, hit.probability) for hit in found if hit.label_id in allowed] == [
+            (hit.label_id, hit.probability) for hit in hits[kept:]
+        ]
 
 
 def test_halves_of_a_batch_have_the_probabilities_of_the_whole(retriever, monkeypatch):
