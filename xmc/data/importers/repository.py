@@ -12,7 +12,14 @@ from pathlib import Path
 from xmc.data.importers.repository_text import is_repository_text, open_repository_text
 from xmc.data.importers.rows import SPLIT_WORDS, LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
-from xmc.data.importers.text_files import COMPRESSIONS, find_text_file, not_there, read_lines
+from xmc.data.importers.text_files import (
+    COMPRESSIONS,
+    decoded,
+    find_text_file,
+    not_there,
+    read_lines,
+    read_raw_lines,
+)
 from xmc.errors import DataError
 
 EXPECTED = "*train.txt and *test.txt with a header `points features labels`, or trn_X.txt, trn_X_Y.txt and Y.txt"
@@ -89,12 +96,13 @@ def _read_points(
     path: Path, split: str, header: tuple[int, int, int], names: list[str], tally: Tally
 ) -> Iterator[QueryRow]:
     last = 0
-    for place, line in read_lines(path, table=split, tally=tally):
+    for place, raw in read_raw_lines(path):
         if place.row == 1:
             continue
         last = place.row - 1
         tally.table(split).read += 1
-        row = _parse_point(place, f"{split}-{place.row - 2}", line, header[1], names)
+        line = decoded(place, raw)
+        row = _parse_point(place, f"{split}-{last - 1}", line, header[1], names) if isinstance(line, str) else line
         if isinstance(row, QueryRow):
             yield row
         else:

@@ -8,6 +8,7 @@ Lines: `trn_X.txt`, `tst_X.txt` (a text a line), `Y.txt` (a label text a line), 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
     as_id,
+    decoded,
     find_splits,
     find_text_file,
     missing_key,
     not_there,
     read_json_rows,
     read_lines,
+    read_raw_lines,
 )
 from xmc.errors import DataError
 
@@ -68,42 +71,44 @@ def _read_line_labels(path: Path, tally: Tally) -> Iterator[LabelRow]:
 
 def _read_lines_of(path: Path, pairs: Path, split: str, tally: Tally) -> Iterator[QueryRow]:
     """Join texts and label lines by row number; a row whose text or labels are bad is counted and passed over."""
-    labels = _read_pairs(pairs, split, tally)
-    row, label_ids, weights = -1, list[str](), list[float]()
-    last = 0
-    for place, text in read_lines(path, table=split, tally=tally):
-        last = place.row
+    for line, row in zip_longest(read_raw_lines(path), _read_pairs(pairs)):
+        if line is None or row is None:
+            after = (row[0].row - 1 if row else line[0].row) - 1
+            raise DataError(f"{path} and {pairs.name} differ in their number of rows after row {after}.")
+        (place, raw), (pairs_place, found) = line, row
+        text = decoded(place, raw)
         tally.table(split).read += 1
-        while row < place.row:
-            row, label_ids, weights = next(labels, (2**62, [], []))
-        if row == 2**62:
-            break
-        if row == place.row:
+        if not isinstance(text, str):
+            tally.bad(split, place, *text)
+        elif isinstance(found, tuple):
+            tally.bad(split, pairs_place, *found)
+        else:
+            label_ids, weights = [label for label, _ in found], [value for _, value in found]
             yield QueryRow(place, f"{split}-{place.row - 1}", text, label_ids, weights)
-    rows = sum(1 for _ in labels)
-    if row == 2**62 or rows:
-        raise DataError(f"{path} and {pairs.name} differ in their number of rows after row {last}.")
 
 
-def _read_pairs(path: Path, split: str, tally: Tally) -> Iterator[tuple[int, list[str], list[float]]]:
-    """Yield (row number from 1, label ids, weights) of a `label:value` file."""
+def _read_pairs(path: Path) -> Iterator[tuple[Place, list[tuple[str, float]] | tuple[str, str]]]:
+    """Yield (place, label ids and weights, or what is wrong) of every row of a `label:value` file."""
     rows, last = 0, 0
-    for place, line in read_lines(path, table=split, tally=tally):
+    for place, raw in read_raw_lines(path):
         if place.row == 1:
-            header = line.split()
-            if len(header) != 2 or not all(part.isascii() and part.isdigit() for part in header):
-                raise DataError(f"{place}: {line[:80]!r} is not a header `rows columns`.")
-            rows = int(header[0])
+            header = raw.decode("utf-8-sig", errors="replace").strip()
+            parts = header.split()
+            if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+                raise DataError(f"{place}: {header[:80]!r} is not a header `rows columns`.")
+            rows = int(parts[0])
             continue
-        last = place.row - 1
-        try:
-            pairs = [(str(int(label)), float(value)) for label, value in (pair.split(":") for pair in line.split())]
-        except ValueError:
-            tally.bad(split, place, "not `label:value` pairs", repr(line[:50]))
-            continue
-        yield place.row - 1, [label for label, _ in pairs], [value for _, value in pairs]
+        last, line = place.row - 1, decoded(place, raw)
+        yield place, _parse_pairs(line) if isinstance(line, str) else line
     if last != rows:
         raise DataError(f"{path} has {last} rows, its header says {rows}.", hint="Is the file complete?")
+
+
+def _parse_pairs(line: str) -> list[tuple[str, float]] | tuple[str, str]:
+    try:
+        return [(str(int(label)), float(value)) for label, value in (pair.split(":") for pair in line.split())]
+    except ValueError:
+        return "not `label:value` pairs", repr(line[:50])
 
 
 def _read_json_labels(path: Path, tally: Tally) -> Iterator[LabelRow]:

@@ -19,11 +19,12 @@ from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
     MAX_LINE_BYTES,
     as_id,
+    decoded,
     find_splits,
     find_text_file,
     missing_key,
     not_there,
-    read_lines,
+    read_raw_lines,
 )
 from xmc.errors import DataError
 
@@ -115,14 +116,19 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
     """Yield (place, cells by column) of a file whose first line names the columns, among them these.
 
     The delimiter is the one of comma, semicolon and tab that makes these columns of the first line. A row stands at its
-    first line; an empty line says nothing.
-    Raises: DataError for a missing column, and for what is no CSV, such as a quote that is never closed.
+    first line; an empty line says nothing. A row is bad as a whole when one of its lines is not UTF-8.
+    Raises: DataError for a missing column, a first line that is not UTF-8, and for what is no CSV, such as a quote that
+    is never closed.
     """
-    lines = _Lines(read_lines(path, table=table, tally=tally))
-    header, delimiter = _header(path, next(lines, ""), columns)
+    lines = _Lines(read_raw_lines(path))
+    first_line = next(lines, "")
+    if lines.bad:
+        place, *reason = lines.bad
+        raise DataError(f"{place}: {': '.join(reason)}.", hint="Save the file as UTF-8.")
+    header, delimiter = _header(path, first_line, columns)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        lines.first = None
+        lines.first = lines.bad = None
         try:
             with _long_cells():
                 cells = next(rows, None)
@@ -135,18 +141,24 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
         if not cells or lines.first is None:
             continue
         tally.table(table).read += 1
-        if len(cells) == len(header):
+        if lines.bad:
+            tally.bad(table, *lines.bad)
+        elif len(cells) == len(header):
             yield lines.first, dict(zip(header, cells, strict=True))
         else:
             tally.bad(table, lines.first, "not as many cells as columns", f"{len(cells)} and {len(header)}")
 
 
 class _Lines:
-    """Lines for `csv.reader`, which knows the place of the first one that a row was read from."""
+    """Lines for `csv.reader`, which knows of a row the place of its first line, and of one that is not UTF-8.
 
-    def __init__(self, lines: Iterator[tuple[Place, str]]) -> None:
+    Such a line is passed on all the same, for a quote that opens or closes in it counts.
+    """
+
+    def __init__(self, lines: Iterator[tuple[Place, bytes]]) -> None:
         self._lines = lines
         self.first: Place | None = None
+        self.bad: tuple[Place, str, str] | None = None
 
     def __iter__(self) -> _Lines:
         return self
@@ -154,7 +166,11 @@ class _Lines:
     def __next__(self) -> str:
         place, line = next(self._lines)
         self.first = self.first or place
-        return line + "\n"
+        text = decoded(place, line)
+        if isinstance(text, tuple):
+            self.bad = self.bad or (place, *text)
+            text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+        return text + "\n"
 
 
 def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], str]:

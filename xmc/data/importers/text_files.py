@@ -46,6 +46,20 @@ def find_splits(folder: Path, *patterns: str) -> dict[str, Path]:
 def read_lines(path: Path, *, table: str, tally: Tally) -> Iterator[tuple[Place, str]]:
     """Yield (place, line without its line end) of a UTF-8 file; a line that is not UTF-8 is a bad row of `table`.
 
+    Raises: as `read_raw_lines`.
+    """
+    for place, line in read_raw_lines(path):
+        text = decoded(place, line)
+        if isinstance(text, str):
+            yield place, text
+        else:
+            tally.bad(table, place, *text)
+            tally.table(table).read += 1
+
+
+def read_raw_lines(path: Path) -> Iterator[tuple[Place, bytes]]:
+    """Yield (place, line with its line end) of a file, whatever its bytes are.
+
     Raises: DataError when the file is missing, its compression is damaged, or a line is longer than 64 MiB.
     """
     try:
@@ -54,15 +68,21 @@ def read_lines(path: Path, *, table: str, tally: Tally) -> Iterator[tuple[Place,
                 place = Place(str(path), row)
                 if len(line) == MAX_LINE_BYTES:
                     raise DataError(f"{place}: the line is longer than {MAX_LINE_BYTES >> 20} MiB.")
-                try:
-                    text = line.decode("utf-8-sig" if row == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    tally.bad(table, place, "not UTF-8", f"byte {error.object[error.start]:#04x} at {error.start}")
-                    tally.table(table).read += 1
-                    continue
-                yield place, text
+                yield place, line
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
+
+
+def decoded(place: Place, line: bytes) -> str | tuple[str, str]:
+    """The text of a UTF-8 line without its line end, or what is wrong with it; a mark at the file's start is left out.
+
+    >>> decoded(Place("a", 1), "ä\\n".encode()), decoded(Place("a", 2), b"a\\xff")
+    ('ä', ('not UTF-8', 'byte 0xff at 1'))
+    """
+    try:
+        return line.decode("utf-8-sig" if place.row == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        return "not UTF-8", f"byte {error.object[error.start]:#04x} at {error.start}"
 
 
 def _open(path: Path) -> BinaryIO:

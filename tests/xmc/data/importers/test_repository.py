@@ -63,6 +63,14 @@ def test_bad_point(tmp_path, line, reason):
     assert report.tables["train"].skipped.total() == 1
 
 
+def test_a_last_point_that_is_not_utf_8_is_skipped(tmp_path):
+    source = make_source(tmp_path / "source")
+    (source / "tiny_train.txt").write_bytes(b"2 4 3\n0 1:1\n1 \xff:1\n")
+    report = import_dataset(source, tmp_path / "out", on_bad_row="skip")
+    assert (report.tables["train"].read, report.tables["train"].written) == (2, 1)
+    assert report.tables["train"].skipped == {"not UTF-8": 1}
+
+
 @pytest.mark.parametrize("train", [TRAIN.replace("3 4 3", "4 4 3"), TRAIN.replace("3 4 3", "2 4 3")])
 def test_other_number_of_points_than_the_header_says(tmp_path, train):
     with pytest.raises(DataError, match=r"tiny_train\.txt has 3 points, its header says [24]"):

@@ -60,6 +60,21 @@ def test_rows_stay_aligned_past_bad_ones(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"trn_X": b"one\ntwo\n\xff"}, "not UTF-8"),
+        ({"trn_X_Y": b"3 3\n0:1\n1:1\n\xff\n"}, "not UTF-8"),
+        ({"trn_X_Y": "3 3\n0:1\n1:1\nx\n"}, "not `label:value` pairs"),
+        ({"trn_X": b"one\ntwo\n\xff", "trn_X_Y": "3 3\n0:1\n1:1\nx\n"}, "not UTF-8"),
+    ],
+)
+def test_a_bad_last_row_is_skipped_as_any_other(tmp_path, changed, reason):
+    report = import_dataset(make_lines(tmp_path / "source", **changed), tmp_path / "out", on_bad_row="skip")
+    assert load_dataset(tmp_path / "out").train.texts == ["one", "two"]
+    assert report.tables["train"].skipped == {reason: 1} and report.tables["train"].read == 3
+
+
+@pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"trn_X": "one\ntwo\n"}, r"trn_X\.txt and trn_X_Y\.txt differ in their number of rows"),

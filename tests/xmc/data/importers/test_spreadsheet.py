@@ -145,6 +145,33 @@ def test_a_long_cell_is_read_and_the_limit_of_the_process_stays(source, tmp_path
     assert len(load_dataset(tmp_path / "out").train.texts[0]) >= 299_999 and csv.field_size_limit() == before
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b'"one\n\xff\nthree",a,b1,', "3: not UTF-8: byte 0xff at 0"),
+        (b'"one\n\xff closes",a,b1,', "3: not UTF-8: byte 0xff at 0"),
+        (b'"\xff opens\ntwo",a,b1,', "2: not UTF-8: byte 0xff at 1"),
+        (b"\xff", "2: not UTF-8: byte 0xff at 0"),
+    ],
+)
+def test_a_row_that_is_not_utf_8_goes_as_a_whole_and_no_other_changes(source, tmp_path, row, reason):
+    folder = source()
+    (folder / "train.csv").write_bytes(b"text,labels,id,other\n" + row + b'\n"four\nfive",7,q2,\n')
+    with pytest.raises(DataError, match=rf"train\.csv:{reason}"):
+        import_dataset(folder, tmp_path / "out")
+    report = import_dataset(folder, tmp_path / "out", on_bad_row="skip")
+    train = load_dataset(tmp_path / "out").train
+    assert (train.ids, train.texts) == (["q2"], ["four\nfive"])
+    assert report.tables["train"].skipped == {"not UTF-8": 1} and report.tables["train"].read == 2
+
+
+def test_a_first_line_that_is_not_utf_8_is_refused(source, tmp_path):
+    folder = source()
+    (folder / "train.csv").write_bytes("text;labels;größe\nx;a;1\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"train\.csv:1: not UTF-8: byte 0xf6 at 14\. Save the file as UTF-8"):
+        import_dataset(folder, tmp_path / "out", on_bad_row="skip")
+
+
 CELLS = st.text(st.characters(exclude_characters="\r\x00", exclude_categories=["Cs"]), max_size=8)
 
 
