@@ -132,7 +132,7 @@ def _check(data: Data) -> None:
         raise DataError(
             f"a diagnosis needs {LEAST_QUERIES} training and {LEAST_HELD_OUT} held-out queries, got {queries} and "
             f"{held_out}.",
-            hint="Give a larger data set, or a larger train.validation_share.",
+            hint="Give a larger data set, or train anew with a larger train.validation_share.",
         )
     for name, values in (("features", data.features_PN), ("held-out features", data.held_features_HN)):
         if not np.isfinite(values).all() or not values.any():

@@ -62,15 +62,15 @@ def read_reports(run: Path, *, plugins: Plugins) -> RunReports:
         raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}).")
     indexed = index_store(run).exists()
     identity = identity_of(run) if indexed else {}
-    evaluation = _read(run / REPORT_NAME)
-    index = _read(index_store(run).current().folder / "index.json") if indexed else None
+    evaluation = read_report(run / REPORT_NAME)
+    index = read_report(index_store(run).current().folder / "index.json") if indexed else None
     checks = []
     for offer in plugins.offers["check"]:
-        report = _read(checks_folder(run) / offer.full_name / REPORT_NAME)
+        report = read_report(checks_folder(run) / offer.full_name / REPORT_NAME)
         checks.append(CheckFacts(offer.full_name, offer.spec.summary, report, _is_stale(report, identity)))
     return RunReports(
         read_toml(run / FILE_NAME),
-        _read(run / "train.json"),
+        read_report(run / "train.json"),
         evaluation,
         _is_stale(evaluation, identity),
         index["report"] if index else None,
@@ -83,7 +83,8 @@ def _is_stale(report: Mapping[str, Any] | None, identity: Mapping[str, str]) -> 
     return report is not None and report.get("model") != identity
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_report(path: Path) -> dict[str, Any] | None:
+    """A report of a run, None where there is none. Raises: ArtifactError when it is damaged."""
     if not path.is_file():
         return None
     try:

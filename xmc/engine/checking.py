@@ -22,6 +22,7 @@ from xmc.engine.check_report import (
     write_outcome,
 )
 from xmc.engine.check_settings import CheckSettings, options_of
+from xmc.engine.data_since import data_since_training
 from xmc.engine.environment import versions
 from xmc.engine.evaluation import index_rows
 from xmc.engine.fitted_folder import FittedFolder
@@ -57,7 +58,7 @@ def run_checks(
 
     With `all`, or several names, `run/checks/report.json` and `report.html` have everything, and a check that refuses
     is reported, among the report's `refused` where it was named; a check that is asked for alone raises what it refuses
-    with. The run's card is written anew.
+    with. The run's card is written anew. `source` says it, too, when the data set is another than in training.
     Raises: PluginError for an unknown check or one that breaks its contract; DataError, ConfigError from a check.
     """
     offers = choose_checks(plugins, names)
@@ -65,6 +66,8 @@ def run_checks(
     data = without_removed(load_for_training(config), read_edits(run))
     retriever = Retriever.load(run, device=device, plugins=plugins, warn=False)
     queries = held_out(data, retriever, split=split, fit_split=fit_split)
+    if note := data_since_training(run, data):
+        queries = replace(queries, source=f"{queries.source}; {note}")
     context = open_context(config, run, data, retriever, queries, device=device)
     facts = {"name": data.name, "split": split, "fingerprint": data.fingerprint}
     about = {"data": facts, "queries": queries.source, "model": retriever.identity, "versions": versions()}

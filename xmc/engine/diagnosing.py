@@ -64,7 +64,10 @@ def diagnose_head(run: Path, *, plugins: Plugins, device: str = "auto", seed: in
     if report["data"]["fingerprint"] != data.fingerprint:
         raise DataError(f"{run} was trained on another state of the data set '{config.data.name}'.")
     if data.dev is None:
-        raise DataError(f"{run} has no held-out queries.", hint="Give a dev split, or train.validation_share > 0.")
+        raise DataError(
+            f"{run} has no held-out queries.",
+            hint="Train anew with a dev table in the data set, or with train.validation_share > 0.",
+        )
     model = load_model(run, plugins=plugins)
     model.encoder.module.to(choose_device(device))
     generator = np.random.default_rng(seed)

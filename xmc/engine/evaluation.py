@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xmc.data.dataset import Dataset
+from xmc.engine.data_since import data_since_training
 from xmc.engine.environment import versions
 from xmc.engine.model_card import write_card
 from xmc.engine.removed_labels import without_removed
@@ -42,6 +43,7 @@ def run_evaluation(
     With `evaluate.auc_negatives` the report has the pooled AUC as well, and its curve is in `run/roc.csv` and `.png`.
     Frequencies (bands, propensities) are those of the queries the run was trained on.
     Labels that were removed from the run are no positives, and queries that had no others are left out, with a note.
+    The report notes it, too, when the data set is another than in training.
     Raises: DataError when the data set has no such split or does not fit the index.
     """
     data = without_removed(load_for_training(config), read_edits(run))
@@ -51,7 +53,7 @@ def run_evaluation(
             f"data set '{data.name}' has no split '{split}' (it has: {', '.join(data.splits)}).",
             hint=f"Use: {' or '.join(f'--split {name}' for name in there)}"
             if there
-            else "Hold out queries: add a dev or test table to the data set.",
+            else "Add a dev or test table of queries that it was not trained on.",
         )
     queries = data.splits[split]
     retriever = Retriever.load(run, device=device, plugins=plugins, warn=False)
@@ -74,6 +76,8 @@ def run_evaluation(
         options=config.evaluate,
         extra_metrics={offer.full_name: offer.spec.load() for offer in plugins.offers["metric"]},
     )
+    if split != "train" and (note := data_since_training(run, data)):
+        report = replace(report, notes=(*report.notes, note))
     if config.evaluate.auc_negatives:
         top = config.evaluate.auc_negatives
         auc = measure_separation(retriever, queries.texts, deep_hits, positives, top_negatives=top, run=run)

@@ -66,7 +66,7 @@ def _require_held_out(data: Dataset, split: str) -> None:
             hint=f"Held out: {', '.join(there)}",
         )
     if split not in data.splits:
-        hint = f"Use: --split {there[0]}" if there else "Hold out queries: add a dev or test table to the data set."
+        hint = f"Use: --split {there[0]}" if there else "Add a dev or test table of queries that it was not trained on."
         raise DataError(f"data set '{data.name}' has no split '{split}' (held out: {', '.join(there)}).", hint=hint)
 
 

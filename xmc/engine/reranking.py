@@ -87,7 +87,7 @@ def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reran
     if held_out is None:
         raise ConfigError(
             "the weight of the reranker is chosen on a dev split, and there is none.",
-            hint="Set [train] validation_share above 0, or the weight itself: --set fusion.weight=1.0",
+            hint="Set the weight itself: --set fusion.weight=1.0. Or train anew with train.validation_share > 0.",
         )
     queries = first.prepare(held_out.texts)
     hits = search_queries(first, queries, k=min(reranking.depth, len(first.labels)))

@@ -29,6 +29,7 @@ from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.scaling import Scaled, scale_ladder, scale_runs, write_scale
 from xmc.engine.teaching import TeachingReport, run_teaching
 from xmc.engine.tuning import Tuned, run_tuning
+from xmc.engine.verb_settings import settings_for
 from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError
 from xmc.evaluate.report import EvaluationReport
@@ -79,7 +80,6 @@ def index_run(
     that the new index does not give, an XmcWarning says so. Raises: ConfigError when no index serves the goal, and for
     settings of other sections.
     """
-    settings = list(settings)
     if target_recall is None and memory_bytes is None and latency_s is None:
         return _index_named(Path(run), settings, device=device)
     goal = Goal(target_recall, memory_bytes, latency_s, k, batch_size)
@@ -87,15 +87,9 @@ def index_run(
 
 
 def _index_named(run: Path, settings: Settings, *, device: str) -> IndexReport:
-    chosen = parse_assignments(settings)
-    others = sorted({f"{section}.{key}" for section, values in chosen.items() for key in values if section != "index"})
-    if unused := [name for name in others if name != "data.name"]:
-        raise ConfigError(
-            f"the index of a trained run does not depend on {unused[0]}; settings are those of [index].",
-            hint="Example: --set index.name=faiss.flat",
-        )
+    chosen = settings_for("xmc index", settings, takes=["index"])
     plugins = load_plugins()
-    config = read_run_config(plugins, run, settings=settings)
+    config = read_run_config(plugins, run, settings=chosen)
     report = run_indexing(config, run, plugins=plugins, device=device)
     if "index" in chosen:
         replace(read_run_config(plugins, run), index=config.index).write(run, plugins=plugins)
@@ -181,10 +175,12 @@ def compact_labels(run: str | Path, *, device: str = "auto") -> IndexReport:
 def rerank_run(run: str | Path, *, settings: Settings = (), device: str = "auto") -> dict[str, Any]:
     """Fit the second stage of a run anew, with `reranker.key=value` and `fusion.key=value` settings over its own.
 
-    An XmcWarning says which probabilities and label sets were fitted to the scores before.
+    `data.name=FOLDER` says where the data set lies today. An XmcWarning says which probabilities and label sets were
+    fitted to the scores before. Raises: ConfigError for settings of other sections.
     """
+    chosen = settings_for("xmc rerank", settings, takes=["reranker", "fusion"])
     plugins = load_plugins()
-    config = read_run_config(plugins, Path(run), settings=settings)
+    config = read_run_config(plugins, Path(run), settings=chosen)
     report = run_reranking(config, Path(run), plugins=plugins, device=device)
     fitted_now(Path(run)).warn()
     return report
@@ -193,9 +189,14 @@ def rerank_run(run: str | Path, *, settings: Settings = (), device: str = "auto"
 def evaluate_run(
     run: str | Path, *, split: str = "test", settings: Settings = (), device: str = "auto"
 ) -> EvaluationReport:
-    """Evaluate a run on a split of its data set, with `evaluate.key=value` settings over those of the run."""
+    """Evaluate a run on a split of its data set, with `evaluate.key=value` settings over those of the run.
+
+    `data.name=FOLDER` says where the data set lies today; where it is not what the run was trained on, `report.notes`
+    say so. Raises: ConfigError for settings of other sections.
+    """
+    chosen = settings_for("xmc evaluate", settings, takes=["evaluate"])
     plugins = load_plugins()
-    config = read_run_config(plugins, Path(run), settings=settings)
+    config = read_run_config(plugins, Path(run), settings=chosen)
     return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device)
 
 
@@ -257,11 +258,14 @@ def check_run(
     """Run checks of a run by name, or all, with `check.name.key=value` settings over those of the run.
 
     `report.passed` says whether every limit of `[check.limits]` is kept and no check refused that is named here;
-    `report.refused` has those.
-    Raises: PluginError for an unknown check; ConfigError, DataError when the only check that is asked for refuses.
+    `report.refused` has those. `evaluate.bootstrap_seed` seeds what is drawn, and `data.name=FOLDER` says where the
+    data set lies today; where it is not what the run was trained on, `report.source` says so.
+    Raises: PluginError for an unknown check; ConfigError for settings of other sections; ConfigError, DataError when
+    the only check that is asked for refuses.
     """
+    chosen = settings_for("xmc check", settings, takes=["check", "evaluate.bootstrap_seed"])
     plugins = load_plugins()
-    config = read_run_config(plugins, Path(run), settings=settings)
+    config = read_run_config(plugins, Path(run), settings=chosen)
     return run_checks(
         config,
         Path(run),

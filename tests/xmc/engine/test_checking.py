@@ -14,6 +14,8 @@ import pytest
 import xmc
 from xmc.api import CheckFigure, CheckResult
 from xmc.data.dataset import load_dataset
+from xmc.data.shards import write_table
+from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
 from xmc.engine.check_report import checked_result
 from xmc.engine.checking import choose_checks, run_checks
 from xmc.engine.held_out import held_out
@@ -212,6 +214,21 @@ def xmc_replace(data, test):
 def test_queries_that_are_not_held_out_are_refused(opened, splits, message):
     with pytest.raises(DataError, match=message):
         held_out(*opened, **splits)
+
+
+def test_other_data_than_in_training_is_said_in_the_report(tiny_run_copy, tmp_path):
+    data = load_dataset("tiny")
+    tables = {"labels": label_table_to_arrow(data.labels), "train": query_table_to_arrow(data.train)}
+    tables |= {name: query_table_to_arrow(data.train.take(np.arange(100))) for name in ("dev", "test")}
+    for name, table in tables.items():
+        write_table(tmp_path / f"{name}.parquet", table)
+    settings = [*QUICK, "check.exactness.ks=[1]", "evaluate.bootstrap_seed=3"]
+    same = xmc.check_run(tiny_run_copy, ["exactness"], settings=settings)
+    assert same.source == "judged on 100 test queries, fitted on 100 dev queries"
+    other = xmc.check_run(tiny_run_copy, ["exactness"], settings=[*settings, f"data.name={tmp_path}"])
+    assert other.source.startswith(f"{same.source}; data set '{tmp_path.name}' is not in the state that")
+    report = json.loads((tiny_run_copy / "checks" / "exactness" / "report.json").read_text())
+    assert report["queries"] == other.source
 
 
 THIRD_PARTY = '''\

@@ -9,7 +9,9 @@ import pytest
 
 import xmc
 from xmc.data.dataset import load_dataset
-from xmc.errors import DataError
+from xmc.data.shards import write_table
+from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
+from xmc.errors import ConfigError, DataError
 
 
 def test_the_report_is_that_of_the_written_hits(tiny_run_copy):
@@ -45,7 +47,37 @@ def test_another_order_of_the_labels_changes_no_figure(tiny_run_copy, tmp_path):
     settings = ["evaluate.bootstrap_samples=0"]
     before = xmc.evaluate_run(tiny_run_copy, settings=settings)
     after = xmc.evaluate_run(tiny_run_copy, settings=[*settings, f"data.name={folder}"])
-    assert after.to_dict() == before.to_dict()
+    assert {**after.to_dict(), "notes": []} == {**before.to_dict(), "notes": []}
+
+
+def test_other_data_than_in_training_is_noted(tiny_run_copy, tmp_path):
+    data = load_dataset("tiny")
+    moved = {"train": data.train.take(np.arange(200, 400)), "dev": data.train.take(np.arange(200))}
+    for name, table in {"labels": data.labels, **moved, "test": data.test}.items():
+        to_arrow = label_table_to_arrow if name == "labels" else query_table_to_arrow
+        write_table(tmp_path / f"{name}.parquet", to_arrow(table))
+    settings = ["evaluate.bootstrap_samples=0", f"data.name={tmp_path}"]
+    said = "is not in the state that the run was trained on: figures are too good if queries that are held out now"
+    for split, count in (("dev", 1), ("test", 1), ("train", 0)):
+        report = xmc.evaluate_run(tiny_run_copy, split=split, settings=settings)
+        assert [said in note for note in report.notes] == [True] * count
+    same = xmc.evaluate_run(tiny_run_copy, split="dev", settings=settings[:1])
+    assert not same.notes
+    (tiny_run_copy / "train.json").unlink()
+    unknown = xmc.evaluate_run(tiny_run_copy, settings=settings[:1])
+    assert "it is not known which data it was trained on" in unknown.notes[0]
+
+
+@pytest.mark.parametrize("setting", ["train.validation_share=0.5", "train.seed=3", "data.train_queries=40"])
+def test_a_setting_that_would_hold_out_other_queries_is_refused(tiny_run, setting):
+    name = setting.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"xmc evaluate takes settings of \[evaluate\] and data\.name, got {name}\."):
+        xmc.evaluate_run(tiny_run, settings=["evaluate.ks=[1]", setting])
+    with pytest.raises(ConfigError, match=rf"xmc check takes settings of \[check\], .* and data\.name, got {name}\."):
+        xmc.check_run(tiny_run, ["calibrate"], settings=["check.calibrate.top=5", setting])
+    with pytest.raises(ConfigError, match=rf"xmc rerank takes settings of \[reranker\], \[fusion\] .* got {name}\."):
+        xmc.rerank_run(tiny_run, settings={"fusion.depth": 5, name: 1})
+    assert not (tiny_run / "checks").exists()
 
 
 def test_a_split_that_is_not_there_is_an_error(tiny_run):

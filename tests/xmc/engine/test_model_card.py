@@ -15,7 +15,7 @@ from xmc.errors import ArtifactError, ConfigError
 from xmc.plugin_manager import load_plugins
 
 CHECKS = [offer.full_name for offer in load_plugins().offers["check"]]
-QUICK = ["evaluate.bootstrap_samples=50", "check.calibrate.bootstrap_samples=50"]
+QUICK, CHECK = ["evaluate.bootstrap_samples=50"], ["check.calibrate.bootstrap_samples=50"]
 
 
 def front_matter(card):
@@ -46,7 +46,7 @@ def measured(tiny_run, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "measured"
     shutil.copytree(tiny_run, run)
     xmc.evaluate_run(run, settings=QUICK)
-    xmc.check_run(run, ["calibrate", "conformal"], settings=QUICK)
+    xmc.check_run(run, ["calibrate", "conformal"], settings=CHECK)
     return run
 
 
@@ -130,7 +130,7 @@ def test_a_new_evaluation_is_in_the_card_at_once(tiny_run_copy):
 
 def test_figures_of_an_earlier_state_are_marked_and_leave_the_front_matter(tiny_run_copy):
     xmc.evaluate_run(tiny_run_copy, settings=QUICK)
-    xmc.check_run(tiny_run_copy, ["calibrate"], settings=QUICK)
+    xmc.check_run(tiny_run_copy, ["calibrate"], settings=CHECK)
     xmc.remove_labels(tiny_run_copy, ["L00"])
     card = model_card(tiny_run_copy)
     for heading in ("Figures", "Check calibrate"):
