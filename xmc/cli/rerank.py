@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import typer
@@ -20,16 +19,10 @@ def rerank_command(
     """
     from xmc.cli.output import print_json, print_notes, warnings_as_notes
     from xmc.cli.progress import CountDisplay
-    from xmc.engine.reranking import run_reranking
-    from xmc.engine.run_config import read_run_config
-    from xmc.plugin_manager import load_plugins
-    from xmc.retrieve.opening import fitted_now
+    from xmc.engine.verbs import rerank_run
 
-    plugins = load_plugins()
-    config = read_run_config(plugins, run, settings=settings or ())
     with warnings_as_notes() as notes, CountDisplay(quiet=as_json) as display:
-        report = run_reranking(config, run, plugins=plugins, device=device, progress=partial(display.show, "fitting"))
-        fitted_now(run).warn()
+        report = rerank_run(run, settings=settings or (), device=device, on_progress=display.show)
     if as_json:
         print_json({**report, "notes": notes})
         return

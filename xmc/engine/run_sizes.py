@@ -79,7 +79,8 @@ def measured_point(
     queries = validation_queries(data, config)
     if queries is None:
         raise DataError(
-            f"run '{name}' has no held-out queries.", hint="Give a dev split, or train.validation_share > 0."
+            f"run '{name}' has no held-out queries.",
+            hint="Train anew with a dev table, or with train.validation_share > 0.",
         )
     model = load_model(run, plugins=plugins)
     size = _size(report["plan"], data, of_head=_head_parameters(model), epochs=report["epochs_run"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -172,7 +173,9 @@ def compact_labels(run: str | Path, *, device: str = "auto") -> IndexReport:
     return LabelEditor(run).compact(device=device)
 
 
-def rerank_run(run: str | Path, *, settings: Settings = (), device: str = "auto") -> dict[str, Any]:
+def rerank_run(
+    run: str | Path, *, settings: Settings = (), device: str = "auto", on_progress: Progress | None = None
+) -> dict[str, Any]:
     """Fit the second stage of a run anew, with `reranker.key=value` and `fusion.key=value` settings over its own.
 
     `data.name=FOLDER` says where the data set lies today. An XmcWarning says which probabilities and label sets were
@@ -181,7 +184,8 @@ def rerank_run(run: str | Path, *, settings: Settings = (), device: str = "auto"
     chosen = settings_for("xmc rerank", settings, takes=["reranker", "fusion"])
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=chosen)
-    report = run_reranking(config, Path(run), plugins=plugins, device=device)
+    progress = on_progress or (lambda what, done, total: None)
+    report = run_reranking(config, Path(run), plugins=plugins, device=device, progress=partial(progress, "fitting"))
     fitted_now(Path(run)).warn()
     return report
 
