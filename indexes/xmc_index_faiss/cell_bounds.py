@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from xmc_index_faiss.label_vectors import LabelVectors
-from xmc_index_faiss.score_error import ScoreError
 
 _SLACK = 1e-9  # of the product of the norms; sums of D terms in float64 err by less than D x 1.2e-16 of it
 
@@ -99,23 +98,12 @@ class CellBounds:
         whole_QC = largest_C * np.sqrt(1 + tiny) * np.sqrt(along_QC**2 + across_QC**2)
         return np.where(inside_QC, whole_QC, cap_QC)
 
-    def score_errors(self, queries_QD: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """How much higher the true score of a label can be than what faiss says in float32, float64 (Q,).
-
-        The error of its code times |q|, and rounding: for codes that of a table or a decoded vector, on top of that of
-        the centre. An error of 0 means that the vectors themselves are in the cells.
-        """
-        return self._score_error.of(queries_QD)
-
     @cached_property
     def largest_norm(self) -> float:
         """Of any vector."""
         return float(self.norms_C.max(initial=0))
 
-    @cached_property
-    def _score_error(self) -> ScoreError:
-        error, dimension = float(self.errors_C.max()), self.centres_CD.shape[1]
-        if error == 0:
-            return ScoreError.rounding(dimension, self.largest_norm)
-        rounding = ScoreError.rounding(dimension, 12 * (2 * self.largest_norm + error))
-        return ScoreError(2 * rounding.of_zero, error + 2 * rounding.per_norm)
+    @property
+    def largest_error(self) -> float:
+        """Of the code of any vector."""
+        return float(self.errors_C.max())

@@ -101,6 +101,6 @@ class IvfIndex(FaissIndex):
         wanted = min(self.report.labels, k * self.options.rerank)
         said_QM, rows_QM = super()._ask(queries, wanted, effort, selector)
         if self.prover is not None and self._errors_are_small:
-            lowest_Q = said_QM[:, k - 1] - 2 * self.prover.bounds.score_errors(queries)
+            lowest_Q = said_QM[:, k - 1] - 2 * self.prover.score_errors(queries)
             rows_QM[said_QM < lowest_Q[:, None]] = -1  # which cannot be among the best k, however far faiss is off
         return self._best_rescored(queries, rows_QM, k)

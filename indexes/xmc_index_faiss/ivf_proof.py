@@ -10,6 +10,7 @@ Shapes: Q queries, C cells, V visited, K wanted, M candidates.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.cell_bounds import CellBounds
 from xmc_index_faiss.label_vectors import LabelVectors
 from xmc_index_faiss.row_scan import rescore, scan_rows
+from xmc_index_faiss.score_error import ScoreError
 
 EXTRA = 16  # candidates beyond k: they tell how good the best label can be that was not given
 MOST_SHARE = 0.5  # of the labels in cells that are still to be visited: from there on all labels are scored
@@ -72,6 +74,23 @@ class Prover:
             width *= 2
         return state.hits(scanned_Q)
 
+    def score_errors(self, queries_QD: Array) -> Array:
+        """How much higher the true score of a label can be than what faiss says in float32, float64 (Q,).
+
+        Of codes: what they lost times |q|, and the rounding of a table or a decoded vector and of the product with the
+        centre, whose norm need not be that of the labels; also where the codes themselves lost nothing.
+        """
+        return self._score_error.of(queries_QD)
+
+    @cached_property
+    def _score_error(self) -> ScoreError:
+        index, largest, lost = self.faiss_index, self.bounds.largest_norm, self.bounds.largest_error
+        if index.code_size == 4 * index.d:
+            return ScoreError.rounding(index.d, largest)
+        centre = float(np.sqrt(np.einsum("cd,cd->c", self.centroids_CD, self.centroids_CD, dtype=np.float64).max()))
+        rounding = ScoreError.rounding(index.d, 12 * (2 * largest + lost + centre))
+        return ScoreError(2 * rounding.of_zero, lost + 2 * rounding.per_norm)
+
     def _nearest(self, queries_QD: Array, nprobe: int) -> Array:
         return _largest(queries_QD @ self.centroids_CD.T, nprobe)
 
@@ -87,7 +106,7 @@ class _State:
         self.visited_QC = np.zeros((queries, cells), dtype=bool)
         self.outside_QC = prover.bounds.best_scores(queries_QD).astype(np.float32)
         self.inside_Q = np.full(queries, -np.inf, np.float32)
-        self.errors_Q = prover.bounds.score_errors(queries_QD)
+        self.errors_Q = prover.score_errors(queries_QD)
         sizes = prover.faiss_index.invlists
         self.sizes_C = np.array([sizes.list_size(cell) for cell in range(cells)])
 

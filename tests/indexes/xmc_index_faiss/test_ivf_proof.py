@@ -116,3 +116,37 @@ def test_certificates_survive_a_save(tmp_path):
     before, after = index.search_certified(queries_QD, 3)[1], loaded.search_certified(queries_QD, 3)[1]
     assert before.any()
     assert before.tolist() == after.tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"storage": "sq8"}, {"storage": "pq", "pq_bits": 5, "pq_m": 4}])
+def test_what_faiss_says_is_within_the_error_of_the_true_score(options):
+    labels_LD, queries_QD = clustered(2000, 30)
+    labels_LD, queries_QD = labels_LD * 3, queries_QD * 5
+    index = Ivf(**options).build([labels_LD], similarity="dot", device="cpu")
+    scores_QL, rows_QL = index.faiss_index.search(queries_QD.numpy(), 300)
+    true_QL = np.take_along_axis((queries_QD.double() @ labels_LD.double().T).numpy(), np.maximum(rows_QL, 0), 1)
+    excess_Q = np.where(rows_QL >= 0, true_QL - scores_QL, -np.inf).max(1)
+    errors_Q = index.prover.score_errors(queries_QD.numpy())
+    assert (excess_Q <= errors_Q).all()
+    assert errors_Q.max() < (1e-3 if not options else 20), "a wide bound would be right and useless"
+
+
+@pytest.mark.parametrize("storage", ["fp16", "sq8"])
+def test_rounding_of_centres_far_longer_than_the_labels_is_in_the_error(storage):
+    """All but equal labels: what their codes lose is far less than what float32 loses of the product with the centre."""
+    generator = torch.Generator().manual_seed(0)
+    labels_LD = 1e-4 * (1 + torch.randint(-50, 50, (600, 2), generator=generator) * 2.0**-20)
+    queries_QD = torch.randn(50, 2, generator=generator)
+    index = Ivf(storage=storage, exact=True, nlist=1, nprobe=1).build([labels_LD], similarity="dot", device="cpu")
+    assert rows_of(index.search(queries_QD, 10)) == brute_force(labels_LD, queries_QD, 10)
+
+
+def test_rounding_is_in_the_error_also_where_codes_lose_nothing():
+    """One cell around 1, and labels whose distance from there float16 holds."""
+    labels_LD = torch.arange(1, 33).repeat(30)[:, None] * 2.0**-11
+    queries_QD = torch.randn(200, 1, generator=torch.Generator().manual_seed(0)).abs()
+    index = Ivf(storage="fp16", nlist=1).build([labels_LD], similarity="dot", device="cpu")
+    assert index.prover.bounds.largest_error == 0
+    scores_QL, rows_QL = index.faiss_index.search(queries_QD.numpy(), len(labels_LD))
+    true_QL = queries_QD.double().numpy() * labels_LD.double().numpy()[rows_QL, 0]
+    assert ((true_QL - scores_QL).max(1) <= index.prover.score_errors(queries_QD.numpy())).all()
