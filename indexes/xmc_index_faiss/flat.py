@@ -14,7 +14,7 @@ from xmc_index_faiss.gpu import SPREADS, Gpu, place
 from xmc_index_faiss.index import FaissIndex
 from xmc_index_faiss.label_vectors import FaissVectors
 from xmc_index_faiss.saved import read_saved
-from xmc_index_faiss.stream import label_blocks
+from xmc_index_faiss.stream import label_blocks, largest_number, require_float16
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,8 +42,8 @@ class Flat:
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> FlatIndex:
         """Add chunks of label vectors (n, D), in row order.
 
-        Raises: DataError when there is no vector or widths differ; NonFiniteError naming rows; DeviceError; PluginError
-        when faiss is not installed.
+        Raises: DataError when there is no vector or widths differ; NonFiniteError naming rows; ConfigError for numbers
+        that float16 does not hold; DeviceError; PluginError when faiss is not installed.
         """
         started = time.perf_counter()
         validate_similarity(similarity)
@@ -58,7 +58,7 @@ class Flat:
     def load(self, folder: Path, *, device: str) -> FlatIndex:
         """Open what `save` wrote.
 
-        Raises: ArtifactError when it cannot be read or is another index; DeviceError.
+        Raises: ArtifactError when it cannot be read or is another index; ConfigError as `build`; DeviceError.
         """
         gpu = self._place(device)
         saved = read_saved(folder, types=("IndexFlat", "IndexFlatIP"))
@@ -94,6 +94,9 @@ class Flat:
             options=asdict(self),
             versions={"faiss": import_faiss().__version__},
         )
+        if self.float16:
+            numbers = import_faiss().rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+            require_float16(largest_number(numbers), option="index.float16", instead="Leave the option out.")
         vectors = FaissVectors(index, true=True)
         return FlatIndex(index, vectors, report, gpu=gpu.copy(index) if gpu else None)
 

@@ -19,7 +19,7 @@ from xmc_index_faiss.ivf_index import BOUNDS_FILE, VECTORS_FILE, IvfIndex
 from xmc_index_faiss.ivf_proof import Prover
 from xmc_index_faiss.label_vectors import FaissVectors, HeldVectors, LabelVectors
 from xmc_index_faiss.saved import read_saved
-from xmc_index_faiss.stream import HeldBlocks, label_blocks
+from xmc_index_faiss.stream import HeldBlocks, label_blocks, largest_number, require_float16
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,6 +95,10 @@ class Ivf:
         else:
             index.train(sample_SD)
         del sample_SD
+        if self.storage == "fp16":
+            centres_CD = index.quantizer.reconstruct_n()  # what is coded is the difference to one of them
+            largest = held.largest_number() + largest_number(centres_CD)
+            require_float16(largest, option="index.storage 'fp16'", instead="Use storage 'flat' or 'sq8'.")
         matrix_LD = None
         if self._keeps_vectors:
             matrix_LD = np.empty((held.labels, held.dimension), dtype=np.float32)

@@ -65,7 +65,7 @@ class Prover:
         while True:
             wanted_QC = ~state.visited_QC & (state.outside_QC >= state.scores_QK[:, -1:])
             costly_Q = wanted_QC @ state.sizes_C > MOST_SHARE * self.faiss_index.ntotal
-            scanned_Q |= costly_Q | (state.inside_Q >= state.scores_QK[:, -1])
+            scanned_Q |= costly_Q | ~(state.inside_Q < state.scores_QK[:, -1])
             open_S = np.flatnonzero(wanted_QC.any(1) & ~scanned_Q)
             if not open_S.size:
                 break
@@ -118,7 +118,9 @@ class _State:
         self.visited_QC[np.repeat(query_rows, picked_SV.sum(1)), cells_SV[picked_SV]] = True
         wanted = min(self.k * self.prover.deepen + EXTRA, self.prover.faiss_index.ntotal)
         said_SM, rows_SM = self._ask(query_rows, cells_SV, wanted)
-        last_S = np.where(rows_SM[:, -1] >= 0, said_SM[:, -1] + self.errors_Q[query_rows], -np.inf)
+        errors_S = self.errors_Q[query_rows]
+        last_S = np.where(rows_SM[:, -1] >= 0, said_SM[:, -1] + errors_S, -np.inf)
+        last_S[~np.isfinite(errors_S)] = np.inf  # of codes that overflowed faiss leaves some out, also of short lists
         self.inside_Q[query_rows] = np.maximum(self.inside_Q[query_rows], last_S.astype(np.float32))
         places, columns = np.nonzero(rows_SM >= 0)
         pairs = torch.from_numpy(query_rows[places]), torch.from_numpy(rows_SM[places, columns])

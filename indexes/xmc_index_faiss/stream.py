@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.api import DataError, normalise_rows, validate_vectors
+from xmc.api import ConfigError, DataError, normalise_rows, validate_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK_ROWS = 16_384
+LARGEST_FLOAT16 = 65_504
 
 
 def vectors_for_faiss(vectors_ND: np.ndarray[Any, Any], similarity: str) -> np.ndarray[Any, Any]:
@@ -49,6 +50,27 @@ def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.n
         yield np.concatenate(pending)
 
 
+def largest_number(vectors_ND: np.ndarray[Any, Any]) -> float:
+    """The largest absolute value, without a copy of the vectors."""
+    return max(float(vectors_ND.max()), -float(vectors_ND.min()))
+
+
+def require_float16(largest: float, *, option: str, instead: str) -> None:
+    """Refuse numbers up to `largest` where float16 would make them infinite.
+
+    Raises: ConfigError.
+
+    >>> require_float16(70_000, option="float16", instead="Use sq8.")
+    Traceback (most recent call last):
+    xmc.errors.ConfigError: float16 is for numbers up to 65,504, and the label vectors need up to 70,000. Use sq8.
+    """
+    if largest > LARGEST_FLOAT16:
+        raise ConfigError(
+            f"{option} is for numbers up to {LARGEST_FLOAT16:,}, and the label vectors need up to {largest:,.0f}.",
+            hint=instead,
+        )
+
+
 class HeldBlocks:
     """A stream held in memory once, for indexes that must be trained before they can take vectors."""
 
@@ -56,6 +78,10 @@ class HeldBlocks:
         self._blocks = deque(blocks)
         self.labels = sum(len(block_ND) for block_ND in self._blocks)
         self.dimension = self._blocks[0].shape[1]
+
+    def largest_number(self) -> float:
+        """The largest absolute value among all vectors."""
+        return max(largest_number(block_ND) for block_ND in self._blocks)
 
     def sample(self, rows: int, *, seed: int) -> np.ndarray[Any, Any]:
         """So many of the vectors, drawn without repetition, in row order; all of them when there are no more."""

@@ -78,6 +78,18 @@ def test_options_are_checked(backend):
         build_options(backend, {"spread": "some"}, section="index")
 
 
+@pytest.mark.parametrize("number", [65_536, -1e6])
+def test_numbers_that_float16_would_make_infinite_are_refused(number, monkeypatch, tmp_path):
+    labels_LD = torch.tensor([[1.0, 2.0], [number, 0]])
+    Flat().build([labels_LD], similarity="dot", device="cpu").save(tmp_path)
+    monkeypatch.setattr(gpu_module, "choose_gpu", lambda *_, **__: 0)
+    message = r"index.float16 .*65,504, and the label vectors need .*Leave the option"
+    with pytest.raises(ConfigError, match=message):
+        Flat(float16=True).build([labels_LD], similarity="dot", device="cuda")
+    with pytest.raises(ConfigError, match=message):
+        Flat(float16=True).load(tmp_path, device="cuda")
+
+
 def test_more_than_a_gpu_can_select_is_an_error():
     with pytest.raises(DeviceError, match=f"at most {MOST:,} labels on a GPU, got {MOST + 1:,}"):
         OnGpu(None, []).search(np.ones((1, 2), np.float32), MOST + 1, 0)

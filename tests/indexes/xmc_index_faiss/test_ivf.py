@@ -156,6 +156,19 @@ def test_what_does_not_go_with_the_labels_is_an_error(labels, options, error, me
         built(clustered(labels, 1)[0], **options)
 
 
+@pytest.mark.parametrize("rerank", [0, 4])
+def test_numbers_that_float16_would_make_infinite_are_refused(rerank):
+    labels_LD, queries_QD = clustered(500, 10)
+    held_LD = labels_LD * (60_000 / labels_LD.abs().max())
+    found = built(held_LD, storage="fp16", nprobe=8, nlist=8, rerank=rerank).search(queries_QD, 5)
+    assert recall(found, brute_force(held_LD, queries_QD, 5)) > 0.9
+    for scale in (-66_000, 3e6):
+        labels_LD[0, 0] = scale
+        with pytest.raises(ConfigError, match=r"up to 65,504, and the label vectors need up to .*'flat' or 'sq8'"):
+            built(labels_LD, storage="fp16", rerank=rerank)
+        assert len(built(labels_LD, storage="sq8").search(queries_QD, 3).scores) == 30
+
+
 @pytest.mark.parametrize("labels", [1, 2, 39, 400, 5000])
 def test_cells_are_chosen_so_that_each_has_enough_to_learn_from(labels):
     assert 1 <= Ivf().cells(labels) <= max(1, labels // 39)

@@ -133,7 +133,7 @@ def test_what_faiss_says_is_within_the_error_of_the_true_score(options):
 
 @pytest.mark.parametrize("storage", ["fp16", "sq8"])
 def test_rounding_of_centres_far_longer_than_the_labels_is_in_the_error(storage):
-    """All but equal labels: what their codes lose is far less than what float32 loses of the product with the centre."""
+    """All but equal labels: their codes lose far less than float32 does of the product with the centre."""
     generator = torch.Generator().manual_seed(0)
     labels_LD = 1e-4 * (1 + torch.randint(-50, 50, (600, 2), generator=generator) * 2.0**-20)
     queries_QD = torch.randn(50, 2, generator=generator)
@@ -150,3 +150,15 @@ def test_rounding_is_in_the_error_also_where_codes_lose_nothing():
     scores_QL, rows_QL = index.faiss_index.search(queries_QD.numpy(), len(labels_LD))
     true_QL = queries_QD.double().numpy() * labels_LD.double().numpy()[rows_QL, 0]
     assert ((true_QL - scores_QL).max(1) <= index.prover.score_errors(queries_QD.numpy())).all()
+
+
+def test_nothing_is_proven_or_left_out_over_codes_that_overflowed(monkeypatch):
+    """What is saved may hold them; faiss leaves out the labels whose scores they make NaN."""
+    monkeypatch.setattr("xmc_index_faiss.stream.LARGEST_FLOAT16", np.inf)
+    generator = torch.Generator().manual_seed(0)
+    labels_LD = 65_536.0 * torch.randint(-8, 9, (60, 4), generator=generator)
+    queries_QD = torch.randn(50, 4, generator=generator)
+    index = Ivf(storage="fp16", nlist=3, nprobe=3).build([labels_LD], similarity="dot", device="cpu")
+    assert not index.search_certified(queries_QD, 3)[1].any()
+    exact = replace(index, options=replace(index.options, exact=True))
+    assert rows_of(exact.search(queries_QD, 3)) == brute_force(labels_LD, queries_QD, 3)
