@@ -17,7 +17,7 @@ from xmc.check_contract import CheckRetriever
 from xmc.encode.csr import scipy_rows, wide_unit_rows
 from xmc.values import Hits
 
-TOLERANCE = 1e-5  # of a score, relative above 1: labels so near to the k-th best count as equal to it
+TOLERANCE = 1e-5  # of |query| x the largest |label|: a label whose score is so near to the k-th best counts as equal
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def found_shares(space: IndexSpace, found: Sequence[tuple[Hits, int]]) -> list[n
     best_QK = torch.zeros(len(queries_QE), 0, dtype=torch.float64, device=queries_QE.device)
     deepest = max(k for _, k in found)
     true_scores = [np.full(len(hits.scores), -np.inf) for hits, _ in found]
+    largest_norm = 0.0
     start = 0
     for labels_NE in space.label_chunks:
         scores_QN = _all_products(queries_QE, _as_scored(labels_NE.detach(), space.similarity))
@@ -57,16 +58,39 @@ def found_shares(space: IndexSpace, found: Sequence[tuple[Hits, int]]) -> list[n
         best_QK = torch.cat((best_QK, scores_QN), dim=1)
         best_QK = best_QK.topk(min(deepest, best_QK.shape[1]), dim=1).values
         start += len(labels_NE)
-    return [
-        _share(hits, scores_H, best_QK.cpu().numpy(), k) for (hits, k), scores_H in zip(found, true_scores, strict=True)
-    ]
+        largest_norm = max(largest_norm, float(row_norms(labels_NE.detach()).max(initial=0)))
+    margins_Q, best = score_margins(space.queries_QE, largest_norm, space.similarity), best_QK.cpu().numpy()
+    return [_share(hits, scores_H, best, margins_Q, k) for (hits, k), scores_H in zip(found, true_scores, strict=True)]
 
 
-def _share(hits: Hits, scores_H: np.ndarray[Any, Any], best_QK: np.ndarray[Any, Any], k: int) -> np.ndarray[Any, Any]:
+def score_margins(queries_QE: Tensor, largest_norm: float, similarity: str) -> np.ndarray[Any, Any]:
+    """How far below the k-th best score of each query a label counts as equal to it, float64 (Q,).
+
+    `largest_norm` is that of any label. It grows and shrinks with the vectors, as scores and their rounding do.
+
+    >>> score_margins(torch.tensor([[0.3, 0.4]]), 0.01, "dot").round(10).tolist()
+    [5e-08]
+    """
+    if similarity == "cosine":
+        return np.full(len(queries_QE), TOLERANCE)
+    return TOLERANCE * largest_norm * row_norms(queries_QE)
+
+
+def row_norms(vectors_NE: Tensor) -> np.ndarray[Any, Any]:
+    """The norm of each row of a dense or CSR tensor, float64 (N,)."""
+    if vectors_NE.layout != torch.sparse_csr:
+        return np.asarray(torch.linalg.vector_norm(vectors_NE, dim=1, dtype=torch.float64).cpu().numpy())
+    counts_N, values = vectors_NE.crow_indices().diff().cpu().numpy(), vectors_NE.values().double().cpu().numpy()
+    rows = np.repeat(np.arange(len(counts_N)), counts_N)
+    return np.sqrt(np.bincount(rows, values**2, minlength=len(counts_N)))
+
+
+def _share(
+    hits: Hits, scores_H: np.ndarray[Any, Any], best_QK: np.ndarray[Any, Any], margins_Q: np.ndarray[Any, Any], k: int
+) -> np.ndarray[Any, Any]:
     wanted = min(k, best_QK.shape[1])
-    last_Q = best_QK[:, wanted - 1]
     query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
-    reached_H = scores_H >= (last_Q - TOLERANCE * np.maximum(1.0, np.abs(last_Q)))[query_rows_H]
+    reached_H = scores_H >= (best_QK[:, wanted - 1] - margins_Q)[query_rows_H]
     return np.asarray(np.bincount(query_rows_H, reached_H, len(hits)) / wanted)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.checks.brute_force import TOLERANCE
+from xmc.checks.brute_force import row_norms, score_margins
 from xmc.tune.label_vectors import LabelVectors
 from xmc.values import Hits
 
@@ -23,11 +23,15 @@ _PAIR_BYTES = 64 << 20
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """For each query the score of its k-th best label, float64; `wanted` is k, or all labels where there are fewer."""
+    """For each query the score of its k-th best label, and how far below it others count as equal, both float64.
+
+    `wanted` is k, or all labels where there are fewer.
+    """
 
     labels: LabelVectors
     queries_QE: Tensor
     last_Q: np.ndarray[Any, Any]
+    margins_Q: np.ndarray[Any, Any]
     wanted: int
 
     def __len__(self) -> int:
@@ -36,12 +40,13 @@ class Reference:
     def shares(self, hits: Hits) -> np.ndarray[Any, Any]:
         """The share of each query's true top k among its hits, (Q,); 1 is an exact answer.
 
-        A hit counts when its true score reaches that of the k-th best label, within 1e-5 (relative above 1).
+        A hit counts when its true score reaches that of the k-th best label, within 1e-5 of the product of the norms of
+        the query and of the longest label.
         """
         query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
         scores_H = pair_scores(self.labels, self.queries_QE, query_rows_H, hits.label_rows)
-        limits_Q = self.last_Q - TOLERANCE * np.maximum(1.0, np.abs(self.last_Q))
-        found_Q = np.bincount(query_rows_H, scores_H >= limits_Q[query_rows_H], len(hits))
+        reached_H = scores_H >= (self.last_Q - self.margins_Q)[query_rows_H]
+        found_Q = np.bincount(query_rows_H, reached_H, len(hits))
         return np.minimum(found_Q / self.wanted, 1.0)
 
 
@@ -53,7 +58,9 @@ def exact_reference(labels: LabelVectors, queries_QE: Tensor, k: int) -> Referen
     queries_QE = queries_QE.detach().float().cpu()
     wanted = min(k, len(labels))
     last = [_last_scores(labels, part_QE, wanted) for part_QE in queries_QE.split(_QUERIES)]
-    return Reference(labels, queries_QE, np.concatenate(last), wanted)
+    largest_norm = max(float(row_norms(labels_NE).max()) for labels_NE in labels.chunks())
+    margins_Q = score_margins(queries_QE, largest_norm, labels.similarity)
+    return Reference(labels, queries_QE, np.concatenate(last), margins_Q, wanted)
 
 
 def _last_scores(labels: LabelVectors, queries_QE: Tensor, wanted: int) -> np.ndarray[Any, Any]:
