@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xmc_index_faiss.label_vectors import LabelVectors
+from xmc_index_faiss.saved import Kind
 
 _SLACK = 1e-9  # of the product of the norms; sums of D terms in float64 err by less than D x 1.2e-16 of it
 
@@ -57,12 +58,13 @@ class CellBounds:
         self.least_C[cell], self.most_C[cell] = along_N.min(), along_N.max()
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, Any]) -> CellBounds:
-        """What `to_arrays` gave. Raises: KeyError."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+    def kinds(cls, cells: int, dimension: int) -> dict[str, Kind]:
+        """Dtype and shape of each field."""
+        rest: dict[str, Kind] = {field.name: ("float64", (cells,)) for field in fields(cls)}
+        return {**rest, "centres_CD": ("float32", (cells, dimension))}
 
     def to_arrays(self) -> dict[str, Any]:
-        """Name and array of each field."""
+        """Name and array of each field, of which it can be made again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def best_scores(self, queries_QD: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -18,7 +18,7 @@ from xmc_index_faiss.gpu import SPREADS, Gpu, place
 from xmc_index_faiss.ivf_index import BOUNDS_FILE, VECTORS_FILE, IvfIndex
 from xmc_index_faiss.ivf_proof import Prover
 from xmc_index_faiss.label_vectors import FaissVectors, HeldVectors, LabelVectors
-from xmc_index_faiss.saved import read_saved
+from xmc_index_faiss.saved import Kind, read_arrays, read_saved
 from xmc_index_faiss.stream import HeldBlocks, label_blocks, largest_number, require_float16
 
 if TYPE_CHECKING:
@@ -114,17 +114,22 @@ class Ivf:
     def load(self, folder: Path, *, device: str) -> IvfIndex:
         """Open what `save` wrote.
 
-        Raises: ArtifactError when it cannot be read or is another index; DeviceError.
+        Raises: ArtifactError when it cannot be read, is another index or has other vectors beside it; DeviceError.
         """
         gpu = self._place(device)
         saved = read_saved(folder, types=(TYPES[self.storage],))
         if saved.faiss_index.code_size != self._code_bytes(saved.faiss_index.d):
             raise ArtifactError(f"{folder} holds codes of another size than storage {self.storage!r} makes.")
-        saved.faiss_index.make_direct_map()
-        matrix_LD = _read_arrays(folder / VECTORS_FILE)["vectors_LD"] if self._keeps_vectors else None
-        vectors = self._vectors(saved.faiss_index, matrix_LD)
-        bounds = CellBounds.from_arrays(_read_arrays(folder / BOUNDS_FILE)) if vectors.true else None
-        return self._index(saved.faiss_index, vectors, bounds, gpu, saved.similarity, build_s=saved.build_s)
+        index = saved.faiss_index
+        index.make_direct_map()
+        matrix_LD = bounds = None
+        if self._keeps_vectors:
+            held: dict[str, Kind] = {"vectors_LD": ("float32", (index.ntotal, index.d))}
+            matrix_LD = read_arrays(folder / VECTORS_FILE, held)["vectors_LD"]
+        if self._proves:
+            bounds = CellBounds(**read_arrays(folder / BOUNDS_FILE, CellBounds.kinds(index.nlist, index.d)))
+        vectors = self._vectors(index, matrix_LD)
+        return self._index(index, vectors, bounds, gpu, saved.similarity, build_s=saved.build_s)
 
     def require_device(self, device: str) -> None:
         """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
@@ -261,13 +266,3 @@ class Ivf:
 def _most_codes(dimension: int) -> int:
     """Codes of product quantisation: the largest divisor of the dimension that is at most an eighth of it."""
     return max(m for m in range(1, max(1, dimension // 8) + 1) if dimension % m == 0)
-
-
-def _read_arrays(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path} holds no vectors that can be read: {error}.") from error

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from xmc.api import ArtifactError
 from xmc_index_faiss._import import import_faiss, read_faiss
 from xmc_index_faiss.index import FACTS_FILE, INDEX_FILE
+
+Kind = tuple[str, tuple[int, ...]]  # dtype and shape of an array
 
 
 class Saved(NamedTuple):
@@ -41,3 +46,29 @@ def read_saved(folder: Path, *, types: tuple[str, ...] = ()) -> Saved:
             hint="Build the index again: xmc index.",
         )
     return Saved(index, similarity, build_s, facts)
+
+
+def read_arrays(path: Path, expected: Mapping[str, Kind]) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of a safetensors file beside a faiss index, which must be these by name, dtype and shape.
+
+    Raises: ArtifactError when it cannot be read or holds others.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path} holds no vectors that can be read: {error}.") from error
+    found = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
+    wrong = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+    if wrong:
+        told = "; ".join(f"{name} is {_told(found.get(name))}, expected {_told(expected.get(name))}" for name in wrong)
+        raise ArtifactError(
+            f"{path} does not belong to the index beside it: {told}.", hint="Build it again: xmc index."
+        )
+    return arrays
+
+
+def _told(kind: Kind | None) -> str:
+    return f"{kind[0]} of shape {kind[1]}" if kind else "not there"

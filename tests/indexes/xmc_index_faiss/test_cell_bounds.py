@@ -65,5 +65,7 @@ def test_an_empty_cell_has_nothing_to_offer():
 
 def test_arrays_and_back():
     bounds = bounds_of_one_cell(torch.randn(9, 4))
-    again = CellBounds.from_arrays(bounds.to_arrays())
-    assert all(np.array_equal(array, again.to_arrays()[name]) for name, array in bounds.to_arrays().items())
+    arrays = bounds.to_arrays()
+    again = CellBounds(**arrays)
+    assert all(np.array_equal(array, again.to_arrays()[name]) for name, array in arrays.items())
+    assert {name: (str(array.dtype), array.shape) for name, array in arrays.items()} == CellBounds.kinds(1, 4)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from clustered import brute_force, clustered, recall, rows_of
+from safetensors.numpy import load_file, save_file
 
 from xmc.config import build_options
 from xmc.errors import ArtifactError, ConfigError, DataError
@@ -107,6 +108,31 @@ def test_saved_and_loaded_with_its_vectors(storage, tmp_path):
         path.unlink()
         with pytest.raises(ArtifactError, match="no vectors"):
             Ivf(storage=storage, **STORAGES[storage]).load(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("vectors", lambda arrays: {}, r"vectors_LD is not there, expected float32 of shape \(1500, 24\)"),
+        ("vectors", lambda arrays: {"vectors_LD": arrays["vectors_LD"][:-1]}, r"vectors_LD is .*\(1499, 24\)"),
+        ("vectors", lambda arrays: {"vectors_LD": arrays["vectors_LD"][:, 1:].copy()}, r"vectors_LD is .*\(1500, 23\)"),
+        ("vectors", lambda arrays: {"vectors_LD": arrays["vectors_LD"].astype(np.float16)}, "is float16 of"),
+        ("vectors", lambda arrays: {**arrays, "more": np.ones(1)}, "more is float64 of .*, expected not there"),
+        ("cells", lambda arrays: arrays.pop("radii_C") is None or arrays, "radii_C is not there, expected float64"),
+        (
+            "cells",
+            lambda arrays: {name: array[1:].copy() for name, array in arrays.items()},
+            r"is float64 of shape \(37,\)",
+        ),
+    ],
+)
+def test_arrays_that_do_not_belong_to_the_index_are_refused(file, change, message, tmp_path):
+    backend = Ivf(storage="sq8")
+    backend.build([clustered(1500, 1)[0]], similarity="dot", device="cpu").save(tmp_path)
+    path = tmp_path / f"{file}.safetensors"
+    save_file(change(load_file(path)), path)
+    with pytest.raises(ArtifactError, match=rf"{file}.safetensors does not belong to the index beside it: .*{message}"):
+        backend.load(tmp_path, device="cpu")
 
 
 def test_the_ladder_climbs_from_one_cell_to_all_without_a_copy():
