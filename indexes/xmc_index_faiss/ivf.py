@@ -17,6 +17,7 @@ from xmc_index_faiss.cell_bounds import CellBounds
 from xmc_index_faiss.gpu import SPREADS, Gpu, place
 from xmc_index_faiss.ivf_index import BOUNDS_FILE, VECTORS_FILE, IvfIndex
 from xmc_index_faiss.ivf_proof import Prover
+from xmc_index_faiss.ivf_training import trained
 from xmc_index_faiss.label_vectors import FaissVectors, HeldVectors, LabelVectors
 from xmc_index_faiss.saved import Kind, read_arrays, read_saved
 from xmc_index_faiss.stream import HeldBlocks, label_blocks, largest_number, require_float16
@@ -90,15 +91,12 @@ class Ivf:
         held = HeldBlocks(label_blocks(embeddings, similarity))
         index = self._empty(held.labels, held.dimension)
         sample_SD = held.sample(self._training_rows(held.labels), seed=self.seed)
-        if gpu:
-            index = gpu.train(index, sample_SD)
-        else:
-            index.train(sample_SD)
+        index = trained(index, sample_SD, gpu)
         del sample_SD
         if self.storage == "fp16":
-            centres_CD = index.quantizer.reconstruct_n()  # what is coded is the difference to one of them
-            largest = held.largest_number() + largest_number(centres_CD)
-            require_float16(largest, option="index.storage 'fp16'", instead="Use storage 'flat' or 'sq8'.")
+            largest = held.largest_number() + largest_number(index.quantizer.reconstruct_n())
+            option = "index.storage 'fp16', which holds differences to centres,"
+            require_float16(largest, option=option, instead="Use storage 'flat' or 'sq8'.")
         matrix_LD = None
         if self._keeps_vectors:
             matrix_LD = np.empty((held.labels, held.dimension), dtype=np.float32)

@@ -132,8 +132,9 @@ def test_what_faiss_says_is_within_the_error_of_the_true_score(options):
 
 
 @pytest.mark.parametrize("storage", ["fp16", "sq8"])
-def test_rounding_of_centres_far_longer_than_the_labels_is_in_the_error(storage):
-    """All but equal labels: their codes lose far less than float32 does of the product with the centre."""
+def test_rounding_of_centres_far_longer_than_the_labels_is_in_the_error(storage, monkeypatch):
+    """All but equal labels: their codes lose far less than float32 does of the product with a centre of norm 1."""
+    monkeypatch.setattr("xmc_index_faiss.ivf_training.scale_of_centres", lambda *_: 1.0)  # as saved indexes may have it
     generator = torch.Generator().manual_seed(0)
     labels_LD = 1e-4 * (1 + torch.randint(-50, 50, (600, 2), generator=generator) * 2.0**-20)
     queries_QD = torch.randn(50, 2, generator=generator)
@@ -141,8 +142,9 @@ def test_rounding_of_centres_far_longer_than_the_labels_is_in_the_error(storage)
     assert rows_of(index.search(queries_QD, 10)) == brute_force(labels_LD, queries_QD, 10)
 
 
-def test_rounding_is_in_the_error_also_where_codes_lose_nothing():
+def test_rounding_is_in_the_error_also_where_codes_lose_nothing(monkeypatch):
     """One cell around 1, and labels whose distance from there float16 holds."""
+    monkeypatch.setattr("xmc_index_faiss.ivf_training.scale_of_centres", lambda *_: 1.0)
     labels_LD = torch.arange(1, 33).repeat(30)[:, None] * 2.0**-11
     queries_QD = torch.randn(200, 1, generator=torch.Generator().manual_seed(0)).abs()
     index = Ivf(storage="fp16", nlist=1).build([labels_LD], similarity="dot", device="cpu")
