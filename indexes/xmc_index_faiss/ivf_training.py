@@ -29,7 +29,8 @@ def trained(index: Any, sample_SD: Array, gpu: Gpu | None) -> Any:
     quantizer = faiss.IndexFlatIP(index.d)
     cells = faiss.IndexIVFFlat(quantizer, index.d, index.nlist, index.metric_type)
     cells.cp = index.cp
-    centres_CD = _with_cells(cells, sample_SD, gpu).quantizer.reconstruct_n()
+    cells = _with_cells(cells, sample_SD, gpu)  # by a name, for its quantizer dies with it
+    centres_CD = cells.quantizer.reconstruct_n()
     index.quantizer.add(centres_CD * np.float32(scale_of_centres(centres_CD, sample_SD)))
     index.train(sample_SD)  # of the codes alone, for the centres are there
     return index
