@@ -29,8 +29,9 @@ class Exactness:
     """Compare the answers to `sample` queries with the scores of every label, and count those that are proven exact.
 
     An answer is proven when the index is exact by construction, or when its backend certifies it: an index may offer
-    `search_certified(queries, k) -> (hits, exact_Q)`. A label whose score is within 1e-5 of the k-th best counts as
-    equal to it. `wrong_proofs` are proven answers that the comparison refutes: anything but 0 is a bug of the index.
+    `search_certified(queries, k) -> (hits, exact_Q)`. A label whose score is within 1e-5 of the k-th best (times the
+    norms of the query and of the longest label for `dot`) counts as equal to it. `wrong_proofs` are proven answers that
+    the comparison refutes: anything but 0 is a bug of the index.
     """
 
     ks: tuple[int, ...] = (1, 10)
