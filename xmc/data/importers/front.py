@@ -76,6 +76,11 @@ def import_dataset(
 
 
 def _choose(source: Path, format_name: str) -> tuple[str, Format]:
+    if source.is_file():
+        raise DataError(
+            f"{source} is a file; a folder is imported, in which each file says by its name what it holds.",
+            hint="Give its folder: train.csv in it is enough, or labels.jsonl and train.jsonl. Other formats: --format",
+        )
     if not source.is_dir():
         raise DataError(f"there is no folder {source} to import.")
     if format_name in FORMATS:

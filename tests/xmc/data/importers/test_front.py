@@ -76,6 +76,9 @@ def test_of_many_names_the_first_are_told(tmp_path):
 def test_source_is_no_folder(tmp_path):
     with pytest.raises(DataError, match="there is no folder"):
         import_dataset(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "queries.csv").write_text("text,labels\na,b\n")
+    with pytest.raises(DataError, match=r"queries\.csv is a file; a folder is imported.*train\.csv in it is enough"):
+        import_dataset(tmp_path / "queries.csv", tmp_path / "out")
 
 
 def test_two_formats(tmp_path, source):
