@@ -64,6 +64,15 @@ class TrainingDisplay:
         """Print a line above the bar; in a log it is one line whatever its length."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
 
+    def show_data(self, data: Dataset) -> None:
+        """Print what a head is fitted to in one go."""
+        self.say(f"data '{data.name}': {len(data.train):,} training queries, {len(data.labels):,} labels")
+        self._show_notes(data)
+
+    def _show_notes(self, data: Dataset) -> None:
+        for note in data.notes:
+            self.say(f"note: {note}")
+
     def show_plan(self, plan: Plan, data: Dataset) -> None:
         """Print what is about to happen."""
         texts = f" + {plan.label_text_queries:,} label texts" if plan.label_text_queries else ""
@@ -71,8 +80,7 @@ class TrainingDisplay:
             f"data '{data.name}': {plan.train_queries:,} training queries{texts}, "
             f"{plan.validation_queries:,} for validation, {plan.labels:,} labels"
         )
-        for note in data.notes:
-            self.say(f"note: {note}")
+        self._show_notes(data)
         drawn = " drawn for its batch" if plan.scored_labels < plan.labels else ""
         self.say(
             f"plan: {plan.epochs} epochs, {plan.steps:,} steps, "

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xmc.cli.options import ConfigOption, DataOption, JsonOption, PluginOption, SettingsOption
 from xmc.cli.rerank import reranked_line
+
+if TYPE_CHECKING:
+    from xmc.engine.run_config import RunConfig
+    from xmc.plugin_manager import Plugins
 
 
 def train_command(
@@ -24,7 +28,9 @@ def train_command(
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out by a new one.")] = False,
-    plan_only: Annotated[bool, typer.Option("--dry-run", help="Check the configuration, print it and stop.")] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--dry-run", help="Check configuration and data, print them and the plan, and stop.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a dual encoder on texts and labels, and index the labels.
@@ -35,7 +41,7 @@ def train_command(
     from xmc.cli.output import print_json
     from xmc.cli.progress import TrainingDisplay
     from xmc.engine.replacement import configuration_to_resume
-    from xmc.engine.run_config import resolve, template
+    from xmc.engine.run_config import resolve
     from xmc.engine.whole_run import make_run
     from xmc.plugin_manager import load_plugins
     from xmc.train.process_group import is_first_process
@@ -51,10 +57,7 @@ def train_command(
         config, plugin = of_run, ""  # a resumed run goes on as it was configured; one that is named must be the same
     resolved = resolve(plugins, plugin=plugin, config_file=config, settings=settings or (), flags=flags)
     if plan_only:
-        if as_json:
-            print_json(resolved.to_dict())
-        else:
-            typer.echo(template(resolved, plugins))
+        _print_plan(resolved, plugins, as_json=as_json)
         return
     keep_freed_memory()
     with TrainingDisplay(quiet=as_json or not is_first_process()) as display:
@@ -75,6 +78,28 @@ def train_command(
         print_json({**report, "run": str(out)})
     else:
         _print_end(out, report)
+
+
+def _print_plan(config: RunConfig, plugins: Plugins, *, as_json: bool) -> None:
+    """The configuration to standard output, what comes of it with the data to the error stream; or both as JSON."""
+    from xmc.cli.output import print_json
+    from xmc.cli.progress import TrainingDisplay
+    from xmc.engine.run_config import template
+    from xmc.engine.training import plan_training
+    from xmc.engine.whole_run import require_devices
+
+    if not as_json:
+        typer.echo(template(config, plugins))
+    require_devices(config)
+    data, plan = plan_training(config, plugins=plugins)
+    if as_json:
+        print_json({"config": config.to_dict(), "plan": plan.to_dict() if plan else None})
+        return
+    with TrainingDisplay() as display:
+        if plan:
+            display.show_plan(plan, data)
+        else:
+            display.show_data(data)
 
 
 def _print_end(out: Path, report: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ from xmc.data.dataset import Dataset
 from xmc.engine.held_out_loss import held_out_loss
 from xmc.engine.job import Job
 from xmc.engine.run_config import RunConfig
-from xmc.engine.teacher import needs_of, open_teacher
-from xmc.engine.training_set import epoch_pool, validation_queries, with_label_scope
+from xmc.engine.train_start import train_start
+from xmc.engine.training_set import validation_queries, with_label_scope
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.trained_model import HEAD_FOLDER, STATE_NAME, TrainedModel, load_model
 from xmc.scale.points import Point, Size
-from xmc.train.plan import make_plan
 from xmc.train.reporter import SilentReporter
 from xmc.values import RunInfo
 
@@ -35,22 +33,9 @@ def planned_size(config: RunConfig, data: Dataset, *, plugins: Plugins) -> Size:
     config = with_label_scope(config, data)
     info = RunInfo("", config.to_dict(), len(data.train), len(data.labels))
     job = Job(config, Path(), data, plugins, info, SilentReporter())
-    encoder = job.new_encoder()
-    context = job.head_context(encoder)
-    if (teacher := open_teacher(config)) and "teacher_vectors" in needs_of(config):
-        context = replace(context, teacher_vectors=teacher.vectors(data))
-    head = config.head.options.build(context)
-    plan = make_plan(
-        encoder,
-        head,
-        config.train,
-        queries=epoch_pool(config, data),
-        validation=0,
-        labels=len(data.labels),
-        device="cpu",
-    )
-    of_head = sum(value.numel() for name, value in head.state().items() if not name.startswith("optimiser."))
-    return _size(plan.to_dict(), data, of_head=of_head, epochs=config.train.epochs)
+    start = train_start(job)
+    of_head = sum(value.numel() for name, value in start.head.state().items() if not name.startswith("optimiser."))
+    return _size(start.plan.to_dict(), data, of_head=of_head, epochs=config.train.epochs)
 
 
 def measured_point(

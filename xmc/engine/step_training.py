@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,55 +10,25 @@ from xmc.api import AugmentationContext
 from xmc.encode.encoder import Encoder
 from xmc.engine.job import Job, fingerprint
 from xmc.engine.mining import hard_negatives
-from xmc.engine.teacher import needs_of, open_teacher
-from xmc.engine.training_set import epoch_pool, query_texts, training_set, validation_queries
-from xmc.errors import ConfigError
+from xmc.engine.teacher import needs_of
+from xmc.engine.train_start import train_start
+from xmc.engine.training_set import query_texts, training_set
 from xmc.train.augmented_queries import AugmentedQueries, open_augmented
 from xmc.train.checkpoint import Checkpoint, Progress
 from xmc.train.curve import write_curve_picture, write_curve_table
 from xmc.train.loop import Trainer
-from xmc.train.plan import make_plan
-from xmc.train.precision import choose_precision
-from xmc.train.replicated_head import head_for_ranks
 from xmc.train.reproducible import reproducible
 from xmc.train.schedule import Pool
-from xmc.train.scored_head import ScoredHead
 
 
 def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Train from the start or from a checkpoint; the training report."""
     config, data, ranks = job.config, job.data, job.ranks
-    teacher = open_teacher(config)
-    encoder = checkpoint.encoder(config.encoder.options) if checkpoint else job.new_encoder()
-    encoder.module.to(job.device)
-    precision = choose_precision(config.train.precision, encoder=encoder, device=job.device)
-    options = replace(config.train, precision=precision)
-    context = replace(job.head_context(encoder), train=options, ranks=None if ranks.size == 1 else ranks)
-    if teacher and "teacher_vectors" in needs_of(config):
-        context = replace(context, teacher_vectors=teacher.vectors(data))
-    built = config.head.options.build(context)
-    if precision == "bfloat16" and encoder.whole_label_graph and not isinstance(built, ScoredHead):
-        raise ConfigError(
-            f"[train] precision 'bfloat16' is that of the products of queries and labels, which the head "
-            f"'{config.head.name}' does not make.",
-            hint="Set precision = 'float32' or 'auto'.",
-        )
-    head = head_for_ranks(built, ranks=ranks, batch_size=options.batch_size)
-    pool = epoch_pool(config, data)
+    start = train_start(job, checkpoint)
+    encoder, head, pool, teacher = start.encoder, start.head, start.pool, start.teacher
     augmented = augmented_queries(job, encoder, pool)
-    plan = make_plan(
-        encoder,
-        head,
-        options,
-        queries=pool,
-        validation=len(validation_queries(data, config) or ()),
-        labels=len(data.labels),
-        device=job.device,
-        pool=context.pool,
-        processes=ranks.size,
-    )
     if job.on_plan and ranks.writes:
-        job.on_plan(plan, data)
+        job.on_plan(start.plan, data)
     taught = teacher.scores(data, pool) if teacher and "teacher" in needs_of(config) else None
     prepared = training_set(encoder, data, config, pool, taught)
     job.carried.train_features = prepared.queries.take(np.arange(len(data.train))) if pool.drawn else prepared.queries
@@ -67,7 +36,7 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
         encoder,
         head,
         prepared,
-        options,
+        start.options,
         job.run,
         fingerprint(config, data, ranks),
         on_best=lambda best: job.commit(best, head),
@@ -93,9 +62,9 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
         write_curve_table(job.run / "curve.csv", progress.curve)
         write_curve_picture(job.run / "curve.png", progress.curve)
     return job.write_report(
-        plan=plan.to_dict(),
+        plan=start.plan.to_dict(),
         epochs_run=len(progress.curve),
-        stopped_early=progress.finished and len(progress.curve) < options.epochs,
+        stopped_early=progress.finished and len(progress.curve) < start.options.epochs,
         best_epoch=progress.best_epoch,
         best_validation_p1=progress.best_validation,
         train_s=round(progress.seconds, 3),

@@ -16,13 +16,15 @@ from xmc.engine.job import Job, fingerprint
 from xmc.engine.run_config import RunConfig, how_data_differs
 from xmc.engine.run_folder import check_folder
 from xmc.engine.step_training import train_in_steps
+from xmc.engine.train_start import train_start
 from xmc.engine.training_folder import training_folder
-from xmc.engine.training_set import with_label_scope
+from xmc.engine.training_set import load_for_training, with_label_scope
 from xmc.engine.whole_fit import fit_whole, refuse_what_a_whole_fit_lacks
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import work_folder
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
+from xmc.train.distributed import ALONE
 from xmc.train.plan import Plan
 from xmc.train.process_group import process_group
 from xmc.train.reporter import Reporter, SilentReporter
@@ -57,8 +59,7 @@ def run_training(
         carried = carried or Carried()
         data = carried.load(config)
         given, config = config, with_label_scope(config, data)
-        if isinstance(backend := config.index.options, CountedBackend):
-            backend.require_labels(len(data.labels))
+        require_labels(config, data)
         with ranks.together():
             made_of = fingerprint(config, data, ranks)  # reads what settings name, before anything is overwritten
         with ranks.together():
@@ -75,6 +76,28 @@ def run_training(
         info = RunInfo(str(work), config.to_dict(), len(data.train), len(data.labels))
         job = Job(config, work, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
         return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)
+
+
+def plan_training(config: RunConfig, *, plugins: Plugins) -> tuple[Dataset, Plan | None]:
+    """The data set and the plan of a training that is not begun; no plan for a head that is fitted in one go.
+
+    The data is read, encoder and head are built, and nothing is written. Raises: as `run_training` before its first
+    step.
+    """
+    refuse_what_a_whole_fit_lacks(config, ALONE)
+    data = load_for_training(config)
+    config = with_label_scope(config, data)
+    require_labels(config, data)
+    if isinstance(config.head.options, WholeHeadOptions):
+        return data, None
+    info = RunInfo("", config.to_dict(), len(data.train), len(data.labels))
+    return data, train_start(Job(config, Path(), data, plugins, info, SilentReporter())).plan
+
+
+def require_labels(config: RunConfig, data: Dataset) -> None:
+    """Refuse labels that do not go with the options of the index. Raises: ConfigError, DataError."""
+    if isinstance(backend := config.index.options, CountedBackend):
+        backend.require_labels(len(data.labels))
 
 
 def _observed(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:

@@ -46,10 +46,8 @@ def make_run(
     processes all but the first return after training. Raises: what the three steps raise; a device on which the index
     cannot lie, and labels that are too few for it, are refused before training.
     """
-    carried, device = Carried(), config.train.device
-    choose_device(device)
-    if isinstance(backend := config.index.options, PlacedBackend):
-        backend.require_device(device)
+    carried = Carried()
+    require_devices(config)
     with telling_what_stays(run, overwrite=overwrite):
         report = run_training(
             config,
@@ -73,6 +71,13 @@ def make_run(
     if work != run:
         write_card(run, plugins=plugins)  # again, for it names the folder
     return report
+
+
+def require_devices(config: RunConfig) -> None:
+    """Refuse a device that is not there, or on which the index cannot lie. Raises: ConfigError, DeviceError."""
+    choose_device(config.train.device)
+    if isinstance(backend := config.index.options, PlacedBackend):
+        backend.require_device(config.train.device)
 
 
 def early_stop_words(report: Mapping[str, Any], patience: int) -> str:

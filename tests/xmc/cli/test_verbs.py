@@ -80,11 +80,19 @@ def test_a_training_that_stops_early_says_so_and_without_a_test_split_dev_is_pro
 
 
 def test_train_dry_run_prints_the_configuration_and_writes_nothing(xmc_command, tmp_path):
-    code, out, _ = xmc_command("train", "--data", "tiny", "--out", tmp_path / "run", "--dry-run", "--seed", 7)
+    code, out, err = xmc_command("train", "--data", "tiny", "--out", tmp_path / "run", "--dry-run", "--seed", 7)
     assert code == 0 and tomllib.loads(out)["train"]["seed"] == 7
+    assert "data 'tiny': " in err and "plan: " in err and "estimated peak" in err
     assert not (tmp_path / "run").exists()
     code, as_json, _ = xmc_command("train", "--data", "tiny", "--out", tmp_path, "--dry-run", "--seed", 7, "--json")
-    assert code == 0 and json.loads(as_json)["train"] == tomllib.loads(out)["train"]
+    planned = json.loads(as_json)
+    assert code == 0 and planned["config"]["train"] == tomllib.loads(out)["train"] and not list(tmp_path.iterdir())
+    assert planned["plan"]["labels"] == 60 and planned["plan"]["peak_bytes"] > 0
+    more = ("--dry-run", "--plugin", "linear", "--json")
+    code, as_json, _ = xmc_command("train", "--data", "tiny", "--out", tmp_path, *more)
+    assert code == 0 and json.loads(as_json)["plan"] is None
+    code, _, err = xmc_command("train", "--data", tmp_path / "gone", "--out", tmp_path / "run", "--dry-run")
+    assert code == 2 and "there is no data set" in err
 
 
 def test_config_is_a_file_that_train_takes(xmc_command, tmp_path):

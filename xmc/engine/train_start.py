@@ -1,0 +1,65 @@
+"""What a training in steps begins with: encoder, head and plan, made before anything is learned or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from xmc.api import Head
+from xmc.encode.encoder import Encoder
+from xmc.engine.job import Job
+from xmc.engine.teacher import Teacher, needs_of, open_teacher
+from xmc.engine.training_set import epoch_pool, validation_queries
+from xmc.errors import ConfigError
+from xmc.train.checkpoint import Checkpoint
+from xmc.train.options import TrainOptions
+from xmc.train.plan import Plan, make_plan
+from xmc.train.precision import choose_precision
+from xmc.train.replicated_head import head_for_ranks
+from xmc.train.schedule import Pool
+from xmc.train.scored_head import ScoredHead
+
+
+@dataclass(frozen=True)
+class TrainStart:
+    """Encoder and head as they are before the first step, with what was settled for them."""
+
+    encoder: Encoder
+    head: Head
+    options: TrainOptions
+    pool: Pool
+    teacher: Teacher | None
+    plan: Plan
+
+
+def train_start(job: Job, checkpoint: Checkpoint | None = None) -> TrainStart:
+    """From nothing, or from a checkpoint. Raises: what encoder, head and teacher raise; ConfigError."""
+    config, data, ranks = job.config, job.data, job.ranks
+    teacher = open_teacher(config)
+    encoder = checkpoint.encoder(config.encoder.options) if checkpoint else job.new_encoder()
+    encoder.module.to(job.device)
+    precision = choose_precision(config.train.precision, encoder=encoder, device=job.device)
+    options = replace(config.train, precision=precision)
+    context = replace(job.head_context(encoder), train=options, ranks=None if ranks.size == 1 else ranks)
+    if teacher and "teacher_vectors" in needs_of(config):
+        context = replace(context, teacher_vectors=teacher.vectors(data))
+    built = config.head.options.build(context)
+    if precision == "bfloat16" and encoder.whole_label_graph and not isinstance(built, ScoredHead):
+        raise ConfigError(
+            f"[train] precision 'bfloat16' is that of the products of queries and labels, which the head "
+            f"'{config.head.name}' does not make.",
+            hint="Set precision = 'float32' or 'auto'.",
+        )
+    head = head_for_ranks(built, ranks=ranks, batch_size=options.batch_size)
+    pool = epoch_pool(config, data)
+    plan = make_plan(
+        encoder,
+        head,
+        options,
+        queries=pool,
+        validation=len(validation_queries(data, config) or ()),
+        labels=len(data.labels),
+        device=job.device,
+        pool=context.pool,
+        processes=ranks.size,
+    )
+    return TrainStart(encoder, head, options, pool, teacher, plan)
