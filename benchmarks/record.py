@@ -12,7 +12,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -38,15 +38,20 @@ def record(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
             writer.writerow({**shared, **row})
 
 
-def beside_earlier(path: Path, rows: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
-    """The rows of an earlier table that these do not measure again, as they were recorded, and then these."""
+def beside_earlier(
+    path: Path, rows: Iterable[Mapping[str, object]], *, keys: Sequence[str] = ("question", "subject", "x")
+) -> list[dict[str, object]]:
+    """The rows of an earlier table that these do not measure again, as they were recorded, and then these.
+
+    `keys` say what a row measures: without `x` where that is an outcome.
+    """
     new = [dict(row) for row in rows]
-    again = {(str(row["question"]), str(row["subject"]), str(row["x"])) for row in new}
+    again = {tuple(str(row[key]) for key in keys) for row in new}
     if not path.is_file():
         return new
     with path.open(encoding="utf-8", newline="") as file:
         earlier = [dict(row) for row in csv.DictReader(file)]
-    return [row for row in earlier if (row["question"], row["subject"], row["x"]) not in again] + new
+    return [row for row in earlier if tuple(row[key] for key in keys) not in again] + new
 
 
 def circumstances() -> dict[str, str]:
