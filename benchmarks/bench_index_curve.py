@@ -63,8 +63,9 @@ def main() -> None:
     stem = "index_curve_encoder" if options.encoder else "index_curve_texts" if options.texts else "index_curve"
     results = RESULTS.with_name(f"{stem}.csv")
     rows = [{**row, "threads": options.threads, "config": config} for row in rows]
-    measured = ("question", "subject")
-    record(results, rows if set(options.indexes) == set(INDEXES) else beside_earlier(results, rows, keys=measured))
+    if set(options.indexes) != set(INDEXES):
+        rows = beside_earlier(results, rows, keys=("question", "subject"))
+    record(results, rows)
 
 
 def arguments() -> argparse.Namespace:
