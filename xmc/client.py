@@ -242,7 +242,7 @@ def _ids(allowed: Iterable[str] | None) -> list[str] | None:
 def _json(body: Any) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_number).encode()
-    except (TypeError, ValueError) as error:  # the latter is that of bad Unicode, too
+    except (TypeError, ValueError, RuntimeError) as error:  # of bad Unicode, too, and of a tensor of several numbers
         raise DataError(f"this cannot be sent: {error}.", hint="Texts must be valid Unicode, numbers finite.") from None
 
 

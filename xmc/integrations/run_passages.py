@@ -53,9 +53,10 @@ class RunPassages(Passages):
         kept = {label_id: to_json(metadata.get(label_id, {}), label_id=label_id) for label_id in texts}
         with self._editing:
             there = self._require_own(texts)
-            self._editor.check(texts)
             new = {label_id: text for label_id, text in texts.items() if label_id not in there}
             other = {label_id: text for label_id, text in texts.items() if there.get(label_id, text) != text}
+            if new or other:
+                self._editor.check(new | other)
             self.records.put(kept, collection=self.collection)
             if new:
                 self._editor.add(new)

@@ -210,6 +210,19 @@ def test_a_refused_addition_changes_nothing(texts, tiny_run_copy):
     assert sorted(passages.records.current().by_id) == sorted(TEXTS)
 
 
+def test_what_changes_no_text_asks_nothing_of_the_labels(tiny_run_copy, monkeypatch):
+    passages = RunPassages(tiny_run_copy, collection="notes")
+    passages.add(TEXTS, KEPT)
+
+    def refuse(*given):
+        raise DataError("the run's head has a vector for each label that it was trained with")
+
+    monkeypatch.setattr(LabelEditor, "check", refuse)
+    passages.add({}, {})
+    passages.add(TEXTS, {"n1": {"page": 2}})
+    assert [passage.metadata for passage in passages.get(TEXTS)] == [{"page": 2}, {}, {}]
+
+
 def test_damaged_records_are_refused(tiny_run_copy):
     RunPassages(tiny_run_copy).add(TEXTS, KEPT)
     file = passages_store(tiny_run_copy).current().folder / "passages.parquet"

@@ -67,6 +67,8 @@ def test_what_json_does_not_hold(client, offline):
         client.search(["\ud800"])
     with pytest.raises(DataError, match="cannot be sent: set is no value of JSON"):
         client.search([{"a"}])
+    with pytest.raises(DataError, match="cannot be sent"):
+        client.search(TEXTS, min_probability=torch.ones(2))
     assert client.search(TEXTS, k=np.int64(3), min_probability=np.float32(0.25)) == offline.search(
         TEXTS, k=3, min_probability=0.25
     )
