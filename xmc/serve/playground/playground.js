@@ -342,4 +342,5 @@ window.addEventListener("hashchange", () => {
 });
 $("settings").open = !matchMedia("(max-width: 34rem)").matches;
 readLink(); // at once, so that what is typed while the runs are asked for stays
+fields.q.focus(); // the attribute autofocus acts later, when the token may have been asked for
 start();
