@@ -4,7 +4,8 @@ Run: python benchmarks/bench_batch_overhead.py [--labels 200000] [--dimension 25
 
 The indexes of bench_single_query.py, k = 10, one thread, batches of 64, 256 and 1,024 queries, as many queries of each.
 Subject and baseline take turns, batch by batch, in both orders. Both score the candidates of codes (sq8) again with the
-full vectors, raw faiss by IndexRefine; cosine divides each query by its norm, which raw faiss does not.
+full vectors, raw faiss by IndexRefine, and both divide the queries by their norms for the cosine, raw faiss a copy of
+them by normalize_L2.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ Clustered vectors, k = 10, one thread. «In a row» is a loop over 1,000 queries
 for 5 ms before each, so that nothing of either library is in a cache. Subject and baseline take turns, query by query;
 who comes second finds the vectors in the cache, so that the queries are gone through twice, the other one first, and
 the time of a query is the mean of both. The ratio is of the medians. Both score the candidates of codes (sq8) again
-with the full vectors, raw faiss by IndexRefine; cosine divides the query by its norm, which raw faiss does not.
+with the full vectors, raw faiss by IndexRefine, and both divide the query by its norm for the cosine, raw faiss a copy
+of it by normalize_L2.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import faiss
 import numpy as np
 import torch
 from bench_exact_search import clustered
-from raw_faiss import raw, refined
+from raw_faiss import raw, raw_cosine, refined
 from record import record, spread
 
 from xmc_index_faiss.flat import Flat
@@ -48,9 +49,10 @@ def subjects(labels_LD: torch.Tensor) -> Iterator[tuple[str, Search, Search]]:
     for name, backend, vectors_LD, told in backends:
         for similarity in ("dot", "cosine"):
             index = backend.build([vectors_LD], similarity=similarity, device="cpu")
-            baseline = partial(raw, index.faiss_index, told, K)
+            asked = index.faiss_index, told
             if isinstance(index.vectors, HeldVectors):
-                baseline = partial(raw, *refined(index.faiss_index, index.vectors.matrix_LD, backend.rerank, told), K)
+                asked = refined(index.faiss_index, index.vectors.matrix_LD, backend.rerank, told)
+            baseline = partial(raw_cosine if similarity == "cosine" else raw, *asked, K)
             yield f"{name}, {similarity}", partial(index.search, k=K), baseline
 
 

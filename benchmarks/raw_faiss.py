@@ -15,6 +15,14 @@ def raw(index: Any, told: Any, k: int, queries_QD: Tensor) -> np.ndarray[Any, An
     return rows_QK
 
 
+def raw_cosine(index: Any, told: Any, k: int, queries_QD: Tensor) -> np.ndarray[Any, Any]:
+    """`raw` for the cosine, as faiss has it: inner products of a copy of the queries, divided by their norms."""
+    units_QD = queries_QD.numpy().copy()
+    faiss.normalize_L2(units_QD)
+    rows_QK: np.ndarray[Any, Any] = index.search(units_QD, k, params=told)[1]
+    return rows_QK
+
+
 def refined(index: Any, labels_LD: np.ndarray[Any, Any], factor: int, told: Any) -> tuple[Any, Any]:
     """faiss's own way of scoring `factor` times k candidates of codes again, and the parameters of a search."""
     vectors = faiss.IndexFlatIP(index.d)

@@ -69,7 +69,14 @@ from xmc.specs import (
 from xmc.substitutions.word_sets import Site, Substitutions, read_substitutions, replaced
 from xmc.teacher_scores import TeacherScores
 from xmc.values import Hits, IndexReport, Positives, RunInfo
-from xmc.vectors import checked_array, validate_k, validate_label_rows, validate_similarity, validate_vectors
+from xmc.vectors import (
+    checked_array,
+    checked_units,
+    validate_k,
+    validate_label_rows,
+    validate_similarity,
+    validate_vectors,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -168,6 +175,7 @@ __all__ = [
     "XmcError",
     "XmcWarning",
     "checked_array",
+    "checked_units",
     "dot_pairs",
     "float32_product_error",
     "hookimpl",

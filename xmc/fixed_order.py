@@ -6,7 +6,7 @@ products are exact in float64 and are folded in halves by element-wise additions
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -66,6 +66,28 @@ def normalise_rows(vectors_ND: Rows) -> Rows:
     return _normalised(vectors_ND)
 
 
+def finite_units(vectors_ND: Array, *, most_squared: float) -> Array | None:
+    """`normalise_rows` of a few float32 rows; None where a squared norm is larger than this, or not a number.
+
+    >>> import numpy as np
+    >>> finite_units(np.array([[0.0, 2.0]], np.float32), most_squared=4.0)
+    array([[0., 1.]], dtype=float32)
+    >>> finite_units(np.array([[0.0, np.nan]], np.float32), most_squared=4.0) is None
+    True
+    """
+    import numpy as np
+
+    if len(vectors_ND) == 1:
+        unit_1D = _row_in_any_order(vectors_ND, most_squared)
+        if unit_1D is not None:
+            return unit_1D
+    rows_ND = vectors_ND.astype(np.float64)
+    squares_N = _folded_array(rows_ND * rows_ND)
+    if not squares_N.max(initial=0.0) <= most_squared:
+        return None
+    return _divided(rows_ND, squares_N)
+
+
 def _normalised(vectors_ND: Tensor) -> Tensor:
     norms_N = _root(_folded(vectors_ND, vectors_ND))
     return (vectors_ND / norms_N.masked_fill(norms_N == 0, 1.0)[:, None]).float()  # divided in float64
@@ -116,31 +138,42 @@ def _normalised_array(vectors_ND: Array) -> Array:
     import numpy as np
 
     if len(vectors_ND) == 1 and vectors_ND.dtype == np.float32:
-        unit_1D = _row_in_any_order(vectors_ND)
+        unit_1D = _row_in_any_order(vectors_ND, inf)
         if unit_1D is not None:
             return unit_1D
     rows_ND = vectors_ND.astype(np.float64)
-    norms_N = np.sqrt(_folded_array(rows_ND * rows_ND))
+    return _divided(rows_ND, _folded_array(rows_ND * rows_ND))
+
+
+def _divided(rows_ND: Array, squares_N: Array) -> Array:
+    """Each row by the root of its square, in place."""
+    import numpy as np
+
+    norms_N = np.sqrt(squares_N)
     norms_N[norms_N == 0] = 1.0
     rows_ND /= norms_N[:, None]
     return rows_ND.astype(np.float32)
 
 
-def _row_in_any_order(row_1D: Array) -> Array | None:
+def _row_in_any_order(row_1D: Array, most_squared: float) -> Array | None:
     """The row divided by its norm in few operations, or None where the bits might not be those of the fixed order.
 
     In any order a sum of D squares, exact each, is within D u of the true one, u = 2^-53: two norms differ by less than
     (D + log2 D + 4) u / 2 of them, and four roundings follow. So [low, high] holds each quotient of the fixed order,
-    and where both round to the same float32, so does it: always but for a few rows in 10,000.
+    and where both round to the same float32, so does it: always but for a few rows in 10,000. None, too, where the
+    squared norm is not clearly at most `most_squared`.
     """
     import numpy as np
 
-    row_D = row_1D[0].astype(np.float64)
-    norm = sqrt(row_D.dot(row_D)) or 1.0
-    slack = (len(row_D) + 8) * 2.0**-53
-    low_D = (row_D * ((1 - slack) / norm)).astype(np.float32)  # no loop: it takes longer than this line
-    high_D = (row_D * ((1 + slack) / norm)).astype(np.float32)
-    return low_D[None] if low_D.tobytes() == high_D.tobytes() else None
+    rows_1D = row_1D.astype(np.float64)
+    square = float(np.vdot(rows_1D, rows_1D))
+    slack = (rows_1D.size + 12) * 2.0**-53
+    if not square <= most_squared * (1 - slack):
+        return None
+    rows_1D *= (1 - slack) / (sqrt(square) or 1.0)
+    low_1D = rows_1D.astype(np.float32)
+    rows_1D *= 1 + 2 * slack
+    return low_1D if low_1D.tobytes() == rows_1D.astype(np.float32).tobytes() else None  # a loop takes longer
 
 
 def _dot_arrays(left_PD: Array, right_PD: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xmc.errors import ConfigError, DataError, NonFiniteError
+from xmc.fixed_order import finite_units, normalise_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,8 +81,32 @@ def checked_array(vectors_ND: Tensor, *, what: str, dimension: int) -> np.ndarra
     return array
 
 
+def checked_units(vectors_ND: Tensor, *, what: str, dimension: int) -> np.ndarray[Any, Any]:
+    """`checked_array`, each row divided by its norm (`normalise_rows`): a norm tells of numbers that are not finite.
+
+    Raises: as `validate_vectors`.
+
+    >>> import torch
+    >>> checked_units(torch.tensor([[0.0, 2.0]]), what="query", dimension=2)
+    array([[0., 1.]], dtype=float32)
+    """
+    array = _array_as_it_lies(vectors_ND, dimension)
+    units = None if array is None else finite_units(array, most_squared=_MOST_SQUARED)
+    return normalise_rows(checked_array(vectors_ND, what=what, dimension=dimension)) if units is None else units
+
+
 def _array_of_few(vectors_ND: Tensor, dimension: int | None) -> np.ndarray[Any, Any] | None:
-    """Few vectors with which nothing is wrong, as they lie; None where there may be something, or more to do.
+    """Few vectors with which nothing is wrong, as they lie; None where there may be something, or more to do."""
+    import numpy as np
+
+    array = _array_as_it_lies(vectors_ND, dimension)
+    if array is None:
+        return None
+    return array if np.vdot(array, array) <= _MOST_SQUARED else None  # which warns of no overflow, as `dot` does
+
+
+def _array_as_it_lies(vectors_ND: Tensor, dimension: int | None) -> np.ndarray[Any, Any] | None:
+    """Few vectors of the right kind and shape, as they lie, whatever their numbers; else None.
 
     Each call of torch costs a single query as much as all of numpy's here together.
     """
@@ -98,8 +123,7 @@ def _array_of_few(vectors_ND: Tensor, dimension: int | None) -> np.ndarray[Any, 
         return None
     if dimension is not None and array.shape[1] != dimension:
         return None
-    flat = array.ravel()
-    return array if np.vdot(flat, flat) <= _MOST_SQUARED else None  # which warns of no overflow, as `dot` does
+    return array
 
 
 def _require_finite(vectors_ND: Tensor, *, what: str, first_row: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.api import Hits, IndexReport, checked_array, rank_hits, validate_k, validate_label_rows
+from xmc.api import Hits, IndexReport, checked_array, checked_units, rank_hits, validate_k, validate_label_rows
 from xmc_index_faiss._import import import_faiss, write_faiss
 from xmc_index_faiss.device import on_gpu
 from xmc_index_faiss.gpu import OnGpu
@@ -23,7 +23,6 @@ from xmc_index_faiss.one_query import OneQuery
 from xmc_index_faiss.ordered import ordered_hits
 from xmc_index_faiss.rescoring import best_rescored
 from xmc_index_faiss.row_scan import scan_rows
-from xmc_index_faiss.stream import vectors_for_faiss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,8 +125,8 @@ class FaissIndex:
         return import_faiss().SearchParameters(sel=selector) if selector is not None else None
 
     def _checked(self, queries_QD: Tensor) -> np.ndarray[Any, Any]:
-        checked = checked_array(queries_QD, what="query", dimension=self.report.dimension)
-        return vectors_for_faiss(checked, self.report.similarity)
+        check = checked_units if self.report.similarity == "cosine" else checked_array
+        return check(queries_QD, what="query", dimension=self.report.dimension)
 
     def _found_hits(self, queries: np.ndarray[Any, Any], k: int, rows: np.ndarray[Any, Any] | None = None) -> Hits:
         """Hits of all labels or of these rows; a query with a short list is searched again, then scanned."""

@@ -20,11 +20,6 @@ BLOCK_ROWS = 16_384
 LARGEST_FLOAT16 = 65_504
 
 
-def vectors_for_faiss(vectors_ND: np.ndarray[Any, Any], similarity: str) -> np.ndarray[Any, Any]:
-    """Float32 rows for an inner-product index: divided by their norm for `cosine`, a zero row stays zero."""
-    return normalise_rows(vectors_ND) if similarity == "cosine" else vectors_ND
-
-
 def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.ndarray[Any, Any]]:
     """Checked float32 blocks of `BLOCK_ROWS` label vectors, the last one smaller, however the stream is cut.
 
@@ -36,7 +31,9 @@ def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.n
     for chunk in embeddings:
         checked = validate_vectors(chunk, what="label", dimension=width, first_row=rows)
         width, rows = checked.shape[1], rows + len(checked)
-        part_ND = vectors_for_faiss(checked.cpu().numpy(), similarity)
+        part_ND = checked.cpu().numpy()
+        if similarity == "cosine":
+            part_ND = normalise_rows(part_ND)
         while waiting + len(part_ND) >= BLOCK_ROWS:
             cut = BLOCK_ROWS - waiting
             yield np.concatenate([*pending, part_ND[:cut]])

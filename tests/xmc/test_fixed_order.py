@@ -42,7 +42,7 @@ def test_a_row_alone_has_the_bits_of_the_fixed_order_most_times_without_it(width
     generator = torch.Generator().manual_seed(width)
     vectors_ND = (torch.randn(400, width, generator=generator).double() * scale).float()
     vectors_ND[3] = 0
-    in_any_order = [fixed_order._row_in_any_order(vector_D[None].numpy()) for vector_D in vectors_ND]
+    in_any_order = [fixed_order._row_in_any_order(vector_D[None].numpy(), math.inf) for vector_D in vectors_ND]
     for found_1D, wanted_D in zip(in_any_order, fixed_order._normalised(vectors_ND), strict=True):
         assert found_1D is None or found_1D.tobytes() == wanted_D.numpy().tobytes()
     unsure = sum(found_1D is None for found_1D in in_any_order)
@@ -70,7 +70,7 @@ def test_where_the_order_of_a_sum_decides_a_row_alone_is_summed_in_the_fixed_ord
         wanted_D = fixed_order._normalised(torch.from_numpy(row_D[None])).numpy()[0]
         by_numpy_D = (row_D / np.sqrt(row_D.astype(float) @ row_D)).astype(np.float32)
         others += by_numpy_D.tobytes() != wanted_D.tobytes()
-        assert fixed_order._row_in_any_order(row_D[None]) is None
+        assert fixed_order._row_in_any_order(row_D[None], math.inf) is None
         assert normalise_rows(row_D[None]).tobytes() == wanted_D.tobytes()
     assert others > 5
 

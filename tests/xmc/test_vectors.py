@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from xmc.errors import ConfigError, DataError, NonFiniteError, XmcError
-from xmc.vectors import checked_array, validate_k, validate_similarity, validate_vectors
+from xmc.fixed_order import normalise_rows
+from xmc.vectors import checked_array, checked_units, validate_k, validate_similarity, validate_vectors
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -50,7 +51,7 @@ def test_the_largest_norm_is_allowed():
     validate_vectors(torch.tensor([[0.99e18, 0.0]]), what="query")
 
 
-@pytest.mark.parametrize(
+ANY_VECTORS = pytest.mark.parametrize(
     "vectors",
     [
         torch.ones(1, 4),
@@ -66,22 +67,39 @@ def test_the_largest_norm_is_allowed():
         torch.ones(2, 4, dtype=torch.int32),
         torch.ones(2, 3),
         torch.ones(4),
+        torch.full((1, 4), float("nan")),
         torch.full((2, 4), float("nan")),
+        torch.full((1, 4), 0.6e18),
+        torch.tensor([[0.0, 0.0, 0.0, -0.0], [9e17, 0.0, 0.0, 0.0], [0.0, 9e17, 0.0, 0.0]]),
+        torch.tensor([[1.0, 2.0, 3.0, 4.0], [1e19, 0.0, 0.0, 0.0], [0.0, -torch.inf, 0.0, 0.0]]),
         np.ones((2, 4), np.float32),
     ],
     ids=lambda vectors: f"{type(vectors).__name__} {vectors.dtype} {tuple(vectors.shape)}",
 )
+
+
+@ANY_VECTORS
 def test_an_array_is_checked_as_a_tensor_is(vectors):
+    check_alike(checked_array, lambda checked: checked, vectors)
+
+
+@ANY_VECTORS
+def test_units_are_checked_as_their_vectors_are(vectors):
+    check_alike(checked_units, normalise_rows, vectors)
+
+
+def check_alike(quick, after, vectors):
+    """What `validate_vectors` refuses is refused in the same words, and what it takes gives the same bits."""
     try:
-        expected = validate_vectors(vectors, what="query", dimension=4).numpy()
+        expected = after(validate_vectors(vectors, what="query", dimension=4)).numpy()
     except XmcError as error:
         with pytest.raises(type(error)) as raised:
-            checked_array(vectors, what="query", dimension=4)
+            quick(vectors, what="query", dimension=4)
         assert str(raised.value) == str(error)
     else:
-        array = checked_array(vectors, what="query", dimension=4)
+        array = quick(vectors, what="query", dimension=4)
         assert (array.dtype, array.flags.c_contiguous) == ("float32", True)
-        assert np.array_equal(array, expected)
+        assert array.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, "3", True, None])
