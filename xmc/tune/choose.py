@@ -133,7 +133,11 @@ def _better(
     ratio = best.queries_per_s / old.queries_per_s
     if 1 / CLEARLY < ratio < CLEARLY:
         ratio = ruler.faster(trial.searched_with(best.search_options), old_trial.searched_with(old.search_options))
-    alike = 1 / ALIKE < ratio < ALIKE
-    wins = best.memory_bytes < old.memory_bytes if alike else ratio > 1
-    (old_trial if wins else trial).verdict = "as fast as the chosen one, and no smaller" if alike else "slower"
+    if not 1 / ALIKE < ratio < ALIKE:
+        wins, verdict = ratio > 1, "slower"
+    elif trial.candidate.exact != old_trial.candidate.exact:
+        wins, verdict = trial.candidate.exact, "as fast as the chosen one, and not exact"
+    else:
+        wins, verdict = best.memory_bytes < old.memory_bytes, "as fast as the chosen one, and no smaller"
+    (old_trial if wins else trial).verdict = verdict
     return (trial, best) if wins else champion

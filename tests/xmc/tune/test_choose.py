@@ -78,7 +78,7 @@ def test_rates_are_those_of_the_clock():
 def test_exact_search_is_chosen_where_it_is_faster_and_the_report_says_so():
     choice = choose(Goal(target_recall=0.9), Whole(query_s=1e-7), Graded())
     assert choice.trial.candidate.name == "whole" and choice.judged.recall == 1.0
-    assert any("exact search is the fastest" in note for note in choice.notes)
+    assert any("faster than exact search" in note for note in choice.notes)
     assert choice.trials[1].verdict == "recall 0.030 at best" or choice.trials[1].verdict.startswith("recall 0.0")
     assert len(choice.trials[1].points) == 1, "clearly slower than what reaches the recall: not climbed further"
 
@@ -106,6 +106,14 @@ def test_of_two_alike_the_smaller_is_taken_and_of_different_ones_the_faster():
         assert {trial.verdict for trial in choice.trials} == {"chosen", "as fast as the chosen one, and no smaller"}
     fast = Graded(held_bytes=900, query_s=0.5e-5)
     assert choose(Goal(target_recall=0.5), small, fast).trial.candidate.backend == fast
+
+
+def test_exact_search_that_is_as_fast_is_taken_however_large():
+    exact, small = Whole(query_s=0.52e-5, held_bytes=9000), Graded(held_bytes=500)
+    for backends in ((exact, small), (small, exact)):
+        choice = choose(Goal(target_recall=0.5), *backends)
+        assert choice.trial.candidate.backend == exact and choice.judged.recall == 1.0
+        assert {trial.verdict for trial in choice.trials} == {"chosen", "as fast as the chosen one, and not exact"}
 
 
 def test_with_memory_alone_the_best_recall_that_fits():
