@@ -29,7 +29,7 @@ def notes_of(goal: Goal, trial: Trial, chosen: Measurement, judged: Measurement)
 
 def _above_target(target: float, trial: Trial, chosen: Measurement) -> list[str]:
     if trial.candidate.exact:
-        return ["nothing that serves the goal here is faster than exact search: an approximate index would gain nothing."]
+        return ["nothing that serves the goal here is faster than exact search: an approximate one would gain nothing."]
     if chosen.recall <= target + TOLERANCE:
         return []
     below = [point.recall for point in trial.points if point.recall < target]
