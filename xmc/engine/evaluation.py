@@ -14,7 +14,7 @@ from xmc.data.dataset import Dataset
 from xmc.engine.data_since import data_since_training
 from xmc.engine.environment import versions
 from xmc.engine.model_card import write_card
-from xmc.engine.removed_labels import without_removed
+from xmc.engine.removed_labels import require_positives, without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.separation import measure_separation, search_depth
 from xmc.engine.training_set import load_for_training
@@ -44,7 +44,8 @@ def run_evaluation(
     Frequencies (bands, propensities) are those of the queries the run was trained on.
     Labels that were removed from the run are no positives, and queries that had no others are left out, with a note.
     The report notes it, too, when the data set is another than in training.
-    Raises: DataError when the data set has no such split or does not fit the index.
+    Raises: DataError when the data set has no such split, or none of its queries a positive any more, and when it does
+    not fit the index.
     """
     data = without_removed(load_for_training(config), read_edits(run))
     if split not in data.splits:
@@ -56,6 +57,7 @@ def run_evaluation(
             else "Add a dev or test table of queries that it was not trained on.",
         )
     queries = data.splits[split]
+    require_positives(queries, split)
     retriever = Retriever.load(run, device=device, plugins=plugins, warn=False)
     started = time.monotonic()
     shortlist = retriever.reranking.depth if retriever.reranking else 0

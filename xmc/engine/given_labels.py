@@ -65,12 +65,19 @@ def check_ids(label_ids: Iterable[str]) -> list[str]:
 def given_vectors(vectors: Any, table: LabelTable, model: TrainedModel) -> Tensor:
     """Vectors of a user as the index holds them: a copy, (N, E), dense or CSR as those of the model.
 
-    Raises: DataError for another number or width of vectors, and for a head that maps queries before the search;
-    NonFiniteError naming rows.
+    Raises: DataError for what is no matrix of numbers, another number or width of vectors, and a head that maps queries
+    before the search; NonFiniteError naming rows.
     """
     import torch
 
-    given_ND = validate_vectors(torch.as_tensor(vectors), what="label", dimension=model.encoder.dimension).clone()
+    try:
+        tensor_ND = torch.as_tensor(vectors)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"the vectors are no matrix of numbers: {error}.",
+            hint=f"Give {len(table)} rows of {model.encoder.dimension} numbers, such as a NumPy array.",
+        ) from error
+    given_ND = validate_vectors(tensor_ND, what="label", dimension=model.encoder.dimension).cpu().clone()
     if len(given_ND) != len(table):
         raise DataError(
             f"there are {len(given_ND)} vectors for {len(table)} labels; give one for each, in their order."

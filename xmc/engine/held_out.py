@@ -12,6 +12,7 @@ from xmc.check_contract import CheckQueries
 from xmc.data.dataset import Dataset
 from xmc.data.tables import QueryTable
 from xmc.engine.evaluation import index_rows
+from xmc.engine.removed_labels import require_positives
 from xmc.errors import DataError
 from xmc.ranking import first_hits
 from xmc.retrieve.batch import search_texts
@@ -33,11 +34,12 @@ def held_out(data: Dataset, retriever: Retriever, *, split: str, fit_split: str 
 
     Without `fit_split` it is dev where test is judged and there is a dev split, else the split that is judged. A query
     goes to a half by the hash of its id, so neither the others nor their order matter.
-    Raises: DataError for train, for a split that is not there, and when a half would be empty.
+    Raises: DataError for train, for a split that is not there or has no positives, and when a half would be empty.
     """
     fit_split = fit_split or ("dev" if split == "test" and "dev" in data.splits else split)
     for name in (split, fit_split):
         _require_held_out(data, name)
+        require_positives(data.splits[name], name)
     if split != fit_split:
         judged, fitted = data.splits[split], data.splits[fit_split]
         source = f"judged on {len(judged):,} {split} queries, fitted on {len(fitted):,} {fit_split} queries"

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from xmc.data.dataset import Dataset, QueryTable
+from xmc.errors import DataError
 from xmc.retrieve.label_edits import LabelEdits
 from xmc.values import Positives
 
@@ -30,6 +31,15 @@ def without_removed(data: Dataset, edits: LabelEdits) -> Dataset:
         splits[split] = kept
     labels = data.labels.take(np.flatnonzero(stays_L))
     return replace(data, labels=labels, splits=splits, notes=tuple(notes))
+
+
+def require_positives(queries: QueryTable, split: str) -> None:
+    """Refuse queries by which nothing can be judged. Raises: DataError when none of them has a positive."""
+    if not len(queries.positives.label_rows):
+        raise DataError(
+            f"no query of the split '{split}' has a positive among the labels that the run has now.",
+            hint="Were all of them removed? Put some back (xmc labels put), or give the data other queries.",
+        )
 
 
 def _kept_positives(queries: QueryTable, stays_L: np.ndarray[tuple[int], np.dtype[np.bool]]) -> QueryTable:

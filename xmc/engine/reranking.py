@@ -18,7 +18,7 @@ from xmc.engine.carried import Carried
 from xmc.engine.evaluation import index_rows
 from xmc.engine.fusion import WeightChoice, choose_weight
 from xmc.engine.model_card import write_card
-from xmc.engine.removed_labels import without_removed
+from xmc.engine.removed_labels import require_positives, without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import validation_queries
 from xmc.errors import ConfigError
@@ -45,7 +45,8 @@ def run_reranking(
 ) -> dict[str, Any]:
     """Fit the reranker of `[reranker]` over the run's encoder and index and commit it; a report (`run/rerank.json`).
 
-    Raises: ConfigError when `[reranker]` names none, or the weight is to be chosen and there is no dev split.
+    Raises: ConfigError when `[reranker]` names none, or the weight is to be chosen and there is no dev split; DataError
+    when the labels of all queries that it needs were removed.
     """
     if config.reranker.name == NONE:
         raise ConfigError("[reranker] names none.", hint="See: xmc plugins --kind reranker")
@@ -53,6 +54,7 @@ def run_reranking(
     carried = carried or Carried()
     first = Retriever.load(run, device=device, plugins=plugins, reranked=False, warn=False)
     data = without_removed(carried.load(config), read_edits(run))
+    require_positives(data.train, "train")
     rows_L = index_rows(data, first)
     truth = _in_index_rows(data.train, rows_L)
     if carried.train_features is None:
@@ -89,6 +91,7 @@ def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reran
             "the weight of the reranker is chosen on a dev split, and there is none.",
             hint="Set the weight itself: --set fusion.weight=1.0. Or train anew with train.validation_share > 0.",
         )
+    require_positives(held_out, "dev" if data.dev else "train")
     queries = first.prepare(held_out.texts)
     hits = search_queries(first, queries, k=min(reranking.depth, len(first.labels)))
     positives = _in_index_rows(held_out, index_rows(data, first))

@@ -164,6 +164,25 @@ def test_a_rebuilt_index_has_the_edits(tiny_run_copy):
     assert xmc.compact_labels(tiny_run_copy, device="cpu").backend == "faiss.flat"  # the backend that is there
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("index.name=faiss.ivf", "index.exact=true", "index.nlist=7"),
+        ("index.name=faiss.ivf", "index.exact=true", "index.storage=pq", "index.pq_bits=5"),
+        ("index.name=sharded", "index.backend=faiss.ivf", "index.options={nlist = 7, exact = true}"),
+    ],
+)
+def test_an_exact_index_that_asks_for_many_labels_takes_a_single_one_beside_it(tiny_run_copy, settings):
+    xmc.index_run(tiny_run_copy, settings=settings, device="cpu")
+    labels = dict(zip(TINY.ids, TINY.texts, strict=True))
+    new = {"L21x": labels["L21"], "new": "purple banana"}
+    for label_id, text in new.items():
+        xmc.add_labels(tiny_run_copy, {label_id: text})
+        labels[label_id] = text
+        assert opened(tiny_run_copy).report.exact
+        assert answers(opened(tiny_run_copy), k=9) == answers(fresh(tiny_run_copy, labels), k=9)
+
+
 def test_a_compacted_index_needs_no_data_set(tiny_run_copy):
     config = tiny_run_copy / "config.toml"
     config.write_text(config.read_text().replace('name = "tiny"', 'name = "gone"'))
@@ -223,6 +242,10 @@ def test_vectors_take_the_place_of_texts(tiny_run_copy):
         (lambda e: e.add({"x": "a"}, vectors=np.ones((2, 32))), DataError, "2 vectors for 1 labels"),
         (lambda e: e.add({"x": "a"}, vectors=np.ones((1, 31))), DataError, "dimension 31, expected 32"),
         (lambda e: e.add({"x": "a"}, vectors=np.full((1, 32), np.nan)), NonFiniteError, "NaN.* in row 0"),
+        (lambda e: e.add({"x": "a"}, vectors=[[1.0], [1.0, 2.0]]), DataError, "no matrix of .* 1 rows of 32"),
+        (lambda e: e.add({"x": "a"}, vectors="abc"), DataError, "no matrix of numbers"),
+        (lambda e: e.add({"x": "a"}, vectors=np.array([["a"] * 32])), DataError, "no matrix of numbers"),
+        (lambda e: e.add({"x": "a"}, vectors=[None]), DataError, "no matrix of numbers"),
         (
             lambda e: e.replace({"nope": "a", "L21": "b"}),
             DataError,
@@ -356,6 +379,23 @@ def test_removed_labels_are_no_positives_any_more(tiny_run_copy):
     assert report.queries == kept < 100
     assert report.overall.figures["P@1"].value > 0.9
     assert xmc.check_run(tiny_run_copy, ["exactness"], device="cpu").passed
+
+
+@pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
+def test_a_run_with_other_labels_than_its_data_is_not_judged(tiny_run_copy):
+    xmc.sync_labels(tiny_run_copy, {"new-1": "solar kettle", "new-2": "copper violin"}, most_removed=1)
+    report = tiny_run_copy / "report.json"
+    before = report.read_bytes() if report.exists() else None
+    for judge in (
+        xmc.evaluate_run,
+        partial(xmc.check_run, names=["exactness"]),
+        partial(xmc.check_run, names=["all"]),
+    ):
+        with pytest.raises(DataError, match="no query of the split 'test' has a positive among the labels"):
+            judge(tiny_run_copy, device="cpu")
+    assert (report.read_bytes() if report.exists() else None) == before
+    with pytest.raises(DataError, match="no query of the split 'train' has a positive"):
+        xmc.rerank_run(tiny_run_copy, settings=["reranker.name=linear.one-vs-rest"], device="cpu")
 
 
 def positives_of(queries):
