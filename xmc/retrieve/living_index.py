@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.api import Hits, IndexReport, validate_label_rows
+from xmc.api import Hits, IndexReport, validate_k, validate_label_rows, validate_vectors
 from xmc.retrieve.kept_search import search_among, search_kept
 from xmc.retrieve.living_labels import LivingLabels
 from xmc.retrieve.merge import merge_hits
@@ -53,15 +53,17 @@ class LivingIndex:
     def search(self, queries_QE: Tensor, k: int) -> Hits:
         """The best k labels of each query; labels that are gone take no place.
 
-        Raises: what the indexes raise.
+        Raises: ConfigError for k < 1; DataError, NonFiniteError for queries; what the indexes raise.
         """
+        queries_QE = self._checked(queries_QE, k)
         parts = [_renamed(search_kept(self.base, queries_QE, k, self._stays_B), self.base_rows_B)]
         if self.delta is not None:
             parts.append(_renamed(self.delta.search(queries_QE, k), self.added_rows_N))
         return merge_hits(parts, k)
 
     def search_among(self, queries_QE: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
-        """The best k of these label rows. Raises: DataError for rows that are not there; what the indexes raise."""
+        """The best k of these label rows. Raises: as `search`; DataError for rows that are not there."""
+        queries_QE = self._checked(queries_QE, k)
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         base_rows, added_rows = self._base_row_of_C[rows], self._added_row_of_C[rows]
         found = search_among(self.base, queries_QE, k, base_rows[base_rows >= 0])
@@ -74,6 +76,11 @@ class LivingIndex:
     def save(self, folder: Path) -> None:
         """Not saved: `xmc labels compact` builds a new index instead. Raises: TypeError."""
         raise TypeError(f"an index with edits is not saved into {folder}; build a new one: xmc labels compact")
+
+    def _checked(self, queries_QE: Tensor, k: int) -> Tensor:
+        """The queries as vectors; parts of them and other k go to the base, which would name rows and k of its own."""
+        validate_k(k)
+        return validate_vectors(queries_QE, what="query", dimension=self.base.report.dimension, sparse=True)
 
     @cached_property
     def _stays_B(self) -> np.ndarray[Any, Any]:

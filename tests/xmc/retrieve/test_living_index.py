@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from living_cases import APPROXIMATE, EXACT, INDEXES, Labels, build, named, queries_of, random_labels, rows_of
 
-from xmc.errors import PluginError
+from xmc.errors import PluginError, XmcError
 from xmc.retrieve.kept_search import search_among, search_kept
 from xmc.testing.check_index import check_index
 
@@ -87,6 +87,29 @@ def test_an_index_without_a_filter_is_asked_until_every_list_is_filled(seed, lab
     ids = range(labels)
     assert named(search_kept(index, queries_QD, k, kept_L), ids) == wanted
     assert named(search_among(Unfilterable(index), queries_QD, k, np.flatnonzero(kept_L)), ids) == wanted
+
+
+@pytest.mark.parametrize("name", ["exact", "faiss.hnsw"])
+def test_wrong_queries_are_refused_in_the_words_of_the_base_and_with_rows_of_the_caller(name, monkeypatch):
+    monkeypatch.setattr("xmc.retrieve.kept_search.HITS_AT_ONCE", 40)  # parts of few queries
+    generator = np.random.default_rng(1)
+    some = random_labels(generator, labels=20, edits=0)
+    some.remove("L003")
+    some.put("new", (1, 0, 1))
+    living, ids = some.living_index(name)
+    fresh, _ = some.fresh_index(name)
+    queries_QD = torch.ones(9, 3)
+    spoiled_QD = queries_QD.clone()
+    spoiled_QD[7, 1] = torch.nan
+    rows = np.arange(len(ids) - 1)
+    for queries, k in ((queries_QD.numpy(), 2), (spoiled_QD, 2), (queries_QD[:, :2], 2), (queries_QD, 2.0)):
+        for asked in (lambda index: index.search, lambda index: lambda *args: index.search_among(*args, rows)):
+            said = []
+            for index in (fresh, living):
+                with pytest.raises(XmcError) as caught:
+                    asked(index)(queries, k)
+                said.append((type(caught.value), str(caught.value)))
+            assert said[0] == said[1]
 
 
 def test_an_index_that_cannot_fill_a_filtered_list_is_named():
