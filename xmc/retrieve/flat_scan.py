@@ -1,6 +1,6 @@
-"""A few vectors searched by scoring each of them: the added labels beside an index that is not exact.
+"""A few vectors searched by scoring each of them: the added labels beside an index that is not built of so few.
 
-Shapes: Q queries, N labels, E width.
+Shapes: Q queries, N labels, E width, P (query, label) pairs.
 """
 
 from __future__ import annotations
@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
 
-from xmc.api import Hits, IndexReport, rank_hits, validate_k, validate_vectors
+from xmc.api import (
+    Hits,
+    IndexReport,
+    dot_pairs,
+    float32_product_error,
+    normalise_rows,
+    rank_hits,
+    validate_k,
+    validate_vectors,
+)
 from xmc.retrieve.kept_search import no_hits
 
 if TYPE_CHECKING:
@@ -21,11 +29,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCORES_AT_ONCE = 4_000_000
+NUMBERS_AT_ONCE = 1_000_000  # of the pairs that are summed exactly
 
 
 @dataclass(frozen=True, eq=False)
 class FlatScan:
-    """Label vectors (of length 1 when the similarity is cosine), all scored in float32."""
+    """Label vectors (of length 1 when the similarity is cosine), all scored.
+
+    The bits of a score depend on its query and its label alone (see `xmc.fixed_order`), so equal vectors tie.
+    """
 
     labels_NE: Tensor
     report: IndexReport
@@ -34,7 +46,7 @@ class FlatScan:
     def of(cls, vectors_NE: Tensor, *, similarity: str) -> FlatScan:
         """Over a copy of these vectors. Raises: DataError, NonFiniteError for vectors that cannot be."""
         vectors_NE = validate_vectors(vectors_NE.to_dense(), what="label")
-        labels_NE = normalize(vectors_NE, dim=1) if similarity == "cosine" else vectors_NE.clone()
+        labels_NE = normalise_rows(vectors_NE) if similarity == "cosine" else vectors_NE.clone()
         size = labels_NE.numel() * labels_NE.element_size()
         report = IndexReport(
             backend="flat scan",
@@ -57,22 +69,18 @@ class FlatScan:
     def search_among(self, queries_QE: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
         """The best k of these label rows. Raises: as `search`."""
         validate_k(k)
-        if len(label_rows) == 0:
-            return no_hits(queries_QE.shape[0])
         queries_QE = validate_vectors(queries_QE.to_dense(), what="query", dimension=self.report.dimension).cpu()
-        queries_QE = normalize(queries_QE, dim=1) if self.report.similarity == "cosine" else queries_QE
+        if len(label_rows) == 0:
+            return no_hits(len(queries_QE))
+        queries_QE = normalise_rows(queries_QE) if self.report.similarity == "cosine" else queries_QE
         labels_NE = self.labels_NE
         if len(label_rows) < len(labels_NE):
             labels_NE = labels_NE[torch.from_numpy(label_rows)]
         wanted, step = min(k, len(label_rows)), max(1, SCORES_AT_ONCE // len(label_rows))
         parts = []
         for start in range(0, len(queries_QE), step):
-            scores_QN = queries_QE[start : start + step] @ labels_NE.T
-            least_Q = scores_QN.topk(wanted, dim=1).values[:, -1:]
-            query_rows, columns = (scores_QN >= least_Q).nonzero(as_tuple=True)  # ties at the k-th place and all
-            parts.append(
-                (query_rows.numpy() + start, label_rows[columns.numpy()], scores_QN[query_rows, columns].numpy())
-            )
+            query_rows_P, columns_P, scores_P = _best(queries_QE[start : start + step], labels_NE, wanted)
+            parts.append((query_rows_P.numpy() + start, label_rows[columns_P.numpy()], scores_P.numpy()))
         if not parts:
             return no_hits(0)
         found = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -81,3 +89,28 @@ class FlatScan:
     def save(self, folder: Path) -> None:
         """Not saved: it is made of the edits of a run each time. Raises: TypeError."""
         raise TypeError(f"a flat scan is not saved into {folder}; it is made of the label edits of a run.")
+
+
+def _best(queries_QE: Tensor, labels_NE: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Query rows, label rows and true scores, (P,), of all pairs that may be among a query's best k, ties and all.
+
+    Whatever a float32 product leaves open is summed in float64.
+    """
+    scores_QN = queries_QE @ labels_NE.T
+    least_Q = scores_QN.topk(k, dim=1).values[:, -1].double() - 2 * _errors(queries_QE, labels_NE)
+    query_rows_P, columns_P = (scores_QN >= least_Q[:, None]).nonzero(as_tuple=True)
+    step = max(1, NUMBERS_AT_ONCE // labels_NE.shape[1])
+    pairs = zip(query_rows_P.split(step), columns_P.split(step), strict=True)
+    return query_rows_P, columns_P, torch.cat([dot_pairs(queries_QE[rows], labels_NE[cols]) for rows, cols in pairs])
+
+
+def _errors(queries_QE: Tensor, labels_NE: Tensor) -> Tensor:
+    """How far a float32 product with one of these labels can be from the true score, float64, (Q,).
+
+    Reference: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1, for any order of summation.
+    """
+    norms_Q = torch.linalg.vector_norm(queries_QE, dim=1, dtype=torch.float64)
+    largest = torch.linalg.vector_norm(labels_NE, dim=1, dtype=torch.float64).max()
+    dimension = queries_QE.shape[1]
+    relative = (dimension + 8) * 2.0**-24 + float32_product_error()
+    return 1.05 * (relative * norms_Q * largest + dimension * 2.0**-126 * (1 + norms_Q + largest))

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.data.tables import LabelTable, read_labels
-from xmc.errors import ArtifactError
+from xmc.errors import ArtifactError, ConfigError, DataError
+from xmc.index_contract import CountedBackend
 from xmc.retrieve.answering import Answering, Lineage
 from xmc.retrieve.fitted import CHECKS, Fitted, read_fitted
 from xmc.retrieve.flat_scan import FlatScan
@@ -249,11 +250,21 @@ def _living_index(
         return LivingIndex.of(built.index, None, living)
     vectors_NE = added_vectors(model, edits, added)
     similarity = built.index.report.similarity
-    if built.index.report.exact:
+    if built.index.report.exact and _takes(built.backend, len(added)):
         delta: Index = built.backend.build([vectors_NE], similarity=similarity, device=device)
     else:
         delta = FlatScan.of(vectors_NE, similarity=similarity)
     return LivingIndex.of(built.index, delta, living)
+
+
+def _takes(backend: Any, labels: int) -> bool:
+    """Whether a backend builds an index of so few labels: its options may ask for more."""
+    if isinstance(backend, CountedBackend):
+        try:
+            backend.require_labels(labels)
+        except (ConfigError, DataError):
+            return False
+    return True
 
 
 def added_vectors(model: TrainedModel, edits: LabelEdits, added: LabelTable) -> Tensor:
