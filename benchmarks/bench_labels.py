@@ -29,11 +29,11 @@ from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow
 from xmc.errors import XmcWarning
 from xmc.plugin_manager import load_plugins
-from xmc.retrieve.flat_scan import FlatScan
 from xmc.retrieve.kept_search import search_among
 from xmc.retrieve.label_edits import Edit, LabelEdits
 from xmc.retrieve.living_index import LivingIndex
 from xmc.retrieve.living_labels import live_labels
+from xmc.retrieve.opening import index_beside
 
 RESULTS = Path(__file__).parent / "results" / "labels.csv"
 PLUGINS = load_plugins()
@@ -130,13 +130,9 @@ def edited(name: str, labels_LD: torch.Tensor, new_ND: torch.Tensor, added: int,
     edits = {f"L{number:08d}": Edit(None) for number in gone}
     edits |= {f"L{place:08d}x{number}": Edit("t") for number, place in enumerate(places)}
     living = live_labels(base, {}, LabelEdits(edits))
-    spec = PLUGINS.find("index", name).spec
-    delta = (
-        (build(name, new_ND[:added]) if spec.exact else FlatScan.of(new_ND[:added], similarity="dot"))
-        if added
-        else None
-    )
-    return LivingIndex.of(build(name, labels_LD), delta, living)
+    index, backend = build(name, labels_LD), PLUGINS.find("index", name).spec.load()()
+    delta = index_beside(index.report, backend, new_ND[:added], device="cpu") if added else None
+    return LivingIndex.of(index, delta, living)
 
 
 def measure_search(labels: int, repeats: int) -> Iterator[Row]:

@@ -34,7 +34,7 @@ from xmc.retrieve.unfinished import require_indexed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xmc.api import Index, QueryMap
+    from xmc.api import Index, IndexReport, QueryMap
     from xmc.plugin_manager import Plugins
     from xmc.store.versions import Version
 
@@ -244,21 +244,26 @@ def _description(index: Version) -> dict[str, Any]:
 def _living_index(
     built: BuiltIndex, living: LivingLabels, model: TrainedModel, edits: LabelEdits, device: str
 ) -> Index:
-    """Base and added labels; beside an exact base in its own backend, so that equal vectors tie to the bit."""
+    """Base and added labels."""
     added = living.added
     if not len(added):
         return LivingIndex.of(built.index, None, living)
-    vectors_NE = added_vectors(model, edits, added)
-    similarity = built.index.report.similarity
-    if built.index.report.exact and _takes(built.backend, len(added)):
-        delta: Index = built.backend.build([vectors_NE], similarity=similarity, device=device)
-    else:
-        delta = FlatScan.of(vectors_NE, similarity=similarity)
+    delta = index_beside(built.index.report, built.backend, added_vectors(model, edits, added), device=device)
     return LivingIndex.of(built.index, delta, living)
 
 
+def index_beside(base: IndexReport, backend: Any, vectors_NE: Tensor, *, device: str) -> Index:
+    """The index of labels that were added beside one of this backend, whose report is `base`.
+
+    Beside an exact one it is of the same backend, unless that does not take so few labels (it has more cells, say).
+    """
+    if not (base.exact and _takes(backend, vectors_NE.shape[0])):
+        return FlatScan.of(vectors_NE, similarity=base.similarity)
+    index: Index = backend.build([vectors_NE], similarity=base.similarity, device=device)
+    return index
+
+
 def _takes(backend: Any, labels: int) -> bool:
-    """Whether a backend builds an index of so few labels: its options may ask for more."""
     if isinstance(backend, CountedBackend):
         try:
             backend.require_labels(labels)

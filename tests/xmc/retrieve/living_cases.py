@@ -5,10 +5,10 @@ import torch
 
 from xmc.data.tables import LabelTable
 from xmc.plugin_manager import load_plugins
-from xmc.retrieve.flat_scan import FlatScan
 from xmc.retrieve.label_edits import Edit, LabelEdits
 from xmc.retrieve.living_index import LivingIndex
 from xmc.retrieve.living_labels import live_labels
+from xmc.retrieve.opening import index_beside
 
 GPU_ONLY = {"faiss.cagra"}
 INDEXES = {offer.full_name: offer.spec for offer in load_plugins().offers["index"] if offer.full_name not in GPU_ONLY}
@@ -21,7 +21,11 @@ def backend_of(name):
 
 
 def build(name, vectors_LD, similarity="dot"):
-    return backend_of(name).build([vectors_LD], similarity=similarity, device="cpu")
+    return built_by(backend_of(name), vectors_LD, similarity)
+
+
+def built_by(backend, vectors_LD, similarity="dot"):
+    return backend.build([vectors_LD], similarity=similarity, device="cpu")
 
 
 class Labels:
@@ -44,18 +48,16 @@ class Labels:
         """A new base; the edits stay, as they do in a run."""
         self.base = dict(self.now)
 
-    def living_index(self, name, similarity="dot"):
-        """The base index with the edits, and its label ids."""
-        table = table_of(self.base)
-        index = build(name, stacked(self.base, table.ids), similarity)
+    def living_index(self, name, similarity="dot", *, backend=None):
+        """The base index with the edits, and its label ids; by this backend, else that of this name as it is."""
+        table, backend = table_of(self.base), backend or backend_of(name)
+        index = built_by(backend, stacked(self.base, table.ids), similarity)
         living = live_labels(table, {}, LabelEdits(self.edits))
         if living is None:
             return index, table.ids
         delta = None
         if len(living.added):
-            vectors_NE = stacked(self.now, living.added.ids)
-            exact = INDEXES[name].exact
-            delta = build(name, vectors_NE, similarity) if exact else FlatScan.of(vectors_NE, similarity=similarity)
+            delta = index_beside(index.report, backend, stacked(self.now, living.added.ids), device="cpu")
         return LivingIndex.of(index, delta, living), living.labels.ids
 
     def fresh_index(self, name, similarity="dot"):

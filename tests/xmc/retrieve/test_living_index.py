@@ -6,9 +6,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from living_cases import APPROXIMATE, EXACT, INDEXES, Labels, build, named, queries_of, random_labels, rows_of
+from living_cases import (
+    APPROXIMATE,
+    EXACT,
+    INDEXES,
+    Labels,
+    build,
+    built_by,
+    named,
+    queries_of,
+    random_labels,
+    rows_of,
+)
 
 from xmc.errors import PluginError, XmcError
+from xmc.retrieve.flat_scan import FlatScan
 from xmc.retrieve.kept_search import search_among, search_kept
 from xmc.testing.check_index import check_index
 
@@ -34,6 +46,40 @@ def test_base_and_edits_answer_as_a_fresh_exact_index(name, similarity, seed, la
     ]
     assert named(search_among(living, queries_QD, k, rows), fresh_ids) == wanted
     assert named(search_among(fresh, queries_QD, k, rows), fresh_ids) == wanted
+
+
+@pytest.mark.parametrize("options", [{"nlist": 30}, {"storage": "pq", "pq_bits": 4, "pq_m": 3}])
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_so_few_added_labels_that_an_exact_backend_takes_none_of_them_tie_to_the_bit(options, similarity):
+    generator = np.random.default_rng(3)
+    some = Labels({f"L{number:03d}": tuple(generator.normal(size=3).tolist()) for number in range(40)})
+    for number in range(5):
+        some.put(f"L{number:03d}x", some.now[f"L{7 * number:03d}"])
+    some.put("L001y", (1e-30, 0.0, 2e-30))
+    some.remove("L011")
+    backend = INDEXES["faiss.ivf"].load()(exact=True, **options)
+    with pytest.raises(XmcError):
+        built_by(backend, torch.eye(3))
+    living, ids = some.living_index("faiss.ivf", similarity, backend=backend)
+    fresh, fresh_ids = some.fresh_index("exact", similarity)
+    queries_QD = torch.tensor(generator.normal(size=(6, 3)), dtype=torch.float32)
+    queries_QD[0] = 0
+    assert ids == fresh_ids and living.report.exact
+    for k in (1, 4, 99):
+        assert named(living.search(queries_QD, k), ids) == named(fresh.search(queries_QD, k), ids)
+    rows = np.arange(0, len(ids), 2)
+    assert named(search_among(living, queries_QD, 5, rows), ids) == named(fresh.search_among(queries_QD, 5, rows), ids)
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_added_labels_beside_an_approximate_index_are_scored_as_its_own(similarity):
+    """Cosine also of vectors whose squares vanish in float32."""
+    vectors_LD = torch.tensor([[3e-30, 4e-30], [0.6, 0.8], [0.0, 0.0], [-2.0, 1.0]])
+    scan = FlatScan.of(vectors_LD, similarity=similarity)
+    index = build("faiss.flat", vectors_LD, similarity)
+    found, wanted = (one.search(vectors_LD[:2], 4) for one in (scan, index))
+    assert found.label_rows.tolist() == wanted.label_rows.tolist()
+    np.testing.assert_allclose(found.scores, wanted.scores, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", APPROXIMATE)
