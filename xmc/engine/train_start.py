@@ -34,6 +34,7 @@ class TrainStart:
 def train_start(job: Job, checkpoint: Checkpoint | None = None) -> TrainStart:
     """From nothing, or from a checkpoint. Raises: what encoder, head and teacher raise; ConfigError."""
     config, data, ranks = job.config, job.data, job.ranks
+    _require_mining(config.train)
     teacher = open_teacher(config)
     encoder = checkpoint.encoder(config.encoder.options) if checkpoint else job.new_encoder()
     encoder.module.to(job.device)
@@ -63,3 +64,13 @@ def train_start(job: Job, checkpoint: Checkpoint | None = None) -> TrainStart:
         processes=ranks.size,
     )
     return TrainStart(encoder, head, options, pool, teacher, plan)
+
+
+def _require_mining(options: TrainOptions) -> None:
+    """Raise the ConfigError of a training that ends before labels are mined for the first time."""
+    if options.label_scope == "mined" and 0 < options.epochs <= options.mining_start:
+        raise ConfigError(
+            f"[train] label_scope is 'mined', but with epochs = {options.epochs} no label would ever be mined: that "
+            f"begins with epoch mining_start = {options.mining_start}, counted from 0.",
+            hint="Set mining_start below epochs, or label_scope = 'sampled'.",
+        )

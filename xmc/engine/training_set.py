@@ -62,9 +62,8 @@ def epoch_pool(config: RunConfig, data: Dataset) -> Pool:
     if share == "auto":
         unseen = bool(np.mean(data.train_counts() == 0) > 0.5)
         share = AUTO_LABEL_TEXT_SHARE if unseen and getattr(config.encoder.options, "shared", True) else 0.0
-    if share == 0:
-        return Pool(len(data.train))
-    return Pool(len(data.train), len(data.labels), min(len(data.labels), round(share * len(data.train))))
+    drawn = min(len(data.labels), round(share * len(data.train)))
+    return Pool(len(data.train), len(data.labels), drawn) if drawn else Pool(len(data.train))
 
 
 def _bags(bag_ids: Sequence[str], options: TrainOptions) -> Bags:

@@ -36,7 +36,7 @@ class TrainOptions:
     and a label (400 billion on a GPU), else `sampled`, and the report says which; `mined` against `hard_negatives`
     labels of each query as well, drawn from the `mining_depth` that the run's index ranks best among those that are not
     relevant (nor bear the text of a relevant one), after leaving out the `mining_skip` very best. They are mined at the
-    start of epoch `mining_start` (from 0) and of every `mining_epochs`-th one after it.
+    start of epoch `mining_start` (from 0; one that the run has) and of every `mining_epochs`-th one after it.
     `sampled_positives`: train each query on so many of its positives, drawn anew at each visit with a probability
     proportional to their relevance; the others are not among its labels for that visit (0 = on all).
     `score_memory_mb` bounds the memory of the scores: the batch is walked in chunks of query rows that fit.

@@ -194,6 +194,28 @@ def test_label_texts_join_when_most_labels_have_no_query(tiny_folder, settings, 
     assert epoch_pool(config, data).drawn == drawn
 
 
+def test_a_share_that_comes_to_no_label_text_leaves_the_training_queries_alone():
+    from xmc.engine.training_set import epoch_pool, query_texts
+
+    config = quick(load_plugins(), "train.label_text_share=0.001")
+    data = load_for_training(config)
+    pool = epoch_pool(config, data)
+    texts, positives = query_texts(data, pool)
+    assert (pool.always, pool.sometimes, pool.drawn) == (400, 0, 0)  # what is prepared goes on to a reranker as it is
+    assert len(texts) == len(positives) == 400
+
+
+@pytest.mark.parametrize(("epochs", "start"), [(1, 1), (2, 3)])
+def test_a_training_that_would_never_mine_is_refused_before_it_starts(tmp_path, epochs, start):
+    plugins = load_plugins()
+    mined = ("train.label_scope=mined", f"train.mining_start={start}")
+    with pytest.raises(ConfigError, match=rf"no label would ever be mined: .* mining_start = {start}"):
+        run_training(quick(plugins, *mined, f"train.epochs={epochs}"), tmp_path / "run", plugins=plugins)
+    assert not (tmp_path / "run").exists()
+    config = quick(plugins, *mined, "train.epochs=0")  # takes the model as it is
+    assert run_training(config, tmp_path / "run", plugins=plugins)["label_scope"] == "mined"
+
+
 def test_a_label_text_is_a_query_whose_only_positive_is_its_label():
     from xmc.engine.training_set import append_own_labels
 
