@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xmc.api import Loss, query_losses, validate_similarity
+from xmc.api import Loss, RowStateLoss, query_losses, validate_similarity
 from xmc.config import build_options
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.batch_labels import BatchLabels, LabelScope
@@ -34,8 +34,8 @@ class MultiLabelLoss(nn.Module):
 
     `mini_batch_size` embeds so many texts at a time and does it once more on the way back, so that memory holds the
     activations of one such part only; the gradient is the same (0 = all texts at once).
-    Raises: ConfigError or PluginError for arguments that are not allowed; DataError for a batch without the right
-    columns.
+    Raises: ConfigError or PluginError for arguments that are not allowed, and for a loss that learns from a teacher or
+    keeps a number for each query; DataError for a batch without the right columns.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class MultiLabelLoss(nn.Module):
         _validate(label_texts, label_scope, label_prompt, sampled_labels, mini_batch_size)
         self.model: Any = model  # the trainer puts the wrapped model in its place by this name
         self.loss, self._offer = _make_loss(loss, options)
+        _require_scores_alone(self.loss, self._name())
         self.similarity = similarity
         self.label_texts = None if label_texts is None else list(label_texts)
         self.label_scope = label_scope
@@ -179,6 +180,21 @@ def _make_loss(loss: str | Loss, options: Mapping[str, Any] | None) -> tuple[Los
     target = f"{type(loss).__module__}:{type(loss).__qualname__}"
     offers = [offer for offer in plugins.offers["loss"] if offer.spec.target == target]
     return loss, offers[0] if offers else None
+
+
+def _require_scores_alone(loss: Loss, name: str) -> None:
+    """Raise the ConfigError of a loss that learns from more of a query than there is in this trainer."""
+    if isinstance(loss, RowStateLoss):
+        raise ConfigError(
+            f"the loss {name} keeps a number for each training query from one visit to the next, for which this "
+            "trainer has no place: it would learn with the start value for ever.",
+            hint="Train with `xmc train`, or take a loss without a memory, such as ldr.ldr-kl for ldr.aldr-kl.",
+        )
+    if "teacher" in getattr(loss, "needs", ()):
+        raise ConfigError(
+            f"the loss {name} learns from a teacher's scores, which the batches of this trainer do not have.",
+            hint="Train with `xmc train`, or take distill.nd or distill.uskd, which need none.",
+        )
 
 
 def _validate(

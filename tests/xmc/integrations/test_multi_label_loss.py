@@ -16,6 +16,7 @@ from xmc.integrations.sentence_transformers import MultiLabelLoss
 from xmc_baselines.info_nce import InfoNce
 from xmc_dexml.decoupled_softmax import DecoupledSoftmax
 from xmc_distill.norm_direction import NormDirection
+from xmc_ldr.aldr_kl import AldrKl
 from xmc_mw.mann_whitney import MannWhitney
 
 
@@ -217,6 +218,9 @@ def test_what_the_model_card_says():
         ({"loss": DecoupledSoftmax}, ConfigError, "name of a loss or a loss"),
         ({"loss": 3}, ConfigError, "got 3"),
         ({"loss": DecoupledSoftmax(), "options": {"temperature": 1.0}}, ConfigError, "given by name"),
+        ({"loss": "ldr.aldr-kl"}, ConfigError, "ldr.aldr-kl keeps a number for each training query"),
+        ({"loss": AldrKl(alpha=3.0)}, ConfigError, "would learn with the start value for ever"),
+        ({"loss": "distill.nkd"}, ConfigError, "distill.nkd learns from a teacher's scores"),
         ({"similarity": "euclidean"}, ConfigError, "'dot' or 'cosine'"),
         ({"label_scope": "all"}, ConfigError, "Set label_texts"),
         ({"label_prompt": "code: "}, ConfigError, "Set label_texts"),
