@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ from xmc.scale.prediction import Prediction, predict
 from xmc.store import write_json
 
 Progress = Callable[[str, int, int], None]
-POINTS, TRAINING = "points", "training"
+BUDGET = 0.1  # unless another share is given
+POINTS, TRAINING = "points", "training"  # the second in the first: a run of the user's may be named so
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ def scale_ladder(
     out: Path,
     *,
     plugins: Plugins,
-    budget: float = 0.1,
+    budget: float = BUDGET,
     seed: int = 0,
     on_progress: Progress = lambda what, done, total: None,
 ) -> Scaled:
     """Train the ladder below `config` and predict the run that `config` describes.
 
-    Each rung is trained in `out/training`, measured on the held-out queries and thrown away; its point stays in
+    Each rung is trained in `out/points/training`, measured on the held-out queries and thrown away; its point stays in
     `out/points`, and a rung whose point is there already is not trained again.
     Raises: ConfigError for a budget or a head that cannot be; what training raises.
     """
@@ -71,6 +72,38 @@ def scale_ladder(
     on_progress("sizing the target", len(rungs), len(rungs))
     target = planned_size(config, data, plugins=plugins)
     return Scaled(predict(points, target, seed=seed), "processor", config.to_dict())
+
+
+def require_one_target(
+    runs: Mapping[str, Any],
+    *,
+    described: bool,
+    settings: Sequence[str],
+    budget: float,
+    pairs: int,
+    parameters: int,
+    seed: int,
+) -> None:
+    """Refuse what would be passed over: a size beside a training that is described, settings of none, a budget of runs.
+
+    Raises: ConfigError, also for numbers below 0.
+    """
+    for name, value in (("pairs", pairs), ("parameters", parameters), ("seed", seed)):
+        if value < 0:
+            raise ConfigError(f"{name} must be 0 or more, got {value:,}.")
+    for name, value in (("pairs", pairs), ("parameters", parameters)):
+        if value and described:
+            raise ConfigError(
+                f"{name}={value:,} is for finished runs alone; a described training says itself how large it is.",
+                hint="Give finished runs without data, or describe a training of that size (train.epochs, its data).",
+            )
+    if runs and budget != BUDGET:
+        raise ConfigError(f"budget={budget:g} is for the small trainings, and finished runs take their place.")
+    if settings and not described:
+        raise ConfigError(
+            f"settings such as {settings[0]!r} describe the training that is predicted, and no data set is named.",
+            hint="Give data as well, or pairs without settings.",
+        )
 
 
 def scale_runs(
@@ -89,7 +122,7 @@ def scale_runs(
     `pairs` are those seen in all, epochs counted; without `parameters` they are those of the largest run.
     Raises: ConfigError without a target; DataError for fewer than five runs; as `measured_point`.
     """
-    if config is None and pairs <= 0:
+    if config is None and not pairs:
         raise ConfigError(
             "which run is to be predicted?", hint="Give its --data (with --plugin, --config, --set), or --pairs."
         )
@@ -139,10 +172,9 @@ def _rung_point(rung: Rung, data: Dataset, out: Path, full: RunConfig, *, plugin
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["made_of"] == made_of:
             return _read_point(found["point"])
-    run = out / TRAINING
+    run = out / POINTS / TRAINING
     run.parent.mkdir(parents=True, exist_ok=True)
     point = trained_point(rung.name, rung.config, run, data, held_out=full.train.validation_queries, plugins=plugins)
-    path.parent.mkdir(exist_ok=True)
     write_json(path, {"made_of": made_of, "point": point.to_dict()})
     shutil.rmtree(run)
     return point

@@ -27,7 +27,7 @@ from xmc.engine.model_card import write_card
 from xmc.engine.report_folder import require_report_folder
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
-from xmc.engine.scaling import Scaled, scale_ladder, scale_runs, write_scale
+from xmc.engine.scaling import BUDGET, Scaled, require_one_target, scale_ladder, scale_runs, write_scale
 from xmc.engine.teaching import TeachingReport, run_teaching
 from xmc.engine.tuning import Tuned, run_tuning
 from xmc.engine.verb_settings import settings_for
@@ -317,7 +317,7 @@ def scale_run(
     plugin: str = "dexml",
     config_file: Path | None = None,
     settings: Settings = (),
-    budget: float = 0.1,
+    budget: float = BUDGET,
     pairs: int = 0,
     parameters: int = 0,
     seed: int = 0,
@@ -328,14 +328,18 @@ def scale_run(
 
     With `runs`, by name, they are predicted from these instead, and without data for `pairs` seen in all by a run of so
     many `parameters` (0: as the largest). The report goes to `out`.
-    Raises: ConfigError when it is not said which run is to be predicted, or a ladder has no `out`; DataError for fewer
-    than five runs, or runs all of about one size.
+    Raises: ConfigError when it is not said which run is to be predicted, or twice, for options that would have no part
+    in it, and when a ladder has no `out`; DataError for fewer than five runs, or runs all of about one size.
     """
+    described = bool(data or config_file or not runs)
+    require_one_target(
+        runs, described=described, settings=list(settings), budget=budget, pairs=pairs, parameters=parameters, seed=seed
+    )
     if out is not None:
         require_report_folder(Path(out), key="predicted")
     plugins = load_plugins()
     config = None
-    if data or config_file or not runs:
+    if described:
         flags = {"train": {"device": device}, **({"data": {"name": str(data)}} if data else {})}
         config = resolve(plugins, plugin=plugin, config_file=config_file, settings=settings, flags=flags)
     if runs:

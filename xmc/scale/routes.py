@@ -52,7 +52,8 @@ def predict_loss(of: Columns, fit: SizeFit, target: tuple[Array, Array], *, samp
     drawn_RS = fit.scatter.draw(fit.law(of.parameters_R, of.pairs_R), generator, samples=samples)
     laws = refit_size(fit, of.parameters_R, of.pairs_R, np.maximum(drawn_RS, LEAST_LOSS))
     means_S = np.array([law(*target)[0] for law in laws])
-    return Draws(float(fit.law(*target)[0]), means_S * (1.0 + fit.scatter.relative(generator, (samples,))))
+    own_S = np.maximum(1.0 + fit.scatter.relative(generator, (samples,)), 0.0)  # no loss is below 0
+    return Draws(float(fit.law(*target)[0]), means_S * own_S)
 
 
 def p1_by_size(of: Columns, loss: Draws, target: tuple[Array, Array], *, samples: int, seed: int) -> Route:

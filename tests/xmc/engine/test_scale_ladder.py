@@ -73,6 +73,13 @@ def test_a_rung_that_is_there_is_not_trained_again_unless_its_settings_differ(sc
     ]
 
 
+def test_a_run_beside_the_ladder_stays_whatever_it_is_named(tmp_path):
+    xmc.train_run("tiny", tmp_path / "training", settings=SETTINGS)
+    before = {path: path.read_bytes() for path in (tmp_path / "training").rglob("*") if path.is_file()}
+    xmc.scale_run("tiny", tmp_path, settings=SETTINGS, budget=1.0)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "training").rglob("*") if path.is_file()}
+
+
 def test_a_student_under_its_teachers_vectors_has_their_width_on_every_rung(tiny_run, plugins, tmp_path):
     teacher = tmp_path / "teacher"
     xmc.teach(tiny_run, "tiny", teacher, k=5)
@@ -114,6 +121,17 @@ def test_refusals(runs, config, plugins, tmp_path):
         xmc.scale_run(runs=dict(list(runs.items())[:2]), pairs=10_000)
     with pytest.raises(ConfigError, match="the small trainings need a folder"):
         xmc.scale_run("tiny")
+    for more, message in (
+        ({"pairs": 9}, "pairs=9 is for finished runs alone"),
+        ({"parameters": 9, "runs": runs}, "parameters=9 is for finished runs alone"),
+        ({"pairs": -9}, "pairs must be 0 or more, got -9"),
+        ({"seed": -1}, "seed must be 0 or more, got -1"),
+        ({"budget": 0.5, "runs": runs}, "budget=0.5 is for the small trainings"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            xmc.scale_run("tiny", tmp_path / "out", **more)
+    with pytest.raises(ConfigError, match=r"settings such as 'train\.epochs=9' describe"):
+        xmc.scale_run(runs=runs, pairs=10_000, settings=["train.epochs=9"])
     for budget in (0.0, -1.0, 1.5, math.nan):
         with pytest.raises(ConfigError, match="budget is a share"):
             ladder(config, load_for_training(config), budget=budget)

@@ -11,6 +11,7 @@ from planted import ERROR, LOSS, SIZES, TARGET, error_of, loss_of, points, secon
 from xmc.errors import DataError
 from xmc.scale.fit import fit_error
 from xmc.scale.laws import SizeLaw
+from xmc.scale.picture import draw_scale
 from xmc.scale.points import columns
 from xmc.scale.prediction import predict
 from xmc.scale.routes import BY_LOSS, fit_losses
@@ -107,3 +108,20 @@ def test_order_and_seed():
     assert turned.loss.value == pytest.approx(first.loss.value) and turned.p1.value == pytest.approx(first.p1.value)
     again = predict(points(), size(*TARGET), samples=50)
     assert again.to_dict() == first.to_dict() and first.route in first.misses
+
+
+def test_no_loss_is_expected_below_nothing():
+    """Runs that lie far off any law: their noise is larger than the loss itself."""
+    losses = (1.0, 5.0, 0.5, 6.0, 0.7, 4.0, 1.0, 7.0)
+    wild = [replace(point, loss=loss) for point, loss in zip(points(), losses, strict=True)]
+    found = predict(wild, size(*TARGET), samples=200)
+    assert 0 <= found.loss.low <= found.loss.value
+
+
+def test_the_picture_shows_an_interval_that_ends_at_0():
+    """A P@1 between 0 and a little is an error between nearly 1 and 1."""
+    poor = [replace(point, p1=0.001 * row) for row, point in enumerate(points())]
+    found = predict(poor, size(2e6, 1e3), samples=100)
+    assert found.p1.low == 0 < found.p1.value
+    (line,) = [each for each in draw_scale(found).axes[1].collections if len(each.get_segments()) == 1]
+    assert line.get_segments()[0][:, 1].max() == 1
