@@ -39,6 +39,8 @@ class ChooseOptions:
             raise ConfigError(f"most_weight must be above 0, got {self.most_weight}.")
         if self.samples < 1:
             raise ConfigError(f"samples must be 1 or more, got {self.samples}.")
+        if self.seed < 0:
+            raise ConfigError(f"the seed must be 0 or more, got {self.seed}.")
 
 
 @dataclass(frozen=True)

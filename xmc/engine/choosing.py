@@ -18,7 +18,7 @@ from xmc.engine.environment import versions
 from xmc.engine.separation import positive_scores
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve.batch import search_texts
-from xmc.retrieve.retriever import Retriever
+from xmc.retrieve.retriever import MAX_K, Retriever
 from xmc.store import write_json
 from xmc.values import Hits, Positives
 
@@ -73,11 +73,14 @@ def _check(
 def score(log: ClickLog, name: str, retriever: Retriever, on_progress: Progress | None = None) -> Scored:
     """Score the candidates of every row as the run does, second stage and all; a text that stands twice only once.
 
+    An index that compresses its vectors scores its hits otherwise than the embeddings do. So a candidate that is no
+    hit, whose score is that of the embeddings, stays below all hits, as it does in a search.
     Raises: DataError naming the row of a candidate that the run does not have.
     """
     label_rows_N = _label_rows(log, name, retriever)[log.codes_N]
     texts, text_Q = np.unique(np.asarray(log.texts, dtype=object), return_inverse=True)
-    depth = max(log.ranks, retriever.reranking.depth if retriever.reranking else 1)
+    # a second stage is searched as deep as in use, for a longer shortlist would answer otherwise
+    depth = max(log.ranks, retriever.reranking.depth if retriever.reranking else int(np.diff(log.offsets).max()))
     done = 0
 
     def on_chunk(count: int) -> None:
@@ -86,14 +89,25 @@ def score(log: ClickLog, name: str, retriever: Retriever, on_progress: Progress 
         if on_progress:
             on_progress(name, done, len(texts))
 
-    hits = search_texts(retriever, texts.tolist(), k=min(depth, len(retriever.labels)), on_chunk=on_chunk)
+    hits = search_texts(retriever, texts.tolist(), k=min(depth, len(retriever.labels), MAX_K), on_chunk=on_chunk)
     labels = len(retriever.labels)
     keys_P, pair_N = np.unique(np.repeat(text_Q, np.diff(log.offsets)) * labels + label_rows_N, return_inverse=True)
     offsets_T = np.searchsorted(keys_P, np.arange(len(texts) + 1) * labels)
     pairs = Positives(offsets_T, keys_P % labels, np.ones(len(keys_P), np.float32))
     scores_P = positive_scores(retriever, texts.tolist(), hits, pairs).astype(np.float64)
+    scores_P = _below_hits(scores_P, pairs, hits, labels=labels)
     scores_QM = log.as_matrix(scores_P[pair_N], fill=-np.inf)
     return Scored(scores_QM, _outside(log, hits, text_Q, label_rows_N, labels=labels), retriever.identity)
+
+
+def _below_hits(scores_P: Array, pairs: Positives, hits: Hits, *, labels: int) -> Array:
+    """The scores, those of pairs that are no hits less than that of the last hit of their query."""
+    counts_Q, rows_P = np.diff(hits.offsets), pairs.query_rows()
+    hit_keys_H = np.repeat(np.arange(len(hits)), counts_Q) * labels + hits.label_rows
+    last_Q = np.full(len(hits), np.inf)
+    last_Q[counts_Q > 0] = hits.scores[hits.offsets[1:][counts_Q > 0] - 1]
+    is_hit_P = np.isin(rows_P * labels + pairs.label_rows, hit_keys_H)
+    return np.where(is_hit_P, scores_P, np.minimum(scores_P, np.nextafter(last_Q, -np.inf)[rows_P]))
 
 
 def _outside(log: ClickLog, hits: Hits, text_Q: Array, label_rows_N: Array, *, labels: int) -> float:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import xmc
 from xmc.choose.judge import ChooseOptions
@@ -17,6 +18,7 @@ from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable
 from xmc.engine.choosing import choose, score
 from xmc.errors import ConfigError, DataError
+from xmc.retrieve.flat_scan import FlatScan
 from xmc.retrieve.retriever import Retriever
 
 TEMPERATURE = 0.2
@@ -116,6 +118,21 @@ def test_a_candidate_that_shows_its_best_labels_only(log, good, simulated):
     assert abs(figure.value - truth) < 2 * (figure.high - figure.low)
 
 
+def test_an_index_that_compresses_is_judged_by_what_it_shows(good):
+    """Half of its best 40 are candidates: those beyond its first 20 hits have scores of the embeddings."""
+    labels_LD = torch.cat(list(good.model.label_vectors(good.labels)[0]))
+    coarse = replace(good, index=FlatScan.of(labels_LD.sign(), similarity="cosine"))
+    queries = load_dataset("tiny").test
+    best = [label_rows[:40:2] for label_rows, _ in coarse.hits(queries.texts, k=40)]
+    ids = [[good.labels.ids[row] for row in label_rows] for label_rows in best]
+    lists = {"propensities": [[0.5] * 3] * len(ids), "rewards": [[0.0] * 3] * len(ids)}
+    shown = {"candidates": ids, "label_ids": [each[:3] for each in ids]}
+    log = log_of(log_table({"query_id": queries.ids, "text": queries.texts, **shown, **lists}))
+    scores_QM = score(log, "", coarse).scores_QM
+    ranked = [[sorted(each)[column] for column in np.argsort(-row)] for each, row in zip(ids, scores_QM, strict=True)]
+    assert [each[:10] for each in ranked] == [each[:10] for each in ids]
+
+
 def never_shown(log, retriever):
     """The log, with the labels swapped that the run would put first for others, so that it matches no list."""
     best_Q = score(log, "", retriever).scores_QM.argmax(axis=1)
@@ -169,6 +186,7 @@ def test_what_a_run_would_show_outside_the_candidates_is_said(log, good):
         ({"temperature": float("nan")}, "temperature must be"),
         ({"most_weight": 0.0}, "most_weight must be above 0, got 0"),
         ({"samples": 0}, "samples must be 1 or more, got 0"),
+        ({"seed": -1}, "seed must be 0 or more, got -1"),
     ],
 )
 def test_wrong_options(log, good, options, message):
