@@ -48,8 +48,13 @@ class Dataset:
         return self.splits.get("test")
 
     def train_counts(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Number of train queries of each label, (L,) int64."""
-        return np.bincount(self.train.positives.label_rows, minlength=len(self.labels)).astype(np.int64)
+        """Number of train queries of each label, (L,) int64.
+
+        Of queries in bags the label is known of all together: the sum of the shares that a bag's queries have of it.
+        """
+        positives = self.train.positives
+        shares = None if self.train.bag_ids is None else positives.weights
+        return np.rint(np.bincount(positives.label_rows, shares, minlength=len(self.labels))).astype(np.int64)
 
 
 def load_dataset(name_or_folder: str | Path) -> Dataset:

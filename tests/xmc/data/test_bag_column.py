@@ -40,6 +40,14 @@ def test_bags_are_read_as_written(tmp_path):
     assert len(prints) == 3 and data.fingerprint in prints
 
 
+def test_a_label_has_as_many_queries_as_the_shares_of_its_bags_come_to():
+    """One of four queries of a bag, three of another four, of rounded shares; without bags each row is one."""
+    queries = bagged([*"aaaabbbb", *"ccc"], [0.25] * 4 + [0.75] * 4 + [1 / 3] * 3)
+    data = replace(TINY, splits={"train": queries})
+    assert data.train_counts().tolist() == [5] + [0] * 59
+    assert replace(data, splits={"train": replace(queries, bag_ids=None)}).train_counts()[0] == 11
+
+
 @pytest.mark.parametrize(
     ("bag_ids", "weights", "said"),
     [
