@@ -34,7 +34,7 @@ def index_command(
     ] = "",
     k: Annotated[int, typer.Option("-k", help="Labels of a query that count, when choosing.")] = 10,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Queries asked at once, when choosing.")] = 64,
-    seed: Annotated[int, typer.Option("--seed", help="Which held-out queries choose and judge.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which held-out queries choose and judge.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Choose and print, but leave the run as it is.")] = False,
     settings: SettingsOption = None,
     device: DeviceOption = "auto",
@@ -56,8 +56,9 @@ def index_command(
     from xmc.tune.goal import Goal
 
     if target_recall is None and not memory and not latency:
-        if dry_run:
-            raise ConfigError("--dry-run is for an index that is chosen by goal.", hint="Give --target-recall, say.")
+        given = {"--dry-run": dry_run, "-k": k != 10, "--batch-size": batch_size != 64, "--seed": seed != 0}
+        for flag in (name for name, is_given in given.items() if is_given):
+            raise ConfigError(f"{flag} is for an index that is chosen by goal.", hint="Give --target-recall, say.")
         with warnings_as_notes() as notes:
             report = index_run(run, settings=settings or (), device=device)
         if as_json:

@@ -58,6 +58,8 @@ def diagnose_head(run: Path, *, plugins: Plugins, device: str = "auto", seed: in
     Raises: ConfigError for a head that is fitted in one go or has a query map, and for an encoder of sparse vectors;
     DataError without held-out queries, or when the data set is not the one that the run was trained on.
     """
+    if seed < 0:
+        raise ConfigError(f"the seed must be 0 or more, got {seed}.")
     config = read_run_config(plugins, run)
     refuse_whole(config)
     report, data = training_report(run), load_for_training(config)

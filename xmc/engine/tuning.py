@@ -20,6 +20,7 @@ from xmc.engine.indexing import commit_index, labels_to_index
 from xmc.engine.run_config import Component, RunConfig
 from xmc.engine.training_set import load_for_training
 from xmc.engine.tuning_queries import TuningTexts, tuning_texts
+from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.reranking import NONE
 from xmc.retrieve.trained_model import TrainedModel
@@ -60,8 +61,10 @@ def run_tuning(
     the folder `tuning` of the index version. With `dry_run` nothing is written. A run with a second stage is measured
     at the depth of its shortlist, if that is more than k. The same seed takes the same queries; what is chosen can
     differ from one time to the next where two settings are about as fast.
-    Raises: ConfigError when no index serves the goal, naming the nearest; as `run_indexing`.
+    Raises: ConfigError when no index serves the goal, naming the nearest, and for a seed below 0; as `run_indexing`.
     """
+    if seed < 0:
+        raise ConfigError(f"the seed must be 0 or more, got {seed}.")
     if config.reranker.name != NONE:
         goal = replace(goal, k=max(goal.k, config.fusion.depth))
     texts = tuning_texts(load_for_training(config), seed=seed)

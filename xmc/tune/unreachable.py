@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from xmc.errors import ConfigError
-from xmc.tune.goal import Goal, megabytes, milliseconds
+from xmc.tune.goal import MEGABYTE, Goal, megabytes, milliseconds
 from xmc.tune.measurement import Measurement
 from xmc.tune.trial import Trial
 
@@ -29,14 +30,29 @@ def unreachable(goal: Goal, trials: Sequence[Trial]) -> ConfigError:
 
 def _memory(trials: Sequence[Trial]) -> str:
     """The smallest that was not built, or not used, for its size."""
-    large = [trial.candidate for trial in trials if trial.verdict.startswith(("not built", "too large"))]
+    large = [trial for trial in trials if trial.verdict.startswith(("not built", "too large"))]
     if not large:
         return ""
-    least = min(large, key=lambda candidate: candidate.estimated_bytes)
-    exact = min((c for c in large if c.exact), key=lambda candidate: candidate.estimated_bytes, default=least)
-    named = dict.fromkeys((least, exact))
-    sizes = " or ".join(f"{megabytes(one.estimated_bytes)} for '{one.name}'" for one in named)
-    return f"Allow more memory: {sizes} (estimated)."
+    least = min(large, key=_bytes_of)
+    exact = min((trial for trial in large if trial.candidate.exact), key=_bytes_of, default=least)
+    named = {id(trial): trial for trial in (least, exact)}.values()
+    sizes = " or ".join(f"{_enough(_bytes_of(one))} for '{one.candidate.name}'" for one in named)
+    return f"Allow more memory: {sizes}{'' if least.report and exact.report else ' (estimated)'}."
+
+
+def _bytes_of(trial: Trial) -> int:
+    """What it holds, or what is estimated where it was not built."""
+    return trial.report.memory_bytes if trial.report else trial.candidate.estimated_bytes
+
+
+def _enough(count: int) -> str:
+    """A size as `megabytes` writes it, rounded up, so that it is a goal that so many bytes meet.
+
+    >>> _enough(5040), megabytes(5040)
+    ('5.0 kB', '4.9 kB')
+    """
+    tenth = (MEGABYTE if count >= MEGABYTE else 1024) / 10
+    return megabytes(math.ceil(math.ceil(count / tenth) * tenth))
 
 
 def _lower_recall(goal: Goal, inside: Sequence[Measurement]) -> str:

@@ -45,6 +45,10 @@ def test_a_choice_for_machines_that_changes_nothing(xmc_command, run):
         (["--target-recall", "95"], "at most at 1"),
         (["--target-recall", "0.9", "--set", "index.name=exact"], "not both"),
         (["--dry-run"], "--target-recall"),
+        (["-k", "5"], "-k is for an index that is chosen by goal"),
+        (["--batch-size", "8", "--set", "index.name=exact"], "--batch-size is for an index"),
+        (["--seed", "3"], "--seed is for an index"),
+        (["--target-recall", "0.9", "--seed", "-1"], "--seed"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(xmc_command, run, arguments, said):

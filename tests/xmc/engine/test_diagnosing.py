@@ -38,6 +38,11 @@ def test_a_dual_encoder_is_diagnosed(tiny_run_copy):
     assert xmc.diagnose_run(tiny_run_copy).to_dict() == found.to_dict()
 
 
+def test_a_seed_below_0_is_refused(classifier):
+    with pytest.raises(ConfigError, match="seed must be 0 or more, got -1"):
+        xmc.diagnose_run(classifier, seed=-1)
+
+
 def test_a_classifier_is_diagnosed_and_placed_on_the_flow(classifier):
     head = diagnose_head(classifier, plugins=load_plugins(), device="cpu").diagnosis
     assert head.times_T[0] <= head.run_time <= head.times_T[-1] and head.run_fit <= 1

@@ -161,6 +161,16 @@ def test_a_goal_out_of_reach_names_the_nearest_and_what_would_give():
         choose(Goal(target_recall=0.95), Graded(refuses=True))
 
 
+def test_the_memory_that_is_advised_is_enough():
+    """Rounded to a tenth, 5,040 bytes would be 4.9 kB, which does not hold them; what was built is known exactly."""
+    with pytest.raises(ConfigError) as caught:
+        choose(Goal(memory_bytes=2000), Graded(says_bytes=5040))
+    assert caught.value.hint == "Allow more memory: 5.0 kB for 'graded' (estimated)."
+    with pytest.raises(ConfigError) as caught:
+        choose(Goal(memory_bytes=2000), Graded(says_bytes=1000, held_bytes=9 * MB + 1))
+    assert caught.value.hint == "Allow more memory: 9.1 MB for 'graded'."
+
+
 def test_a_refusal_of_one_does_not_stop_the_others():
     choice = choose(Goal(target_recall=0.5), Graded(refuses=True), Graded())
     assert [trial.verdict for trial in choice.trials] == ["refused: device 'moon' was asked for.", "chosen"]
