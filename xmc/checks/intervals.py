@@ -52,8 +52,7 @@ def mean_figures(means_QM: Array, *, samples: int, seed: int) -> list[CheckFigur
     if samples == 0:
         return [CheckFigure(value) for value in values]
     weights = query_weights(len(means_QM), samples=affordable(samples, len(means_QM)), seed=seed)
-    centred_QM = (means_QM - values).astype(np.float32)  # so that float32 is precise enough
-    drawn_SM = values + np.concatenate([weights_SQ @ centred_QM / len(means_QM) for weights_SQ in weights])
+    drawn_SM = np.concatenate([weights_SQ.astype(np.float64) @ means_QM for weights_SQ in weights]) / len(means_QM)
     return [
         _around(*row) for row in zip(values, *np.quantile(drawn_SM, [TAIL, 1 - TAIL], axis=0).tolist(), strict=True)
     ]

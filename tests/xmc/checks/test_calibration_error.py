@@ -113,6 +113,13 @@ def test_the_interval_of_a_mean_is_about_two_standard_errors():
     assert figure.high - figure.low == pytest.approx(2 * 1.96 / 30, rel=0.15)
 
 
+def test_the_interval_of_a_share_stays_within_0_and_1():
+    """A draw without a hit is 0, and not a little less or more; so is one of hits only."""
+    for hits in (1, 4):
+        (figure,) = mean_figures(np.arange(5)[:, None] < hits, samples=1000, seed=0)
+        assert (figure.low, figure.high)[hits > 1] == (hits > 1)
+
+
 def test_the_diagram_has_each_stage_and_the_table_each_bin():
     probabilities, hits = drawn()
     bins_of = {(k, stage): equal_mass_bins(probabilities, hits) for k in (1, 5) for stage in ("before", "after")}
