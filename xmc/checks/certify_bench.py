@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -75,10 +74,10 @@ class Bench:
         return np.asarray((self.embed(texts) @ self.labels.take(np.array(label_rows)).T).numpy())
 
     def precision(self, scores_QL: Tensor) -> Floats:
-        """Precision at each k of a ranking by these scores, (Q, N)."""
-        leading_QK = torch.topk(scores_QL, min(max(self.ks), scores_QL.shape[1]), dim=1).indices.numpy()
+        """Precision at each k of a ranking by these scores, of equal ones the lower label row first, (Q, N)."""
+        leading = [leading_rows(scores_L.numpy(), max(self.ks)) for scores_L in scores_QL]
         right_QK = np.stack(
-            [np.isin(row, positives) for row, positives in zip(leading_QK, self.positives(), strict=True)]
+            [np.isin(rows, positives) for rows, positives in zip(leading, self.positives(), strict=True)]
         )
         return np.stack([right_QK[:, :k].sum(axis=1) / k for k in self.ks], axis=1)
 
@@ -112,6 +111,17 @@ class Side:
     def violations(self) -> int:
         """Lists and labels that are certified and broken: a bug if there is one."""
         return int((self.certified_QTN & self.broken_QTN).sum()) + self.fallen
+
+
+def leading_rows(scores_L: Floats, k: int) -> NDArray[np.int64]:
+    """The rows of the k best scores, best first, of equal ones the lower row first.
+
+    >>> leading_rows(np.array([1.0, 3.0, 1.0, 3.0]), 3).tolist()
+    [1, 3, 0]
+    """
+    last = np.partition(scores_L, -k)[-k] if k < len(scores_L) else -np.inf
+    rows = np.flatnonzero(scores_L >= last)
+    return rows[np.argsort(-scores_L[rows], kind="stable")[:k]]
 
 
 def radius_name(radius: int) -> str:

@@ -40,8 +40,9 @@ def _print_report(report: EvaluationReport, split: str) -> None:
     rows = [_row(row) for row in report.table()]
     print_table(rows, title=f"{split}: {report.overall.queries:,} queries", right=[c for c in rows[0] if c != "figure"])
     options = report.options
+    intervals = "95 % intervals by bootstrap; " if options.bootstrap_samples else ""
     typer.echo(
-        f"95 % intervals by bootstrap; bands by training queries a label: head >= {options.head_min}, "
+        f"{intervals}bands by training queries a label: head >= {options.head_min}, "
         f"torso >= {options.torso_min}, tail >= 1, zero-shot 0; "
         f"propensity A = {options.propensity_a}, B = {options.propensity_b}"
     )

@@ -56,10 +56,6 @@ def held_out(data: Dataset, retriever: Retriever, *, split: str, fit_split: str 
     return HeldOut(_in_index(judged, rows_L), _in_index(fitted, rows_L), source)
 
 
-def _is_in_first_half(query_id: str) -> bool:
-    return hashlib.sha256(f"half:{query_id}".encode()).digest()[0] % 2 == 0
-
-
 def _require_held_out(data: Dataset, split: str) -> None:
     there = [name for name in data.splits if name != "train"]
     if split == "train":

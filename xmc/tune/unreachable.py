@@ -46,13 +46,13 @@ def _bytes_of(trial: Trial) -> int:
 
 
 def _enough(count: int) -> str:
-    """A size as `megabytes` writes it, rounded up, so that it is a goal that so many bytes meet.
+    """A size rounded up and without commas, so that it can be given as a goal and so many bytes meet it.
 
     >>> _enough(5040), megabytes(5040)
     ('5.0 kB', '4.9 kB')
     """
     tenth = (MEGABYTE if count >= MEGABYTE else 1024) / 10
-    return megabytes(math.ceil(math.ceil(count / tenth) * tenth))
+    return megabytes(math.ceil(math.ceil(count / tenth) * tenth)).replace(",", "")
 
 
 def _lower_recall(goal: Goal, inside: Sequence[Measurement]) -> str:

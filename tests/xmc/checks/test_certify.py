@@ -8,6 +8,7 @@ import torch
 
 from xmc.check_contract import CheckContext
 from xmc.checks.certify import Certify
+from xmc.checks.certify_bench import Bench
 from xmc.checks.substitution_attacks import greedy_attack, random_attack
 from xmc.data.dataset import load_dataset
 from xmc.errors import ConfigError, DataError
@@ -53,6 +54,20 @@ def test_certified_is_at_most_unbroken(context):
     exact = [works for side, works in zip(witnesses["side"], witnesses["works"], strict=True) if side == "query"]
     assert exact and all(exact)
     assert any("Query side" in note for note in result.notes)
+
+
+def test_the_precision_is_that_of_the_ranking_where_scores_are_equal(context):
+    """Of few scores that stand often, with the label rows as the naive stable sort has them."""
+    scores_QL = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (len(context.queries), 60)).astype(np.float32))
+    bench = Bench(context.retriever, context.queries, None, None, (1, 5, 70), (1,), 0, 0, 0, 0, context.progress)
+    ranked_QL = np.argsort(-scores_QL.numpy(), axis=1, kind="stable")
+    positives = context.queries.positives
+    for column, k in enumerate(bench.ks):
+        wanted = [
+            np.isin(row[:k], positives.label_rows[start:stop]).sum() / k
+            for row, start, stop in zip(ranked_QL, positives.offsets[:-1], positives.offsets[1:], strict=True)
+        ]
+        assert bench.precision(scores_QL)[:, column].tolist() == wanted
 
 
 def test_the_same_seed_gives_the_same_figures(context):

@@ -212,6 +212,9 @@ def test_evaluate_for_machines_and_for_people(xmc_command, tiny_run_copy):
     assert (tiny_run_copy / "hits" / "dev.parquet").is_file()
     _, out, _ = xmc_command("info", tiny_run_copy, "--json")
     assert json.loads(out)["dev P@1"] == round(value, 4)
+    settings[-1] = "evaluate.bootstrap_samples=0"
+    _, out, _ = xmc_command("evaluate", "--run", tiny_run_copy, "--split", "dev", *settings)
+    assert "intervals" not in out and "bands by training queries" in out
 
 
 def test_info_for_machines_and_for_people(xmc_command, tiny_run):
