@@ -15,11 +15,13 @@ from xmc.encode.encoder import IntArray
 UNKNOWN = "[UNK]"
 CONTINUATION = "##"
 PIECE_SHARE = 8  # one piece for every so many words of the vocabulary
+LONGEST_WORD = 200  # characters; a longer one is unknown as a whole
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
     """A WordPiece tokenizer over words (lower case, accents kept, punctuation dropped): its vocabulary is the corpus's
     most frequent words, plus pieces trained on the same words, so that a word never seen still becomes known pieces.
+    Of words longer than `LONGEST_WORD`, such as encoded files, only the letters are learned.
 
     Returns a `tokenizers.Tokenizer`. The same texts give the same tokenizer.
     """
@@ -35,6 +37,8 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
         special_tokens=[UNKNOWN, *_letters(counts)],
         show_progress=False,
     )
+    # they would be unknown all the same, and the time of training grows with the square of a word's length
+    counts = {word: count for word, count in counts.items() if len(word) <= LONGEST_WORD}
     # a word's frequency hardly matters for pieces that serve rare words: each word once
     pieces.train_from_iterator(sorted(counts), trainer)
     vocabulary = sorted(pieces.get_vocab(), key=pieces.get_vocab().__getitem__)
@@ -42,7 +46,7 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
     frequent = sorted((word for word in counts if word not in known), key=lambda word: (-counts[word], word))
     vocabulary += frequent[: max(0, vocabulary_size - len(vocabulary))]
     model = models.WordPiece(
-        {token: row for row, token in enumerate(vocabulary)}, unk_token=UNKNOWN, max_input_chars_per_word=200
+        {token: row for row, token in enumerate(vocabulary)}, unk_token=UNKNOWN, max_input_chars_per_word=LONGEST_WORD
     )
     tokenizer = Tokenizer(model)
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter

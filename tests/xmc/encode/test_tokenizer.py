@@ -1,5 +1,6 @@
 """Invariants: the same texts give the same tokenizer; no word is unknown; n-grams are those of a naive count."""
 
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -9,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmc.encode.tokenizer import UNKNOWN, character_ngrams, package_vectors, token_encoder, train_tokenizer
+from xmc.encode.tokenizer import (
+    LONGEST_WORD,
+    UNKNOWN,
+    character_ngrams,
+    package_vectors,
+    token_encoder,
+    train_tokenizer,
+)
 from xmc.errors import ConfigError
 
 TEXTS = ["Broken wrist, left arm", "broken ankle (right)", "Heart attack; heart failure", "Übelkeit und Schwindel"]
@@ -123,3 +131,12 @@ def test_package_vectors_reads_wordllama_offline():
 def test_a_package_without_vectors_is_a_configuration_error(package, message):
     with pytest.raises(ConfigError, match=message):
         package_vectors(package)
+
+
+def test_words_that_are_too_long_to_be_known_teach_nothing_but_their_letters():
+    long = "".join(random.Random(0).choices("acgtü", k=LONGEST_WORD + 1))
+    texts = ["red fish", "tag a cat", long[:-1]]
+    known, other = (train_tokenizer(some, vocabulary_size=2000) for some in (texts, [*texts, long, f"x{long}"]))
+    assert known.encode(long[:-1]).tokens == [long[:-1]] and known.encode(long).tokens == [UNKNOWN]
+    assert set(other.get_vocab()) - set(known.get_vocab()) == {"x"}
+    assert train_tokenizer(["red", f"ж{long}"], vocabulary_size=2000).encode("ж").tokens == ["ж"]
