@@ -48,13 +48,39 @@ def build_options(
                 hint=did_you_mean(key, fields),
             )
     try:
-        return pydantic.TypeAdapter(cls).validate_python(dict(values))
+        built = pydantic.TypeAdapter(cls).validate_python(dict(values))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         got = "" if first["type"] == "missing" else f", got {first['input']!r}" if key else ""
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{source}: [{section}] {key}: {message}{got}.".replace(" :", ":")) from error
+        is_bare = first["type"] == "string_type" and not isinstance(first["input"], (list, dict))
+        hint = f'A text stands in quotes: {key} = "{first["input"]}"' if is_bare else ""
+        raise ConfigError(f"{source}: [{section}] {key}: {message}{got}.".replace(" :", ":"), hint=hint) from error
+    for key, value in values.items():
+        if _is_no_number(value, getattr(built, key)):
+            raise ConfigError(f"{source}: [{section}] {key}: Input should be a number, got {value!r}.")
+        if isinstance(value, str) and not _is_utf8(value):
+            raise ConfigError(
+                f"{source}: [{section}] {key}: Input should be UTF-8, got {value!r}.",
+                hint="Rename the file or folder: a configuration is written as UTF-8, and cannot hold this name.",
+            )
+    return built
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_no_number(value: Any, taken: Any) -> bool:
+    """Whether true or false was taken for 1 or 0, alone or in a list: pydantic allows it."""
+    if isinstance(value, (list, tuple)) and isinstance(taken, (list, tuple)):
+        return any(map(_is_no_number, value, taken))
+    return isinstance(value, bool) and not isinstance(taken, bool)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -63,7 +89,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises: ConfigError when the file is missing or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise ConfigError(f"there is no configuration file {path}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -140,6 +166,7 @@ def _assigned(path: str, value: Any) -> dict[str, Any]:
 
 def _parse_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        read = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return read["value"] if len(read) == 1 else text  # of several lines, which would be settings of their own

@@ -153,3 +153,31 @@ def test_files_that_cannot_be_read_are_configuration_errors(tmp_path):
         (tmp_path / "bad.toml").write_bytes(content)
         with pytest.raises(ConfigError, match=r"bad\.toml is not valid TOML: "):
             read_toml(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize("values", [{"k": True}, {"rate": False}, {"ks": [1, True]}])
+def test_true_and_false_are_no_numbers(values):
+    with pytest.raises(ConfigError, match=r"\[loss\] \w+: Input should be a number, got "):
+        build_options(Options, values, section="loss")
+
+
+def test_a_text_without_quotes_is_told_of_them():
+    with pytest.raises(
+        ConfigError, match=r"valid string, got 2024\. A text stands in quotes: path = \"2024\""
+    ) as raised:
+        build_options(Needs, {"path": 2024}, section="data")
+    assert parse_assignments([f"data.{raised.value.hint.partition(': ')[2]}"]) == {"data": {"path": "2024"}}
+
+
+def test_a_text_that_is_not_utf_8_is_refused():
+    with pytest.raises(ConfigError, match=r"\[data\] path: Input should be UTF-8, got 'd\\udcff'"):
+        build_options(Needs, {"path": "d\udcff"}, section="data")
+
+
+def test_an_assignment_of_several_lines_loses_none():
+    assert parse_assignments(["train.epochs=3\nseed = 7"]) == {"train": {"epochs": "3\nseed = 7"}}
+
+
+def test_a_mark_at_the_start_of_a_file_is_left_out(tmp_path):
+    (tmp_path / "my.toml").write_text("[train]\nepochs = 3\n", encoding="utf-8-sig")
+    assert read_toml(tmp_path / "my.toml") == {"train": {"epochs": 3}}

@@ -36,6 +36,12 @@ def check_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
     """
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite replaces it: give only one of them.")
+    try:
+        str(run).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"the folder {str(run)!a} has a name that is not UTF-8.", hint="Give another --out."
+        ) from None
     if run.exists() and not run.is_dir():
         raise ConfigError(f"{run} is a file; a run is a folder.", hint="Give another --out.")
     present = present_in(run)

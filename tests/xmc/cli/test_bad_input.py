@@ -89,6 +89,13 @@ def test_a_configuration_that_cannot_be(refused, tmp_path, arguments, message):
     assert not (tmp_path / "run" / "encoder").exists()
 
 
+def test_names_that_are_not_utf_8(refused, tmp_path):
+    odd = f"{tmp_path}/d\udcff"
+    assert "[data] name: Input should be UTF-8" in refused("train", "--out", tmp_path / "run", "--data", odd)
+    assert "has a name that is not UTF-8. hint: Give another --out" in refused("train", "--data", "tiny", "--out", odd)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_configuration_file_that_is_no_toml(refused, tmp_path):
     (tmp_path / "my.toml").write_text("[train\nepochs = 3")
     assert "my.toml is not valid TOML" in refused("config", "--config", tmp_path / "my.toml")
