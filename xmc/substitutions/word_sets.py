@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,8 +93,8 @@ def read_substitutions(source: str | Path) -> Substitutions:
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise DataError(f"{path} holds more than {MAX_BYTES >> 20} MB of substitutions.")
-        return parse_substitutions(text.decode(), source=str(path))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        return parse_substitutions(text.decode("utf-8-sig"), source=str(path))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as substitutions: {error}.") from error
 
 
@@ -145,7 +146,7 @@ def _line_pairs(text: str) -> Iterable[tuple[str, str]]:
 def _json_pairs(text: str, source: str) -> Iterable[tuple[str, str]]:
     try:
         body = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{source} is no JSON: {error}.") from error
     for word, others in body.items():
         if not isinstance(others, list) or not all(isinstance(other, str) for other in others):

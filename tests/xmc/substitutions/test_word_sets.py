@@ -74,3 +74,18 @@ def test_sites_are_whole_words_as_they_stand():
     assert replaced(text, [(site, "auto") for site in sites if site.word == "car"]) == (
         "auto, my_car and auto-park: auto's"
     )
+
+
+def test_a_mark_at_the_start_is_no_part_of_the_first_word(tmp_path):
+    path = tmp_path / "set.txt"
+    for body in ("big: large\nsea: ocean\n", '{"big": ["large"], "sea": ["ocean"]}'):
+        path.write_text(body, encoding="utf-8-sig")
+        some = read_substitutions(path)
+        assert dict(some.of_word) == {"big": ("large",), "sea": ("ocean",)} and some.left_out == 0
+
+
+def test_gzip_that_is_damaged_in_the_middle(tmp_path):
+    path = tmp_path / "set.txt.gz"
+    path.write_bytes(gzip.compress(bytes(range(256)) * 400)[:40] + b"\xff" * 50)
+    with pytest.raises(DataError, match="cannot be read as substitutions"):
+        read_substitutions(path)
