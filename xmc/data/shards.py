@@ -23,6 +23,9 @@ from xmc.store import atomic_writer
 
 SUFFIXES = (".parquet", ".arrow")
 CONTENT_KEY = b"xmc.sha256"
+CHANGED = (
+    "If you changed it on purpose, write it without the old hashes: table.replace_schema_metadata(None) of pyarrow."
+)
 
 
 def natural_key(name: str) -> list[tuple[int, int | str]]:
@@ -119,16 +122,15 @@ def _verify_content(path: Path, table: Any, columns: list[str] | None) -> None:
     if columns is not None:
         wanted = {name: digest for name, digest in wanted.items() if name in columns}
     if set(wanted) != set(table.column_names):
-        raise _damaged(path, f"it has columns {table.column_names}, {sorted(wanted)} were written")
+        raise _damaged(path, f"it has columns {table.column_names}, {sorted(wanted)} were written", hint=CHANGED)
     for name, digest in wanted.items():
         if column_sha256(table.column(name)) != digest:
-            raise _damaged(path, f"the SHA-256 of column '{name}' is not the one recorded")
+            raise _damaged(path, f"the SHA-256 of column '{name}' is not the one recorded", hint=CHANGED)
 
 
-def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(
-        f"{path} cannot be read: {reason}.", hint="Is it complete? Restore it from a copy or make it again."
-    )
+def _damaged(path: Path, reason: str, *, hint: str = "") -> DataError:
+    said = f"Is it complete? Restore it from a copy or make it again. {hint}"
+    return DataError(f"{path} cannot be read: {reason}.", hint=said.strip())
 
 
 def concatenate(tables: Iterable[Any], *, source: str) -> Any:

@@ -148,3 +148,13 @@ def test_concatenate_shards_of_different_widths():
     one = pa.table({"text": pa.array(["a"], pa.string())})
     other = pa.table({"text": pa.array(["b"], pa.large_string())})
     assert concatenate([one, other], source="q").column("text").to_pylist() == ["a", "b"]
+
+
+def test_a_table_that_was_changed_on_purpose_is_told_how_to_write_it(tmp_path):
+    path = tmp_path / "q.parquet"
+    write_table(path, queries())
+    pq.write_table(pq.read_table(path).slice(0, 5), path)
+    with pytest.raises(DataError, match=r"write it without the old hashes: table\.replace_schema_metadata\(None\)"):
+        read_table(path, kind="queries")
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert len(read_table(path, kind="queries")) == 5
