@@ -11,6 +11,7 @@ import numpy as np
 from xmc.data.fingerprint import fingerprint_of
 from xmc.data.named import NAMES, named_folder
 from xmc.data.shards import SUFFIXES, find_shards
+from xmc.data.split_names import unread_splits
 from xmc.data.tables import LabelTable, QueryTable, read_labels, read_queries
 from xmc.errors import DataError, did_you_mean
 
@@ -60,8 +61,8 @@ class Dataset:
 def load_dataset(name_or_folder: str | Path) -> Dataset:
     """Load a shipped data set by name, or a folder with `labels` and `train` (and `dev`, `test`) tables.
 
-    A table is `<split>.parquet`, `<split>.arrow`, or a folder `<split>/` of such shards. A shipped name wins over a
-    folder of that name in the working directory; write `./tiny` for the folder.
+    A table is `<split>.parquet`, `<split>.arrow`, or a folder `<split>/` of such shards, which may have the name of the
+    file. A shipped name wins over a folder of that name in the working directory; write `./tiny` for the folder.
     Raises: DataError when name or folder are unknown, a table is missing, damaged, or breaks its schema.
 
     >>> dataset = load_dataset("tiny")
@@ -80,6 +81,10 @@ def load_dataset(name_or_folder: str | Path) -> Dataset:
         if shards:
             splits[split], said = read_queries(shards, labels, split=split)
             notes.extend(said)
+    notes += [
+        f"{file} is not read: the tables are labels, train, dev and test, as .parquet or .arrow"
+        for file in unread_splits(folder, splits)
+    ]
     for split, queries in splits.items():
         if not len(queries):
             raise DataError(
@@ -106,10 +111,8 @@ def _unknown(name: str, folder: Path) -> DataError:
 
 
 def _table_shards(folder: Path, table: str, *, required: bool) -> list[Path]:
-    files = [path for suffix in SUFFIXES if (path := folder / f"{table}{suffix}").is_file()]
-    shards_folder = folder / table
-    if shards_folder.is_dir():
-        files.append(shards_folder)
+    named = [path for suffix in SUFFIXES if (path := folder / f"{table}{suffix}").exists() or path.is_symlink()]
+    files = [*named, *([folder / table] if (folder / table).is_dir() else [])]
     if len(files) > 1:
         names = " and ".join(path.name for path in files)
         raise DataError(f"{folder} holds {names}: which is the table '{table}'?", hint="Leave one of them.")

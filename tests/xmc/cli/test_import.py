@@ -52,3 +52,27 @@ def test_bad_row_stops(tmp_path, source):
     assert isinstance(result.exception, DataError)
     assert "train.jsonl:1: unknown label id 'z'" in str(result.exception)
     assert isinstance(run(source, "--out", tmp_path / "out", "--on-bad-row", "ignore").exception, ConfigError)
+
+
+def test_a_lone_surrogate_is_written_out(tmp_path, source):
+    rows = [
+        '{"id": "q", "text": "one", "labels": ["a", "\\ud800"]}',
+        '{"id": "r", "te\\udfffxt": "two", "labels": ["a"]}',
+    ]
+    (source / "train.jsonl").write_text("\n".join(rows))
+    result = run(source, "--out", tmp_path / "out", "--on-bad-row", "skip", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "import.json").read_text(encoding="utf-8"))
+    assert report == json.loads(result.output)
+    assert report["unknown_label_ids"]["most_frequent"] == {"\\ud800": 1}
+    assert "it has id, te\\udfffxt, labels" in report["tables"]["train"]["examples"][0]
+
+
+@pytest.mark.parametrize("name", ["dev.jsonl.zst", "Dev.jsonl", "validation.csv", "dev.json"])
+def test_a_file_that_looks_like_a_split_and_is_not_read_is_told(tmp_path, source, name):
+    (source / "train.jsonl").write_text('{"id": "q", "text": "one", "labels": ["a"]}')
+    (source / name).write_text("x")
+    said = run(source, "--out", tmp_path / "out", "--format", "jsonl").output
+    assert f"  {name} is not imported: expected labels.jsonl, train.jsonl and, if there are, dev.jsonl" in said
+    (source / name).unlink()
+    assert "is not imported" not in run(source, "--out", tmp_path / "out2").output

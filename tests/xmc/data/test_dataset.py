@@ -185,3 +185,30 @@ def test_a_relative_folder_is_named_with_where_it_was_looked_for(tmp_path, monke
     with pytest.raises(DataError) as raised:
         load_dataset(tmp_path / "t")
     assert "counts from" not in raised.value.hint and "--set data.name=FOLDER" in raised.value.hint
+
+
+def test_a_folder_with_the_name_of_a_file_is_its_shards(tmp_path):
+    folder = write_folder(tmp_path / "data", TINY)
+    for table in ("labels", *TINY.splits):
+        (folder / f"{table}.parquet").rename(tmp_path / "part-00000.parquet")
+        (folder / f"{table}.parquet").mkdir()
+        (folder / f"{table}.parquet" / "_SUCCESS").touch()
+        (tmp_path / "part-00000.parquet").rename(folder / f"{table}.parquet" / "part-00000.parquet")
+    assert load_dataset(folder).fingerprint == TINY.fingerprint
+
+
+def test_a_link_to_nothing_is_no_missing_split(tmp_path):
+    folder = write_folder(tmp_path / "data", TINY)
+    (folder / "dev.parquet").unlink()
+    (folder / "dev.parquet").symlink_to(tmp_path / "gone.parquet")
+    with pytest.raises(DataError, match=r"there is no table .*dev\.parquet"):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize("name", ["validation.parquet", "dev.csv", "Dev.parquet", "val.parquet"])
+def test_a_file_that_looks_like_a_split_and_is_not_read_is_told(tmp_path, name):
+    folder = write_folder(tmp_path / "data", TINY)
+    assert load_dataset(folder).notes == ()
+    (folder / "dev.parquet").rename(folder / name)
+    (note,) = load_dataset(folder).notes
+    assert note == f"{name} is not read: the tables are labels, train, dev and test, as .parquet or .arrow"

@@ -75,7 +75,7 @@ def _positives(row: QueryRow, label_row: Mapping[str, int], split: str, tally: T
     for place, label_id, weight in zip(places, row.label_ids, weights, strict=True):
         known = label_row.get(label_id)
         if not _is_weight(weight):
-            tally.bad(split, place, "relevance is not a finite number > 0", repr(weight))
+            tally.bad(split, place, "relevance is not a finite number > 0", repr(weight)[:50])
             return {}
         if known is None:
             tally.unknown_label(place, label_id)

@@ -26,6 +26,7 @@ from xmc.data.importers.text_files import contents_of, differs_by_case
 from xmc.data.importers.trec import EXPECTED as TREC_FILES
 from xmc.data.importers.trec import is_trec, open_trec
 from xmc.data.shards import write_table
+from xmc.data.split_names import unread_splits
 from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
 from xmc.errors import DataError, did_you_mean
 from xmc.store import replaced_folder, write_json
@@ -66,7 +67,10 @@ def import_dataset(
     name, chosen = _choose(source, format)
     _check_out(out, overwrite=overwrite)
     tally = Tally(on_bad_row)
-    dataset = _read(chosen.open(source, tally), tally, out.name)
+    opened = chosen.open(source, tally)
+    for file in unread_splits(source, opened.splits):
+        opened.notes.append(f"{file} is not imported: expected {chosen.expected}")
+    dataset = _read(opened, tally, out.name)
     report = ImportReport(
         str(source), str(out), name, tally.tables, tally.unknown_label_ids, tally.merged_positives,
         dataset.fingerprint, dataset.notes, shared_by(dataset),

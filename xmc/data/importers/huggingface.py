@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from xmc.data.importers.jsonl import parse_label, parse_query, read_label_rows
-from xmc.data.importers.rows import SPLIT_WORDS, LabelRow, Place, QueryRow, Source
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import find_text_file, not_there
+from xmc.data.split_names import SPLIT_WORDS
 from xmc.errors import DataError
 
 EXPECTED = (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmc.data.importers.repository_text import is_repository_text, open_repository_text
-from xmc.data.importers.rows import SPLIT_WORDS, LabelRow, Place, QueryRow, Source
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
     COMPRESSIONS,
@@ -20,6 +20,7 @@ from xmc.data.importers.text_files import (
     read_lines,
     read_raw_lines,
 )
+from xmc.data.split_names import SPLIT_WORDS
 from xmc.errors import DataError
 
 EXPECTED = "*train.txt and *test.txt with a header `points features labels`, or trn_X.txt, trn_X_Y.txt and Y.txt"
@@ -41,10 +42,11 @@ def open_repository(folder: Path, tally: Tally) -> Source:
     if "train" not in files:
         raise not_there(folder, "train split", EXPECTED)
     headers = {split: _read_header(path, tally) for split, path in files.items()}
-    if len({header[2] for header in headers.values()}) > 1:
-        said = ", ".join(f"{path.name}: {headers[split][2]}" for split, path in files.items())
-        raise DataError(f"{folder}: the headers differ in their number of labels ({said}).")
     names = _read_names(folder, ("Xf.txt", "features.txt", "feature_names.txt"), headers["train"][1], tally)
+    for what, column in [("labels", 2), *([("features", 1)] if names else [])]:
+        if len({header[column] for header in headers.values()}) > 1:
+            said = ", ".join(f"{path.name}: {headers[split][column]}" for split, path in files.items())
+            raise DataError(f"{folder}: the headers differ in their number of {what} ({said}).")
     splits = {split: _read_points(path, split, headers[split], names, tally) for split, path in files.items()}
     notes = [] if names else ["there is no file of feature names: query texts are feature numbers"]
     return Source(_read_labels(folder, headers["train"][2], files["train"], tally), splits, notes)

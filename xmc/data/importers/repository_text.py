@@ -113,7 +113,7 @@ def _parse_pairs(line: str) -> list[tuple[str, float]] | tuple[str, str]:
 
 def _read_json_labels(path: Path, tally: Tally) -> Iterator[LabelRow]:
     for place, row in read_json_rows(path, table="labels", tally=tally):
-        yield LabelRow(place, str(place.row - 1), _text(row))
+        yield LabelRow(place, str(tally.table("labels").read - 1), _text(row))  # an empty line is no row
 
 
 def _read_json_queries(path: Path, split: str, tally: Tally) -> Iterator[QueryRow]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-SPLIT_WORDS = {"train": ("train", "trn"), "dev": ("dev", "validation", "valid", "val"), "test": ("test", "tst")}
-
 
 class Place(NamedTuple):
     """A row of a source file, counted from 1; reads `file:row`."""

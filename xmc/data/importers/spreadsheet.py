@@ -1,7 +1,7 @@
 """CSV and TSV: `labels.csv` with id and text; `train`, `dev`, `test.csv` with id, text, labels and perhaps relevance.
 
 The first line names the columns, in any order; others are passed over. Several labels of a query are separated by `|`,
-or are a JSON list.
+or are a JSON list. A list as Python or numpy prints it is a bad row: it would be taken for one label.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ LABEL_FILES, SPLIT_FILES = ("labels.csv", "labels.tsv"), ("{}.csv", "{}.tsv")
 DELIMITERS = (",", ";", "\t")
 SEPARATOR = "|"
 COLUMNS = ("id", "text", "labels", "relevance")
+PRINTED_LIST = re.compile(r"\[\s*['\"\d].*\]", re.DOTALL)  # ['a', 'b'] of Python, ['a' 'b'] or [1 2] of numpy
 Rows = Iterator[tuple[Place, dict[str, Any]]]
 
 
@@ -53,12 +55,12 @@ def open_spreadsheet(folder: Path, tally: Tally) -> Source:
     found = find_text_file(folder, *LABEL_FILES)
     queries = {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}
     if found is None:
-        return Source(_labels_of(splits.values(), notes), queries, notes)
+        return Source(_labels_of(splits.values(), notes, tally), queries, notes)
     labels = read_table_rows(found, ("id", "text"), table="labels", tally=tally)
     return Source(label_rows(labels, tally), queries, notes)
 
 
-def _labels_of(paths: Any, notes: list[str]) -> Iterator[LabelRow]:
+def _labels_of(paths: Any, notes: list[str], tally: Tally) -> Iterator[LabelRow]:
     """The labels that queries name, each once, in the order in which they are first named."""
     notes.append(f"there is no {LABEL_FILES[0]}, so the text of a label is its id")
     seen: set[str] = set()
@@ -68,6 +70,7 @@ def _labels_of(paths: Any, notes: list[str]) -> Iterator[LabelRow]:
             for label in map(as_id, labels if isinstance(labels, list) else ()):
                 if label and label not in seen:
                     seen.add(label)
+                    tally.table("labels").read += 1
                     yield LabelRow(place, label, label)
 
 
@@ -76,7 +79,10 @@ def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Ite
     for place, row in read_table_rows(path, ("text", "labels"), table=split, tally=tally):
         if "id" not in row:
             is_numbered, row["id"] = True, f"{split}-{tally.table(split).read:06}"
-        row["labels"] = _labels_in(row["labels"])
+        cell, row["labels"] = row["labels"], _labels_in(row["labels"])
+        if row["labels"] is None:
+            tally.bad(split, place, "'labels' is a list in brackets, but not JSON", repr(cell[:80]))
+            continue
         if weights := row.pop("relevance", "").strip():
             row["relevance"] = _listed(weights, _number)
         query = parse_query(place, row)
@@ -89,12 +95,13 @@ def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Ite
 
 
 def _labels_in(cell: str) -> Any:
-    """The label ids of a cell.
+    """The label ids of a cell; None for a list that is not JSON.
 
-    >>> _labels_in("A10| B2"), _labels_in('["a|b", "c"]'), _labels_in(" ")
-    (['A10', 'B2'], ['a|b', 'c'], [])
+    >>> _labels_in("A10| B2"), _labels_in('["a|b", "c"]'), _labels_in(" "), _labels_in("['a', 'b']")
+    (['A10', 'B2'], ['a|b', 'c'], [], None)
     """
-    return _listed(cell, str)
+    is_printed = PRINTED_LIST.fullmatch(cell.strip()) is not None and _json_in(cell) is None
+    return None if is_printed else _listed(cell, str)
 
 
 def _number(text: str) -> float | str:
@@ -105,11 +112,17 @@ def _number(text: str) -> float | str:
 
 
 def _listed(cell: str, read: Callable[[str], Any]) -> Any:
-    cell = cell.strip()
-    if cell.startswith("["):
+    if (found := _json_in(cell)) is not None:
+        return found
+    return [read(part.strip()) for part in cell.split(SEPARATOR)] if cell.strip() else []
+
+
+def _json_in(cell: str) -> Any:
+    """The JSON list of a cell; None for a cell that is none."""
+    if cell.lstrip().startswith("["):
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(cell)
-    return [read(part.strip()) for part in cell.split(SEPARATOR)] if cell else []
+    return None
 
 
 def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Tally) -> Rows:
@@ -133,9 +146,7 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
             with _long_cells():
                 cells = next(rows, None)
         except csv.Error as error:
-            raise DataError(
-                f"{lines.first or path}: not CSV: {error}.", hint="Is a quote opened and not closed?"
-            ) from error
+            raise _no_csv(str(lines.first or path), error) from error
         if cells is None:
             return
         if not cells or lines.first is None:
@@ -176,7 +187,11 @@ class _Lines:
 def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], str]:
     found: list[str] = []
     for delimiter in DELIMITERS:
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        try:
+            with _long_cells():
+                cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        except csv.Error as error:
+            raise _no_csv(f"{path}:1", error) from error
         if all(column in cells for column in columns):
             _require_once(path, cells)
             return cells, delimiter
@@ -186,6 +201,15 @@ def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], s
         f"{path}: the first line must name the columns {', '.join(columns)}: {': '.join(missing or ())}.",
         hint="Columns are separated by commas, semicolons or tabs; put a line with their names first.",
     )
+
+
+def _no_csv(place: str, error: csv.Error) -> DataError:
+    if "new-line character" in str(error):  # the rest of that message is for programmers
+        return DataError(
+            f"{place}: not CSV: a carriage return without a line feed behind it.",
+            hint="Save the file with line ends LF or CR LF, and put a cell that holds such a character in quotes.",
+        )
+    return DataError(f"{place}: not CSV: {error}.", hint="Is a quote opened and not closed?")
 
 
 def _require_once(path: Path, header: Sequence[str]) -> None:

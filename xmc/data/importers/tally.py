@@ -42,7 +42,7 @@ class Tally:
 
         Raises: DataError `file:row: reason` unless bad rows are to be skipped.
         """
-        said = f"{place}: {reason}{': ' if detail else ''}{detail}"
+        said = _printable(f"{place}: {reason}{': ' if detail else ''}{detail}")
         self._stop(f"{said}.")
         counts = self.table(table)
         counts.skipped[reason] += 1
@@ -55,11 +55,20 @@ class Tally:
         Raises: DataError unless bad rows are to be skipped.
         """
         self._stop(f"{place}: unknown label id {label_id[:100]!r}.")
-        self.unknown_label_ids[label_id] += 1
+        self.unknown_label_ids[_printable(label_id)] += 1
 
     def _stop(self, message: str) -> None:
         if self.on_bad_row == "error":
             raise DataError(message, hint="Mend it, or leave such rows out, counted, with --on-bad-row skip.")
+
+
+def _printable(text: str) -> str:
+    """The text with its lone surrogates, which no file can hold, written out.
+
+    >>> _printable("a\\ud800")
+    'a\\\\ud800'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,8 @@ class ImportReport:
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values; of unknown label ids the most frequent are listed."""
         return {
-            "source": self.source,
-            "out": self.out,
+            "source": _printable(self.source),
+            "out": _printable(self.out),
             "format": self.format,
             "fingerprint": self.fingerprint,
             "tables": {

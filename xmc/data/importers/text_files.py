@@ -12,8 +12,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from xmc.data.importers.rows import SPLIT_WORDS, Place
+from xmc.data.importers.rows import Place
 from xmc.data.importers.tally import Tally
+from xmc.data.split_names import SPLIT_WORDS
 from xmc.errors import DataError
 
 COMPRESSIONS = ("", ".gz", ".xz")

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmc.data.importers.judged import Judgement, QueryTexts, judged_splits, parse_score
-from xmc.data.importers.rows import SPLIT_WORDS, LabelRow, Place, QueryRow, Source
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import find_text_file, not_there, read_lines
+from xmc.data.split_names import SPLIT_WORDS
 from xmc.errors import DataError
 
 EXPECTED = "collection.tsv, queries*.tsv and qrels*train* (and qrels*dev*, qrels*test*)"

@@ -100,3 +100,12 @@ def test_file_without_header_is_not_this_format(tmp_path):
         import_dataset(source, tmp_path / "out")
     with pytest.raises(DataError, match="has no train split"):
         import_dataset(source, tmp_path / "out", format="xmc")
+
+
+def test_test_points_of_features_that_have_no_name_are_refused(tmp_path):
+    source = make_source(tmp_path / "source", features="red\ngreen\nblue\nred\n")
+    (source / "tiny_test.txt").write_text("1 6 3\n1 5:1\n")
+    with pytest.raises(
+        DataError, match=r"differ in their number of features \(tiny_train\.txt: 4, tiny_test\.txt: 6\)"
+    ):
+        import_dataset(source, tmp_path / "out", on_bad_row="skip")

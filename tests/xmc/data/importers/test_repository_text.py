@@ -132,3 +132,12 @@ def test_bad_json_row(tmp_path, row, reason):
     (tmp_path / "trn.json").write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match=rf"trn\.json:1: {reason}"):
         import_dataset(tmp_path, tmp_path / "out")
+
+
+def test_an_empty_line_among_labels_moves_none(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "lbl.json").write_text('{"title": "Anton"}\n\n{"title": "Berta"}\n{"title": "Caesar"}\n')
+    (tmp_path / "source" / "trn.json").write_text('{"uid": "q", "title": "one", "target_ind": [2, 0]}\n')
+    import_dataset(tmp_path / "source", tmp_path / "out")
+    dataset = load_dataset(tmp_path / "out")
+    assert [dataset.labels.texts[row] for row in dataset.train.positives.label_rows] == ["Anton", "Caesar"]

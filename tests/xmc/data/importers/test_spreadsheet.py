@@ -184,3 +184,44 @@ def test_cells_come_back_as_they_were_written(tmp_path_factory, rows, delimiter)
         writer.writerows([("id", "text", "labels"), *rows])
     found = read_table_rows(path, ("id", "text"), table="t", tally=Tally("error"))
     assert [tuple(row.values()) for _, row in found] == rows
+
+
+@pytest.mark.parametrize("cell", ["['a', '7']", "['a' '7']", "[1 2]", '["a" "7"]', "[ 'a'\n '7' ]"])
+def test_a_list_as_python_or_numpy_prints_it_is_not_one_label(source, tmp_path, cell):
+    quoted = cell.replace('"', '""')
+    folder = source(train=f'text,labels\none,a\ntwo,"{quoted}"\n')
+    (folder / "labels.csv").unlink()
+    with pytest.raises(DataError) as caught:
+        import_dataset(folder, tmp_path / "out")
+    assert f"train.csv:3: 'labels' is a list in brackets, but not JSON: {cell!r}" in str(caught.value)
+    report = import_dataset(folder, tmp_path / "out", on_bad_row="skip")
+    assert load_dataset(tmp_path / "out").labels.ids == ["a"]
+    assert (report.tables["labels"].read, report.tables["labels"].written) == (1, 1)
+
+
+@pytest.mark.parametrize("label", ["[Na+].[Cl-]", "[4Fe-4S] cluster", "[x]"])
+def test_other_labels_in_brackets_are_labels(source, tmp_path, label):
+    folder = source(train=f"text,labels\none,{label}\n")
+    (folder / "labels.csv").unlink()
+    import_dataset(folder, tmp_path / "out")
+    assert load_dataset(tmp_path / "out").labels.ids == [label]
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (b"text,labels\rone,a\rtwo,b\r", "train.csv:1: not CSV: a carriage return without a line feed behind it"),
+        (b"text,labels\none\rtwo,a\n", "train.csv:2: not CSV: a carriage return without a line feed behind it"),
+    ],
+)
+def test_a_carriage_return_alone_is_said(source, tmp_path, train, message):
+    folder = source()
+    (folder / "train.csv").write_bytes(train)
+    with pytest.raises(DataError, match=message):
+        import_dataset(folder, tmp_path / "out")
+
+
+def test_a_long_first_line_is_read(source, tmp_path):
+    folder = source(train=f"text,labels,{'x' * 200_000}\none,a,1\n")
+    import_dataset(folder, tmp_path / "out")
+    assert load_dataset(tmp_path / "out").train.texts == ["one"]
