@@ -26,9 +26,11 @@ class OptimizerContext:
 
     `groups` are torch parameter groups over all parameters that learn; each has `lr` and `peak_lr`. Before every step
     the engine sets `lr` of each group of the optimiser to `peak_lr` times the schedule's share, so a group that is made
-    of others keeps both keys. `module` holds the same parameters, for an optimiser that looks at layers: an encoder
-    may run it several times before one step, on chunks of the texts, and the gradient is that of the batch's mean loss.
-    `train` are the options of [train], `encoder` is the encoder, `processes` says how many train together.
+    of others keeps both keys. A group with `own_rate` has the rate that [train] `label_learning_rate` names, which goes
+    before the rates that an optimiser has for kinds of parameters. `module` holds the same parameters, for an optimiser
+    that looks at layers: an encoder may run it several times before one step, on chunks of the texts, and the gradient
+    is that of the batch's mean loss. `train` are the options of [train], `encoder` is the encoder, `processes` says how
+    many train together.
     """
 
     groups: list[dict[str, Any]]

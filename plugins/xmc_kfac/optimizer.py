@@ -148,7 +148,7 @@ class KFac(torch.optim.Optimizer):
 def _split(
     params: list[Any], blocks: list[Block], *, others_rate: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Parameter groups of those in blocks, and groups of all others with their own rate."""
+    """Parameter groups of those in blocks, and groups of all others at `others_rate` unless [train] names theirs."""
     groups = params if params and isinstance(params[0], dict) else [{"params": params}]
     own = {id(parameter) for block in blocks for parameter in block.parameters()}
     layers: list[dict[str, Any]] = []
@@ -160,5 +160,6 @@ def _split(
         if inside:
             layers.append({**group, "params": inside})
         if outside:
-            others.append({**group, "params": outside, "lr": others_rate, "peak_lr": others_rate, OTHERS: True})
+            rates = {} if group.get("own_rate") else {"lr": others_rate, "peak_lr": others_rate}
+            others.append({**group, **rates, "params": outside, OTHERS: True})
     return layers, others

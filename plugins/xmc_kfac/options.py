@@ -15,7 +15,7 @@ class KFacOptions:
     """Natural-gradient steps for linear, embedding and LSTM layers, and for the label matrix of a classifier head.
 
     [train] `learning_rate` is that of the layers; parameters in none of them, such as the table of the encoder
-    `static`, learn by AdamW at `others_rate`.
+    `static`, learn by AdamW at `others_rate`. `label_learning_rate` is that of all that only labels use.
     `damping`: added to the Fisher matrix; larger is closer to plain descent. `decay`: of the factors' average.
     `factor_steps`, `inverse_steps`: factors are looked at, and inverted, every so many steps. `momentum`: of the steps.
     `kl_clip`: bound on how far one step may change the model (0 = none). `label_damping`: share of its mean eigenvalue

@@ -17,8 +17,9 @@ from xmc.api import OptimizerContext
 class Muon:
     """`torch.optim.Muon` for the weight matrices of layers, AdamW at `others_rate` for tables, biases and the like.
 
-    [train] `learning_rate` is that of the matrices, `weight_decay` that of both. An encoder that is a table alone, as
-    `static`, has no such matrix: it learns as with AdamW.
+    [train] `learning_rate` is that of the matrices, `label_learning_rate` that of all that only labels use,
+    `weight_decay` that of both. An encoder that is a table alone, as `static`, has no such matrix: it learns as with
+    AdamW at `others_rate`.
     """
 
     momentum: float = 0.95
@@ -39,7 +40,9 @@ class Muon:
         for group in context.groups:
             for target, wanted in ((matrices, True), (others, False)):
                 parameters = [each for each in group["params"] if (id(each) in layers) == wanted and each.requires_grad]
-                rates = {} if wanted else {"lr": self.others_rate, "peak_lr": self.others_rate}
+                rates = {"lr": self.others_rate, "peak_lr": self.others_rate}
+                if wanted or group.get("own_rate"):
+                    rates = {}
                 if parameters:
                     target.append({**group, **rates, "params": parameters})
         decay = context.train.weight_decay

@@ -20,7 +20,7 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimiser of `options` (None: AdamW), labels' own parameters in a group of their own.
 
-    `peak_lr` of a group is the rate that the schedule scales.
+    `peak_lr` of a group is the rate that the schedule scales; `own_rate` marks the labels' where [train] names it.
 
     Raises: ConfigError for an encoder without parameters, and for options of [train] that it cannot work with.
     """
@@ -33,6 +33,8 @@ def make_optimizer(
         for parameters, rate in zip((others, own), rates, strict=True)
         if parameters
     ]
+    if own and train.label_learning_rate:
+        groups[-1]["own_rate"] = True
     if not groups:
         raise ConfigError(
             f"the encoder '{encoder.name}' has nothing that a training in steps could change.",

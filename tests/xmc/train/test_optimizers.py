@@ -7,7 +7,9 @@ import torch
 from train_cases import LetterEncoder
 
 from xmc.encode.sparse_tfidf import SparseTfidfOptions
+from xmc.encode.tfidf import TfidfOptions
 from xmc.errors import ConfigError
+from xmc.plugin_manager import load_plugins
 from xmc.train.core_optimizers import RowAdagradOptions, Sgd
 from xmc.train.muon import Muon
 from xmc.train.optimizers import clip_gradients, make_optimizer
@@ -154,3 +156,15 @@ def test_an_encoder_without_parameters_is_refused_with_what_to_do(options):
     encoder = SparseTfidfOptions(minimum_count=1).build(["fog at sea"], ["fog"], seed=0)
     with pytest.raises(ConfigError, match=r"the encoder 'sparse-tfidf' has nothing .* could change.*--plugin linear"):
         make_optimizer(encoder, TrainOptions(), options)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon", "kfac"])
+def test_the_rate_of_labels_is_theirs_under_every_optimiser(name):
+    options = load_plugins().find("optimizer", name).spec.load()()
+    encoder = TfidfOptions(dimension=4).build(["sea fog rain"] * 3, ["sea fog", "rain"], seed=0)
+    (labels,) = encoder.label_parameters()
+    for own in (0.007, 0.0):  # 0 is as the others
+        made = make_optimizer(encoder, TrainOptions(learning_rate=0.1, label_learning_rate=own), options)
+        rate_of = {id(each): group["peak_lr"] for group in made.param_groups for each in group["params"]}
+        (others,) = {rate for parameter, rate in rate_of.items() if parameter != id(labels)}
+        assert rate_of[id(labels)] == (own or others)
