@@ -18,10 +18,10 @@ class NormDirection:
 
     ND = mean over the positives p of 1 − ⟨s, c_p / ‖c_p‖⟩ / max(‖s‖, ‖c_p‖).
 
-    s is the query's embedding, c_p the vector of a positive label, taken as constant: under the head `frozen` that of
-    the teacher. A query shorter than c_p has the gradient −c_p / ‖c_p‖², which makes it longer along c_p; a longer one
-    is only turned. ND lies in [0, 2] and is 0 where they are aligned and the query is no shorter. With embeddings of
-    length 1 (cosine) it is 1 − the cosine.
+    s is the query's embedding, c_p the vector of a positive label: under the head `frozen` that of the teacher, which
+    stays; labels that learn are drawn along s as well, their lengths taken as constant. A query shorter than c_p has
+    the gradient −c_p / ‖c_p‖², which makes it longer along c_p; a longer one is only turned. ND lies in [0, 2] and is 0
+    where they are aligned and the query is no shorter. With embeddings of length 1 (cosine) it is 1 − the cosine.
 
     The paper has the class mean of the teacher's features for c, and max(‖s‖, ‖the teacher's feature‖); here a label's
     own vector is both. A query without positives gives 0. Differentiable once.

@@ -30,7 +30,8 @@ class LinearReranker:
 
     The features are those of the first stage's encoder, which must be bags of words (`tfidf`, `sparse-tfidf` or
     `static`). `loss` to `solver` as in `SolverOptions`; `threads` 0 is as many as there are cores. The score is the
-    margin w · x; a label that could not be fitted (no positives in training) has the mean margin of the shortlists.
+    margin w · x; a label that could not be fitted (it had no positives in training, or was on no other shortlist than
+    theirs) has the mean margin of the shortlists.
 
     Raises: ValueError for an option that cannot work.
     Reference: Prabhu et al. 2018 (Parabel) and Yu et al. 2022 (PECOS) for hard negatives; Babbar and Schölkopf 2017

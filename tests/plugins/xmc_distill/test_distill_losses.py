@@ -179,6 +179,13 @@ def test_a_short_query_grows_along_the_label_and_a_long_one_only_turns():
     assert gradient.abs().max() > 1e-3 and abs(float((gradient * long).sum().detach())) < 1e-14
 
 
+def test_a_label_that_learns_is_drawn_along_the_query_whatever_its_length():
+    query, label = draw(1, D, seed=1), draw(1, D).requires_grad_()
+    (gradient,) = torch.autograd.grad(nd_of(query, label, torch.ones(1, 1, dtype=F64)).sum(), label)
+    length = label.detach().norm()
+    torch.testing.assert_close(gradient, -query / (length * torch.maximum(length, query.norm())))
+
+
 def test_a_label_without_length_pulls_nowhere_and_without_norms_it_is_one_minus_the_score():
     assert nd_of(draw(1, D), torch.zeros(1, D, dtype=F64), torch.ones(1, 1, dtype=F64)).item() == 1.0
     scores = draw(Q, C)
