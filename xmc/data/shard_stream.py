@@ -58,11 +58,15 @@ def _damage_named(shard: ShardFile) -> Iterator[None]:
 def _verify(batch: Any) -> None:
     """Arrow's full validation; of the texts all but their UTF-8, which is looked at row by row later."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if name == "text" and pa.types.is_string(column.type):
-            column = column.view(pa.binary())
-        elif name == "text" and pa.types.is_large_string(column.type):
-            column = column.view(pa.large_binary())
-        column.validate(full=True)
+        (_as_bytes(column) if name == "text" else column).validate(full=True)
+
+
+def _as_bytes(column: Any) -> Any:
+    """A column of strings as one of bytes, not copied; another as it is."""
+    if pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(column.indices, _as_bytes(column.dictionary))
+    bytes_of = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+    return column.view(bytes_of[column.type]) if column.type in bytes_of else column
 
 
 def _parquet(file: Any, columns: Sequence[str], rows: int, shard: ShardFile) -> ShardStream:

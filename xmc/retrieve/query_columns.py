@@ -72,7 +72,7 @@ class QueryColumns:
     def ids(self, batch: Any) -> Any:
         """The ids, (N,), as they came; strings of any kind as `string`."""
         column = batch.column(self.id_name)
-        return column if column.type == self.id_type else column.cast(self.id_type)
+        return column if column.type == self.id_type else _decoded_views(column).cast(self.id_type)
 
     def texts(self, batch: Any) -> tuple[list[str | None], list[str]]:
         """Every row's text (None where there is none to encode) and status, (N,) each."""
@@ -88,6 +88,8 @@ class QueryColumns:
         import torch
 
         column = batch.column(self.query_name)
+        if _has_no_number(column.type):
+            column = column.cast(pa.list_(pa.float32()))
         fitting_N = self._of_width(column)
         # null rows of a fixed size have places among the numbers
         whole = column if fitting_N.all() else column.filter(pa.array(fitting_N))
@@ -125,12 +127,19 @@ def text_values(column: Any) -> list[Any]:
     if pa.types.is_null(column.type):  # so Arrow types a column without any value
         return [None] * len(column)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        column = column.cast(pa.large_string())  # dictionaries, views
+        column = _decoded_views(column).cast(pa.large_string())
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:
         binary = column.view(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
         return [_decoded(value) for value in binary.to_pylist()]
+
+
+def _decoded_views(column: Any) -> Any:
+    """The column; a dictionary of views, which Arrow cannot cast and polars makes of categories, as one of strings."""
+    if not (pa.types.is_dictionary(column.type) and pa.types.is_string_view(column.type.value_type)):
+        return column
+    return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.large_string()))
 
 
 def _decoded(value: bytes | None) -> str | bytes | None:
@@ -153,7 +162,7 @@ def count_statuses(statuses: Sequence[str]) -> dict[str, int]:
 def _id_type(type_: Any, what: str) -> Any:
     if pa.types.is_integer(type_):
         return type_
-    if _is_text(type_):
+    if _is_text(type_) or pa.types.is_null(type_):  # so Arrow types a column without any value, of no rows, say
         return pa.string()
     raise DataError(f"{what} has type {type_}, allowed: string, large_string or an integer.")
 
@@ -167,4 +176,11 @@ def _is_text(type_: Any) -> bool:
 def _is_embedding(type_: Any, dimension: int) -> bool:
     fixed = pa.types.is_fixed_size_list(type_) and type_.list_size == dimension
     is_list = fixed or pa.types.is_list(type_) or pa.types.is_large_list(type_)  # Spark and pandas write no fixed size
-    return bool(is_list and type_.value_type in (pa.float16(), pa.float32(), pa.float64()))
+    is_numbers = is_list and type_.value_type in (pa.float16(), pa.float32(), pa.float64())
+    return bool(is_numbers or _has_no_number(type_))
+
+
+def _has_no_number(type_: Any) -> bool:
+    """Whether Arrow saw no number when it typed the column: all rows null, empty, or lists of nulls."""
+    is_list = pa.types.is_list(type_) or pa.types.is_large_list(type_)
+    return bool(pa.types.is_null(type_) or (is_list and pa.types.is_null(type_.value_type)))

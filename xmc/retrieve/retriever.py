@@ -351,8 +351,8 @@ class Retriever:
 
         Columns: `query_id` as it came, `label_ids`, `scores`, `probabilities` (after `xmc check calibrate`) and
         `status`: `ok`, or why the row could not be searched (`null`, `blank`, `too-long`, `invalid-text`,
-        `not-finite`). Raises: DataError for missing or wrong columns; as `search` for k, `min_probability` and
-        `allowed`.
+        `not-finite`, `wrong-width`). Raises: DataError for what is no Arrow table, and for missing or wrong columns; as
+        `search` for k, `min_probability` and `allowed`.
         """
         from xmc.retrieve.table_search import search_table
 

@@ -151,13 +151,13 @@ def search_batches(
     rows: int = BATCH_ROWS,
 ) -> Iterator[Any]:
     """See `Retriever.search_batches`."""
-    schema = getattr(reader, "schema", None)
-    if schema is None:
+    if not isinstance(reader, pa.RecordBatchReader):
         raise DataError(
             f"search_batches reads a RecordBatchReader, got {type(reader).__name__}.",
-            hint="Write pa.RecordBatchReader.from_batches(schema, batches), or dataset.scanner().to_reader().",
+            hint="Write pa.RecordBatchReader.from_batches(schema, batches), table.to_reader(), or "
+            "dataset.scanner().to_reader().",
         )
-    search = TableSearch.of(retriever, schema, k=k, min_probability=min_probability, allowed=allowed)
+    search = TableSearch.of(retriever, reader.schema, k=k, min_probability=min_probability, allowed=allowed)
     return search.batches(reader, rows=rows)
 
 
@@ -170,5 +170,10 @@ def search_table(
     allowed: Iterable[str] | LabelFilter | None = None,
 ) -> Any:
     """See `Retriever.search_table`."""
+    if not isinstance(table, pa.Table):
+        raise DataError(
+            f"search_table reads a pyarrow.Table, got {type(table).__name__}.",
+            hint="pa.Table.from_batches([batch]), pa.Table.from_pandas(frame) and frame.to_arrow() make one.",
+        )
     search = TableSearch.of(retriever, table.schema, k=k, min_probability=min_probability, allowed=allowed)
     return pa.Table.from_batches(search.batches(table.to_batches()), schema=search.schema)

@@ -80,6 +80,20 @@ def test_damage_is_named_or_harmless(path):
     assert refused >= 15
 
 
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.string_view()])
+@pytest.mark.parametrize("categories", [False, True])
+def test_a_text_that_is_no_utf8_is_no_damage(tmp_path, type_, categories):
+    """It is a matter of its row."""
+    bytes_of = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+    text = pa.array([b"bad \xff", b"tram"]).cast(bytes_of[type_]).view(type_)
+    text = pa.DictionaryArray.from_arrays(pa.array([0, 1]), text) if categories else text
+    table = pa.table({"query_id": ["a", "b"], "text": text})
+    with pa.OSFile(str(tmp_path / "q.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    ((batch, _),) = read(tmp_path / "q.arrow")
+    assert text_values(batch.column("text")) == [b"bad \xff", "tram"]
+
+
 def test_a_missing_file(tmp_path):
     pq.write_table(TABLE, tmp_path / "q.parquet")
     (shard,) = list_shards(str(tmp_path)).shards

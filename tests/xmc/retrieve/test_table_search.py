@@ -24,7 +24,9 @@ def label_ids(retriever, texts, k):
     return [[hit.label_id for hit in hits] for hits in retriever.search(texts, k=k)]
 
 
-@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+@pytest.mark.parametrize(
+    "type_", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+)
 def test_a_table_is_answered_as_its_texts_are(retriever, type_):
     table = pa.table({"query_id": ["a", "b", "c", "d"], "text": pa.array(TEXTS).cast(type_), "more": [1, 2, 3, 4]})
     found = retriever.search_table(table, k=3)
@@ -108,8 +110,27 @@ def test_embeddings_in_lists_of_no_fixed_size(retriever, type_):
     assert retriever.search_table(table.slice(0, 1), k=1)["status"].to_pylist() == [wrong]
 
 
-def test_a_column_without_any_value(retriever, tmp_path):
-    """Arrow gives it the type null."""
+def test_categories_as_polars_writes_them(retriever):
+    """A dictionary of string views, which Arrow itself casts to nothing else."""
+    words = pa.array(["tender tram", None, "lemon"]).cast(pa.string_view())
+    column = pa.DictionaryArray.from_arrays(pa.array([2, 1, None, 0], pa.uint32()), words)
+    found = retriever.search_table(pa.table({"query_id": column, "text": column}), k=2)
+    assert found["query_id"].to_pylist() == ["lemon", None, None, "tender tram"]
+    assert found["status"].to_pylist() == ["ok", "null", "null", "ok"]
+    expected = label_ids(retriever, ["lemon", "tender tram"], 2)
+    assert found["label_ids"].to_pylist() == [expected[0], [], [], expected[1]]
+
+
+def test_a_column_without_any_value(retriever):
+    """Arrow gives it the type null; pandas has such in each table without rows."""
+    for rows in (0, 2):
+        found = retriever.search_table(pa.table({"id": pa.nulls(rows), "embedding": pa.nulls(rows)}), k=1)
+        assert found.schema.field("query_id").type == pa.string() and found["query_id"].to_pylist() == [None] * rows
+        assert found["status"].to_pylist() == ["null"] * rows
+    vectors = pa.array([[], [None] * retriever.encoder.dimension, None])
+    assert vectors.type == pa.list_(pa.null())
+    found = retriever.search_table(pa.table({"id": ["a", "b", "c"], "embedding": vectors}), k=1)
+    assert found["status"].to_pylist() == ["wrong-width", "not-finite", "null"]
     found = retriever.search_table(pa.table({"query_id": ["a", "b"], "text": pa.nulls(2)}), k=1)
     assert found["status"].to_pylist() == ["null", "null"] and found["label_ids"].to_pylist() == [[], []]
 
@@ -170,8 +191,12 @@ def test_wrong_options(retriever):
     table = pa.table({"query_id": ["a"], "text": ["b"]})
     with pytest.raises(ConfigError, match="k must lie in"):
         retriever.search_table(table, k=0)
-    with pytest.raises(DataError, match="reads a RecordBatchReader, got list"):
-        retriever.search_batches(table.to_batches())
+    for reader, kind in ((table.to_batches(), "list"), (table, "Table"), (table.to_batches()[0], "RecordBatch")):
+        with pytest.raises(DataError, match=f"reads a RecordBatchReader, got {kind}"):
+            retriever.search_batches(reader)
+    for other, kind in ((table.to_batches()[0], "RecordBatch"), ({"text": []}, "dict"), ([], "list")):
+        with pytest.raises(DataError, match=f"reads a pyarrow.Table, got {kind}"):
+            retriever.search_table(other)
 
 
 def test_embeddings_where_texts_are_needed(retriever):
