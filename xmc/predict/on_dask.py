@@ -152,6 +152,11 @@ def _collect(distributed: Any, futures: dict[Any, ShardFile], watch: Watch) -> G
                 f"several Dask workers died on {shard.location.shown}: {error}.",
                 hint="Is there enough memory on the machines? See also the logs of the workers.",
             ) from error
+        except Exception as error:  # Dask raises whatever ended a task on a worker, and words of its own
+            raise PeerError(
+                f"Dask could not have {shard.location.shown} answered: {type(error).__name__}: {error}.",
+                hint="Is the cluster up, with xmc in this version on every worker? See also the logs of the workers.",
+            ) from error
         result = understood(shard, answer)
         if isinstance(result, Ack):
             watch(result.rows, shard.size)

@@ -17,12 +17,13 @@ from repetitions import IS_FULL, only_in_full
 
 import xmc
 from xmc import predict_run
-from xmc.data.shard_list import list_shards
+from xmc.data.shard_list import ShardFile, list_shards
 from xmc.errors import ArtifactError, ConfigError, PeerError
 from xmc.predict.engine import Failure, answered, understood
 from xmc.predict.job import make_job
-from xmc.predict.on_dask import DaskEngine
+from xmc.predict.on_dask import DaskEngine, _collect
 from xmc.predict.scheduler import require_reachable
+from xmc.store.location import Location
 
 pytestmark = pytest.mark.slow
 OPTIONS = {"k": 3, "batch_rows": 4}
@@ -184,6 +185,21 @@ def test_without_a_cluster_an_output_is_not_overwritten(tiny_run, shards, expect
     done = forked.run(replace_by_a_cluster_that_does_not_start, tiny_run, shards, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "out") == expected
+
+
+def test_a_dask_that_is_lost_is_told():
+    distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+    shard = ShardFile(Location.of("in/a.parquet"), "a.parquet", 1, 1)
+
+    class Lost:
+        def add_done_callback(self, hear):
+            hear(self)
+
+        def result(self):
+            raise distributed.client.FutureCancelledError("task", "scheduler-connection-lost")
+
+    with pytest.raises(PeerError, match=r"have .*in/a\.parquet answered: FutureCancelledError: .*connection-lost"):
+        list(_collect(distributed, {Lost(): shard}, lambda rows, size: None))
 
 
 def test_errors_travel_as_plain_values():
