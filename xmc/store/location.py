@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from xmc.errors import ArtifactError, ConfigError, XmcError
 
@@ -63,6 +63,11 @@ class Location:
     def shown(self) -> str:
         """What people and files get to see: without key and options of the store."""
         return shown_root(self.root) + self.path
+
+    @property
+    def real(self) -> Location:
+        """Where it lies when links of this machine are followed; of a store the same."""
+        return self if self.root else Location("", os.path.realpath(self.path))
 
     def child(self, name: str) -> Location:
         """Something in this folder."""
@@ -119,6 +124,7 @@ def open_system(root: str) -> tuple[Any, str]:
     if not root:
         return fs.LocalFileSystem(), ""
     scheme = root.partition("://")[0]
+    system: Any
     try:
         system, start = fs.FileSystem.from_uri(root)
         return system, str(start).rstrip("/")
@@ -127,12 +133,17 @@ def open_system(root: str) -> tuple[Any, str]:
             said = "it cannot be read; a key must be percent-encoded" if "@" in root else str(error)  # which repeats it
             raise ConfigError(f"{shown_root(root)}: {said}.") from None
     try:
-        import fsspec
+        from fsspec.core import url_to_fs
 
-        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme))), root.partition("://")[2].partition("?")[0]
+        url, _, query = root.partition("?")
+        system, start = url_to_fs(url, **dict(parse_qsl(query)))
+        return fs.PyFileSystem(fs.FSSpecHandler(system)), start.rstrip("/")
+    except TypeError as error:  # which names the option
+        raise ConfigError(f"{shown_root(root)}: the options after the ? cannot be: {error}.") from None
     except (ImportError, ValueError) as error:
+        said = "" if "@" in root else f": {error}"  # which may repeat a key
         raise ConfigError(
-            f"no file system for '{scheme}://' URLs is installed: {error}.",
+            f"no file system for '{scheme}://' URLs is installed{said}.",
             hint="pyarrow knows s3, gs, abfs and hdfs; for others install fsspec and the library of the store.",
         ) from None
 

@@ -171,3 +171,40 @@ def test_other_urls(tmp_path):
     place = Location.of("memory://folder/a.txt")
     write_text_at(place, "in memory")
     assert place.read_bytes() == b"in memory" and place.size() == 9
+
+
+def test_a_store_that_fsspec_opens(tiny_run, tmp_path):
+    """Its paths begin with a slash, those of S3 do not."""
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    folder = write_shards(tmp_path / "in", shards=2, rows=9)
+    upload(folder, Location.of("memory://bucket/in"))
+    upload(folder, Location.of("memory://bucket/in/below"))
+    names = ["below/part-0.parquet", "below/part-1.arrow", "part-0.parquet", "part-1.arrow"]
+    for pattern in ("", "/**", "/**/*"):
+        assert [shard.name for shard in list_shards(f"memory://bucket/in{pattern}").shards] == names
+    assert [shard.name for shard in list_shards("memory://bucket/in/*.*").shards] == names[2:]
+    report = predict_run(tiny_run, "memory://bucket/in", "memory://bucket/out", k=3, workers=1)
+    assert (report.shards, report.skipped, report.out) == (4, 0, "memory://bucket/out")
+    delete_at(Location.of("memory://bucket/out/part-1.parquet"))
+    assert predict_run(tiny_run, "memory://bucket/in", "memory://bucket/out", k=3, workers=1).skipped == 3
+    predict_run(tiny_run, str(folder), tmp_path / "out", k=3, workers=1)
+    there = objects(Location.of("memory://bucket/out"))
+    assert {name for name in there if "below" not in name} == set(contents(tmp_path / "out"))
+    assert all(there[name] == (tmp_path / "out" / name).read_bytes() for name in ("part-0.parquet", "part-1.parquet"))
+    with pytest.raises(DataError, match="there is no table memory://bucket/none"):
+        list_shards("memory://bucket/none")
+
+
+def test_options_of_a_store_that_fsspec_opens_reach_it():
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+    system, path = Location.of("memory://bucket/a?endpoint=http%3A%2F%2Fhost&anon=1").opened()
+    assert path == "/bucket/a"
+    assert system.handler.fs.storage_options == {"endpoint": "http://host", "anon": "1"}
+
+    class Strict(fsspec.get_filesystem_class("memory")):
+        def __init__(self, region=""):
+            super().__init__()
+
+    fsspec.register_implementation("strict", Strict)
+    with pytest.raises(ConfigError, match=r"strict://bucket: the options after the \? cannot be: .*'colour'"):
+        Location.of("strict://bucket/a?region=here&colour=red").opened()
