@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-FILE, SPECIAL, DANGLING, LOOP = "file", "special", "dangling", "loop"
+FILE, FOLDER, SPECIAL, DANGLING, LOOP = "file", "folder", "special", "dangling", "loop"
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,10 @@ class Entry:
 
 
 def walk(folder: str, *, recursive: bool) -> Iterator[Entry]:
-    """All but the folders themselves, in no order; nothing where there is no folder.
+    """All of them, a folder before what lies in it, else in no order; nothing where there is no folder.
 
-    A link to a folder is that folder, unless it leads back to one above it: that is a LOOP and not entered.
+    Folders are entered when the walk is `recursive`. A link to a folder is that folder, unless it leads back to one
+    above it: that is a LOOP and not entered.
     Raises: OSError for a folder that cannot be read.
     """
     if os.path.isdir(folder):  # noqa: PTH112 - names stay text, as pyarrow has them
@@ -48,8 +49,10 @@ def _below(folder: str, prefix: str, recursive: bool, above: frozenset[tuple[int
                 yield Entry(name, kind, state.st_size, state.st_mtime_ns)
             elif recursive and _identity(state) in above:
                 yield Entry(name, LOOP)
-            elif recursive:
-                yield from _below(entry.path, name + "/", True, above | {_identity(state)})
+            else:
+                yield Entry(name, FOLDER)
+                if recursive:
+                    yield from _below(entry.path, name + "/", True, above | {_identity(state)})
 
 
 def _identity(state: os.stat_result) -> tuple[int, int]:

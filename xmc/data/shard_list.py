@@ -8,10 +8,10 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from xmc.data.folder_walk import DANGLING, FILE, LOOP, SPECIAL, Entry, walk
+from xmc.data.folder_walk import DANGLING, FILE, FOLDER, LOOP, SPECIAL, Entry, walk
 from xmc.data.shard_pattern import ShardPattern
 from xmc.data.shards import SUFFIXES, natural_key
 from xmc.errors import ArtifactError, DataError
@@ -78,16 +78,16 @@ class ShardListing:
     notes: tuple[str, ...] = ()
 
 
-def list_shards(named: str | Sequence[str]) -> ShardListing:
+def list_shards(named: str | Path | Sequence[str | Path]) -> ShardListing:
     """The `.parquet` and `.arrow` files that a file, a folder (with all below it) or a pattern names, or several do.
 
-    In a pattern `*` and `?` stand for characters of one name and `**` for any folders; a URL has no `?`, which begins
-    its options. Names that begin with `_` or `.` are left out, unless the pattern has such a name. A file that is named
-    twice is one shard.
+    In a pattern `*` and `?` stand for characters of one name, `**/` for any folders and `**` at its end for all below;
+    a URL has no `?`, which begins its options. A folder that a pattern names is left out, with a note. Names that begin
+    with `_` or `.` are left out, unless the pattern has such a name. A file that is named twice is one shard.
     Raises: DataError when one names none or is no pattern, when a file is neither, and for a link to nothing;
     ArtifactError when a store refuses.
     """
-    texts = [named] if isinstance(named, str) else named
+    texts = [str(text) for text in ([named] if isinstance(named, str | Path) else named)]
     if not all(texts):
         raise DataError("a name of shards is empty.", hint="'.' is the folder of this process.")
     patterns = tuple(ShardPattern.of(text) for text in texts)
@@ -149,16 +149,28 @@ def _named_by(pattern: ShardPattern, left_out: Counter[str]) -> list[ShardFile]:
             system, path = pattern.folder.opened()
             info = system.get_file_info(path)
             return [ShardFile(pattern.folder, info.base_name, info.size, info.mtime_ns or 0)]
-        shards = []
+        shards, folders = [], []
         for entry in _listed(pattern):
             if entry.kind != LOOP and not pattern.matches(entry.name):
+                continue
+            if entry.kind == FOLDER:
+                folders.append(entry.name)
                 continue
             reason = _why_left_out(pattern, entry)
             if not reason:
                 shards.append(ShardFile(pattern.folder.child(entry.name), entry.name, entry.size, entry.modified_ns))
             elif reason != NO_TABLE:
                 left_out[reason] += 1
+    if passed_over := _passed_over(pattern, folders, [shard.name for shard in shards]):
+        below = pattern.folder.child(f"{pattern.wild}/**").shown
+        left_out[f"that are folders (what lies in them is named by {below})"] = passed_over
     return shards
+
+
+def _passed_over(pattern: ShardPattern, folders: Sequence[str], shards: Sequence[str]) -> int:
+    """How many of the folders that a pattern names hold none of the shards that it names."""
+    entered = {str(folder) for name in shards for folder in PurePosixPath(name).parents}
+    return sum(not pattern.hides(folder) and folder not in entered for folder in folders if pattern.wild)
 
 
 def _why_left_out(pattern: ShardPattern, entry: Entry) -> str:
@@ -201,5 +213,9 @@ def _listed(pattern: ShardPattern) -> Iterable[Entry]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     prefix = path.rstrip("/") + "/"
-    files = (info for info in infos if info.type == FileType.File)
-    return [Entry(info.path.removeprefix(prefix), FILE, info.size, info.mtime_ns or 0) for info in files]
+    return [
+        Entry(info.path.removeprefix(prefix), FILE, info.size, info.mtime_ns or 0)
+        if info.type == FileType.File
+        else Entry(info.path.removeprefix(prefix), FOLDER)
+        for info in infos
+    ]

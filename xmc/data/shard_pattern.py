@@ -42,7 +42,7 @@ class ShardPattern:
     @property
     def recursive(self) -> bool:
         """Whether names in folders of the folder may be meant."""
-        return not self.wild or "/" in self.wild
+        return not self.wild or "/" in self.wild or self.wild == "**"
 
     def matches(self, name: str) -> bool:
         """Whether a path from the folder on is meant, were it not hidden."""
@@ -54,12 +54,15 @@ class ShardPattern:
         return any(part[0] in "._" and part[0] not in asked for part in name.split("/"))
 
     def names(self, place: Location) -> bool:
-        """Whether a table at this place would be one of those that are named."""
-        start = self.folder.shown.rstrip("/")
+        """Whether a table at this place would be one of those that are named, by its path or where links lead."""
+        return self._names(self.folder.shown, place.shown) or self._names(self.folder.real.shown, place.real.shown)
+
+    def _names(self, folder: str, place: str) -> bool:
+        start = folder.rstrip("/")
         if self.is_file:
-            return place.shown == start
-        name = place.shown.removeprefix(start + "/")
-        return name != place.shown and self.matches(name) and not self.hides(name)
+            return place == start
+        name = place.removeprefix(start + "/")
+        return name != place and self.matches(name) and not self.hides(name)
 
 
 def _kind(place: Location) -> object:
@@ -74,13 +77,13 @@ def pattern_of(pattern: str) -> re.Pattern[str]:
 
     >>> [bool(pattern_of("**/p-[0-9]*.arrow").fullmatch(name)) for name in ("p-1.arrow", "a/b/p-10.arrow", "p-x.arrow")]
     [True, True, False]
-    >>> bool(pattern_of("*.arrow").fullmatch("a/b.arrow"))
-    False
+    >>> [bool(pattern_of(pattern).fullmatch("a/b.arrow")) for pattern in ("*.arrow", "**.arrow", "a/**", "**")]
+    [False, False, True, True]
 
     Raises: DataError for `[…]` that is no set of characters.
     """
-    pieces = re.split(r"(\*\*/|\*|\?|\[[^\]]*\])", pattern)
-    meaning = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"((?<![^/])\*\*(?:/|$)|\*|\?|\[[^\]]*\])", pattern)
+    meaning = {"**/": "(?:.*/)?", "**": ".+", "*": "[^/]*", "?": "[^/]"}
     translated = []
     for number, piece in enumerate(pieces):
         if number % 2 and piece.startswith("["):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from xmc.data.shard_list import ShardFile, ShardListing, list_shards
 from xmc.errors import ConfigError
@@ -19,7 +20,7 @@ class Inputs:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, named: str | Sequence[str], out: Location) -> Inputs:
+    def of(cls, named: str | Path | Sequence[str | Path], out: Location) -> Inputs:
         """The shards that are named.
 
         Raises: as `list_shards`; ConfigError when two outputs are one, one is an input, or would be at the next start.
@@ -41,10 +42,10 @@ class Inputs:
 
 def _require_apart(listing: ShardListing, paired: Mapping[str, ShardFile], out: Location) -> None:
     """Raises: ConfigError when an output is an input, or is named by what names the inputs."""
-    inputs = {shard.location.shown for shard in listing.shards}
+    inputs = {shard.location.real.shown for shard in listing.shards}
     for name, shard in paired.items():
         place = out.child(name)
-        if place.shown in inputs:
+        if place.real.shown in inputs:
             raise ConfigError(
                 f"the hits of {shard.location.shown} would overwrite queries in {out.shown}.",
                 hint="Give another --out.",

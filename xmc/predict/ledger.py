@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,11 +66,13 @@ class Ledger:
         overwrite: bool = False,
         redo_changed: bool = False,
         moved: bool = False,
+        before_each: Callable[[], None],
     ) -> Found:
         """What the folder holds of this job, whose `inputs` are output -> shard; touches nothing in it.
 
         Inputs that have changed are done again with `redo_changed`; with `moved`, those that lie elsewhere are taken
-        for the ones that were answered. With `overwrite` nothing that is there counts.
+        for the ones that were answered. With `overwrite` nothing that is there counts. `before_each` is called before
+        an output is read, which may take long, and ends that with what it raises.
         Raises: ConfigError when it holds the output of another job, naming what differs, or files of unknown origin
         under these names; when an input is no longer the one whose hits are there.
         """
@@ -83,7 +85,7 @@ class Ledger:
             require_same(self.job, self.out.child(JOB), written)
         there = {name: ack for name, ack in self.acks().items() if name in inputs}
         again = inputs_to_redo(there, inputs, self.out, redo_changed=redo_changed, moved=moved)
-        done = {name: ack for name, ack in there.items() if name not in again and self._is_whole(ack)}
+        done = {name: ack for name, ack in there.items() if name not in again and self._is_whole(ack, before_each)}
         return Found(done, again, is_known=written is not None, replaced=False)
 
     def claim(self, found: Found, *, allowed: AllowedLabels | None = None) -> None:
@@ -123,12 +125,14 @@ class Ledger:
                 found[ack.name] = ack
         return found
 
-    def succeed(self, done: Mapping[str, Ack]) -> int:
+    def succeed(self, done: Mapping[str, Ack], *, before_each: Callable[[], None]) -> int:
         """Write the manifest, and then that it is complete; shards of earlier calls are in it while they are whole.
 
-        Returns how many of those there are.
+        `before_each` as in `examine`. Returns how many of those there are.
         """
-        earlier = {name: ack for name, ack in self.acks().items() if name not in done and self._is_whole(ack)}
+        earlier = {
+            name: ack for name, ack in self.acks().items() if name not in done and self._is_whole(ack, before_each)
+        }
         lines = [
             json.dumps(ack.to_dict(), sort_keys=True, ensure_ascii=False) for ack in (earlier | dict(done)).values()
         ]
@@ -161,7 +165,8 @@ class Ledger:
         delete_at(self.out.child(name))
         delete_at(self.out.child(f"{ACKS}/{name}.json"))
 
-    def _is_whole(self, ack: Ack) -> bool:
+    def _is_whole(self, ack: Ack, before: Callable[[], None]) -> bool:
+        before()
         place = self.out.child(ack.name)
         if place.size() != ack.size:
             return False

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from xmc.data.shards import natural_key
@@ -28,7 +29,7 @@ EARLIER = "{:,} shards of earlier calls are not among these --shards; their hits
 
 def predict_run(
     run: str | Path,
-    shards: str | Sequence[str],
+    shards: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     k: int = 10,
@@ -48,8 +49,9 @@ def predict_run(
     """Answer every row of the `shards` (file, folder or pattern, path or URL, or several), one output each, in `out`.
 
     With `allowed`, label ids, each row gets the best k of those, as `Retriever.search(..., allowed=)` finds them.
-    Started again after an interruption, it goes on: finished shards stay. Of these, inputs that were written again are
-    refused, or answered again with `redo_changed`; inputs that lie elsewhere are refused, unless they have `moved`.
+    Started again after an interruption, it goes on: finished shards stay, but with `overwrite` none does. Of these,
+    inputs that were written again are refused, or answered again with `redo_changed`; inputs that lie elsewhere are
+    refused, unless they have `moved`.
     With `skip_failed` shards that cannot be answered are left out. The output folder is described in docs/batch.md.
     Raises: ConfigError when `out` holds the output of another job; LockedError when another process writes there;
     DataError for `allowed` without an id or with one that is no label of the run; FailedShardsError naming the shards
@@ -71,9 +73,17 @@ def predict_run(
     inputs = Inputs.of(shards, job.out)
     with _only_writer(job.out), stop_on_signals() as stop:
         ledger = Ledger(job)
-        found = ledger.examine(inputs.shards, overwrite=overwrite, redo_changed=redo_changed, moved=moved)
+        hint = "Started again without --overwrite, it goes on." if overwrite else "The same command goes on."
+        looking = "stopped by a signal while it looked at what is done already."
+        found = ledger.examine(
+            inputs.shards,
+            overwrite=overwrite,
+            redo_changed=redo_changed,
+            moved=moved,
+            before_each=partial(_unless_stopped, stop, looking, hint),
+        )
         todo = [shard for name, shard in inputs.shards.items() if name not in found.done]
-        watching = _Watching(Progress(len(todo), sum(shard.size for shard in todo)), stop, on_progress)
+        watching = _Watching(Progress(len(todo), sum(shard.size for shard in todo)), stop, hint, on_progress)
         answers = _Answers()
         with chosen.started(job, most=len(todo)) if todo else contextlib.nullcontext() as crew:
             ledger.claim(found, allowed=labels)  # only now: with no workers, what it overwrites stays
@@ -84,7 +94,7 @@ def predict_run(
         report = _report(job, inputs, done, answers, time.monotonic() - started)
         if answers.failures and not (skip_failed and (done or answers.acks)):
             raise failed_shards(answers.failures, len(todo), listed=ledger.failures.shown, report=report)
-        earlier = ledger.succeed(done | answers.acks)
+        earlier = ledger.succeed(done | answers.acks, before_each=partial(watching, 0, 0))
     return replace(report, notes=(*report.notes, EARLIER.format(earlier))) if earlier else report
 
 
@@ -94,6 +104,7 @@ class _Watching:
 
     progress: Progress
     stop: StopRequest
+    hint: str
     on_progress: Callable[[Progress], None] | None
 
     def __call__(self, rows: int, size: int) -> None:
@@ -101,12 +112,14 @@ class _Watching:
         self.progress.size += size
         if self.on_progress:
             self.on_progress(self.progress)
-        if self.stop.signal_number is not None:
-            raise InterruptedRunError(
-                f"stopped by a signal; {self.progress.shards} of {self.progress.total_shards} shards are done.",
-                signal_number=self.stop.signal_number,
-                hint="The same command goes on.",
-            )
+        done = f"{self.progress.shards} of {self.progress.total_shards} shards are done"
+        _unless_stopped(self.stop, f"stopped by a signal; {done}.", self.hint)
+
+
+def _unless_stopped(stop: StopRequest, message: str, hint: str) -> None:
+    """Raises: InterruptedRunError after a signal."""
+    if stop.signal_number is not None:
+        raise InterruptedRunError(message, signal_number=stop.signal_number, hint=hint)
 
 
 @dataclass

@@ -39,6 +39,9 @@ def folder(tmp_path):
         ("/_*/*.parquet", ["_hidden/d.parquet"]),
         ("/**/.*.parquet", [".x.parquet"]),
         ("/**/part-*.parquet", ["part-9.parquet", "part-10.parquet", "sub/part-1.parquet"]),
+        ("/s**/*", ["sub/part-1.parquet"]),
+        ("/sub/**", ["part-1.parquet"]),
+        ("/[!c]*/**", ["sub/part-1.parquet"]),
     ],
 )
 def test_what_is_named(folder, pattern, names):
@@ -97,6 +100,23 @@ def test_what_is_left_out_is_said(folder):
     assert not list_shards(f"{folder}/part-*.parquet").notes
 
 
+def test_a_folder_that_a_pattern_names_is_not_passed_over_unseen(tmp_path):
+    """Spark writes folders whose names end in .parquet."""
+    for name in ("x.parquet", "day.parquet/part-0.parquet", "_hidden.parquet/part-0.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    listing = list_shards(f"{tmp_path}/*.parquet")
+    assert [shard.name for shard in listing.shards] == ["x.parquet"]
+    (note,) = listing.notes
+    assert "1 that are folders (what lies in them is named by" in note and f"{tmp_path}/*.parquet/**" in note
+    assert [shard.name for shard in list_shards(f"{tmp_path}/*.parquet/**").shards] == ["day.parquet/part-0.parquet"]
+    both = list_shards(f"{tmp_path}/**")
+    assert [shard.name for shard in both.shards] == ["day.parquet/part-0.parquet", "x.parquet"]
+    assert not any("folders" in note for note in both.notes)
+    with pytest.raises(DataError, match=r"there is no table .*/d\*\. left out .*: 1 that are folders"):
+        list_shards(f"{tmp_path}/d*")
+
+
 def test_a_linked_folder_is_that_folder_and_a_link_to_nothing_an_error(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "e.arrow").write_text("e")
@@ -136,6 +156,20 @@ def test_what_a_pattern_would_name(folder):
     assert named("", "hits/a.parquet") and named("/", "a.parquet") and named("/part-9.parquet", "part-9.parquet")
     assert named("/**/*.parquet", "hits/a.parquet") and not named("/*.parquet", "hits/a.parquet")
     assert not named("", "_hits/a.parquet") and not named("/sub", "hits/a.parquet")
+
+
+def test_what_a_pattern_would_name_where_links_lead(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "link").symlink_to(folder)
+    (folder / "way").symlink_to(elsewhere)
+    assert ShardPattern.of(f"{elsewhere}/link").names(Location.of(f"{folder}/hits/a.parquet"))
+    assert ShardPattern.of(f"{elsewhere}/link/b.arrow").names(Location.of(f"{folder}/b.arrow"))
+    assert ShardPattern.of(str(folder)).names(Location.of(f"{folder}/way/a.parquet"))
+    assert not ShardPattern.of(str(folder)).names(Location.of(f"{elsewhere}/a.parquet"))
+
+
+def test_a_path_is_taken_as_text_is(folder):
+    assert list_shards(folder) == list_shards(str(folder)) == list_shards([folder])
 
 
 def test_a_name_that_is_no_text(tmp_path):

@@ -4,13 +4,15 @@ changed, moved or gone is said, and there is a way on for each."""
 import json
 import os
 import shutil
+import signal
 
 import pytest
 from predict_cases import contents, queries, require_complete, write_few
 
 import xmc
 from xmc import predict_run
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, InterruptedRunError
+from xmc.predict import ledger
 
 OPTIONS = {"k": 2, "workers": 1}
 
@@ -104,6 +106,79 @@ def test_an_output_among_the_shards_is_refused_at_once(tiny_run, tmp_path, patte
     assert [path.name for path in folder.iterdir()] == ["a.parquet"]
     for _ in range(2):
         assert predict_run(tiny_run, f"{folder}{pattern}", folder / "_hits", **OPTIONS).shards == 1
+
+
+def test_queries_are_not_overwritten_through_a_link(tiny_run, tmp_path):
+    """Under another name of their folder they are still the queries."""
+    folder = write_few(tmp_path / "in")
+    (tmp_path / "link").symlink_to(folder)
+    before = contents(folder)
+    for shards, out in ((tmp_path / "link", folder), (folder, tmp_path / "link")):
+        for overwrite in (False, True):
+            with pytest.raises(ConfigError, match="would overwrite queries in"):
+                predict_run(tiny_run, shards, out, overwrite=overwrite, **OPTIONS)
+    with pytest.raises(ConfigError, match="lies among the --shards"):
+        predict_run(tiny_run, tmp_path / "link", folder / "hits", **OPTIONS)
+    assert contents(folder) == before
+
+
+def test_an_output_folder_without_a_name_is_not_the_present_one(tiny_run, tmp_path, monkeypatch):
+    folder = write_few(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="the name of the output folder is empty"):
+        predict_run(tiny_run, folder, "", **OPTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def stop_at(monkeypatch, module, name):
+    """Let a signal come at the first call of a function; returns what the calls were given."""
+    calls, action = [], getattr(module, name)
+
+    def stopping(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return action(*arguments)
+
+    monkeypatch.setattr(module, name, stopping)
+    return calls
+
+
+def test_a_signal_ends_the_look_at_what_is_done(tiny_run, predicted, monkeypatch):
+    """Which reads every output that is there, and may take as long as they are large."""
+    folder, out = predicted
+    before = contents(out)
+    with monkeypatch.context() as patch:
+        read = stop_at(patch, ledger, "sha256_of")
+        with pytest.raises(InterruptedRunError, match="while it looked at what is done") as raised:
+            predict_run(tiny_run, folder, out, **OPTIONS)
+        assert len(read) == 1 and raised.value.exit_code == 128 + signal.SIGTERM
+    assert contents(out) == before
+    for name in ("a", "b"):
+        (folder / f"{name}.parquet").unlink()
+    write_few(folder, ("c",))
+    with monkeypatch.context() as patch:
+        read = stop_at(patch, ledger, "sha256_of")
+        with pytest.raises(InterruptedRunError, match="1 of 1 shards are done"):
+            predict_run(tiny_run, folder, out, **OPTIONS)
+        assert len(read) == 1
+    assert predict_run(tiny_run, folder, out, **OPTIONS).skipped == 1
+    assert len(require_complete(out)) == 3
+
+
+def test_what_is_said_to_go_on_goes_on(tiny_run, predicted):
+    """With --overwrite the same command would begin anew."""
+    folder, out = predicted
+
+    def stop(progress):
+        if progress.shards == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError) as raised:
+        predict_run(tiny_run, folder, out, overwrite=True, on_progress=stop, **OPTIONS)
+    assert raised.value.hint == "Started again without --overwrite, it goes on."
+    assert predict_run(tiny_run, folder, out, **OPTIONS).skipped == 1
+    require_complete(out)
 
 
 def test_several_shards_and_what_was_left_out(tiny_run, tmp_path):
