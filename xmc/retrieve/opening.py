@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import ArtifactError, ConfigError, DataError
-from xmc.index_contract import CountedBackend
 from xmc.retrieve.answering import Answering, Lineage
 from xmc.retrieve.fitted import CHECKS, Fitted, read_fitted
 from xmc.retrieve.flat_scan import FlatScan
@@ -246,30 +245,25 @@ def _living_index(
 ) -> Index:
     """Base and added labels."""
     added = living.added
-    if not len(added):
-        return LivingIndex.of(built.index, None, living)
-    delta = index_beside(built.index.report, built.backend, added_vectors(model, edits, added), device=device)
+    delta = None
+    if len(added):
+        delta = index_beside(built.index.report, built.backend, added_vectors(model, edits, added), device=device)
     return LivingIndex.of(built.index, delta, living)
 
 
 def index_beside(base: IndexReport, backend: Any, vectors_NE: Tensor, *, device: str) -> Index:
     """The index of labels that were added beside one of this backend, whose report is `base`.
 
-    Beside an exact one it is of the same backend, unless that does not take so few labels (it has more cells, say).
+    Beside an exact one it is of the same backend, so that equal vectors tie to the bit. Options of that may ask for
+    more labels, or for smaller numbers: then a scan, which ties as well.
     """
-    if not (base.exact and _takes(backend, vectors_NE.shape[0])):
-        return FlatScan.of(vectors_NE, similarity=base.similarity)
-    index: Index = backend.build([vectors_NE], similarity=base.similarity, device=device)
-    return index
-
-
-def _takes(backend: Any, labels: int) -> bool:
-    if isinstance(backend, CountedBackend):
+    if base.exact:
         try:
-            backend.require_labels(labels)
+            index: Index = backend.build([vectors_NE], similarity=base.similarity, device=device)
+            return index
         except (ConfigError, DataError):
-            return False
-    return True
+            pass
+    return FlatScan.of(vectors_NE, similarity=base.similarity)
 
 
 def added_vectors(model: TrainedModel, edits: LabelEdits, added: LabelTable) -> Tensor:

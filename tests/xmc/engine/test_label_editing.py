@@ -183,6 +183,16 @@ def test_an_exact_index_that_asks_for_many_labels_takes_a_single_one_beside_it(t
         assert answers(opened(tiny_run_copy), k=9) == answers(fresh(tiny_run_copy, labels), k=9)
 
 
+def test_an_exact_index_of_small_numbers_takes_large_ones_beside_it(tmp_path):
+    settings = ("encoder.dimension=16", "encoder.similarity=dot", "train.epochs=1", "index.name=faiss.ivf")
+    codes = ("index.exact=true", "index.storage=fp16", "train.device=cpu")
+    xmc.train_run("tiny", tmp_path / "run", settings=(*settings, *codes))
+    xmc.add_labels(tmp_path / "run", {"large": "text"}, vectors=np.full((1, 16), 1e6))
+    query_1D = torch.ones(1, 16)
+    hits = opened(tmp_path / "run").search_vectors(query_1D, k=61)[0]
+    assert (hits[0].label_id, hits[0].score, len(hits)) == ("large", 1.6e7, 61)
+
+
 def test_a_compacted_index_needs_no_data_set(tiny_run_copy):
     config = tiny_run_copy / "config.toml"
     config.write_text(config.read_text().replace('name = "tiny"', 'name = "gone"'))
