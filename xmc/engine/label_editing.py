@@ -28,6 +28,7 @@ from xmc.retrieve.living_labels import find, live_labels
 from xmc.retrieve.opening import fitted_now
 from xmc.retrieve.row_file import row_hashes
 from xmc.retrieve.trained_model import TrainedModel, load_model
+from xmc.retrieve.unfinished import require_indexed, require_trained
 from xmc.values import IndexReport
 
 
@@ -138,11 +139,10 @@ class LabelEditor:
         XmcWarning says what does not. Raises: as `xmc.index_run`.
         """
         plugins = self._loaded_plugins()
-        config = read_run_config(plugins, self.run)
+        config, base = read_run_config(plugins, self.run), self._current_base()
         facts = _description(self.run)
         options = plugins.find("index", facts["name"]).spec.load()(**facts["options"])
         config = replace(config, index=Component(facts["name"], options))
-        base = self._current_base()
         report = run_indexing(config, self.run, plugins=plugins, device=device, labels=base.labels, before=base.sha256)
         fitted_now(self.run).warn()
         return report
@@ -238,6 +238,8 @@ class LabelEditor:
         return self._model
 
     def _current_base(self) -> Base:
+        require_trained(self.run)  # an edit of a run that is being replaced would go with it
+        require_indexed(self.run)
         if self._base is None or self._base.sha256 != index_store(self.run).current_sha256():
             self._base = index_store(self.run).parse_current(Base.of)
         return self._base
