@@ -10,7 +10,7 @@ from typing import Any
 
 from xmc.errors import ConfigError
 from xmc.integrations.extras import from_extra
-from xmc.integrations.passages import Equals, Passage, Passages
+from xmc.integrations.passages import Equals, Passage, Passages, lasting
 
 with from_extra("haystack", package="haystack-ai"):
     from haystack import Document, component, default_from_dict, default_to_dict
@@ -41,7 +41,7 @@ class XmcRetriever:
         self.retriever = retriever
         self.top_k = top_k
         self.min_probability = min_probability
-        self.allowed = allowed
+        self.allowed = lasting(allowed)
         self.filters = filters
         self._passages: Passages | None = None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from xmc.integrations.extras import from_extra
 from xmc.integrations.options import require_known
-from xmc.integrations.passages import Equals, Passage, Passages
+from xmc.integrations.passages import Equals, Passage, Passages, lasting
 from xmc.integrations.run_embeddings import RunEmbeddings
 
 with from_extra("langchain", package="langchain-core"):
@@ -47,6 +47,7 @@ class XmcRetriever(BaseRetriever):
     def model_post_init(self, context: Any) -> None:
         """Open the run. Raises: as `Passages`."""
         super().model_post_init(context)
+        self.allowed = lasting(self.allowed)
         self._passages = Passages(self.retriever)
 
     def _get_relevant_documents(

@@ -107,10 +107,11 @@ class XmcVectorStore(VectorStore):
         return found
 
     def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, *, filter: Filter | None = None
+        self, embedding: list[float], k: int = 4, *, filter: Filter | None = None, **options: Any
     ) -> list[Document]:
         """The best k documents for a query that `embeddings.embed_query` has embedded."""
-        return [document_of(passage) for passage in self._passages.search_vector(embedding, k=k, keep=keeper(filter))]
+        found = self._passages.search_vector(embedding, k=k, keep=keeper(filter), **options)
+        return [document_of(passage) for passage in found]
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
@@ -127,9 +128,10 @@ class XmcVectorStore(VectorStore):
         lambda_mult: float = 0.5,
         *,
         filter: Filter | None = None,
+        **options: Any,
     ) -> list[Document]:
         """`max_marginal_relevance_search` for a query that is embedded already."""
-        found = self._passages.search_vector(embedding, k=fetch_k, keep=keeper(filter))
+        found = self._passages.search_vector(embedding, k=fetch_k, keep=keeper(filter), **options)
         return self._diverse(embedding, found, k, lambda_mult)
 
     def _diverse(

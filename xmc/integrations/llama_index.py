@@ -10,7 +10,7 @@ from typing import Any
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
 from xmc.integrations.options import require_known
-from xmc.integrations.passages import FIGURES, Equals, Passage, Passages
+from xmc.integrations.passages import FIGURES, Equals, Passage, Passages, lasting
 from xmc.integrations.run_passages import RunPassages
 
 with from_extra("llama-index", package="llama-index-core"):
@@ -57,7 +57,7 @@ class XmcRetriever(BaseRetriever):
     ) -> None:
         super().__init__(**options)
         self._passages = Passages(retriever)
-        self._asked: dict[str, Any] = {"k": k, "min_probability": min_probability, "allowed": allowed}
+        self._asked: dict[str, Any] = {"k": k, "min_probability": min_probability, "allowed": lasting(allowed)}
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         found = self._passages.search(query_bundle.query_str, **self._asked)

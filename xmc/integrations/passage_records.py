@@ -8,7 +8,7 @@ Records are looked up by label id and say nothing about which labels there are: 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -73,19 +73,25 @@ class PassageRecords:
         self._records = records
         return records
 
-    def put(self, metadata: Mapping[str, str], *, collection: str = "") -> None:
-        """Keep metadata, as `to_json` makes it, for these ids. Raises: LockedError while another process writes."""
-        self._commit({label_id: Record(collection, text) for label_id, text in metadata.items()}, ())
+    def put(self, metadata: Mapping[str, str], *, collection: str = "", staying: Collection[str] = ()) -> None:
+        """Keep metadata, as `to_json` makes it, for these ids, which are in `collection` from then on.
+
+        Those that are `staying` remain in the one that they are in. Raises: LockedError while another process writes.
+        """
+        self._commit({label_id: Record(collection, text) for label_id, text in metadata.items()}, staying=staying)
 
     def drop(self, label_ids: Iterable[str]) -> None:
         """Forget what is kept for these ids. Raises: as `put`."""
         gone = set(label_ids) & set(self.current().by_id)
         if gone:
-            self._commit({}, gone)
+            self._commit({}, gone=gone)
 
-    def _commit(self, new: Mapping[str, Record], gone: Iterable[str]) -> None:
+    def _commit(self, new: Mapping[str, Record], *, gone: Iterable[str] = (), staying: Collection[str] = ()) -> None:
         with self._store.new_version() as folder:  # between reading and writing nobody else writes
-            after = {**self.current().by_id, **new}
+            before = self.current().by_id
+            after = {**before, **new}
+            for label_id in new.keys() & before.keys() & set(staying):
+                after[label_id] = new[label_id]._replace(collection=before[label_id].collection)
             for label_id in gone:
                 after.pop(label_id, None)
             _save(folder, after)
@@ -94,11 +100,14 @@ class PassageRecords:
 def to_json(metadata: Mapping[str, Any], *, label_id: str) -> str:
     """Metadata as it is kept.
 
-    Raises: DataError when it would not come back from JSON as it is: other keys than strings, tuples, dates, NaN.
+    Raises: DataError when it is no dictionary, or would not come back from JSON as it is: other keys than strings,
+    tuples, dates, NaN.
 
     >>> to_json({"page": 3, "tags": ["a"]}, label_id="x")
     '{"page": 3, "tags": ["a"]}'
     """
+    if not isinstance(metadata, Mapping):
+        raise DataError(f"the metadata of '{label_id}' must be a dictionary, got {type(metadata).__name__}.")
     kept = dict(metadata)
     try:
         text = json.dumps(kept, ensure_ascii=False, allow_nan=False)

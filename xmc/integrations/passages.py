@@ -6,14 +6,14 @@ All adapters to such frameworks stand on this module and differ only in the clas
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from xmc.errors import ConfigError
 from xmc.integrations.passage_records import PassageRecords, Records
-from xmc.retrieve.label_filter import LabelFilter
+from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.living_labels import find
 from xmc.retrieve.retriever import Retriever
 from xmc.values import Hit
@@ -104,7 +104,7 @@ class Passages:
         """The best k passages, of those that are allowed and that `keep` is true of; none where nothing matches.
 
         `keep` is asked about every passage of the run, but for an `Equals`. Raises: as `Retriever.search`; ConfigError
-        for `keep` with a searcher that does not hold its labels.
+        for `keep` with a searcher that does not hold its labels, and for a filter of other labels than are there now.
         """
         searcher = self.current()
         among = self.among(searcher, allowed, keep)
@@ -124,7 +124,7 @@ class Passages:
         kept = self.looked_up(searcher, keep)
         if kept is None:
             kept = searcher.filter([p.id for p in self.named(labels, labels.ids) if keep(p)])
-        return narrowed(kept, None if allowed is None else as_filter(searcher, allowed))
+        return narrowed(kept, as_filter(labels, allowed))
 
     def looked_up(self, searcher: Retriever, keep: Callable[[Passage], bool]) -> LabelFilter | None:
         """The filter of an `Equals` without asking each passage, kept for its next use; None where it must be asked."""
@@ -173,13 +173,17 @@ def labels_of(searcher: Any) -> LabelTable:
     return searcher.labels
 
 
-def as_filter(retriever: Retriever, allowed: Iterable[str] | LabelFilter) -> LabelFilter:
-    """Allowed label ids as a filter. Raises: DataError for ids that are not there."""
-    return allowed if isinstance(allowed, LabelFilter) else retriever.filter(allowed)
+def lasting(allowed: Any) -> Any:
+    """What may be asked again and again: an iterator, which ends with the first search, as a list.
+
+    >>> lasting(label_id for label_id in "ab")
+    ['a', 'b']
+    """
+    return list(allowed) if isinstance(allowed, Iterator) else allowed
 
 
 def narrowed(first: LabelFilter, second: LabelFilter | None) -> LabelFilter:
-    """The labels that both filters allow."""
+    """The labels that both filters, of one label table, allow."""
     import numpy as np
 
     return first if second is None else LabelFilter(np.intersect1d(first.label_rows, second.label_rows), first.labels)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.passage_records import PassageRecords, Records, to_json
-from xmc.integrations.passages import Passage, Passages, as_filter, labels_of, narrowed
-from xmc.retrieve.label_filter import LabelFilter
+from xmc.integrations.passages import Passage, Passages, labels_of, narrowed
+from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.retriever import Retriever
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class RunPassages(Passages):
     def add(self, texts: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Add passages, id to text, and what is to be kept beside them; an id that is there gets the new ones.
 
+        A passage that is there stays in its collection, also where it is edited as one of the whole run.
         Nothing is changed by a call that is refused. What is kept is committed first, then new texts, then replaced
         ones; after a kill in between, or while another process edits, the same call completes it.
         Raises: as `LabelEditor.put`; DataError for metadata that JSON does not hold, and for an id that is there but
@@ -57,7 +58,7 @@ class RunPassages(Passages):
             other = {label_id: text for label_id, text in texts.items() if there.get(label_id, text) != text}
             if new or other:
                 self._editor.check(new | other)
-            self.records.put(kept, collection=self.collection)
+            self.records.put(kept, collection=self.collection, staying=there)
             if new:
                 self._editor.add(new)
             if other:
@@ -101,8 +102,7 @@ class RunPassages(Passages):
         if not self.collection:
             return super().among(searcher, allowed, keep)
         members = self._member_filter(searcher)
-        if allowed is not None:
-            members = narrowed(members, as_filter(searcher, allowed))
+        members = narrowed(members, as_filter(searcher.labels, allowed))
         if keep is None:
             return members
         if (kept := self.looked_up(searcher, keep)) is not None:
@@ -116,6 +116,7 @@ class RunPassages(Passages):
         *,
         k: int,
         min_probability: float | None = None,
+        allowed: Iterable[str] | LabelFilter | None = None,
         keep: Callable[[Passage], bool] | None = None,
     ) -> list[Passage]:
         """`search` for a query that is embedded already. Raises: as `Retriever.search_vectors`."""
@@ -123,7 +124,7 @@ class RunPassages(Passages):
 
         retriever = self.current()
         queries_QD = torch.tensor([list(vector_D)], dtype=torch.float32)
-        among = self.among(retriever, keep=keep)
+        among = self.among(retriever, allowed, keep)
         (hits,) = retriever.search_vectors(queries_QD, k=k, min_probability=min_probability, allowed=among)
         return self.found(hits)
 
@@ -164,7 +165,7 @@ class RunPassages(Passages):
 def with_ids(ids: Sequence[str | None] | None, count: int) -> list[str]:
     """An id for each of `count` passages: the given ones, new random ones where there is none.
 
-    Raises: DataError when there are more or fewer ids than passages, or one stands twice.
+    Raises: DataError when there are more or fewer ids than passages, one is no text or stands twice.
 
     >>> with_ids(["a", "b"], 2)
     ['a', 'b']
@@ -172,6 +173,11 @@ def with_ids(ids: Sequence[str | None] | None, count: int) -> list[str]:
     given = list(ids) if ids is not None else [None] * count
     if len(given) != count:
         raise DataError(f"there are {len(given)} ids for {count} texts; give one for each, or none.")
+    for label_id in given:
+        if not isinstance(label_id, str | None):
+            raise DataError(
+                f"an id must be a text, got {label_id!r:.60}.", hint="Write str(id), or None for a new one."
+            )
     named = [label_id or str(uuid.uuid4()) for label_id in given]
     if len(set(named)) < count:
         twice = next(label_id for label_id, count in Counter(named).items() if count > 1)

@@ -59,6 +59,11 @@ def test_options_of_one_call_synchronous_and_not_are_the_same(tiny_run):
     assert len(retriever.batch(["tender tram", "vast dumpling"], config={"max_concurrency": 2})) == 2
 
 
+def test_an_iterator_of_allowed_ids_lasts_for_every_search(tiny_run):
+    retriever = XmcRetriever(retriever=Retriever.load(tiny_run), allowed=iter(["L21", "L09"]))
+    assert [len(retriever.invoke("tender tram")) for _ in range(2)] == [2, 2]
+
+
 def test_the_score_threshold_is_a_probability(calibrated_copy):
     store = XmcVectorStore(calibrated_copy)
     (hits,) = Retriever.load(calibrated_copy).search(["tender tram"], k=4)
@@ -112,6 +117,9 @@ def test_filters_by_keys_and_by_function(tiny_run_copy):
     vector = store.embeddings.embed_query("solar violin")
     by_vector = store.similarity_search_by_vector(vector, k=2, filter={"page": 2})
     assert by_vector == store.similarity_search("solar violin", k=2, filter={"page": 2})
+    assert [d.id for d in store.similarity_search_by_vector(vector, allowed=["b", "L03"])] == ["b"]
+    diverse = store.max_marginal_relevance_search_by_vector(vector, k=9, allowed=["a", "b"])
+    assert {d.id for d in diverse} == {"a", "b"}
 
 
 def test_diverse_hits_are_those_of_the_definition(tiny_run):

@@ -70,6 +70,8 @@ def test_nodes_are_the_hits_of_the_run_synchronous_and_not(calibrated_run):
     again = asyncio.run(retriever.aretrieve("tender tram"))
     assert [node.to_dict() for node in again] == [node.to_dict() for node in found]
     assert XmcRetriever(calibrated_run, allowed=["L09"]).retrieve("tender tram")[0].node_id == "L09"
+    limited = XmcRetriever(calibrated_run, allowed=iter(["L09"]))
+    assert [[node.node_id for node in limited.retrieve("tender tram")] for _ in range(2)] == [["L09"], ["L09"]]
 
 
 def test_a_cutoff_of_similarity_is_a_probability(calibrated_run, tiny_run):

@@ -166,6 +166,29 @@ def test_a_collection_sees_and_edits_its_own_passages_only(tiny_run_copy):
     assert len(Retriever.load(tiny_run_copy).labels) == 61
 
 
+def test_a_passage_edited_as_one_of_the_whole_run_stays_in_its_collection(tiny_run_copy):
+    notes, whole = RunPassages(tiny_run_copy, collection="notes"), RunPassages(tiny_run_copy)
+    notes.add(TEXTS, KEPT)
+    whole.add({"n1": "a lantern", "w1": "a lantern"}, {"n1": {"page": 9}})
+    assert notes.ids() == sorted(TEXTS)
+    assert [tuple(p[:3]) for p in notes.get(["n1", "w1"])] == [("n1", "a lantern", {"page": 9})]
+
+
+def test_a_filter_of_other_labels_is_refused_wherever_it_is_narrowed(tiny_run_copy):
+    before = Retriever.load(tiny_run_copy)
+    stale = before.filter([before.labels.ids[0]])
+    passages = RunPassages(tiny_run_copy, collection="notes")
+    passages.add({"A1": "copper violin"}, {"A1": {"page": 1}})  # an id before all others: each label has another row
+    for reader in (passages, RunPassages(tiny_run_copy), Passages(tiny_run_copy)):
+        for keep in (None, Equals({"page": 1}), lambda passage: True):
+            with pytest.raises(ConfigError, match="made by another retriever"):
+                reader.search("copper violin", k=9, allowed=stale, keep=keep)
+    now = passages.current()
+    vector_D = now.encode(["copper violin"])[0].tolist()
+    assert ids(passages.search_vector(vector_D, k=9, allowed=now.filter(["A1", "L03"]))) == ["A1"]
+    assert ids(passages.search_vector(vector_D, k=9, allowed=["L03"])) == []
+
+
 def test_removing_takes_the_metadata_too_and_passes_over_what_is_not_there(tiny_run_copy):
     passages = RunPassages(tiny_run_copy)
     passages.add(TEXTS, KEPT)
@@ -242,6 +265,11 @@ def test_metadata_that_would_not_come_back_are_refused(metadata, tiny_run_copy):
     assert not passages_store(tiny_run_copy).exists()
 
 
+def test_metadata_that_are_no_dictionary_are_refused(tiny_run_copy):
+    with pytest.raises(DataError, match="the metadata of 'n1' must be a dictionary, got NoneType"):
+        RunPassages(tiny_run_copy).add({"n1": "a text"}, {"n1": None})
+
+
 def test_metadata_that_json_holds_are_kept_to_the_letter():
     metadata = {"text": "Ж 漢 \u2028", "n": 2**70, "x": 0.1, "none": None, "list": [True, {"k": []}]}
     assert json.loads(to_json(metadata, label_id="x")) == metadata
@@ -254,6 +282,8 @@ def test_ids_are_made_where_there_are_none_and_checked_where_there_are():
         with_ids(["a", "b"], 3)
     with pytest.raises(DataError, match="'a' is given twice"):
         with_ids(["a", "b", "a"], 3)
+    with pytest.raises(DataError, match="must be a text, got 0"):
+        with_ids([0], 1)
 
 
 def test_embeddings_are_those_that_the_run_compares(tiny_run):
