@@ -101,7 +101,9 @@ class Client:
         allowed: Iterable[str] | None = None,
     ) -> list[list[Hit]]:
         """For each text as many labels as it takes; see `Retriever.search_sets`."""
-        return self._search("texts", _texts(texts), sets={"alpha": alpha, "risk": risk}, allowed=_ids(allowed))
+        texts, sets = _texts(texts), {"alpha": alpha, "risk": risk}
+        largest = (self.describe()["largest_set"] or 1) if len(texts) > 1 else 1
+        return self._search("texts", texts, most_hits=largest, sets=sets, allowed=_ids(allowed))
 
     def threshold(
         self, *, precision: float | None = None, recall: float | None = None, false_positive_rate: float | None = None
@@ -166,12 +168,15 @@ class Client:
         report = self._send("POST", "/v1/labels", body, repeatable=False)
         return LabelsReport(**{name: report[name] for name in LabelsReport.__dataclass_fields__})
 
-    def _search(self, kind: str, queries: Sequence[Any], **options: Any) -> list[list[Hit]]:
+    def _search(
+        self, kind: str, queries: Sequence[Any], *, most_hits: int | None = None, **options: Any
+    ) -> list[list[Hit]]:
+        """The hits of each query; `most_hits` of one are asked for, k where it is None."""
         asked = {name: value for name, value in options.items() if value is not None}
         if self._run:
             asked["run"] = self._run
         lists: list[list[Hit]] = []
-        for part in self._parts(queries, k=asked.get("k", 1), beside=asked):
+        for part in self._parts(queries, k=most_hits or asked["k"], beside=asked):
             results = self._post("/v1/search", {kind: part, **asked})["results"]
             lists += [[Hit(**hit) for hit in result["hits"]] for result in results]
         return lists

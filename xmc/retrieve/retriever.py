@@ -210,8 +210,7 @@ class Retriever:
         """
         from xmc.retrieve.label_sets import keep_hits
 
-        if min_probability is not None and not 0 <= min_probability <= 1:
-            raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
+        check_probability(min_probability)
         calibration = self.fitted.calibration if min_probability is None else self.fitted.require_calibration()
         if calibration is None:
             return hits, None
@@ -394,8 +393,18 @@ class Retriever:
 
 def check_k(k: int) -> None:
     """Refuse a k that cannot be. Raises: ConfigError."""
+    if isinstance(k, bool) or not isinstance(k, int):
+        raise ConfigError(f"k must be a whole number, got {k!r:.60}.")
     if not 1 <= k <= MAX_K:
         raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
+
+
+def check_probability(min_probability: float | None) -> None:
+    """Refuse a least probability that cannot be; None is none. Raises: ConfigError."""
+    if isinstance(min_probability, str):
+        raise ConfigError(f"min_probability must be a number, got {min_probability!r:.60}.")
+    if min_probability is not None and not 0 <= min_probability <= 1:
+        raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
 
 
 def check_texts(texts: Sequence[str]) -> None:

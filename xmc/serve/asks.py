@@ -149,7 +149,10 @@ class CalibrationAnswer(BaseModel):
 
 
 class RunAnswer(BaseModel):
-    """A run of this service: its sizes and what it can do; `notes` say what is to be known of its probabilities."""
+    """A run of this service: its sizes and what it can do; `notes` say what is to be known of its probabilities.
+
+    `largest_set` is how many labels a label set may have; null where there are no label sets.
+    """
 
     name: str
     generation: str
@@ -160,6 +163,7 @@ class RunAnswer(BaseModel):
     similarity: str
     calibrated: bool
     label_sets: bool
+    largest_set: int | None
     calibration: CalibrationAnswer | None
     notes: list[str]
     reranked: bool

@@ -80,6 +80,7 @@ class ServedRun:
             "similarity": report.similarity,
             "calibrated": self.is_calibrated,
             "label_sets": fitted.label_sets is not None,
+            "largest_set": fitted.label_sets.most_labels if fitted.label_sets else None,
             "calibration": fitted.basis.to_dict() if fitted.basis else None,
             "notes": fitted.remarks(),
             "reranked": self.retriever.reranking is not None,

@@ -71,6 +71,17 @@ def test_a_k_that_cannot_be_is_an_error(retriever, k):
         retriever.search(["a"], k=k)
 
 
+@pytest.mark.parametrize("k", ["3", None, 2.0, True])
+def test_a_k_that_is_no_whole_number_is_an_error(retriever, k):
+    with pytest.raises(ConfigError, match="k must be a whole number, got"):
+        retriever.search(["a"], k=k)
+
+
+def test_a_least_probability_that_is_no_number_is_an_error(retriever):
+    with pytest.raises(ConfigError, match=r"min_probability must be a number, got '0\.5'"):
+        retriever.search(["a"], min_probability="0.5")
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [

@@ -52,6 +52,14 @@ def test_more_bytes_and_hits_than_the_service_takes_at_once(offline, calibrated_
             client.search(TEXTS, k=11)
 
 
+def test_more_label_sets_than_the_service_takes_at_once(offline, calibrated_run):
+    largest = offline.fitted.label_sets.most_labels
+    limits = "--limit", f"hits={2 * largest}"
+    with served("--run", calibrated_run, *limits) as process, xmc.Client(process.address) as client:
+        assert client.describe()["largest_set"] == largest
+        assert client.search_sets(TEXTS * 2, alpha=0.3) == offline.search_sets(TEXTS * 2, alpha=0.3)
+
+
 def test_what_is_one_text_is_not_taken_for_many(client):
     for call in (client.search, client.search_sets, client.encode):
         with pytest.raises(DataError, match="list of strings, got one string"):
