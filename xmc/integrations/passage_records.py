@@ -7,6 +7,7 @@ Records are looked up by label id and say nothing about which labels there are: 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xmc.data.shards import read_table, write_table
-from xmc.errors import DataError
+from xmc.errors import DataError, LockedError
 from xmc.integrations.value_index import ValueIndex
 from xmc.retrieve.layout import passages_store
 
@@ -87,6 +88,14 @@ class PassageRecords:
             self._commit({}, gone=gone)
 
     def _commit(self, new: Mapping[str, Record], *, gone: Iterable[str] = (), staying: Collection[str] = ()) -> None:
+        self._new_version(new, gone, staying)
+        if len(list(self._store.root.glob("v*"))) == 1:
+            # If CURRENT is lost, a second version tells that there was one. The change is committed without it: where
+            # the disk refuses it, or another process writes, the next change makes it.
+            with contextlib.suppress(LockedError, OSError):
+                self._new_version({}, (), ())
+
+    def _new_version(self, new: Mapping[str, Record], gone: Iterable[str], staying: Collection[str]) -> None:
         with self._store.new_version() as folder:  # between reading and writing nobody else writes
             before = self.current().by_id
             after = {**before, **new}

@@ -256,6 +256,16 @@ def test_damaged_records_are_refused(tiny_run_copy):
         Passages(tiny_run_copy).search("tender tram", k=1)
 
 
+def test_records_whose_pointer_is_lost_are_not_taken_for_none(tiny_run_copy):
+    RunPassages(tiny_run_copy, collection="notes").add({"n1": "a text"}, {"n1": {"page": 1}})
+    (passages_store(tiny_run_copy).root / "CURRENT").unlink()
+    passages = RunPassages(tiny_run_copy, collection="notes")
+    for call in (passages.ids, lambda: passages.add({"n2": "another text"}, {})):
+        with pytest.raises(ArtifactError, match="CURRENT"):
+            call()
+    assert len(list(passages_store(tiny_run_copy).root.glob("v*"))) == 2
+
+
 @pytest.mark.parametrize(
     "metadata", [{"a": {1, 2}}, {1: "a"}, {"a": (1, 2)}, {"a": float("nan")}, {"a": b"x"}, {"a": "\ud800"}]
 )
