@@ -50,8 +50,16 @@ class Client:
             ) from None
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"the address of a service begins with http:// or https://, got '{url}'.")
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        if retries < 0:
+            raise ConfigError(f"retries must be at least 0, got {retries}.")
+        headers = {b"authorization": f"Bearer {token}".encode()} if token else {}  # the service reads UTF-8
+        try:
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        except httpx.InvalidURL as error:
+            raise ConfigError(
+                f"'{url}' is no address of a service: {error}.",
+                hint="Write http://HOST:PORT, such as http://127.0.0.1:8000",
+            ) from None
         self._url = url
         self._run = run
         self._retries = retries

@@ -96,7 +96,10 @@ def _token(path: Path | None, variable: str) -> str:
     """The token of a file, else of a variable, else none."""
     if path is None:
         return os.environ.get(variable, "").strip()
-    token = path.read_text(encoding="utf-8").strip()
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is no text in UTF-8; it must hold a token.") from None
     if not token:
         raise ConfigError(f"{path} is empty; it must hold a token.")
     return token

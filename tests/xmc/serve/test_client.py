@@ -138,6 +138,11 @@ def test_nobody_there():
     assert "xmc serve" in str(error.value)
     with pytest.raises(ConfigError, match="http://"):
         xmc.Client("127.0.0.1:8000")
+    for wrong in ("http://[::1", "http://here:port"):
+        with pytest.raises(ConfigError, match="is no address of a service"):
+            xmc.Client(wrong)
+    with pytest.raises(ConfigError, match="retries must be at least 0, got -1"):
+        xmc.Client(address, retries=-1)
 
 
 def answer_in_turn(answers):
@@ -161,6 +166,13 @@ def answer_in_turn(answers):
 BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 EMPTY = b'{"results":[{"hits":[]}]}'
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(EMPTY), EMPTY)
+
+
+def test_a_token_is_sent_in_the_form_that_the_service_reads():
+    address, asked = answer_in_turn([GOOD])
+    with xmc.Client(address, token="schlüssel-für-leser") as client:
+        assert client.search(["a"]) == [[]]
+    assert "authorization: Bearer schlüssel-für-leser\r\n".encode() in asked[0]
 
 
 def test_a_busy_service_is_asked_again_after_the_time_it_names():

@@ -73,6 +73,8 @@ def test_wrong_arguments_are_explained(tiny_run, tmp_path):
     assert "NAME=VALUE" in refused("--run", tiny_run, "--limit", "kk=3")
     (tmp_path / "empty").write_text("")
     assert "empty" in refused("--run", tiny_run, "--token-file", tmp_path / "empty")
+    (tmp_path / "bytes").write_bytes(b"\xff" * 20)
+    assert "no text in UTF-8" in refused("--run", tiny_run, "--token-file", tmp_path / "bytes")
     assert "at least 16" in refused("--run", tiny_run, env={"XMC_TOKEN": "short"})
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
