@@ -20,7 +20,7 @@ from xmc.checks.calibration_error import (
     expected_calibration_error,
     log_losses,
 )
-from xmc.checks.calibrators import Method, fit_calibration, uncalibrated
+from xmc.checks.calibrators import MOST_RANKS, Method, fit_calibration, uncalibrated
 from xmc.checks.cut_offs import cut_offs_of
 from xmc.checks.intervals import ece_figures, mean_figures
 from xmc.checks.pairs import Pairs, retrieved_pairs, without_positives
@@ -84,10 +84,11 @@ class Calibrate:
         Raises: DataError when there are too few relevant pairs to fit to.
         """
         fit_pairs, pairs = (self._pairs(context, queries) for queries in (context.fit_queries, context.queries))
-        pairs = self._some_unanswered(context, pairs)
+        pairs = self._some_unanswered(context, pairs).down_to(self.top)
         calibration = fit_calibration(
-            fit_pairs, method=self.method, first_ranks=self.first_ranks, unanswerable=self.unanswerable
+            fit_pairs, method=self.method, first_ranks=self.first_ranks, unanswerable=self.unanswerable, top=self.top
         )
+        fit_pairs = fit_pairs.down_to(self.top)
         offsets = np.searchsorted(pairs.query_rows_H, np.arange(pairs.queries + 1))
         probabilities_H = never_rising(calibration.at_ranks(pairs.scores_H, pairs.ranks_H), offsets)
         calibration = replace(calibration, cut_offs=cut_offs_of(pairs, probabilities_H))
@@ -109,8 +110,17 @@ class Calibrate:
         )
 
     def _pairs(self, context: CheckContext, queries: CheckQueries) -> Pairs:
-        hits = context.search(queries, k=self.top)
+        hits = context.search(queries, k=self._depth(context, queries))
         return retrieved_pairs(hits, queries.positives, labels=len(context.retriever.labels))
+
+    def _depth(self, context: CheckContext, queries: CheckQueries) -> int:
+        """`top`, and what moves up into it where positives are taken out; a second stage sees its usual shortlist."""
+        if self.unanswerable == 0:
+            return self.top
+        depth = self.top + min(self.top, int(queries.positives.counts().max(initial=0)))
+        if reranking := getattr(context.retriever, "reranking", None):
+            depth = min(depth, max(self.top, reranking.depth))
+        return min(depth, MOST_RANKS)
 
     def _some_unanswered(self, context: CheckContext, pairs: Pairs) -> Pairs:
         """The judged pairs, a share of the queries as if nothing matched them."""

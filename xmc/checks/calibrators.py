@@ -17,20 +17,24 @@ from xmc.retrieve.calibration import NO_CUT_OFFS, Calibration, Curve
 
 Array = np.ndarray[Any, Any]
 Method = Literal["isotonic", "platt", "temperature"]
+MOST_RANKS = 10_000
 FEWEST_RELEVANT = 20  # of a band; one with fewer joins its neighbour
 
 
 def fit_calibration(
-    pairs: Pairs, *, method: Method, first_ranks: Sequence[int], unanswerable: float = 0.0
+    pairs: Pairs, *, method: Method, first_ranks: Sequence[int], unanswerable: float = 0.0, top: int = MOST_RANKS
 ) -> Calibration:
     """Curves that make P(relevant | score, band of ranks) of retrieved pairs.
 
     A score alone is not enough: at equal score a hit at rank 1 is relevant more often than one at rank 5, because it is
     the best of its list. A band with fewer than 20 relevant pairs joins the band before it. Each query counts with the
-    weight 1 - `unanswerable` as it is, and with the weight `unanswerable` as if nothing matched it.
+    weight 1 - `unanswerable` as it is, and with the weight `unanswerable` as if nothing matched it. Only the first
+    `top` ranks count; pairs below them are what moves up where positives are taken out.
 
     Raises: DataError when the pairs have fewer than 20 relevant ones, or no irrelevant one.
     """
+    nothing = without_positives(pairs, np.ones(pairs.queries, dtype=bool), np.zeros(pairs.queries, dtype=np.int64))
+    pairs, nothing = pairs.down_to(top), nothing.down_to(top)
     relevant = int(pairs.relevant_H.sum())
     if relevant < FEWEST_RELEVANT or relevant == len(pairs):
         raise DataError(
@@ -39,7 +43,7 @@ def fit_calibration(
             hint="Hold out more queries (a larger dev split), or raise check.calibrate.top.",
         )
     kept_ranks = merge_bands(pairs, sorted({1, *first_ranks}) if method != "temperature" else [1])
-    scores_N, relevant_N, ranks_N, weights_N = _weighted(pairs, unanswerable)
+    scores_N, relevant_N, ranks_N, weights_N = _weighted(pairs, nothing, unanswerable)
     bands_N = np.searchsorted(kept_ranks, ranks_N, side="right") - 1
     curves = []
     for band in range(len(kept_ranks)):
@@ -48,9 +52,8 @@ def fit_calibration(
     return Calibration(method, tuple(kept_ranks), tuple(curves), NO_CUT_OFFS)
 
 
-def _weighted(pairs: Pairs, unanswerable: float) -> tuple[Array, Array, Array, Array]:
+def _weighted(pairs: Pairs, nothing: Pairs, unanswerable: float) -> tuple[Array, Array, Array, Array]:
     """Scores, relevance, ranks, weights of the pairs as they are and, by the share `unanswerable`, without answers."""
-    nothing = without_positives(pairs, np.ones(pairs.queries, dtype=bool), np.zeros(pairs.queries, dtype=np.int64))
     versions = [(pairs, 1 - unanswerable), *([(nothing, unanswerable)] if unanswerable else [])]
     columns = [(each.scores_H, each.relevant_H, each.ranks_H, np.full(len(each), share)) for each, share in versions]
     scores_N, relevant_N, ranks_N, weights_N = (np.concatenate(column) for column in zip(*columns, strict=True))

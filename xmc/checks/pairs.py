@@ -33,6 +33,10 @@ class Pairs:
         columns = (self.query_rows_H, self.label_rows_H, self.ranks_H, self.scores_H, self.relevant_H)
         return Pairs(self.queries, self.positives, *(column[kept_H] for column in columns))
 
+    def down_to(self, rank: int) -> Pairs:
+        """The pairs of the first ranks."""
+        return self.chosen(self.ranks_H <= rank)
+
     def __len__(self) -> int:
         return len(self.scores_H)
 

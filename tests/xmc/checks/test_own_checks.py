@@ -94,6 +94,15 @@ def test_queries_that_nothing_matches_lower_the_probability_of_a_first_hit(conte
     assert rates[1] == pytest.approx(rates[0] / 2, abs=0.1) and sum(some["pairs"]) == sum(every["pairs"])
 
 
+def test_a_query_counts_as_unanswerable_however_few_hits_are_looked_at(context):
+    """With the first hit alone, nothing would be left of a query whose first hit is right: the next one takes it."""
+    tables = [
+        Calibrate(top=top, ks=(1,), bootstrap_samples=0, unanswerable=0.5).run(context).tables["reliability"]
+        for top in (1, 10)
+    ]
+    assert sum(tables[0]["pairs"]) == sum(tables[1]["pairs"]) and tables[0]["hit_rate"] == tables[1]["hit_rate"]
+
+
 def test_it_is_said_when_no_cut_off_can_tell_that_nothing_matches(context):
     """Queries whose best two hits are always right: their scores say nothing of other texts."""
     found = context.search(context.queries, k=2)
