@@ -81,6 +81,9 @@ def _read_figures(name: str, path: Path) -> dict[str, Any]:
 def _figures(name: str, report: dict[str, Any]) -> dict[str, Any]:
     if name == "train":
         kept = ("label_scope", "device_used", "epochs_run", "best_validation_p1", "train_s")
-        return {f"train {key}": report[key] for key in kept} | {"versions": report["versions"]}
+        facts = {f"train {key}": report[key] for key in kept}
+        if report["best_validation_p1"] < 0:  # nothing was held out to validate on
+            facts["train best_validation_p1"] = "none"
+        return facts | {"versions": report["versions"]}
     figures = report["evaluation"]["overall"]["figures"]
     return {f"{report['data']['split']} {key}": round(figure["value"], 4) for key, figure in figures.items()}
