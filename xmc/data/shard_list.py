@@ -108,14 +108,21 @@ def list_shards(named: str | Path | Sequence[str | Path]) -> ShardListing:
     if not found:
         raise DataError("no shards were named.", hint="Give a .parquet or .arrow file, a folder or a pattern.")
     for shard in found.values():
-        if not _is_utf8(shard.location.path):
-            raise DataError(f"{shard.location.path!a}: its name is not UTF-8.", hint="Rename it.")
-        if PurePosixPath(shard.name).suffix not in SUFFIXES:
-            shown = shard.location.shown
-            raise DataError(f"{shown}: a table ends in {' or '.join(SUFFIXES)}.", hint=_as_parquet(shown))
+        _require_table(shard)
     return ShardListing(
         tuple(sorted(found.values(), key=lambda shard: natural_key(shard.name))), patterns, tuple(notes)
     )
+
+
+def _require_table(shard: ShardFile) -> None:
+    """Raises: DataError for a file that by its name can be no shard."""
+    if not _is_utf8(shard.location.path):
+        raise DataError(f"{shard.location.path!a}: its name is not UTF-8.", hint="Rename it.")
+    if "" in shard.name.split("/"):  # a key of a store, which pyarrow lists and cannot open
+        raise DataError(f"{shard.location.shown}: a part of its name between two / is empty.", hint="Rename it.")
+    if PurePosixPath(shard.name).suffix not in SUFFIXES:
+        shown = shard.location.shown
+        raise DataError(f"{shown}: a table ends in {' or '.join(SUFFIXES)}.", hint=_as_parquet(shown))
 
 
 def _is_utf8(path: str) -> bool:

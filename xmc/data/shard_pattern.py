@@ -51,7 +51,7 @@ class ShardPattern:
     def hides(self, name: str) -> bool:
         """Whether a part of the path begins with `_` or `.`, as temporary files do, and no part of the pattern does."""
         asked = {part[0] for part in self.wild.split("/") if part}
-        return any(part[0] in "._" and part[0] not in asked for part in name.split("/"))
+        return any(part[:1] in (".", "_") and part[0] not in asked for part in name.split("/"))
 
     def names(self, place: Location) -> bool:
         """Whether a table at this place would be one of those that are named, by its path or where links lead."""

@@ -160,6 +160,16 @@ def test_an_empty_folder_of_a_bucket_and_a_missing_object(bucket, options):
         list_shards(f"{S3}{bucket}/in/*.parquet?{options}")
 
 
+def test_a_key_with_an_empty_part_is_named(endpoint, bucket, options):
+    for key in ("in/a.parquet", "in//b.parquet"):
+        request = urllib.request.Request(f"http://{endpoint}/{bucket}/{key}", data=b"x", method="PUT")
+        urllib.request.urlopen(request).close()
+    for pattern in ("in", "in/**", "in/**/*.parquet"):
+        with pytest.raises(DataError, match=rf"s3://{bucket}/in//b\.parquet: a part of its name .* is empty"):
+            list_shards(f"{S3}{bucket}/{pattern}?{options}")
+    assert [shard.name for shard in list_shards(f"{S3}{bucket}/in/*?{options}").shards] == ["a.parquet"]
+
+
 def test_other_urls(tmp_path):
     write_text_at(Location.of(f"file://{tmp_path}/a%20b/c"), "here")
     assert (tmp_path / "a b" / "c").read_text() == "here"
