@@ -48,7 +48,10 @@ class Guard:
             async with asyncio.timeout(self._request_s):
                 await self._app(scope, receive, answered)
         except TimeoutError:
-            await _refuse(_too_late(scope, self._request_s), scope, receive, answered)
+            late = f"there was no answer within {self._request_s:g} s."
+            await _refuse(_given_up(scope, late), scope, receive, answered)
+        except asyncio.CancelledError:  # by the server, when it stops and has waited long enough
+            await _refuse(_given_up(scope, "the service is stopping."), scope, receive, answered)
         except Exception as error:
             await _refuse(error, scope, receive, answered)
         self._count(_route(scope), answered.status, time.perf_counter() - started_s)
@@ -60,8 +63,7 @@ def route_path(scope: Scope) -> str:
     return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
 
 
-def _too_late(scope: Scope, seconds: float) -> RefusedError:
-    message = f"there was no answer within {seconds:g} s."
+def _given_up(scope: Scope, message: str) -> RefusedError:
     if route_path(scope) in ADMIN_PATHS:  # what was begun goes on
         return RefusedError(504, "timed_out", f"{message} The change may have been made, or be made yet.")
     return overloaded(message)

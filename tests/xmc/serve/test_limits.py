@@ -5,11 +5,13 @@ import time
 from dataclasses import fields
 
 import pytest
-from serve_cases import AS_ADMIN, client_of
+from serve_cases import ADMIN, AS_ADMIN, client_of
 
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError
+from xmc.serve.access import Access
 from xmc.serve.batcher import Batcher
+from xmc.serve.guard import Guard
 from xmc.serve.limits import Limits, read_limits
 from xmc.serve.service import Service
 
@@ -70,6 +72,36 @@ def test_what_is_no_search_waits_within_the_same_bound():
             "RefusedError"
         ] * 2
     service.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/v1/search", 503, b'"code":"overloaded","message":"the service is stopping."'),
+        ("/v1/labels", 504, b'"code":"timed_out","message":"the service is stopping. The change may have been made'),
+    ],
+)
+def test_what_is_dropped_when_the_service_stops_is_told_in_the_form_of_every_error(path, status, said):
+    sent, counted = [], []
+
+    async def never(scope, receive, send):
+        await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+
+    async def drop():
+        access = Access(admin_token=ADMIN)
+        guard = Guard(never, access=access, request_s=60, count=lambda *told: counted.append(told))
+        headers = [(b"authorization", f"Bearer {ADMIN}".encode())]
+        task = asyncio.create_task(guard({"type": "http", "path": path, "headers": headers}, None, send))
+        await asyncio.sleep(0.05)
+        task.cancel("timeout graceful shutdown exceeded")  # as uvicorn does
+        await task
+
+    asyncio.run(drop())
+    assert sent[0]["status"] == status and said in sent[1]["body"]
+    assert [told for _, told, _ in counted] == [status]
 
 
 def test_a_change_that_takes_too_long_may_have_been_made(tiny_run, monkeypatch):
