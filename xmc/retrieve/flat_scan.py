@@ -40,6 +40,7 @@ class FlatScan:
     """
 
     labels_NE: Tensor
+    largest_norm: float
     report: IndexReport
 
     @classmethod
@@ -60,7 +61,8 @@ class FlatScan:
             options={},
             versions={},
         )
-        return cls(labels_NE, report)
+        norms_N = torch.linalg.vector_norm(labels_NE, dim=1, dtype=torch.float64)
+        return cls(labels_NE, float(norms_N.max()) if len(norms_N) else 0.0, report)
 
     def search(self, queries_QE: Tensor, k: int) -> Hits:
         """The best k labels of each query. Raises: ConfigError for k < 1; DataError, NonFiniteError for queries."""
@@ -79,7 +81,9 @@ class FlatScan:
         wanted, step = min(k, len(label_rows)), max(1, SCORES_AT_ONCE // len(label_rows))
         parts = []
         for start in range(0, len(queries_QE), step):
-            query_rows_P, columns_P, scores_P = _best(queries_QE[start : start + step], labels_NE, wanted)
+            part_QE = queries_QE[start : start + step]
+            errors_Q = _errors(part_QE, self.largest_norm)
+            query_rows_P, columns_P, scores_P = _best(part_QE, labels_NE, wanted, errors_Q)
             parts.append((query_rows_P.numpy() + start, label_rows[columns_P.numpy()], scores_P.numpy()))
         if not parts:
             return no_hits(0)
@@ -91,26 +95,25 @@ class FlatScan:
         raise TypeError(f"a flat scan is not saved into {folder}; it is made of the label edits of a run.")
 
 
-def _best(queries_QE: Tensor, labels_NE: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+def _best(queries_QE: Tensor, labels_NE: Tensor, k: int, errors_Q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Query rows, label rows and true scores, (P,), of all pairs that may be among a query's best k, ties and all.
 
-    Whatever a float32 product leaves open is summed in float64.
+    Whatever a float32 product, which may be so far off, leaves open is summed in float64.
     """
     scores_QN = queries_QE @ labels_NE.T
-    least_Q = scores_QN.topk(k, dim=1).values[:, -1].double() - 2 * _errors(queries_QE, labels_NE)
+    least_Q = scores_QN.topk(k, dim=1).values[:, -1].double() - 2 * errors_Q
     query_rows_P, columns_P = (scores_QN >= least_Q[:, None]).nonzero(as_tuple=True)
     step = max(1, NUMBERS_AT_ONCE // labels_NE.shape[1])
     pairs = zip(query_rows_P.split(step), columns_P.split(step), strict=True)
     return query_rows_P, columns_P, torch.cat([dot_pairs(queries_QE[rows], labels_NE[cols]) for rows, cols in pairs])
 
 
-def _errors(queries_QE: Tensor, labels_NE: Tensor) -> Tensor:
-    """How far a float32 product with one of these labels can be from the true score, float64, (Q,).
+def _errors(queries_QE: Tensor, largest_norm: float) -> Tensor:
+    """How far a float32 product with a label of at most this norm can be from the true score, float64, (Q,).
 
     Reference: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1, for any order of summation.
     """
     norms_Q = torch.linalg.vector_norm(queries_QE, dim=1, dtype=torch.float64)
-    largest = torch.linalg.vector_norm(labels_NE, dim=1, dtype=torch.float64).max()
     dimension = queries_QE.shape[1]
     relative = (dimension + 8) * 2.0**-24 + float32_product_error()
-    return 1.05 * (relative * norms_Q * largest + dimension * 2.0**-126 * (1 + norms_Q + largest))
+    return 1.05 * (relative * norms_Q * largest_norm + dimension * 2.0**-126 * (1 + norms_Q + largest_norm))
