@@ -14,7 +14,6 @@ from xmc.retrieve.fitted import Fitted, read_fitted
 from xmc.retrieve.layout import index_store
 from xmc.retrieve.opening import answering_of
 from xmc.store.location import Location
-from xmc.vectors import validate_k
 
 FORMAT = 1
 CALIBRATION = "calibration"
@@ -83,7 +82,6 @@ def make_job(
     if not out:
         raise ConfigError("the name of the output folder is empty.", hint="'.' is the folder of this process.")
     check_k(k)
-    validate_k(k)
     if not 1 <= batch_rows <= 1_000_000:
         raise ConfigError(f"batch_rows must lie in 1..1,000,000, got {batch_rows}.")
     if min_probability is not None and not 0 <= min_probability <= 1:

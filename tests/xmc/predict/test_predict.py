@@ -214,7 +214,7 @@ def test_probabilities_after_calibration(tiny_run_copy, shards, tmp_path):
     ("options", "message"),
     [
         ({"k": 0}, "k must lie in 1..10000"),
-        ({"k": np.int64(2)}, "k must be a whole number of at least 1, got np.int64(2)"),
+        ({"k": np.int64(2)}, "k must be a whole number, got np.int64(2)"),
         ({"batch_rows": 0}, "batch_rows must lie in"),
         ({"min_probability": 2.0}, "min_probability must lie in 0..1"),
         ({"engine": "daskk"}, "unknown engine 'daskk'. Did you mean 'dask'?"),
