@@ -17,7 +17,7 @@ import pytest
 from hypothesis import settings
 from repetitions import repetitions
 
-settings.register_profile("xmc", deadline=None, max_examples=repetitions(30, full=500))
+settings.register_profile("xmc", deadline=None, max_examples=repetitions(20, full=500))
 settings.load_profile("xmc")
 
 _STAYING: set[str] = set()  # modules that are no plugin files: to look at all of them after each test took a minute

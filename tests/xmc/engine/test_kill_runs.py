@@ -15,7 +15,7 @@ def run(program: Callable[..., None], *words: object) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-KILLS = repetitions(8, full=500)
+KILLS = repetitions(6, full=500)
 
 
 def test_training_killed_at_random_moments(tmp_path):
