@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xmc.errors import ConfigError, PluginError, did_you_mean
+from xmc.utf8 import is_utf8
 
 Options = TypeVar("Options")
 Settings = Iterable[str] | Mapping[str, Any]  # `section.key=value` strings, or values by `section.key`
@@ -60,20 +61,12 @@ def build_options(
     for key, value in values.items():
         if _is_no_number(value, getattr(built, key)):
             raise ConfigError(f"{source}: [{section}] {key}: Input should be a number, got {value!r}.")
-        if isinstance(value, str) and not _is_utf8(value):
+        if isinstance(value, str) and not is_utf8(value):
             raise ConfigError(
                 f"{source}: [{section}] {key}: Input should be UTF-8, got {value!r}.",
                 hint="Rename the file or folder: a configuration is written as UTF-8, and cannot hold this name.",
             )
     return built
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_no_number(value: Any, taken: Any) -> bool:

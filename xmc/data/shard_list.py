@@ -16,6 +16,7 @@ from xmc.data.shard_pattern import ShardPattern
 from xmc.data.shards import SUFFIXES, natural_key
 from xmc.errors import ArtifactError, DataError
 from xmc.store.location import Location, store_errors
+from xmc.utf8 import is_utf8
 
 NO_TABLE = "no table"  # nobody would expect it among the shards
 MOST_REASONS = 5
@@ -116,21 +117,13 @@ def list_shards(named: str | Path | Sequence[str | Path]) -> ShardListing:
 
 def _require_table(shard: ShardFile) -> None:
     """Raises: DataError for a file that by its name can be no shard."""
-    if not _is_utf8(shard.location.path):
+    if not is_utf8(shard.location.path):
         raise DataError(f"{shard.location.path!a}: its name is not UTF-8.", hint="Rename it.")
     if "" in shard.name.split("/"):  # a key of a store, which pyarrow lists and cannot open
         raise DataError(f"{shard.location.shown}: a part of its name between two / is empty.", hint="Rename it.")
     if PurePosixPath(shard.name).suffix not in SUFFIXES:
         shown = shard.location.shown
         raise DataError(f"{shown}: a table ends in {' or '.join(SUFFIXES)}.", hint=_as_parquet(shown))
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _as_parquet(shown: str) -> str:

@@ -17,6 +17,7 @@ from xmc.store.lock import LOCK_NAME
 from xmc.train.augmented_queries import open_augmented
 from xmc.train.checkpoint import open_store
 from xmc.train.hard_negatives import open_negatives
+from xmc.utf8 import is_utf8
 
 WRITTEN_FILES = (FILE_NAME, PLUGINS_FILE, "curve.csv", "curve.png", "train.json", "rerank.json", "README.md")
 REPORT_FILES = ("report.json", "roc.csv", "roc.png")
@@ -36,12 +37,8 @@ def check_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
     """
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite replaces it: give only one of them.")
-    try:
-        str(run).encode()
-    except UnicodeEncodeError:
-        raise ConfigError(
-            f"the folder {str(run)!a} has a name that is not UTF-8.", hint="Give another --out."
-        ) from None
+    if not is_utf8(str(run)):
+        raise ConfigError(f"the folder {str(run)!a} has a name that is not UTF-8.", hint="Give another --out.")
     if run.exists() and not run.is_dir():
         raise ConfigError(f"{run} is a file; a run is a folder.", hint="Give another --out.")
     present = present_in(run)
