@@ -1,4 +1,4 @@
-"""Whether a text can be written: a name of a file may hold bytes that are no UTF-8, which Python keeps as surrogates."""
+"""Whether a text can be written: a file name may hold bytes that are no UTF-8, which Python keeps as surrogates."""
 
 
 def is_utf8(text: str) -> bool:
