@@ -121,23 +121,29 @@ def choose_index(
 def _better(
     ruler: Ruler, goal: Goal, champion: tuple[Trial, Measurement] | None, trial: Trial
 ) -> tuple[Trial, Measurement] | None:
-    """The champion after a trial; who loses is told by how much."""
+    """The champion after a trial; who loses is told to whom, for the winner may be beaten in its turn."""
     best = trial.best(goal)
     if best is None or champion is None:
         return champion if best is None else (trial, best)
-    old_trial, old = champion
+    challenger = (trial, best)
+    wins, why = _wins(ruler, goal, challenger, champion)
+    winner, loser = (challenger, champion) if wins else (champion, challenger)
+    loser[0].verdict = why.format(winner[0].candidate)
+    return winner
+
+
+def _wins(
+    ruler: Ruler, goal: Goal, challenger: tuple[Trial, Measurement], champion: tuple[Trial, Measurement]
+) -> tuple[bool, str]:
+    """Whether the challenger is the better one, and what the other one lacks, {} standing for the winner."""
+    (trial, best), (old_trial, old) = challenger, champion
     if goal.target_recall is None and best.recall != old.recall:
-        wins = best.recall > old.recall
-        (old_trial if wins else trial).verdict = "a lower recall than the chosen one"
-        return (trial, best) if wins else champion
+        return best.recall > old.recall, "a lower recall than {}"
     ratio = best.queries_per_s / old.queries_per_s
     if 1 / CLEARLY < ratio < CLEARLY:
         ratio = ruler.faster(trial.searched_with(best.search_options), old_trial.searched_with(old.search_options))
     if not 1 / ALIKE < ratio < ALIKE:
-        wins, verdict = ratio > 1, "slower"
-    elif trial.candidate.exact != old_trial.candidate.exact:
-        wins, verdict = trial.candidate.exact, "as fast as the chosen one, and not exact"
-    else:
-        wins, verdict = best.memory_bytes < old.memory_bytes, "as fast as the chosen one, and no smaller"
-    (old_trial if wins else trial).verdict = verdict
-    return (trial, best) if wins else champion
+        return ratio > 1, "slower than {}"
+    if trial.candidate.exact != old_trial.candidate.exact:
+        return trial.candidate.exact, "as fast as {}, and not exact"
+    return best.memory_bytes < old.memory_bytes, "as fast as {}, and no smaller"

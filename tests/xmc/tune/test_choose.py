@@ -63,7 +63,7 @@ def test_the_smallest_effort_that_reaches_the_recall_is_found_between_the_steps(
     assert choice.backend == Graded(effort=effort) and choice.index.backend.effort == effort
     measured = {point.search_options["effort"]: point.recall for point in choice.trials[1].points}
     assert max(measured) <= 64 and len(measured) < 16
-    assert [trial.verdict for trial in choice.trials] == ["slower", "chosen"]
+    assert [trial.verdict for trial in choice.trials] == ["slower than graded", "chosen"]
     assert choice.exact.backend == "whole" and choice.exact.recall == 1.0
 
 
@@ -103,9 +103,18 @@ def test_of_two_alike_the_smaller_is_taken_and_of_different_ones_the_faster():
     for backends in ((small, large), (large, small)):
         choice = choose(Goal(target_recall=0.5), *backends)
         assert choice.trial.candidate.backend == small
-        assert {trial.verdict for trial in choice.trials} == {"chosen", "as fast as the chosen one, and no smaller"}
+        told = f"as fast as {choice.trial.candidate}, and no smaller"
+        assert {trial.verdict for trial in choice.trials} == {"chosen", told}
     fast = Graded(held_bytes=900, query_s=0.5e-5)
     assert choose(Goal(target_recall=0.5), small, fast).trial.candidate.backend == fast
+
+
+def test_who_loses_is_told_to_whom_though_that_one_loses_later():
+    small, large, fast = Graded(held_bytes=500), Graded(held_bytes=900, query_s=1.02e-5), Graded(query_s=1e-6)
+    choice = choose(Goal(target_recall=0.5), small, large, fast)
+    first, second, third = (trial.verdict for trial in choice.trials)
+    assert (first, third) == ("slower than graded (query_s 1e-06)", "chosen")
+    assert second == "as fast as graded (held_bytes 500), and no smaller", "not as fast as the chosen one"
 
 
 def test_exact_search_that_is_as_fast_is_taken_however_large():
@@ -113,7 +122,8 @@ def test_exact_search_that_is_as_fast_is_taken_however_large():
     for backends in ((exact, small), (small, exact)):
         choice = choose(Goal(target_recall=0.5), *backends)
         assert choice.trial.candidate.backend == exact and choice.judged.recall == 1.0
-        assert {trial.verdict for trial in choice.trials} == {"chosen", "as fast as the chosen one, and not exact"}
+        told = f"as fast as {choice.trial.candidate}, and not exact"
+        assert {trial.verdict for trial in choice.trials} == {"chosen", told}
 
 
 def test_with_memory_alone_the_best_recall_that_fits():
@@ -122,7 +132,7 @@ def test_with_memory_alone_the_best_recall_that_fits():
     choice = choose(Goal(memory_bytes=500 * MB), whole, coarse, fine)
     assert choice.trial.candidate.backend == fine and choice.chosen.search_options == {"effort": 48}
     verdicts = [trial.verdict for trial in choice.trials]
-    assert verdicts == ["not built: an estimated 4,000.0 MB", "a lower recall than the chosen one", "chosen"]
+    assert verdicts == ["not built: an estimated 4,000.0 MB", f"a lower recall than {choice.trial.candidate}", "chosen"]
     assert choose(Goal(memory_bytes=5000 * MB), whole, fine).trial.candidate.exact
 
 
