@@ -5,7 +5,8 @@ Clustered vectors of 384 numbers, or embeddings of the lines of a text file (wor
 numbers; rows go to index_curve_texts.csv), or those that a sentence-transformers folder makes of them, such as the
 encoder of a run (--encoder; index_curve_encoder.csv). HNSW and its peers are built over the first --graph-labels. Peers
 that are not installed are skipped.
-The same on a GPU: bench_index_curve_gpu.py. With --indexes only these are measured, and rows of others are kept.
+The same on a GPU: bench_index_curve_gpu.py. With --indexes only these are measured, and rows of others are kept. Rows
+are recorded as they come: a run that is stopped leaves those it has measured beside the earlier ones of the others.
 About an hour with the defaults on two cores; --labels 50000 --graph-labels 20000 is a look of a few minutes.
 """
 
@@ -47,8 +48,22 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     faiss.omp_set_num_threads(options.threads)
     labels_LD, queries_QD = vectors(options)
+    source = Path(options.texts).name if options.texts else "clustered"
+    config = f"vectors={source} dimension={labels_LD.shape[1]} k={K} repeats={options.repeats}"
+    stem = "index_curve_encoder" if options.encoder else "index_curve_texts" if options.texts else "index_curve"
+    results, rows = RESULTS.with_name(f"{stem}.csv"), []
+    for measured_rows in groups(labels_LD, queries_QD, options):
+        rows += [{**row, "threads": options.threads, "config": config} for row in measured_rows]
+        record(results, beside_earlier(results, rows, keys=("question", "subject")))
+    if set(options.indexes) == set(INDEXES):
+        record(results, rows)
+
+
+def groups(
+    labels_LD: torch.Tensor, queries_QD: torch.Tensor, options: argparse.Namespace
+) -> Iterator[list[dict[str, object]]]:
+    """The rows of each group of subjects, as soon as it is measured."""
     graph_LD = labels_LD[: options.graph_labels]
-    rows = []
     for name, where_LD, subjects in zip(
         INDEXES, (labels_LD, labels_LD, graph_LD), (exact_subjects, cell_subjects, graph_subjects), strict=True
     ):
@@ -57,15 +72,7 @@ def main() -> None:
         exact = Exact().build([where_LD], similarity="dot", device="cpu")
         true_QK = exact.search(queries_QD, K).label_rows.reshape(-1, K)
         for group in subjects(where_LD, exact, options):
-            rows += measured(group, queries_QD, true_QK, len(where_LD), repeats=options.repeats)
-    source = Path(options.texts).name if options.texts else "clustered"
-    config = f"vectors={source} dimension={labels_LD.shape[1]} k={K} repeats={options.repeats}"
-    stem = "index_curve_encoder" if options.encoder else "index_curve_texts" if options.texts else "index_curve"
-    results = RESULTS.with_name(f"{stem}.csv")
-    rows = [{**row, "threads": options.threads, "config": config} for row in rows]
-    if set(options.indexes) != set(INDEXES):
-        rows = beside_earlier(results, rows, keys=("question", "subject"))
-    record(results, rows)
+            yield measured(group, queries_QD, true_QK, len(where_LD), repeats=options.repeats)
 
 
 def arguments() -> argparse.Namespace:

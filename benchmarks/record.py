@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import functools
 import os
 import platform
 import statistics
@@ -117,8 +118,9 @@ def _gpu() -> str:
     return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
 
 
+@functools.cache
 def _commit() -> str:
-    """Of the checkout, or what the environment says of a copy without its history."""
+    """Of the checkout as it is before this program records, or what the environment says of a copy without history."""
     if known := os.environ.get("XMC_BENCHMARK_COMMIT"):
         return known
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
