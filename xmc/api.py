@@ -28,7 +28,6 @@ from xmc.errors import (
     XmcWarning,
 )
 from xmc.fixed_order import dot_pairs, normalise_rows
-from xmc.float32 import float32_product_error
 from xmc.heads import (
     FittedHead,
     Head,
@@ -54,6 +53,7 @@ from xmc.loss_values import query_losses
 from xmc.optimizer_contract import LabelOptimizerOptions, LabelPreconditioner, OptimizerContext, OptimizerOptions
 from xmc.ranking import rank_hits
 from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries
+from xmc.rounding_bounds import float32_product_error, rounding_bounds
 from xmc.specs import (
     AugmentationSpec,
     CheckSpec,
@@ -184,6 +184,7 @@ __all__ = [
     "rank_hits",
     "read_substitutions",
     "replaced",
+    "rounding_bounds",
     "validate_k",
     "validate_label_rows",
     "validate_similarity",

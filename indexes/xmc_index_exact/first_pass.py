@@ -1,7 +1,8 @@
-"""How far the fast scores can be from the true ones: a bound, so that speed never costs a hit.
+"""A matrix product in the quickest format of a device, and how far its scores can be off: speed never costs a hit.
 
-References: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1 (gamma_n, any order of
-summation); Fasi, Higham, Mikaitis, Pranesh 2021, "Numerical behavior of NVIDIA tensor cores" (sums are cut off).
+The bound is `xmc.api.rounding_bounds`, and beside it what rounding the vectors to the format took away.
+
+Reference: Fasi, Higham, Mikaitis, Pranesh 2021, "Numerical behavior of NVIDIA tensor cores" (sums are cut off).
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xmc.api import float32_product_error
+from xmc.api import float32_product_error, rounding_bounds
 from xmc_index_exact.scan import Candidates, find_candidates
 
 _UNIT = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}  # largest relative error of rounding to the nearest
 _HALF_UNIT, _HALF_TINY = 2.0**-11, 2.0**-25  # of rounding to float16: relative error, and that of a number near zero
-_TINY = 2.0**-126  # what flushing a float32 product or operand to zero may lose
-_SLACK = 1.05  # room for the rounding of the bound itself
+_SLACK = 1.05  # room for the rounding of these terms themselves
 _ROWS_AT_A_TIME = 1024
 _SMALLEST_EXPONENT = -100  # of a vector's largest number when it is scaled: 2^100 is still a float32
 
@@ -101,11 +101,16 @@ class FirstPass:
             residuals_Q = _norms(queries_QD - rounded_QD.float())
         largest = self.largest_norm + self.largest_residual
         operands_Q = norms_Q * self.largest_residual + residuals_Q * largest
-        reduced = float32_product_error() if operands == torch.float32 else 0.0
-        relative = (dimension + 8) * self.arithmetic.addition + reduced + 1.01 * _UNIT[scores]
-        underflow_Q = dimension * _TINY * (scales * self.scale + norms_Q + self.largest_norm)
-        bounds_Q = operands_Q + relative * largest * (norms_Q + residuals_Q) + underflow_Q
-        return rounded_QD, (2 * _SLACK * bounds_Q).float()
+        shortened = float32_product_error() if operands == torch.float32 else 0.0
+        bounds_Q = rounding_bounds(
+            norms_Q + residuals_Q,
+            largest,
+            dimension=dimension,
+            addition=self.arithmetic.addition,
+            further=shortened + 1.01 * _UNIT[scores],
+            scales=scales * self.scale,
+        )
+        return rounded_QD, (2 * (_SLACK * operands_Q + bounds_Q)).float()
 
 
 def _exponents(vectors_ND: Tensor) -> Tensor:

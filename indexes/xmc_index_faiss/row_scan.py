@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.api import Hits, dot_pairs, float32_product_error, rank_hits
+from xmc.api import Hits, dot_pairs, float32_product_error, rank_hits, rounding_bounds
 from xmc_index_faiss.label_vectors import GatheredVectors
-from xmc_index_faiss.score_error import rounding_bounds
 
 SLICE_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # of vectors brought together at a time, and of their scores
 PAIRED_NUMBERS = {"cpu": 1 << 16, "cuda": 8 << 20}  # of pairs at a time, up to 32 bytes each: a cache, 256 MB
@@ -61,11 +60,13 @@ def _scan_group(queries_QD: Tensor, vectors: GatheredVectors, label_rows: Tensor
     step = max(1, SLICE_BYTES[queries_QD.device.type] // (4 * max(queries_QD.shape)))
     best_QK = queries_QD.new_full((len(queries_QD), k), -torch.inf)
     margins_Q = queries_QD.new_zeros(len(queries_QD), dtype=torch.float64)
-    parts, reduced = [], float32_product_error()
+    norms_Q = torch.linalg.vector_norm(queries_QD, dim=1, dtype=torch.float64)
+    parts, shortened = [], float32_product_error()
     for rows in label_rows.split(step):
         vectors_ND = vectors.gather(rows)
         norm = float(torch.linalg.vector_norm(vectors_ND, dim=1, dtype=torch.float64).max())
-        margins_Q = torch.maximum(margins_Q, 2 * rounding_bounds(queries_QD, norm, reduced=reduced))
+        bounds_Q = rounding_bounds(norms_Q, norm, dimension=queries_QD.shape[1], further=shortened)
+        margins_Q = torch.maximum(margins_Q, 2 * bounds_Q)
         scores_QN = queries_QD @ vectors_ND.T
         best_QK = torch.cat([best_QK, scores_QN], dim=1).topk(k, dim=1).values
         query_rows, columns = (scores_QN >= (best_QK[:, -1] - margins_Q)[:, None]).nonzero(as_tuple=True)

@@ -18,6 +18,7 @@ from xmc.api import (
     float32_product_error,
     normalise_rows,
     rank_hits,
+    rounding_bounds,
     validate_k,
     validate_vectors,
 )
@@ -61,8 +62,8 @@ class FlatScan:
             options={},
             versions={},
         )
-        norms_N = torch.linalg.vector_norm(labels_NE, dim=1, dtype=torch.float64)
-        return cls(labels_NE, float(norms_N.max()) if len(norms_N) else 0.0, report)
+        largest_norm = float(_norms(labels_NE).max()) if len(labels_NE) else 0.0
+        return cls(labels_NE, largest_norm, report)
 
     def search(self, queries_QE: Tensor, k: int) -> Hits:
         """The best k labels of each query. Raises: ConfigError for k < 1; DataError, NonFiniteError for queries."""
@@ -82,7 +83,9 @@ class FlatScan:
         parts = []
         for start in range(0, len(queries_QE), step):
             part_QE = queries_QE[start : start + step]
-            errors_Q = _errors(part_QE, self.largest_norm)
+            errors_Q = rounding_bounds(
+                _norms(part_QE), self.largest_norm, dimension=part_QE.shape[1], further=float32_product_error()
+            )
             query_rows_P, columns_P, scores_P = _best(part_QE, labels_NE, wanted, errors_Q)
             parts.append((query_rows_P.numpy() + start, label_rows[columns_P.numpy()], scores_P.numpy()))
         if not parts:
@@ -108,12 +111,5 @@ def _best(queries_QE: Tensor, labels_NE: Tensor, k: int, errors_Q: Tensor) -> tu
     return query_rows_P, columns_P, torch.cat([dot_pairs(queries_QE[rows], labels_NE[cols]) for rows, cols in pairs])
 
 
-def _errors(queries_QE: Tensor, largest_norm: float) -> Tensor:
-    """How far a float32 product with a label of at most this norm can be from the true score, float64, (Q,).
-
-    Reference: Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1, for any order of summation.
-    """
-    norms_Q = torch.linalg.vector_norm(queries_QE, dim=1, dtype=torch.float64)
-    dimension = queries_QE.shape[1]
-    relative = (dimension + 8) * 2.0**-24 + float32_product_error()
-    return 1.05 * (relative * norms_Q * largest_norm + dimension * 2.0**-126 * (1 + norms_Q + largest_norm))
+def _norms(vectors_NE: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(vectors_NE, dim=1, dtype=torch.float64)
