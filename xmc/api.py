@@ -72,6 +72,7 @@ from xmc.values import Hits, IndexReport, Positives, RunInfo
 from xmc.vectors import (
     checked_array,
     checked_units,
+    validate_chunks,
     validate_k,
     validate_label_rows,
     validate_similarity,
@@ -185,6 +186,7 @@ __all__ = [
     "read_substitutions",
     "replaced",
     "rounding_bounds",
+    "validate_chunks",
     "validate_k",
     "validate_label_rows",
     "validate_similarity",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from xmc.errors import ConfigError, DataError, NonFiniteError
@@ -64,6 +65,24 @@ def validate_vectors(
     if _array_of_few(vectors_ND, dimension) is None:
         _require_finite(vectors_ND, what=what, first_row=first_row)
     return vectors_ND
+
+
+def validate_chunks(chunks: Iterable[Tensor], *, sparse: bool = False) -> Iterator[Tensor]:
+    """The chunks (n, D) of a stream of label vectors, each as `validate_vectors` has it: one width, rows counted on.
+
+    Raises: as `validate_vectors`; DataError at the end of a stream without a vector.
+
+    >>> import torch
+    >>> [len(chunk) for chunk in validate_chunks([torch.ones(2, 3), torch.ones(1, 3)])]
+    [2, 1]
+    """
+    width, rows = None, 0
+    for chunk in chunks:
+        checked = validate_vectors(chunk, what="label", dimension=width, first_row=rows, sparse=sparse)
+        width, rows = checked.shape[1], rows + checked.shape[0]
+        yield checked
+    if rows == 0:
+        raise DataError("there are no label vectors to index.", hint="Is the label table empty?")
 
 
 def checked_array(vectors_ND: Tensor, *, what: str, dimension: int) -> np.ndarray[Any, Any]:

@@ -16,12 +16,11 @@ from torch import Tensor
 from xmc.api import (
     ArtifactError,
     ConfigError,
-    DataError,
     DeviceError,
     IndexReport,
     normalise_rows,
+    validate_chunks,
     validate_similarity,
-    validate_vectors,
 )
 from xmc_index_exact.device import resolve_device
 from xmc_index_exact.first_pass import BFLOAT16, FLOAT16, FLOAT32, FirstPass, has_fast_bfloat16
@@ -89,15 +88,8 @@ class Exact:
         started = time.perf_counter()
         validate_similarity(similarity)
         target = resolve_device(device)
-        chunks: list[Tensor] = []
-        rows = 0
-        for chunk in embeddings:
-            width = chunks[0].shape[1] if chunks else None
-            checked = validate_vectors(chunk, what="label", dimension=width, first_row=rows)
-            chunks.append(normalise_rows(checked) if similarity == "cosine" else checked)
-            rows += len(checked)
-        if rows == 0:
-            raise DataError("there are no label vectors to index.", hint="Is the label table empty?")
+        is_cosine = similarity == "cosine"
+        chunks = [normalise_rows(chunk) if is_cosine else chunk for chunk in validate_chunks(embeddings)]
         labels_LD = torch.cat(chunks).to(target)
         return self._index(labels_LD, similarity, build_s=time.perf_counter() - started)
 

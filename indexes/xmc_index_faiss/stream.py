@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.api import ConfigError, DataError, normalise_rows, validate_vectors
+from xmc.api import ConfigError, normalise_rows, validate_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +26,9 @@ def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.n
     Raises: DataError when there is no vector or widths differ; NonFiniteError naming rows.
     """
     pending: list[np.ndarray[Any, Any]] = []
-    waiting = rows = 0
-    width = None
-    for chunk in embeddings:
-        checked = validate_vectors(chunk, what="label", dimension=width, first_row=rows)
-        width, rows = checked.shape[1], rows + len(checked)
-        part_ND = checked.cpu().numpy()
+    waiting = 0
+    for chunk in validate_chunks(embeddings):
+        part_ND = chunk.cpu().numpy()
         if similarity == "cosine":
             part_ND = normalise_rows(part_ND)
         while waiting + len(part_ND) >= BLOCK_ROWS:
@@ -41,8 +38,6 @@ def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.n
         if len(part_ND):
             pending.append(part_ND)
             waiting += len(part_ND)
-    if rows == 0:
-        raise DataError("there are no label vectors to index.", hint="Is the label table empty?")
     if pending:
         yield np.concatenate(pending)
 

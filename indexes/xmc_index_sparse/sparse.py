@@ -16,11 +16,10 @@ from torch import Tensor
 from xmc.api import (
     ArtifactError,
     ConfigError,
-    DataError,
     DeviceError,
     IndexReport,
+    validate_chunks,
     validate_similarity,
-    validate_vectors,
 )
 from xmc_index_sparse.index import FACTS_FILE, TABLE_FILE, SparseIndex
 from xmc_index_sparse.rows import normalise_rows, to_rows
@@ -55,15 +54,9 @@ class Sparse:
         validate_similarity(similarity)
         require_cpu(device)
         chunks: list[Any] = []
-        rows = 0
-        for chunk in embeddings:
-            width = chunks[0].shape[1] if chunks else None
-            checked = validate_vectors(chunk, what="label", dimension=width, first_row=rows, sparse=True)
-            chunk_ND = to_rows(checked)
+        for chunk in validate_chunks(embeddings, sparse=True):
+            chunk_ND = to_rows(chunk)
             chunks.append(normalise_rows(chunk_ND) if similarity == "cosine" else chunk_ND)
-            rows += chunk_ND.shape[0]
-        if rows == 0:
-            raise DataError("there are no label vectors to index.", hint="Is the label table empty?")
         table_DL = scipy.sparse.vstack(chunks, format="csr").T.tocsr()
         return self._index(table_DL, similarity, build_s=time.perf_counter() - started)
 

@@ -4,7 +4,14 @@ import torch
 
 from xmc.errors import ConfigError, DataError, NonFiniteError, XmcError
 from xmc.fixed_order import normalise_rows
-from xmc.vectors import checked_array, checked_units, validate_k, validate_similarity, validate_vectors
+from xmc.vectors import (
+    checked_array,
+    checked_units,
+    validate_chunks,
+    validate_k,
+    validate_similarity,
+    validate_vectors,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -45,6 +52,22 @@ def test_rows_that_are_not_finite_are_named(bad):
 def test_a_float64_that_overflows_float32_is_refused():
     with pytest.raises(NonFiniteError):
         validate_vectors(torch.tensor([[1e300]], dtype=torch.float64), what="query")
+
+
+def test_chunks_have_one_width_and_their_rows_are_counted_on():
+    ones, bad = torch.ones(3, 2), torch.tensor([[1.0, 1.0], [float("nan"), 1.0]])
+    assert [len(chunk) for chunk in validate_chunks([ones[:0], ones, ones.double()])] == [0, 3, 3]
+    with pytest.raises(NonFiniteError, match="row 4"):
+        list(validate_chunks([ones, bad]))
+    with pytest.raises(DataError, match="dimension 3, expected 2"):
+        list(validate_chunks([ones, torch.ones(1, 3)]))
+    for none in ([], [ones[:0]]):
+        with pytest.raises(DataError, match="no label vectors"):
+            list(validate_chunks(none))
+    csr = torch.eye(2).to_sparse_csr()
+    assert next(validate_chunks([csr], sparse=True)) is csr
+    with pytest.raises(DataError, match="takes sparse vectors"):
+        next(validate_chunks([csr]))
 
 
 def test_the_largest_norm_is_allowed():

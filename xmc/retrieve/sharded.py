@@ -27,6 +27,7 @@ from xmc.api import (
     IndexBackend,
     IndexReport,
     PlacedBackend,
+    validate_chunks,
     validate_k,
     validate_label_rows,
     validate_vectors,
@@ -69,14 +70,10 @@ class Sharded:
         """
         started = time.perf_counter()
         backend = self.inner(load_plugins())
-        chunks: list[Tensor] = []
-        labels = 0
-        for chunk in embeddings:  # checked here, for a part would name rows of its own
-            width = chunks[0].shape[1] if chunks else None
-            chunks.append(validate_vectors(chunk, what="label", dimension=width, first_row=labels, sparse=True))
-            labels += len(chunk)
-        size = max(1, -(-labels // self.shards))
-        starts = tuple(range(0, max(labels, 1), size))
+        chunks = list(validate_chunks(embeddings, sparse=True))  # checked here, for a part would name rows of its own
+        labels = sum(len(chunk) for chunk in chunks)
+        size = -(-labels // self.shards)
+        starts = tuple(range(0, labels, size))
         parts = []
         for _ in starts:
             part, chunks = _cut(chunks, size)
