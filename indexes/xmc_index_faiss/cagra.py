@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xmc.api import IndexReport, validate_similarity
+from xmc.api import validate_similarity
 from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.cagra_index import GRAPH_TYPE, MOST_IN_VIEW, CagraIndex
 from xmc_index_faiss.device import choose_cuvs_gpu
 from xmc_index_faiss.gpu import Gpu
@@ -115,17 +116,14 @@ class Cagra:
         return config
 
     def _index(self, index: Any, gpu: Gpu, similarity: str, *, build_s: float) -> CagraIndex:
-        report = IndexReport(
+        report = report_of(
+            index,
+            self,
             backend="faiss.cagra",
             similarity=similarity,
-            labels=index.ntotal,
-            dimension=index.d,
-            device_used=gpu.name,
             memory_bytes=self.estimated_bytes(labels=index.ntotal, dimension=index.d),
             build_s=build_s,
-            exact=False,
-            options=asdict(self),
-            versions={"faiss": import_faiss().__version__},
+            gpu=gpu,
         )
         vectors = FaissVectors(index, true=True)
         return CagraIndex(index, vectors, report, self, gpu=gpu.copy(index, vectors=vectors))

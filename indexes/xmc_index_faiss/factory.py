@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import ConfigError, DataError, IndexReport, validate_similarity
+from xmc.api import ConfigError, DataError, validate_similarity
 from xmc_index_faiss._import import import_faiss, saved_bytes
+from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.device import require_cpu
 from xmc_index_faiss.factory_index import FactoryIndex, inner_index
 from xmc_index_faiss.label_vectors import FaissVectors
@@ -124,17 +125,13 @@ class Factory:
         inner.check(self.search)
         if inner.parameter == "nprobe":
             inner.index.make_direct_map()  # to find its labels by row, which a scan of some rows needs
-        report = IndexReport(
+        report = report_of(
+            index,
+            self,
             backend="faiss.factory",
             similarity=similarity,
-            labels=index.ntotal,
-            dimension=index.d,
-            device_used="cpu",
             memory_bytes=saved_bytes(index),
             build_s=build_s,
-            exact=False,
-            options=asdict(self),
-            versions={"faiss": import_faiss().__version__},
         )
         return FactoryIndex(index, FaissVectors(index, true=False), report, self)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xmc.api import IndexReport, validate_similarity
+from xmc.api import validate_similarity
 from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.gpu import SPREADS, Gpu, place
 from xmc_index_faiss.index import FaissIndex
 from xmc_index_faiss.label_vectors import FaissVectors
@@ -82,17 +83,14 @@ class Flat:
         return place(device, backend="faiss.flat", spread=self.spread, float16=self.float16)
 
     def _index(self, index: Any, gpu: Gpu | None, similarity: str, *, build_s: float) -> FlatIndex:
-        report = IndexReport(
+        report = report_of(
+            index,
+            self,
             backend="faiss.flat",
             similarity=similarity,
-            labels=index.ntotal,
-            dimension=index.d,
-            device_used=gpu.name if gpu else "cpu",
             memory_bytes=self.estimated_bytes(labels=index.ntotal, dimension=index.d),
             build_s=build_s,
-            exact=False,
-            options=asdict(self),
-            versions={"faiss": import_faiss().__version__},
+            gpu=gpu,
         )
         if self.float16:
             numbers = import_faiss().rev_swig_ptr(index.get_xb(), index.ntotal * index.d)

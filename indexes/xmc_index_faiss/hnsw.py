@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import IndexReport, validate_similarity
+from xmc.api import validate_similarity
 from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.device import require_cpu
 from xmc_index_faiss.index import FaissIndex
 from xmc_index_faiss.label_vectors import FaissVectors
@@ -95,17 +96,13 @@ class Hnsw:
         return index
 
     def _index(self, index: Any, similarity: str, *, build_s: float) -> HnswIndex:
-        report = IndexReport(
+        report = report_of(
+            index,
+            self,
             backend="faiss.hnsw",
             similarity=similarity,
-            labels=index.ntotal,
-            dimension=index.d,
-            device_used="cpu",
             memory_bytes=self.estimated_bytes(labels=index.ntotal, dimension=index.d),
             build_s=build_s,
-            exact=False,
-            options=asdict(self),
-            versions={"faiss": import_faiss().__version__},
         )
         return HnswIndex(index, FaissVectors(index, true=True), report, self)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xmc.api import ArtifactError, ConfigError, DataError, DeviceError, IndexReport, validate_similarity
+from xmc.api import ArtifactError, ConfigError, DataError, DeviceError, validate_similarity
 from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.cell_bounds import CellBounds
 from xmc_index_faiss.gpu import SPREADS, Gpu, place
 from xmc_index_faiss.ivf_index import BOUNDS_FILE, VECTORS_FILE, IvfIndex
@@ -239,17 +240,15 @@ class Ivf:
         *,
         build_s: float,
     ) -> IvfIndex:
-        report = IndexReport(
+        report = report_of(
+            index,
+            self,
             backend="faiss.ivf",
             similarity=similarity,
-            labels=index.ntotal,
-            dimension=index.d,
-            device_used=gpu.name if gpu else "cpu",
             memory_bytes=self.estimated_bytes(labels=index.ntotal, dimension=index.d),
             build_s=build_s,
+            gpu=gpu,
             exact=self.exact,
-            options=asdict(self),
-            versions={"faiss": import_faiss().__version__},
         )
         prover = None
         if bounds is not None:
