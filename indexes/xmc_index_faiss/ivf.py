@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xmc.api import ArtifactError, ConfigError, DataError, DeviceError, validate_similarity
-from xmc_index_faiss._import import import_faiss
+from xmc.api import ArtifactError, ConfigError, DeviceError, validate_similarity
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.cell_bounds import CellBounds
+from xmc_index_faiss.cell_storage import STORAGES, CellStorage, most_codes
 from xmc_index_faiss.gpu import SPREADS, Gpu, place
 from xmc_index_faiss.ivf_index import BOUNDS_FILE, VECTORS_FILE, IvfIndex
 from xmc_index_faiss.ivf_proof import Prover
@@ -26,13 +26,6 @@ from xmc_index_faiss.stream import HeldBlocks, label_blocks, largest_number, req
 if TYPE_CHECKING:
     from torch import Tensor
 
-STORAGES = ("flat", "fp16", "sq8", "pq")
-TYPES = {
-    "flat": "IndexIVFFlat",
-    "fp16": "IndexIVFScalarQuantizer",
-    "sq8": "IndexIVFScalarQuantizer",
-    "pq": "IndexIVFPQ",
-}
 FEWEST_LABELS = 5_000  # with fewer, scoring all of them is as quick
 
 
@@ -91,7 +84,8 @@ class Ivf:
         gpu = self._place(device)
         held = HeldBlocks(label_blocks(embeddings, similarity))
         index = self._empty(held.labels, held.dimension)
-        sample_SD = held.sample(self._training_rows(held.labels), seed=self.seed)
+        rows = max(self.training_per_cell * self.cells(held.labels), self._cell_storage.fewest_training_rows)
+        sample_SD = held.sample(rows, seed=self.seed)
         index = trained(index, sample_SD, gpu)
         del sample_SD
         if self.storage == "fp16":
@@ -116,8 +110,8 @@ class Ivf:
         Raises: ArtifactError when it cannot be read, is another index or has other vectors beside it; DeviceError.
         """
         gpu = self._place(device)
-        saved = read_saved(folder, types=(TYPES[self.storage],))
-        if saved.faiss_index.code_size != self._code_bytes(saved.faiss_index.d):
+        saved = read_saved(folder, types=(self._cell_storage.faiss_type,))
+        if saved.faiss_index.code_size != self._cell_storage.code_bytes(saved.faiss_index.d):
             raise ArtifactError(f"{folder} holds codes of another size than storage {self.storage!r} makes.")
         index = saved.faiss_index
         index.make_direct_map()
@@ -141,19 +135,14 @@ class Ivf:
                 f"index.nlist is {self.nlist:,}, and there are {labels:,} labels: a cell needs at least one.",
                 hint="Use nlist = 0, which chooses, or the index 'exact', which is quick for so few labels.",
             )
-        if self.storage == "pq" and labels < 1 << self.pq_bits:
-            raise DataError(
-                f"product quantisation with pq_bits {self.pq_bits} learns {1 << self.pq_bits} codes from the label "
-                f"vectors, and there are {labels:,}.",
-                hint="Use storage 'flat' or 'sq8', or fewer pq_bits.",
-            )
+        self._cell_storage.require_labels(labels)
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:
         """Codes, row numbers and where each row lies (8 bytes each), centres, and the full vectors where kept."""
-        each = self._code_bytes(dimension) + 16 + (4 * dimension if self._keeps_vectors else 0)
-        books = {"flat": 0, "fp16": 0, "sq8": 8 * dimension, "pq": (4 << self.pq_bits) * dimension}
+        storage = self._cell_storage
+        each = storage.code_bytes(dimension) + 16 + (4 * dimension if self._keeps_vectors else 0)
         centres = self.cells(labels) * (12 * dimension + 40) if self._proves else self.cells(labels) * 4 * dimension
-        return labels * each + centres + books[self.storage]
+        return labels * each + centres + storage.book_bytes(dimension)
 
     @classmethod
     def proposals(cls, *, labels: int, dimension: int) -> list[Ivf]:
@@ -161,7 +150,7 @@ class Ivf:
         if labels < FEWEST_LABELS:
             return []
         whole: list[Ivf] = [cls(), cls(storage="sq8"), cls(storage="sq8", rerank=0)]
-        return [*whole, cls(storage="pq", pq_m=_most_codes(dimension), rerank=0)]
+        return [*whole, cls(storage="pq", pq_m=most_codes(dimension), rerank=0)]
 
     def cells(self, labels: int) -> int:
         """The number of cells for so many labels.
@@ -179,44 +168,17 @@ class Ivf:
     def _proves(self) -> bool:
         return self.storage == "flat" or self.rerank > 0
 
-    def _code_bytes(self, dimension: int) -> int:
-        codes = math.ceil(self._codes(dimension) * self.pq_bits / 8)
-        return {"flat": 4 * dimension, "fp16": 2 * dimension, "sq8": dimension, "pq": codes}[self.storage]
-
-    def _codes(self, dimension: int) -> int:
-        return self.pq_m or _most_codes(dimension)
-
-    def _training_rows(self, labels: int) -> int:
-        rows = self.training_per_cell * self.cells(labels)
-        return max(rows, 64 << self.pq_bits) if self.storage == "pq" else max(rows, 10_000)
+    @property
+    def _cell_storage(self) -> CellStorage:
+        return CellStorage(self.storage, self.pq_m, self.pq_bits)
 
     def _empty(self, labels: int, dimension: int) -> Any:
-        faiss = import_faiss()
-        nlist, metric = self.cells(labels), faiss.METRIC_INNER_PRODUCT
         self.require_labels(labels)
-        self._require_codes(dimension)
-        quantizer = faiss.IndexFlatIP(dimension)
-        if self.storage == "flat":
-            index = faiss.IndexIVFFlat(quantizer, dimension, nlist, metric)
-        elif self.storage in ("fp16", "sq8"):
-            kind = faiss.ScalarQuantizer.QT_fp16 if self.storage == "fp16" else faiss.ScalarQuantizer.QT_8bit
-            index = faiss.IndexIVFScalarQuantizer(quantizer, dimension, nlist, kind, metric, True)
-        else:
-            index = faiss.IndexIVFPQ(quantizer, dimension, nlist, self._codes(dimension), self.pq_bits, metric)
-            index.pq.cp.seed, index.pq.cp.min_points_per_centroid = self.seed, 1
-        quantizer.this.disown()
-        index.own_fields = True
+        self._cell_storage.require_dimension(dimension)
+        index = self._cell_storage.empty_index(dimension, self.cells(labels), seed=self.seed)
         index.cp.seed, index.cp.spherical, index.cp.min_points_per_centroid = self.seed, True, 1
         index.cp.max_points_per_centroid = max(256, self.training_per_cell)
         return index
-
-    def _require_codes(self, dimension: int) -> None:
-        if self.storage == "pq" and dimension % self._codes(dimension):
-            divisors = [m for m in range(1, dimension + 1) if dimension % m == 0]
-            raise ConfigError(
-                f"index.pq_m is {self.pq_m}, which does not divide the dimension {dimension}.",
-                hint=f"Use 0, which chooses, or one of {', '.join(map(str, divisors))}.",
-            )
 
     def _vectors(self, index: Any, matrix_LD: Any) -> LabelVectors:
         return FaissVectors(index, true=self.storage == "flat") if matrix_LD is None else HeldVectors(matrix_LD)
@@ -258,8 +220,3 @@ class Ivf:
         candidates = vectors if isinstance(vectors, HeldVectors) else None
         there = gpu.copy(index, vectors=candidates) if gpu else None
         return IvfIndex(index, vectors, report, self, prover, gpu=there)
-
-
-def _most_codes(dimension: int) -> int:
-    """Codes of product quantisation: the largest divisor of the dimension that is at most an eighth of it."""
-    return max(m for m in range(1, max(1, dimension // 8) + 1) if dimension % m == 0)
