@@ -5,7 +5,7 @@ Shapes: Q queries, H hits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from xmc.api import Hits
 from xmc.data.tables import LabelTable
 from xmc.errors import ConfigError, DataError, UnknownLabelsError
-from xmc.retrieve.kept_search import search_among
 from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.living_labels import find
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xmc.api import Index
-    from xmc.retrieve.retriever import Retriever
 
 NAMED = 5
 
@@ -43,6 +41,8 @@ class LabelFilter:
 
     def search(self, index: Index, queries_QE: Tensor, k: int) -> Hits:
         """The best k allowed labels of each query, min(k, allowed) of them. Raises: what the index raises."""
+        from xmc.retrieve.kept_search import search_among
+
         return search_among(index, queries_QE, k, self.label_rows)
 
     def keep(self, hits: Hits, probabilities_H: Any = None) -> tuple[Hits, Any]:
@@ -93,22 +93,3 @@ def as_filter(labels: LabelTable, allowed: Iterable[str] | LabelFilter | None) -
             hint="Make it again: retriever.filter(label_ids)",
         )
     return allowed
-
-
-def probabilities_among_all(
-    retriever: Retriever, hits: Hits, unfiltered: Callable[[int], Hits]
-) -> np.ndarray[Any, Any] | None:
-    """The probability that each filtered hit has in the unfiltered list, (H,); None without a calibration.
-
-    `unfiltered(k)` searches for the same queries without the filter, as deep as a calibration tells ranks apart.
-
-    A calibration is fitted to whole lists, and a filter lets labels rise: by its rank among the allowed a hit would
-    seem more probable than it is, and so it would without the better ones above it that are said to be less probable.
-    """
-    calibration = retriever.fitted.calibration
-    if calibration is None:
-        return None
-    last = calibration.first_ranks[-1]
-    if last == 1:
-        return calibration.probabilities(hits)
-    return calibration.probabilities_of_parts(hits, unfiltered(last - 1))

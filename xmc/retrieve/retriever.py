@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.api import ConfigError, DataError, Hits, IndexReport, QueryMap, RerankQueries
 from xmc.retrieve.fitted import Fitted
+from xmc.retrieve.judging import judge, search_and_judge
+from xmc.retrieve.label_filter import LabelFilter, as_filter, make_filter
 from xmc.retrieve.reranking import Reranking
 from xmc.retrieve.trained_model import TrainedModel
 from xmc.values import Hit
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from xmc.data.tables import LabelTable
     from xmc.encode.encoder import Encoder
     from xmc.plugin_manager import Plugins
-    from xmc.retrieve.label_filter import LabelFilter
     from xmc.retrieve.label_sets import Risk
     from xmc.retrieve.opening import Opened
 
@@ -114,8 +115,6 @@ class Retriever:
 
         Raises: DataError naming label ids that are not there, unless they are to be ignored.
         """
-        from xmc.retrieve.label_filter import make_filter
-
         return make_filter(self.labels, label_ids, ignore_unknown=ignore_unknown)
 
     def search(
@@ -153,8 +152,6 @@ class Retriever:
         Raises: ArtifactError before `xmc check conformal`; DataError when alpha is too small for what it was given, and
         for an allowed label that is not there.
         """
-        from xmc.retrieve.label_filter import as_filter
-
         label_filter = as_filter(self.labels, allowed)
         label_sets = self.fitted.require_label_sets()
         hits = self.hits(texts, k=label_sets.most_labels)
@@ -185,8 +182,6 @@ class Retriever:
 
         Raises: as `search`; NonFiniteError for NaN and infinity; ConfigError for a run whose reranker reads texts.
         """
-        from xmc.retrieve.label_filter import as_filter
-
         self.require_no_reranker("vectors have none")
         label_filter = as_filter(self.labels, allowed)
         search = partial(self.search_embeddings, queries_QD)
@@ -208,17 +203,7 @@ class Retriever:
         `probabilities_H`.
         Raises: ConfigError, ArtifactError as `search`.
         """
-        from xmc.retrieve.label_sets import keep_hits
-
-        check_probability(min_probability)
-        calibration = self.fitted.calibration if min_probability is None else self.fitted.require_calibration()
-        if calibration is None:
-            return hits, None
-        probabilities_H = calibration.probabilities(hits) if probabilities_H is None else probabilities_H
-        if min_probability is None:
-            return hits, probabilities_H
-        kept_H = probabilities_H >= min_probability
-        return keep_hits(hits, kept_H), probabilities_H[kept_H]
+        return judge(self.fitted, hits, min_probability, probabilities_H)
 
     def judged_search(
         self,
@@ -229,8 +214,6 @@ class Retriever:
         allowed: Iterable[str] | LabelFilter | None = None,
     ) -> tuple[Hits, Any]:
         """`hits` of texts with their probabilities, as `judged_hits`, right under a filter too. Raises: as `search`."""
-        from xmc.retrieve.label_filter import as_filter
-
         label_filter = as_filter(self.labels, allowed)
         check_texts(texts)
         search = self.search_of(texts)
@@ -253,12 +236,7 @@ class Retriever:
 
         Under a filter and with a calibration the same queries are searched a second time, without the filter.
         """
-        from xmc.retrieve.label_filter import probabilities_among_all
-
-        hits, probabilities_H = search(k=k, allowed=label_filter), None
-        if label_filter is not None:
-            probabilities_H = probabilities_among_all(self, hits, lambda first: search(k=first, allowed=None))
-        return self.judged_hits(hits, min_probability, probabilities_H)
+        return search_and_judge(self.fitted, search, k=k, min_probability=min_probability, label_filter=label_filter)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Query embeddings (Q, D) of texts.
@@ -273,8 +251,6 @@ class Retriever:
 
         Raises: as `search`.
         """
-        from xmc.retrieve.label_filter import as_filter
-
         check_texts(texts)
         return self.hits_of(self.prepare(texts), k=k, allowed=as_filter(self.labels, allowed))
 
@@ -321,22 +297,10 @@ class Retriever:
 
         Raises: DataError for a blank text, and for a run whose head knows trained labels only.
         """
-        from xmc.data.tables import LabelTable
-        from xmc.encode.csr import concatenate_rows
-        from xmc.retrieve.flat_scan import FlatScan
+        from xmc.retrieve.text_ranking import rank_texts
 
         check_texts(texts)
-        table = LabelTable([str(row) for row in range(len(texts))], list(texts))
-        if not self.model.knows_any_label:
-            raise DataError(
-                "this run's head has a vector for each label it was trained with, and none for other texts."
-            )
-        chunks, query_map = replace(self.model, own=None).label_vectors(table)
-        vectors_ND = concatenate_rows(list(chunks), dimension=self.report.dimension)
-        index = FlatScan.of(vectors_ND, similarity=self.report.similarity)
-        alone = replace(self, index=index, query_map=query_map, reranking=None)
-        hits = alone.search_embeddings(alone.encode([query]), k=len(texts))
-        return list(zip(hits.label_rows.tolist(), hits.scores.tolist(), strict=True))
+        return rank_texts(self, query, texts)
 
     def search_table(
         self,
@@ -397,14 +361,6 @@ def check_k(k: int) -> None:
         raise ConfigError(f"k must be a whole number, got {k!r:.60}.")
     if not 1 <= k <= MAX_K:
         raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
-
-
-def check_probability(min_probability: float | None) -> None:
-    """Refuse a least probability that cannot be; None is none. Raises: ConfigError."""
-    if isinstance(min_probability, str):
-        raise ConfigError(f"min_probability must be a number, got {min_probability!r:.60}.")
-    if min_probability is not None and not 0 <= min_probability <= 1:
-        raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
 
 
 def check_texts(texts: Sequence[str]) -> None:
