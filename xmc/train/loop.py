@@ -29,9 +29,8 @@ from xmc.train.random_state import random_state
 from xmc.train.replicated_head import ReplicatedHead
 from xmc.train.reporter import Reporter, SilentReporter
 from xmc.train.schedule import Pool, batch_rows, epoch_rows, learning_rate_share, step_queries
-from xmc.train.scorer import rows_in_memory
 from xmc.train.signals import StopRequest, stop_on_signals
-from xmc.train.validation import hits_at_1, label_matrix
+from xmc.train.validation import precision_at_1
 
 
 @dataclass(frozen=True)
@@ -237,19 +236,14 @@ class Trainer:
     def _validate(self) -> float:
         if self.data.validation is None:
             return -1.0
-        features, positives = self.data.validation
-        labels_LD = label_matrix(self.head, self.data.labels)
-        rows = rows_in_memory(self.data.labels, self.options.score_memory_mb, device=labels_LD.device.type)
-        own = np.arange(len(features))[self.ranks.share(len(features))]
-        hits = hits_at_1(
+        return precision_at_1(
             self.encoder,
-            features.take(own),
-            labels_LD,
-            positives.take(own),
-            query_map=self.head.query_map(),
-            rows_at_once=rows,
+            self.head,
+            *self.data.validation,
+            labels=self.data.labels,
+            score_memory_mb=self.options.score_memory_mb,
+            ranks=self.ranks,
         )
-        return int(self.ranks.sum(torch.tensor(hits))) / len(features)
 
     def _commit(self) -> None:
         self.ranks.require_same(self.encoder.module.parameters(), what="encoders")

@@ -8,9 +8,34 @@ from torch import Tensor
 
 from xmc.api import Head, PluginError, Positives, QueryMap
 from xmc.encode.encoder import Encoder, Features, embed_chunks
-from xmc.train.scorer import score_rows
+from xmc.train.distributed import Ranks
+from xmc.train.scorer import rows_in_memory, score_rows
 
 QUERIES_AT_ONCE = 1024
+
+
+def precision_at_1(
+    encoder: Encoder,
+    head: Head,
+    query_features: Features,
+    positives: Positives,
+    *,
+    labels: int,
+    score_memory_mb: int,
+    ranks: Ranks,
+) -> float:
+    """The share of queries whose best-scored label is relevant, each counted by one of the ranks."""
+    labels_LD = label_matrix(head, labels)
+    own = np.arange(len(query_features))[ranks.share(len(query_features))]
+    hits = hits_at_1(
+        encoder,
+        query_features.take(own),
+        labels_LD,
+        positives.take(own),
+        query_map=head.query_map(),
+        rows_at_once=rows_in_memory(labels, score_memory_mb, device=labels_LD.device.type),
+    )
+    return int(ranks.sum(torch.tensor(hits))) / len(query_features)
 
 
 def hits_at_1(
