@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmc.encode.bags import Bags
+from xmc.encode.description import DESCRIPTION_NAME, read_description
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.mixture import MixtureOfExperts, MixtureOptions
-from xmc.encode.static import FILE_NAME, StaticEncoder, StaticOptions
+from xmc.encode.static import StaticEncoder, StaticOptions
 from xmc.encode.text_graph import TextGraph
 from xmc.encode.tower import Tower
-from xmc.errors import ArtifactError
 from xmc.unit_rows import unit_rows
 
 
@@ -55,11 +55,7 @@ class MoeStaticOptions(MixtureOptions, StaticOptions):
 
         Raises: ArtifactError when the folder holds another kind of encoder.
         """
-        description = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-        if description.get("encoder") != MoeStaticEncoder.name:
-            raise ArtifactError(
-                f"{folder} holds the encoder '{description.get('encoder')}', expected '{MoeStaticEncoder.name}'."
-            )
+        description = read_description(folder, MoeStaticEncoder.name)
         towers = {path: Tower.load_folded(folder / path) for path in set(description["towers"].values())}
         layers = {path: MixtureOfExperts.load(folder / path) for path in set(description["mixtures"].values())}
         encoder = self._encoder(
@@ -148,7 +144,7 @@ class MoeStaticEncoder:
         model.save_pretrained(str(folder), create_model_card=False)
         towers, mixtures = ({role: paths[role][part] for role in ROLES} for part in (0, 1))
         description = {"encoder": self.name, "similarity": self.similarity, "towers": towers, "mixtures": mixtures}
-        (folder / FILE_NAME).write_text(json.dumps(description, indent=1), encoding="utf-8")
+        (folder / DESCRIPTION_NAME).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
     def save_training(self, folder: Path) -> None:
         """Write each tower with its feature table, not folded, and each mixture."""

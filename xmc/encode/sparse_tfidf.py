@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from xmc.encode.bags import Bags
 from xmc.encode.csr import csr_tensor
+from xmc.encode.description import DESCRIPTION_NAME, read_description
 from xmc.encode.encoder import Role, Similarity
 from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
-from xmc.errors import ArtifactError
 
-FILE_NAME = "xmc_encoder.json"
 BAGS_NAME = "word_bags.json"
 
 
@@ -54,9 +53,7 @@ class SparseTfidfOptions:
 
         Raises: ArtifactError when the folder holds another kind of encoder.
         """
-        description = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-        if description.get("encoder") != SparseTfidfEncoder.name:
-            raise ArtifactError(f"{folder} holds the encoder '{description.get('encoder')}', expected 'sparse-tfidf'.")
+        read_description(folder, SparseTfidfEncoder.name)
         return SparseTfidfEncoder(LearnedBags(WordBags.load(folder / BAGS_NAME)))
 
     def load_training(self, folder: Path) -> SparseTfidfEncoder:
@@ -100,7 +97,7 @@ class SparseTfidfEncoder:
     def save(self, folder: Path) -> None:
         """Write vocabulary and weights; sentence-transformers has no sparse module of this kind, so it is xmc's own."""
         self.bags.save(folder / BAGS_NAME)
-        (folder / FILE_NAME).write_text(json.dumps({"encoder": self.name}), encoding="utf-8")
+        (folder / DESCRIPTION_NAME).write_text(json.dumps({"encoder": self.name}), encoding="utf-8")
 
     def save_training(self, folder: Path) -> None:
         """The same: nothing else is learned."""

@@ -17,14 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from xmc.encode.bags import Bags, tokenise
+from xmc.encode.description import DESCRIPTION_NAME, read_description
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.text_graph import TextGraph
 from xmc.encode.tokenizer import character_ngrams, package_vectors, token_encoder, train_tokenizer
 from xmc.encode.tower import Tower, tower_graphs
-from xmc.errors import ArtifactError, ConfigError
+from xmc.errors import ConfigError
 from xmc.unit_rows import unit_rows
-
-FILE_NAME = "xmc_encoder.json"
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,7 @@ class StaticOptions:
 
         Raises: ArtifactError when the folder holds another kind of encoder.
         """
-        description = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-        if description.get("encoder") != "static":
-            raise ArtifactError(f"{folder} holds the encoder '{description.get('encoder')}', expected 'static'.")
+        description = read_description(folder, StaticEncoder.name)
         opened = {path: Tower.load_folded(folder / path) for path in set(description["towers"].values())}
         towers = {role: opened[path] for role, path in description["towers"].items()}
         return StaticEncoder(towers, similarity=description["similarity"], dropout=self.dropout)
@@ -186,7 +183,7 @@ class StaticEncoder:
         model = SentenceTransformer(modules=modules, similarity_fn_name=self.similarity, device="cpu")
         model.save_pretrained(str(folder), create_model_card=False)
         description = {"encoder": self.name, "similarity": self.similarity, "towers": paths}
-        (folder / FILE_NAME).write_text(json.dumps(description, indent=1), encoding="utf-8")
+        (folder / DESCRIPTION_NAME).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
     def save_training(self, folder: Path) -> None:
         """Write each tower with its feature table, not folded."""

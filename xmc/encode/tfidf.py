@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from xmc.encode.bags import Bags, bag_embeddings
+from xmc.encode.description import DESCRIPTION_NAME, read_description
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
-from xmc.errors import ArtifactError
 from xmc.unit_rows import unit_rows
 
-FILE_NAME = "xmc_encoder.json"
 TABLE_NAME = "model.safetensors"
 BAGS_NAME = "word_bags.json"
 
@@ -79,9 +78,7 @@ class TfidfOptions:
 
         Raises: ArtifactError when the folder holds another kind of encoder.
         """
-        description = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-        if description.get("encoder") != "tfidf":
-            raise ArtifactError(f"{folder} holds the encoder '{description.get('encoder')}', expected 'tfidf'.")
+        description = read_description(folder, TfidfEncoder.name)
         return self._open({role: folder / path for role, path in description["towers"].items()})
 
     def load_training(self, folder: Path) -> TfidfEncoder:
@@ -142,7 +139,8 @@ class TfidfEncoder:
         model = SentenceTransformer(modules=modules, similarity_fn_name=self.similarity, device="cpu")
         model.save_pretrained(str(folder), create_model_card=False)
         paths = {"query": "query_0_TfidfModule", "label": "document_0_TfidfModule"}
-        (folder / FILE_NAME).write_text(json.dumps({"encoder": self.name, "towers": paths}, indent=1), encoding="utf-8")
+        description = {"encoder": self.name, "towers": paths}
+        (folder / DESCRIPTION_NAME).write_text(json.dumps(description, indent=1), encoding="utf-8")
 
     def save_training(self, folder: Path) -> None:
         """Write each tower."""
