@@ -36,8 +36,8 @@ def check_command(
 
     Example: xmc check conformal --alpha 0.2 --run runs/icd
     """
+    from xmc.cli.bar import CountDisplay
     from xmc.cli.output import print_json
-    from xmc.cli.progress import CountDisplay
     from xmc.engine.verbs import check_run
 
     settings = list(settings or ())

@@ -39,8 +39,8 @@ def choose_command(
 
     Example: xmc choose --log clicks.parquet --run runs/a --run b=runs/b --temperature 0.05
     """
+    from xmc.cli.bar import CountDisplay
     from xmc.cli.output import print_json
-    from xmc.cli.progress import CountDisplay
     from xmc.engine.run_names import name_runs
     from xmc.engine.verbs import choose_run
 

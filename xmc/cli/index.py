@@ -49,8 +49,8 @@ def index_command(
 
     Example: xmc index --run runs/icd --target-recall 0.95
     """
+    from xmc.cli.bar import CountDisplay
     from xmc.cli.output import print_json, print_notes, warnings_as_notes
-    from xmc.cli.progress import CountDisplay
     from xmc.cli.units import parse_bytes, parse_seconds
     from xmc.engine.verbs import index_run, tune_run
     from xmc.tune.goal import Goal

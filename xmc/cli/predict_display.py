@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Display
+from rich.progress import TaskProgressColumn, TextColumn
 
-from xmc.cli.log_lines import LogLines
+from xmc.cli.bar import Bar
 
 if TYPE_CHECKING:
     from xmc.predict.report import Progress
 
 
-class PredictDisplay:
+class PredictDisplay(Bar):
     """Shards and rows done, rows a second, time left; the share that is done is that of the bytes of the shards."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        console = Console(stderr=True, quiet=quiet)
-        self._progress = Display(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[detail]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._progress.add_task("predicting", total=None, detail="", visible=False)
-        self._lines = None if quiet or console.is_terminal else LogLines(console)
+        columns = TaskProgressColumn(), TextColumn("{task.fields[detail]}")
+        super().__init__(*columns, what="predicting", quiet=quiet, lines=True)
         self._started = time.monotonic()
-
-    def __enter__(self) -> PredictDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def show(self, progress: Progress) -> None:
         """Move the bar, or write a line when it is time for one."""

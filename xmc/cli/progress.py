@@ -8,17 +8,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Display
+from rich.progress import MofNCompleteColumn, TextColumn
 
-from xmc.cli.log_lines import LogLines
+from xmc.cli.bar import Bar
 from xmc.cli.output import human_bytes
 
 if TYPE_CHECKING:
@@ -28,37 +20,21 @@ if TYPE_CHECKING:
 SMOOTHING = 0.05  # share of the newest step in the shown loss
 
 
-class TrainingDisplay:
+class TrainingDisplay(Bar):
     """A reporter for the training loop that draws a bar with loss, queries a second and time left."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet)
-        self._progress = Display(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=quiet or not self._console.is_terminal,
-        )
-        self._lines = None if quiet or self._console.is_terminal else LogLines(self._console)
-        self._task = self._progress.add_task("training", total=None, detail="", visible=False)
+        columns = MofNCompleteColumn(), TextColumn("{task.fields[detail]}")
+        super().__init__(*columns, what="training", quiet=quiet, lines=True, transient=False)
         self._loss: float | None = None
         self._queries, self._steps_before, self._started = 0, 0, 0.0
-
-    def __enter__(self) -> TrainingDisplay:
-        self._progress.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:  # what stopped early is at its end too
             self._progress.update(self._task, total=self._progress.tasks[self._task].completed)
-        self._progress.stop()
+        super().__exit__(kind, error, trace)
 
     def say(self, line: str) -> None:
         """Print a line above the bar; in a log it is one line whatever its length."""
@@ -118,34 +94,3 @@ class TrainingDisplay:
         validation = f"  validation P@1 {row['validation_p1']:.4f}" if row["validation_p1"] >= 0 else ""
         loss = f"loss {row['loss']:.4f}" if "loss" in row else "fitted"
         self.say(f"epoch {row['epoch']:.0f}: {loss}{validation}  {row['seconds']:.0f} s")
-
-
-class CountDisplay:
-    """A bar for work that is counted: what is going on, how much is done, how long it still takes."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._progress = Display(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True, quiet=quiet),
-            disable=quiet,
-            transient=True,
-        )
-        self._task = self._progress.add_task("", total=None, visible=False)
-
-    def __enter__(self) -> CountDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def show(self, what: str, done: int, total: int) -> None:
-        """Move the bar."""
-        self._progress.update(self._task, description=what, completed=done, total=total, visible=True)

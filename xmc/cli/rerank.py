@@ -17,8 +17,8 @@ def rerank_command(
 
     Example: xmc rerank --run runs/acts --set reranker.name=linear.one-vs-rest
     """
+    from xmc.cli.bar import CountDisplay
     from xmc.cli.output import print_json, print_notes, warnings_as_notes
-    from xmc.cli.progress import CountDisplay
     from xmc.engine.verbs import rerank_run
 
     with warnings_as_notes() as notes, CountDisplay(quiet=as_json) as display:

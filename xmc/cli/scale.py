@@ -38,8 +38,8 @@ def scale_command(
 
     Example: xmc scale --data icd10cm --plugin dexml --out scaling
     """
+    from xmc.cli.bar import CountDisplay
     from xmc.cli.output import print_json
-    from xmc.cli.progress import CountDisplay
     from xmc.engine.run_names import name_runs
     from xmc.engine.verbs import scale_run
 

@@ -25,8 +25,8 @@ def teach_command(
 
     Example: xmc teach --teacher models/minilm --data icd10cm --out teachers/minilm
     """
+    from xmc.cli.bar import CountDisplay
     from xmc.cli.output import print_json
-    from xmc.cli.progress import CountDisplay
     from xmc.engine.verbs import teach
 
     with CountDisplay(quiet=as_json) as display:
