@@ -71,11 +71,12 @@ def search_command(
             )
         return
     assert text is not None
-    from xmc.cli.output import print_json, print_notes
+    from xmc.cli.output import print_json, print_notes, warnings_as_notes
     from xmc.retrieve.retriever import Retriever
 
-    retriever = Retriever.load(run, device=device, warn=False)  # it is printed
-    print_notes([*retriever.fitted.stale(), *retriever.fitted.notes])
+    with warnings_as_notes() as notes:
+        retriever = Retriever.load(run, device=device)
+    print_notes(notes)
     with allowed_by_option():
         label_filter = None if allowed_ids is None else retriever.filter(allowed_ids)
     texts = _lines(sys.stdin) if text == "-" else [text]

@@ -138,6 +138,7 @@ def commit_index(
         fill(folder)
         lineage = lineage_of(run, description, indexed)
         write_json(folder / "index.json", {**description, **lineage.to_dict()})
+    config.write_plugins(run, "index", plugins=plugins)
     plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(indexed.labels)), report)
 
 

@@ -72,6 +72,7 @@ def run_reranking(
         neutral=_mean_score(reranking, queries, hits),
     )
     _commit(config, run, first, reranking)
+    config.write_plugins(run, "reranker", plugins=plugins)
     report = {
         "reranker": config.reranker.name,
         "depth": reranking.depth,

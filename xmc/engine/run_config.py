@@ -94,10 +94,13 @@ class RunConfig:
         }
         return {name: values for name, values in sections.items() if values}  # [check] holds only what was set
 
-    def write(self, run: Path, *, plugins: Plugins) -> None:
-        """Write `run/config.toml`, and `plugins.json`: whence the run can be repeated, with whose code."""
+    def write(self, run: Path) -> None:
+        """Write `run/config.toml`: whence the run can be repeated."""
         write_text(run / FILE_NAME, write_toml(_listed(self.to_dict())))
-        write_run_plugins(run, {kind: getattr(self, kind).name for kind in DEFAULTS}, plugins)
+
+    def write_plugins(self, run: Path, *kinds: str, plugins: Plugins) -> None:
+        """Note in `run/plugins.json` with whose code the parts of these kinds are made now, without any all parts."""
+        write_run_plugins(run, {kind: getattr(self, kind).name for kind in kinds or DEFAULTS}, plugins)
 
 
 def resolve(

@@ -72,7 +72,8 @@ def run_training(
                 about_data = partial(how_data_differs, config, work)
                 checkpoint = load_checkpoint(store, fingerprint=made_of, about_data=about_data)
         if ranks.writes:
-            given.write(work, plugins=plugins)  # only now: a refused resume leaves the run's own in place
+            given.write(work)  # only now: a refused resume leaves the run's own in place
+            given.write_plugins(work, plugins=plugins)
         info = RunInfo(str(work), config.to_dict(), len(data.train), len(data.labels))
         job = Job(config, work, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
         return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)

@@ -81,7 +81,7 @@ def run_tuning(
         config = replace(config, index=Component(choice.trial.candidate.name, choice.backend))
         fill = functools.partial(_write, choice, {**full_report(choice), **facts, "versions": versions()})
         commit_index(config, run, choice.index, report, indexed, plugins=plugins, fill=fill)
-        config.write(run, plugins=plugins)
+        config.write(run)
     return Tuned(choice, report)
 
 

@@ -93,7 +93,7 @@ def _index_named(run: Path, settings: Settings, *, device: str) -> IndexReport:
     config = read_run_config(plugins, run, settings=chosen)
     report = run_indexing(config, run, plugins=plugins, device=device)
     if "index" in chosen:
-        replace(read_run_config(plugins, run), index=config.index).write(run, plugins=plugins)
+        replace(read_run_config(plugins, run), index=config.index).write(run)
     write_card(run, plugins=plugins)
     fitted_now(run).warn()
     return report

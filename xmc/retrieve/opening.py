@@ -26,7 +26,7 @@ from xmc.retrieve.living_labels import LivingLabels, live_labels
 from xmc.retrieve.own_vectors import OwnVectors, load_own
 from xmc.retrieve.query_map import load_query_map
 from xmc.retrieve.reranking import NONE, load_reranking
-from xmc.retrieve.run_plugins import naming_packages
+from xmc.retrieve.run_plugins import naming_packages, warn_of_other_files
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.retrieve.unfinished import require_indexed
 
@@ -91,6 +91,8 @@ def open_run(
     with naming_packages(run, plugins):
         model = _model(run, plugins, before)
         built = _built_index(run, model, plugins, device, before, index)
+    if before is None:
+        warn_of_other_files(run, plugins, stacklevel=3)
     edits = read_edits(run)
     edits.require_encoder(model.sha256)
     own_model = replace(model, own=OwnVectors.of(edits))

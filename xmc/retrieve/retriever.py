@@ -69,7 +69,8 @@ class Retriever:
         `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one; `index`
         stands in for the run's own, which is then not loaded (its parts are held by other processes, say). An
         XmcWarning says when labels were edited since the probabilities were fitted, or index or encoder are others;
-        with `warn=False` only `fitted` does, here and in what `reload_if_changed` makes of it.
+        with `warn=False` only `fitted` does, here and in what `reload_if_changed` makes of it. Another one says when a
+        plugin file that the run was made with has changed.
         Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
         for another encoder; PluginError when it needs a plugin that is not installed.
         """

@@ -1,23 +1,30 @@
-"""Where the parts of a run came from: `plugins.json` names distributions, for the day one is not installed."""
+"""Where the parts of a run came from: `plugins.json` names distributions, for the day one is not installed, and the
+checksums of plugin files, for the day one is another."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from xmc.errors import PluginError
+from xmc.errors import PluginError, XmcWarning
 from xmc.plugin_manager import LoadedPlugin, Plugins
 from xmc.store import write_json
 
 PLUGINS_FILE = "plugins.json"
+FACTS = ("name", "plugin", "distribution", "version")
+ANSWERING = ("encoder", "head", "index", "reranker")
 
 
 def write_run_plugins(run: Path, names: Mapping[str, str], plugins: Plugins) -> None:
-    """Write for each part, kind to full name, the plugin that offers it with its distribution and version."""
+    """Write for each part that is made now, kind to full name, the plugin that offers it, distribution and version.
+
+    What is written of other parts stays.
+    """
     loaded = {each.name: each for each in plugins.loaded}
-    facts = {}
+    facts = _read(run)
     for kind, name in names.items():
         found = loaded[plugins.find(kind, name).plugin]
         facts[kind] = {
@@ -40,6 +47,24 @@ def naming_packages(run: Path, plugins: Plugins) -> Iterator[None]:
         raise
 
 
+def warn_of_other_files(run: Path, plugins: Plugins, *, stacklevel: int) -> None:
+    """Warn where a part that answers was made with a plugin file whose content is another now."""
+    now = {each.name: each for each in plugins.loaded if each.is_file}
+    parts: dict[LoadedPlugin, list[str]] = {}
+    for kind, facts in _read(run).items():
+        then = LoadedPlugin(facts["plugin"], facts["distribution"], facts["version"])
+        if kind in ANSWERING and then.is_file and now.get(then.name, then).version != then.version:
+            parts.setdefault(then, []).append(kind)
+    for then, kinds in parts.items():
+        warnings.warn(
+            f"{run}: its {' and '.join(kinds)} came from {then.source}, {then.version[:19]}…; "
+            f"{now[then.name].source} has another content now, {now[then.name].version[:19]}…, and may answer "
+            "otherwise. Give the file as it was, or make these parts again.",
+            XmcWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
 def _missing(run: Path, plugins: Plugins) -> list[str]:
     there = {each.name for each in plugins.loaded}
     return [
@@ -57,9 +82,9 @@ def _origin(facts: Mapping[str, str]) -> str:
 
 
 def _read(run: Path) -> dict[str, dict[str, str]]:
-    """What was written; nothing of a run that was made before there was such a file."""
+    """What was written; nothing of a run that was made before there was such a file, nor of one that is damaged."""
     try:
-        facts: dict[str, dict[str, str]] = json.loads((run / PLUGINS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        kinds = json.loads((run / PLUGINS_FILE).read_text(encoding="utf-8")).items()
+        return {kind: {key: str(facts[key]) for key in FACTS} for kind, facts in kinds}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return {}
-    return facts

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 
 import pytest
 
@@ -56,6 +57,75 @@ def test_a_file_trains_and_its_run_is_opened_with_it_only(xmc_command, plugin_fi
     assert "--plugin-file" in err and "my_margin" not in sys.modules
     assert xmc_command("search", "fog", "--run", run)[0] == 0, "a search needs no loss"
     assert xmc_command("evaluate", "--run", run, "--plugin-file", plugin_file)[0] == 0
+
+
+INDEX_FILE = """
+from dataclasses import dataclass
+
+from xmc.api import IndexSpec, hookimpl
+from xmc_index_exact.exact import Exact
+
+
+@dataclass(frozen=True)
+class Mine(Exact):
+    pass
+
+
+@hookimpl
+def xmc_indexes():
+    return [IndexSpec("mine", "my_index:Mine", exact=True, summary="an index of one's own")]
+"""
+
+
+@pytest.fixture
+def index_file(tmp_path):
+    path = tmp_path / "my_index.py"
+    path.write_text(INDEX_FILE)
+    yield path
+    sys.modules.pop("my_index", None)
+
+
+def test_a_file_that_is_another_one_than_the_run_was_made_with_is_said(xmc_command, index_file, tiny_run_copy):
+    from xmc.errors import XmcWarning
+    from xmc.plugin_manager import load_plugins
+    from xmc.retrieve.retriever import Retriever
+
+    def opened(text):
+        sys.modules.pop("my_index", None)
+        index_file.write_text(text)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", XmcWarning)
+            retriever = Retriever.load(tiny_run_copy, plugins=load_plugins(plugin_file=index_file), device="cpu")
+            retriever.reload_if_changed()
+        return [str(warning.message) for warning in caught]
+
+    index = ["index", "--run", tiny_run_copy, "--plugin-file", index_file]
+    other = INDEX_FILE + "\n# another line\n"
+    code, _, err = xmc_command(*index, "--set", "index.name=my_index.mine")
+    assert code == 0, err
+    trained = json.loads((tiny_run_copy / "plugins.json").read_text())["encoder"]
+    assert trained["distribution"] == "xmc-engine"
+    assert opened(INDEX_FILE) == []
+    (message,) = opened(other)
+    assert f"its index came from the file {index_file}, sha256:" in message and "has another content now" in message
+    code, out, err = xmc_command("search", "fog", "--run", tiny_run_copy, "--plugin-file", index_file, "--json")
+    assert code == 0 and "has another content now" in err and json.loads(out)["hits"]
+    assert xmc_command(*index)[0] == 0, "built anew, the index is of the file as it is"
+    assert opened(other) == [] and len(opened(INDEX_FILE)) == 1
+    for damage in ("[]", "{", '{"index": {"name": "x"}}', '{"index": 7}'):
+        (tiny_run_copy / "plugins.json").write_text(damage)
+        assert opened(other) == []
+
+
+def test_another_loss_is_nothing_to_a_search(xmc_command, plugin_file, tmp_path):
+    run = tmp_path / "run"
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    with_file = ["--plugin-file", plugin_file]
+    assert xmc_command("train", "--data", "tiny", "--out", run, *with_file, *settings)[0] == 0
+    sys.modules.pop("my_margin")
+    plugin_file.write_text(FILE + "\n# another line\n")
+    code, _, err = xmc_command("search", "fog", "--run", run, *with_file)
+    assert code == 0 and "another content" not in err
 
 
 def test_it_is_listed(xmc_command, plugin_file):

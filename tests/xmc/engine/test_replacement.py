@@ -73,7 +73,8 @@ def test_a_refused_resume_keeps_the_configuration_of_a_run_without_a_checkpoint(
     run.mkdir()
     plugins = load_plugins()
     config = resolve(plugins, plugin="dexml", settings=("data.name=tiny", *SMALL))
-    config.write(run, plugins=plugins)  # then it was killed
+    config.write(run)
+    config.write_plugins(run, plugins=plugins)  # then it was killed
     before = bytes_in(run)
     with pytest.raises(XmcError, match="not a sentence-transformers folder"):
         make(run, REFUSED["a model"][1], resume=True)

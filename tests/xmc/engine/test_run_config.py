@@ -78,7 +78,7 @@ RECIPES = [offer.full_name for offer in load_plugins().offers["recipe"]]
 @pytest.mark.parametrize("recipe", ["", *RECIPES])
 def test_the_written_configuration_is_the_same_configuration(plugins, tmp_path, recipe):
     config = resolve(plugins, plugin=recipe, settings=["data.name=tiny", "evaluate.ks=[1, 7]", "train.seed=5"])
-    config.write(tmp_path, plugins=load_plugins())
+    config.write(tmp_path)
     assert read_run_config(plugins, tmp_path) == config
     assert resolve(plugins, config_file=tmp_path / FILE_NAME) == config
     assert from_tree(plugins, config.to_dict(), source="x") == config
@@ -97,7 +97,7 @@ def test_the_template_is_toml_that_resolves_to_the_same(plugins, tmp_path, recip
 
 
 def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
-    resolve(plugins, plugin="dexml").write(tmp_path, plugins=plugins)
+    resolve(plugins, plugin="dexml").write(tmp_path)
     changed = read_run_config(plugins, tmp_path, settings=["index.name=faiss.flat", "evaluate.ks=[2]"])
     assert changed.index.name == "faiss.flat" and changed.evaluate.ks == (2,)
     assert isinstance(changed, RunConfig) and changed.train == read_run_config(plugins, tmp_path).train

@@ -56,7 +56,7 @@ def run(tmp_path):
     (tmp_path / "run" / "encoder").mkdir(parents=True)
     for name in ("a", ".lock"):
         (tmp_path / "run" / "encoder" / name).touch()
-    config.write(tmp_path / "run", plugins=plugins)
+    config.write(tmp_path / "run")
     return tmp_path / "run"
 
 
