@@ -6,7 +6,7 @@ Every call that changes something is one committed version of `run/labels/`: rea
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,8 @@ class LabelEditor:
         state = LabelState(self._current_base(), edits)
         other = [label_id for label_id, text in labels.items() if not state.holds(label_id, text, "")]
         edits.require_encoder(model.sha256, replaced=set(other))
-        _require_text_vectors(model, [label_id for label_id in other if state.now(label_id)])
-        model.require_known([label_id for label_id in other if not state.now(label_id)])
+        _require_text_vectors(model, state, {label_id: labels[label_id] for label_id in other})
+        model.require_known(other)
 
     def sync(self, labels: Mapping[str, str], *, vectors: Any = None, most_removed: float = 0.5) -> LabelsReport:
         """Make these the labels of the run: `put` them, and remove all others, in one version.
@@ -190,7 +190,7 @@ class LabelEditor:
                 if whatever_is_there or not state.holds(label_id, text, None if any_vector else own)
             ]
             if own_NE is None:
-                _require_text_vectors(model, [table.ids[row] for row in rows if state.now(table.ids[row])])
+                _require_text_vectors(model, state, {table.ids[row]: table.texts[row] for row in rows})
             new = {table.ids[row]: Edit(table.texts[row], -1, hashes[row]) for row in rows}
             new_NE = None if own_NE is None else take_rows(own_NE, torch.tensor(rows, dtype=torch.long))
             gone = [] if most_removed is None else _others(state, table.ids, most_removed)
@@ -264,7 +264,7 @@ def _report(run: Path, base: Base, edits: LabelEdits) -> LabelsReport:
 def _others(state: LabelState, label_ids: Collection[str], most_removed: float) -> list[str]:
     """The labels that are there and not among these. Raises: DataError when they are more than that share of all."""
     others, count = state.others(label_ids), state.count()
-    if len(others) > most_removed * count:
+    if len(others) / count > most_removed:  # the share itself: 0.29 * 100 is less than 29
         raise DataError(
             f"this would remove {len(others):,} of the run's {count:,} labels, more than the share that may go "
             f"(most_removed, {most_removed:g}).",
@@ -273,11 +273,15 @@ def _others(state: LabelState, label_ids: Collection[str], most_removed: float) 
     return others
 
 
-def _require_text_vectors(model: TrainedModel, label_ids: Sequence[str]) -> None:
-    """Refuse other texts for labels that have trained vectors."""
-    if label_ids and not model.knows_any_label:
-        raise DataError(
-            f"a new text would not change how '{label_ids[0]}' is found: this run's head has a trained vector for each "
-            "label.",
-            hint="Give vectors with the texts, or train again with the new texts.",
-        )
+def _require_text_vectors(model: TrainedModel, state: LabelState, texts: Mapping[str, str]) -> None:
+    """Refuse other texts for labels that have trained vectors; one that was given goes, and the trained one is back."""
+    if model.knows_any_label:
+        return
+    for label_id, text in texts.items():
+        now = state.now(label_id)
+        if now is not None and now[0] != text and not now[1]:
+            raise DataError(
+                f"a new text would not change how '{label_id}' is found: this run's head has a trained vector for each "
+                "label.",
+                hint="Give vectors with the texts, or train again with the new texts.",
+            )

@@ -110,6 +110,16 @@ def test_what_changes_nothing_makes_no_version(tiny_run_copy):
 
 
 @pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
+def test_just_the_share_that_may_go_goes(tiny_run_copy):
+    labels = {f"x{number:02d}": "quartz" for number in range(100)}
+    xmc.sync_labels(tiny_run_copy, labels, most_removed=1)
+    kept = dict(list(labels.items())[29:])
+    with pytest.raises(DataError, match="would remove 29 of the run's 100 labels"):
+        xmc.sync_labels(tiny_run_copy, kept, most_removed=0.28)
+    assert xmc.sync_labels(tiny_run_copy, kept, most_removed=0.29).labels == 71
+
+
+@pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
 def test_what_list_gives_changes_nothing_in_sync_though_labels_have_vectors_of_their_own(tiny_run_copy):
     retriever = opened(tiny_run_copy)
     vectors_ND = retriever.encode(["purple banana", "quartz"])

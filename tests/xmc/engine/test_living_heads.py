@@ -110,6 +110,36 @@ def test_a_head_of_trained_labels_takes_vectors_where_it_can(runs):
         xmc.add_labels(runs("factored"), {"given": "text"}, vectors=torch.ones(1, 16))
 
 
+@pytest.mark.parametrize("name", ["classifier", "linear"])
+def test_a_trained_vector_comes_back_in_the_place_of_a_given_one(runs, name):
+    editor, label_id, text = LabelEditor(runs(name), plugins=PLUGINS), DATA.labels.ids[9], DATA.labels.texts[9]
+    retriever = Retriever.load(runs(name), plugins=PLUGINS)
+    vectors_ND = retriever.encode([DATA.test.texts[0]]).to_dense() * 100
+    scores = [hit.score for hits in retriever.search(TEXTS, k=1, allowed=[label_id]) for hit in hits]
+
+    def found():
+        answers = Retriever.load(runs(name), plugins=PLUGINS).search(TEXTS, k=1, allowed=[label_id])
+        return [hit.score for hits in answers for hit in hits]
+
+    for back in (
+        lambda: editor.replace({label_id: text}),
+        lambda: editor.put({label_id: text}),
+        lambda: editor.replace({label_id: "another text"}),
+    ):
+        for compacted in (False, True):
+            editor.put({label_id: text}, vectors=vectors_ND)
+            if compacted:
+                editor.compact()
+            assert found() != pytest.approx(scores, rel=1e-3)
+            editor.check({label_id: text})
+            assert back().changed and found() == pytest.approx(scores, rel=1e-5)
+    editor.add({"given": "seen with the eyes"}, vectors=vectors_ND)
+    for edit in (editor.put, editor.replace, editor.check):
+        with pytest.raises(DataError, match="'given', were not there in training"):
+            edit({"given": "seen with the eyes"})
+    editor.remove(["given"])
+
+
 @pytest.fixture(scope="module")
 def reranked_run(tmp_path_factory):
     run = tmp_path_factory.mktemp("reranked") / "run"
