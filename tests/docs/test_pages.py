@@ -216,6 +216,8 @@ def test_labels_page_runs_from_top_to_bottom(folder):
         "False True",
         "2 0",
         "{'new-1': 'solar kettle appliance', 'new-2': 'golden violin instrument'}",
+        "v000011 rollback to v000009 62 63",
+        "0",
     ]
 
 

@@ -1,4 +1,4 @@
-"""`xmc labels`: change the labels of a run, list the changes, write all labels, build the index anew over them."""
+"""`xmc labels`: change the labels of a run, go back, list the changes, write all labels, build the index anew."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from xmc.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from xmc.engine.label_editing import LabelEditor
 
-ACTIONS = ("add", "put", "replace", "remove", "sync", "compact", "list", "export")
+ACTIONS = ("add", "put", "replace", "remove", "sync", "versions", "rollback", "compact", "list", "export")
 WITH_TEXTS = ("add", "put", "replace", "sync")
+WITHOUT_LABELS = ("versions", "rollback", "compact", "list", "export")
 
 
 def labels_command(
     run: RunOption,
-    action: Annotated[str, typer.Argument(help="add, put, replace, remove, sync, compact, list or export.")],
+    action: Annotated[
+        str,
+        typer.Argument(help="add, put, replace, remove, sync, versions, rollback, compact, list or export."),
+    ],
     file: Annotated[
         Path | None,
         typer.Argument(help="Labels: JSON lines {id, text} or Parquet. For remove: ids, one a line, too."),
@@ -36,6 +40,9 @@ def labels_command(
         float | None,
         typer.Option("--most-removed", min=0, max=1, help="Sync: the largest share that may go; 0.5 unless given."),
     ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Rollback: the version to go back to, one of those that versions lists.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option("--device", help="Compact: auto, cpu or cuda; auto unless given.")
     ] = None,
@@ -45,6 +52,7 @@ def labels_command(
 
     add takes new labels, replace gives labels that are there other texts, put does either, remove takes labels away.
     sync makes the labels of a file those of the run: it puts them and removes all others.
+    versions lists the states that are kept; rollback makes the labels again what they were in one of them.
     export writes all labels as they are now into a new file (.parquet, .arrow, else JSON lines, .gz and .xz
     compressed), or prints them as JSON lines.
 
@@ -52,6 +60,7 @@ def labels_command(
     Example: xmc labels sync catalogue.parquet --run runs/icd
     Example: xmc labels replace --id I21 --text "acute heart attack" --run runs/icd
     Example: xmc labels remove --id I21 --id I22 --run runs/icd
+    Example: xmc labels rollback --to v000003 --run runs/icd
     """
     import warnings
 
@@ -61,10 +70,13 @@ def labels_command(
     if action not in ACTIONS:
         raise ConfigError(f"'{action}' is not one of {', '.join(ACTIONS)}.", hint=did_you_mean(action, ACTIONS))
     _require_fitting(action, file, label_id or (), text)
-    _require_switches(action, missing_ok=missing_ok, most_removed=most_removed, device=device)
+    _require_switches(action, missing_ok=missing_ok, most_removed=most_removed, to=to, device=device)
     editor = LabelEditor(run)
     if action == "list":
         _list(editor, as_json)
+        return
+    if action == "versions":
+        _versions(editor, as_json)
         return
     if action == "export":
         _export(editor, file, as_json)
@@ -76,6 +88,8 @@ def labels_command(
         warnings.simplefilter("ignore", XmcWarning)  # the hint is printed
         if action == "remove":
             report = editor.remove(_ids(file, label_id or ()), missing_ok=missing_ok)
+        elif to is not None:
+            report = editor.rollback(to)
         else:
             edit = partial(getattr(editor, action), **({} if most_removed is None else {"most_removed": most_removed}))
             report = edit(_labels(file, label_id or (), text))
@@ -84,7 +98,7 @@ def labels_command(
 
 def _require_fitting(action: str, file: Path | None, ids: Sequence[str], text: str | None) -> None:
     """Refuse arguments that the action has no use for."""
-    if action in ("compact", "list", "export"):
+    if action in WITHOUT_LABELS:
         if ids or text is not None or (file is not None and action != "export"):
             raise ConfigError(
                 f"xmc labels {action} takes " + ("no --id." if action == "export" else "neither labels nor a file.")
@@ -99,12 +113,18 @@ def _require_fitting(action: str, file: Path | None, ids: Sequence[str], text: s
         raise ConfigError("xmc labels sync takes a file with all labels.", hint="For one label: xmc labels put")
 
 
-def _require_switches(action: str, *, missing_ok: bool, most_removed: float | None, device: str | None) -> None:
-    """Refuse switches of other actions."""
+def _require_switches(
+    action: str, *, missing_ok: bool, most_removed: float | None, to: str | None, device: str | None
+) -> None:
+    """Refuse switches of other actions, and a rollback to nowhere."""
     if missing_ok and action != "remove":
         raise ConfigError(f"--missing-ok is for remove, not for {action}.")
     if most_removed is not None and action != "sync":
         raise ConfigError(f"--most-removed is for sync, not for {action}.")
+    if (to is not None) != (action == "rollback"):
+        if to is None:
+            raise ConfigError("xmc labels rollback needs --to, a version.", hint="All that are: xmc labels versions")
+        raise ConfigError(f"--to is for rollback, not for {action}.")
     if device is not None and action != "compact":
         raise ConfigError(f"--device is for compact, not for {action}.")
 
@@ -164,6 +184,21 @@ def _list(editor: LabelEditor, as_json: bool) -> None:
     if changes:
         print_table(changes)
     _print_report(report, as_json=False)
+
+
+def _versions(editor: LabelEditor, as_json: bool) -> None:
+    """The versions that can be gone back to."""
+    from xmc.cli.output import print_json, print_table
+
+    found = [version.to_dict() for version in editor.versions()]
+    if as_json:
+        print_json({"versions": found})
+        return
+    if not found:
+        typer.echo("no versions: the labels were never edited")
+        return
+    rows = [{**row, "current": "yes" if row["current"] else ""} for row in found]
+    print_table(rows, right=["changed", "labels"])
 
 
 def _print_report(report: dict[str, Any], as_json: bool, *, edited: bool = False) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from xmc.engine.compaction_hint import compaction_hint, warn_of_compaction
 from xmc.engine.given_labels import check_ids, check_labels, given_vectors
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_state import Base, LabelState
+from xmc.engine.label_versions import KEPT, KEPT_BYTES, LabelsVersion, edits_back, edits_in, versions_of
 from xmc.engine.run_config import Component, read_run_config
 from xmc.errors import ConfigError, DataError, LockedError
 from xmc.plugin_manager import Plugins, load_plugins
@@ -30,6 +32,8 @@ from xmc.retrieve.row_file import row_hashes
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.retrieve.unfinished import require_indexed, require_trained
 from xmc.values import IndexReport
+
+NONE_LEFT = "this would remove all labels of the run; at least one must stay."
 
 
 @dataclass(frozen=True)
@@ -76,21 +80,21 @@ class LabelEditor:
         Raises: DataError when an id is there already, an id or text is empty, and when the run's head knows trained
         labels only; NonFiniteError for a vector that is not finite; LockedError when another process edits the run.
         """
-        return self._put(labels, vectors, there=False)
+        return self._put("add", labels, vectors, there=False)
 
     def replace(self, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
         """Give labels that are there other texts (and vectors, as in `add`).
 
         Raises: as `add`; DataError when an id is not there.
         """
-        return self._put(labels, vectors, there=True)
+        return self._put("replace", labels, vectors, there=True)
 
     def put(self, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
         """Add labels, and give those that are there these texts (and vectors); what is equal is left alone.
 
         Raises: as `add` and `replace`, but for ids that are there or not.
         """
-        return self._put(labels, vectors, there=None)
+        return self._put("put", labels, vectors, there=None)
 
     def check(self, labels: Mapping[str, str]) -> None:
         """Refuse what `put` would refuse of these labels, and change nothing. Raises: as `put`, but not LockedError."""
@@ -110,7 +114,7 @@ class LabelEditor:
         """
         if not 0 <= most_removed <= 1:
             raise ConfigError(f"most_removed is a share from 0 to 1, got {most_removed}.")
-        return self._put(labels, vectors, there=None, most_removed=most_removed)
+        return self._put("sync", labels, vectors, there=None, most_removed=most_removed)
 
     def remove(self, label_ids: Iterable[str], *, missing_ok: bool = False) -> LabelsReport:
         """Remove labels; they are not found any more. With `missing_ok` those that are not there are passed over.
@@ -126,10 +130,41 @@ class LabelEditor:
                 state.require(ids, there=True)
             gone = [label_id for label_id in ids if state.now(label_id)]
             if len(gone) == state.count():
-                raise DataError("this would remove all labels of the run; at least one must stay.")
+                raise DataError(NONE_LEFT)
             return with_edits(before, {label_id: Edit(None) for label_id in gone}, before.encoder_sha256), len(gone)
 
-        return self._commit(edited, base)
+        return self._commit("remove", edited, base)
+
+    def versions(self) -> list[LabelsVersion]:
+        """The versions of the labels that are still there, oldest first; none for a run that was never edited.
+
+        The first one is the state before all edits, which is known as long as the run is there.
+        """
+        return versions_of(self.run, self._current_base())
+
+    def rollback(self, to: str) -> LabelsReport:
+        """Make every label that was edited what it was in an earlier version, by its name in `versions`.
+
+        That is one edit as any other, a new version after all that are there; so it can be taken back, too. Labels that
+        were never edited, and the index, stay. Raises: DataError for a version that is not there (any more), or with
+        vectors for another encoder; ArtifactError for a damaged one; LockedError when another process edits the run.
+        """
+        base, model = self._current_base(), self._current_model()
+
+        def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
+            then = edits_in(self.run, to)
+            back = edits_back(before, then, version=to, encoder_sha256=model.sha256)
+            before.require_encoder(model.sha256, replaced=back)
+            kept = {label_id: edit for label_id, edit in back.items() if edit.row >= 0}
+            after = with_edits(before, {i: edit for i, edit in back.items() if i not in kept}, model.sha256)
+            if kept and then.vectors_NE is not None:
+                rows_N = torch.tensor([edit.row for edit in kept.values()])
+                after = with_edits(after, kept, model.sha256, take_rows(then.vectors_NE, rows_N))
+            if not LabelState(base, after).count():
+                raise DataError(NONE_LEFT)
+            return with_vectors(after, live_labels(base.labels, base.own, after), model), len(back)
+
+        return self._commit(f"rollback to {to}", edited, base)
 
     def compact(self, *, device: str = "auto") -> IndexReport:
         """Build the index anew over the whole label set, by the backend it has: a new immutable version.
@@ -169,7 +204,13 @@ class LabelEditor:
         return rows
 
     def _put(
-        self, labels: Mapping[str, str], vectors: Any, *, there: bool | None, most_removed: float | None = None
+        self,
+        change: str,
+        labels: Mapping[str, str],
+        vectors: Any,
+        *,
+        there: bool | None,
+        most_removed: float | None = None,
     ) -> LabelsReport:
         """Add (`there` is False), replace (True) or either (None); with `most_removed` all others are removed."""
         table = check_labels(labels)
@@ -199,34 +240,48 @@ class LabelEditor:
             after = with_edits(after, new, model.sha256, new_NE)
             return with_vectors(after, live_labels(base.labels, base.own, after), model), len(new) + len(gone)
 
-        return self._commit(edited, base)
+        return self._commit(change, edited, base)
 
-    def _commit(self, edited: Callable[[LabelEdits], tuple[LabelEdits, int]], base: Base) -> LabelsReport:
-        after, changed = self._new_version(edited)
+    def _commit(self, change: str, edited: Callable[[LabelEdits], tuple[LabelEdits, int]], base: Base) -> LabelsReport:
+        report = self._new_version(change, edited, base)
         if len(list(labels_store(self.run).root.glob("v*"))) == 1:
             # If CURRENT is lost, a second version tells that there was one. The edit is committed without it: where
             # the disk refuses it, or another process edits, the next edit makes it.
             with contextlib.suppress(LockedError, OSError):
-                self._new_version(lambda same: (same, 1))
-        report = replace(_report(self.run, base, after), changed=changed)
+                self._same_version()
         warn_of_compaction(self.run, report.hint, edited=max(report.added, report.removed), stacklevel=4)
         return report
 
-    def _new_version(self, edited: Callable[[LabelEdits], tuple[LabelEdits, int]]) -> tuple[LabelEdits, int]:
+    def _new_version(
+        self, change: str, edited: Callable[[LabelEdits], tuple[LabelEdits, int]], base: Base
+    ) -> LabelsReport:
         """Commit what `edited` makes of the edits that are there; between reading and writing nobody else writes.
 
         Nothing is committed when it says that it changed nothing.
         """
         facts: dict[str, Any] = {}
-        with contextlib.suppress(_Unchanged), labels_store(self.run).new_version(facts=facts, keep=2) as folder:
+        with contextlib.suppress(_Unchanged), self._version(facts) as folder:
             before = read_edits(self.run)
             after, changed = edited(before)
             if not changed:
-                after = before
+                report = _report(self.run, base, before)
                 raise _Unchanged
-            facts[ENCODER] = after.encoder_sha256
+            after = replace(after, first={**before.first, **_first(base, after.edits.keys() - before.edits.keys())})
+            report = replace(_report(self.run, base, after), changed=changed)
+            facts |= {ENCODER: after.encoder_sha256, "change": change, "changed": changed, "labels": report.labels}
+            facts["at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             save_edits(folder, after)
-        return after, changed
+        return report
+
+    def _same_version(self) -> None:
+        """Commit what is there once more."""
+        facts: dict[str, Any] = {}
+        with self._version(facts) as folder:
+            facts |= labels_store(self.run).current().manifest.facts
+            save_edits(folder, read_edits(self.run))
+
+    def _version(self, facts: dict[str, Any]) -> contextlib.AbstractContextManager[Path]:
+        return labels_store(self.run).new_version(facts=facts, keep=KEPT, keep_bytes=KEPT_BYTES)
 
     def _loaded_plugins(self) -> Plugins:
         self._plugins = self._plugins or load_plugins()
@@ -243,6 +298,12 @@ class LabelEditor:
         if self._base is None or self._base.sha256 != index_store(self.run).current_sha256():
             self._base = index_store(self.run).parse_current(Base.of)
         return self._base
+
+
+def _first(base: Base, label_ids: Iterable[str]) -> dict[str, str | None]:
+    """The texts of labels that were never edited, None for those that are not there."""
+    rows = {label_id: find(base.labels, label_id) for label_id in label_ids}
+    return {label_id: base.labels.texts[row] if row >= 0 else None for label_id, row in rows.items()}
 
 
 def _description(run: Path) -> dict[str, Any]:

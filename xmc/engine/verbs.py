@@ -23,6 +23,7 @@ from xmc.engine.evaluation import run_evaluation
 from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_editing import LabelEditor, LabelsReport
+from xmc.engine.label_versions import LabelsVersion
 from xmc.engine.model_card import write_card
 from xmc.engine.report_folder import require_report_folder
 from xmc.engine.reranking import run_reranking
@@ -166,6 +167,16 @@ def remove_labels(run: str | Path, label_ids: Iterable[str], *, missing_ok: bool
 def list_labels(run: str | Path) -> dict[str, str]:
     """The labels of a run as they are now, id to text, ascending by id. `sync_labels` takes what it gives."""
     return LabelEditor(run).labels()
+
+
+def list_label_versions(run: str | Path) -> list[LabelsVersion]:
+    """The versions of a run's labels that are still there, oldest first. `rollback_labels` takes their names."""
+    return LabelEditor(run).versions()
+
+
+def rollback_labels(run: str | Path, to: str) -> LabelsReport:
+    """Make the labels of a run what they were in an earlier version. Raises: see `LabelEditor.rollback`."""
+    return LabelEditor(run).rollback(to)
 
 
 def compact_labels(run: str | Path, *, device: str = "auto") -> IndexReport:

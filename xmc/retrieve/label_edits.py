@@ -1,10 +1,12 @@
 """What was done to the labels of a run since it was trained: one entry for each label that was ever touched.
 
 labels/vNNNNNN/edits.parquet         label_id, text (null: removed), vector_row (-1: none), own_sha256
+labels/vNNNNNN/first.parquet         label_id, text (null: it was not there) of each of them before its first edit
 labels/vNNNNNN/vectors.safetensors   the vectors of labels that the index of the time lacked, and all that were given
 
 Every version holds all of it, and nothing is ever taken out. So the label set is (labels of an index) with (edits)
-applied, whichever of the earlier edits that index was built with already: no version refers to another folder.
+applied, whichever of the earlier edits that index was built with already: no version refers to another folder. And
+what the labels were in an earlier version is told by that version and `first` of the newest one.
 Shapes: N kept vectors, E width of an index vector.
 """
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from xmc.store.versions import Version
 
 EDITS_FILE = "edits.parquet"
+FIRST_FILE = "first.parquet"
 VECTORS_FILE = "vectors.safetensors"
 ENCODER = "encoder_sha256"
 
@@ -45,12 +48,17 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LabelEdits:
-    """All edits of a run, by label id; the vectors were made by, or given for, the model `encoder_sha256`."""
+    """All edits of a run, by label id; the vectors were made by, or given for, the model `encoder_sha256`.
+
+    `first` has the text of each label before its first edit, None for one that was not there; it lacks labels that were
+    edited by an xmc that did not keep it.
+    """
 
     edits: Mapping[str, Edit] = field(default_factory=dict)
     vectors_NE: Tensor | None = None
     encoder_sha256: str = ""
     sha256: str = ""
+    first: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def own(self) -> dict[str, Edit]:
@@ -100,9 +108,12 @@ def parse_edits(version: Version) -> LabelEdits:
     table = read_table(version.folder / EDITS_FILE)
     columns = (table.column(name).to_pylist() for name in ("label_id", "text", "vector_row", "own_sha256"))
     edits = {label_id: Edit(text, row, own) for label_id, text, row, own in zip(*columns, strict=True)}
-    return LabelEdits(
-        edits, load_rows(version.folder / VECTORS_FILE), str(version.manifest.facts[ENCODER]), version.sha256
-    )
+    first: dict[str, str | None] = {}
+    if (version.folder / FIRST_FILE).is_file():
+        known = read_table(version.folder / FIRST_FILE)
+        first = dict(zip(known.column("label_id").to_pylist(), known.column("text").to_pylist(), strict=True))
+    vectors_NE = load_rows(version.folder / VECTORS_FILE)
+    return LabelEdits(edits, vectors_NE, str(version.manifest.facts[ENCODER]), version.sha256, first)
 
 
 def save_edits(folder: Path, edits: LabelEdits) -> None:
@@ -117,4 +128,10 @@ def save_edits(folder: Path, edits: LabelEdits) -> None:
         "own_sha256": pa.array([edit.own for _, edit in rows], pa.string()),
     }
     write_table(folder / EDITS_FILE, pa.table(columns))
+    first = sorted(edits.first.items())
+    columns = {
+        "label_id": pa.array([label_id for label_id, _ in first], pa.string()),
+        "text": pa.array([text for _, text in first], pa.large_string()),
+    }
+    write_table(folder / FIRST_FILE, pa.table(columns))
     save_rows(folder / VECTORS_FILE, edits.vectors_NE)

@@ -79,6 +79,15 @@ def verify_folder(folder: Path, *, kind: str, manifest_sha256: str | None = None
     return manifest
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder; nothing is compared with it. Raises: ArtifactError when it is missing or damaged."""
+    path = folder / MANIFEST_NAME
+    try:
+        return _parse(path, path.read_bytes())
+    except OSError as error:
+        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
+
+
 def is_sealed_as(folder: Path, manifest_sha256: str) -> bool:
     """Whether the folder has this very manifest; nothing else is looked at."""
     try:

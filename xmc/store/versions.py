@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +22,12 @@ from xmc.store.atomic import (
     disk_errors_name,
     fsync_folder,
     remove_temporaries,
+    sha256_of,
     temporary_name,
     write_bytes,
 )
 from xmc.store.lock import locked
-from xmc.store.manifest import Manifest, damaged, is_sealed_as, seal_folder, verify_folder
+from xmc.store.manifest import MANIFEST_NAME, Manifest, damaged, is_sealed_as, seal_folder, verify_folder
 
 CURRENT_NAME = "CURRENT"
 Parsed = TypeVar("Parsed")
@@ -65,10 +67,13 @@ class VersionedFolder:
         return not (self.exists() or self._numbers())
 
     @contextlib.contextmanager
-    def new_version(self, *, facts: dict[str, Any] | None = None, keep: int = 2) -> Iterator[Path]:
+    def new_version(
+        self, *, facts: dict[str, Any] | None = None, keep: int = 2, keep_bytes: int | None = None
+    ) -> Iterator[Path]:
         """Yield an empty folder to fill; commit it as the new current version when the block ends well.
 
-        `facts` (JSON) go into the manifest; may be filled in the block. The newest `keep` versions stay, older go.
+        `facts` (JSON) go into the manifest; may be filled in the block. The newest `keep` versions stay, older go; with
+        `keep_bytes` those before the new one stay only while they take no more together, but for the last of them.
         Raises: LockedError when another process is writing here, OSError when the disk refuses.
         """
         with locked(self.root):
@@ -78,7 +83,7 @@ class VersionedFolder:
                 with disk_errors_name(self.root):
                     temporary.mkdir()
                     yield temporary
-                    self._commit(temporary, facts or {}, keep)
+                    self._commit(temporary, facts or {}, keep, keep_bytes)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -90,6 +95,24 @@ class VersionedFolder:
         if self.root.is_dir():
             with locked(self.root):
                 self._remove_orphans()
+
+    def names(self) -> list[str]:
+        """The names of all versions that are still here, oldest first; the last one is current.
+
+        Raises: ArtifactError when there is none, or when `CURRENT` is damaged.
+        """
+        current = int(self._read_current()[0][1:])
+        return [self._folder(number).name for number in sorted(self._numbers()) if number <= current]
+
+    def version(self, name: str) -> Version:
+        """One of `names`, every byte of it verified; a writer may remove it at any time, unless this is in its block.
+
+        Raises: ArtifactError when anything is damaged.
+        """
+        path = self.root / name / MANIFEST_NAME
+        if not path.is_file():
+            raise damaged(path, "it is missing")
+        return self._verified(name, sha256_of(path))
 
     def current(self) -> Version:
         """The current version, every byte of it verified.
@@ -159,7 +182,7 @@ class VersionedFolder:
             raise damaged(path, "it is not as it was written")
         return name, sha256
 
-    def _commit(self, temporary: Path, facts: dict[str, Any], keep: int) -> None:
+    def _commit(self, temporary: Path, facts: dict[str, Any], keep: int, keep_bytes: int | None) -> None:
         sha256 = seal_folder(temporary, kind=self.kind, facts=facts)
         numbers = self._numbers()
         number = max(numbers, default=0) + 1
@@ -171,8 +194,19 @@ class VersionedFolder:
             if self._current_number() != number:
                 shutil.rmtree(self._folder(number), ignore_errors=True)
             raise
-        for old in sorted(numbers)[: max(0, len(numbers) + 1 - keep)]:
-            self._remove(old)
+        stay = self._staying(sorted(numbers, reverse=True)[: keep - 1], keep_bytes)
+        for old in numbers:
+            if old not in stay:
+                self._remove(old)
+
+    def _staying(self, newest: list[int], most_bytes: int | None) -> list[int]:
+        """Those of the earlier versions, newest first, that have room; the first one always has."""
+        if most_bytes is None:
+            return newest
+        totals = accumulate(_size(self._folder(number)) for number in newest)
+        return [
+            number for number, total in zip(newest, totals, strict=True) if number == newest[0] or total <= most_bytes
+        ]
 
     def _folder(self, number: int) -> Path:
         return self.root / f"v{number:06d}"
@@ -204,6 +238,11 @@ class VersionedFolder:
             for number in numbers:
                 if number > current:
                     self._remove(number)
+
+
+def _size(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _pointer(name: str, manifest_sha256: str) -> bytes:

@@ -9,7 +9,7 @@ FLAGS = {
     "train": "--config --data --device --dry-run --epochs --json --out --overwrite --plugin --resume --seed --set",
     "teach": "--data --device --json --out --set --teacher -k",
     "index": "--batch-size --device --dry-run --json --latency --memory --run --seed --set --target-recall -k",
-    "labels": "--device --id --json --missing-ok --most-removed --run --text action file",
+    "labels": "--device --id --json --missing-ok --most-removed --run --text --to action file",
     "rerank": "--device --json --run --set",
     "search": "--allow --allowed --device --json --min-probability --out --queries --run -k text",
     "predict": "--allowed --batch-rows --device --engine --json --min-probability --moved --out --overwrite "

@@ -89,6 +89,32 @@ def test_labels_follow_a_file(xmc_command, tiny_run_copy, files):
     assert code == 0 and out.startswith("1 changed, 20 labels: ")
 
 
+def test_labels_go_back_to_an_earlier_version(xmc_command, tiny_run_copy, files):
+    assert xmc_command("labels", "versions", "--run", tiny_run_copy) == (
+        0,
+        "no versions: the labels were never edited\n",
+        "",
+    )
+    before = xmc_command("labels", "export", "--run", tiny_run_copy)[1]
+    wrong = files("wrong.jsonl", *({"id": f"wrong {number}", "text": "quartz"} for number in range(30)))
+    assert xmc_command("labels", "add", wrong, "--run", tiny_run_copy)[0] == 0
+    code, out, _ = xmc_command("labels", "versions", "--run", tiny_run_copy)
+    assert code == 0 and "v000000" in out and "before the first edit" in out and "v000002" in out and "90" in out
+    code, out, err = xmc_command("labels", "rollback", "--to", "v000000", "--run", tiny_run_copy)
+    assert (code, err) == (0, "")
+    assert out == "30 changed, 60 labels: 60 in the index, 0 added and 0 gone since it was built\n"
+    assert xmc_command("labels", "export", "--run", tiny_run_copy)[1] == before
+    code, out, _ = xmc_command("labels", "versions", "--run", tiny_run_copy, "--json")
+    versions = json.loads(out)["versions"]
+    assert [(each["version"], each["labels"], each["current"]) for each in versions] == [
+        ("v000000", 60, False),
+        ("v000002", 90, False),
+        ("v000003", 60, True),
+    ]
+    code, out, err = xmc_command("labels", "rollback", "--to", "v000002", "--run", tiny_run_copy, "--json")
+    assert code == 0 and json.loads(out)["labels"] == 90 and json.loads(out)["hint"] and not err
+
+
 @pytest.mark.parametrize("name", ["all.jsonl", "all.parquet", "all.arrow", "all.jsonl.gz", "all.xz"])
 def test_what_is_exported_is_what_sync_takes(xmc_command, tiny_run_copy, tmp_path, name):
     edit = ("labels", "put", "--id", "L03", "--text", "grüne “Zebras”", "--run", tiny_run_copy)
@@ -116,7 +142,12 @@ def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sort"], "'sort' is not one of add, put, replace, remove, sync, compact, list, export."),
+        (["sort"], "'sort' is not one of add, put, replace, remove, sync, versions, rollback, compact, list, export."),
+        (["versions", "--id", "L00"], "xmc labels versions takes neither labels nor a file."),
+        (["rollback", "v000001"], "xmc labels rollback takes neither labels nor a file."),
+        (["rollback"], "xmc labels rollback needs --to, a version."),
+        (["add", "new.jsonl", "--to", "v000001"], "--to is for rollback, not for add."),
+        (["rollback", "--to", "v000001"], "there is no version 'v000001' of the labels"),
         (["ad", "--id", "x"], "Did you mean 'add'?"),
         (["add"], "xmc labels add needs either a file or --id."),
         (["add", "new.jsonl", "--id", "x", "--text", "y"], "xmc labels add needs either a file or --id."),

@@ -125,6 +125,7 @@ def test_a_trained_vector_comes_back_in_the_place_of_a_given_one(runs, name):
         lambda: editor.replace({label_id: text}),
         lambda: editor.put({label_id: text}),
         lambda: editor.replace({label_id: "another text"}),
+        lambda: editor.rollback("v000000"),
     ):
         for compacted in (False, True):
             editor.put({label_id: text}, vectors=vectors_ND)

@@ -34,6 +34,38 @@ def test_versions_follow_each_other_and_old_ones_go(store):
     assert entries(store) == [".lock", CURRENT_NAME, "v000005"]
 
 
+def test_earlier_versions_stay_while_they_have_room(store):
+    def size(folder):
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    for text in ("a", "b", "c" * 1000):
+        commit(store, text, keep=9)
+    assert store.names() == ["v000001", "v000002", "v000003"]
+    room = size(store.root / "v000002") + size(store.root / "v000003")
+    assert [store.version(name).manifest.facts["text"][0] for name in store.names()] == ["a", "b", "c"]
+    with store.new_version(keep=9, keep_bytes=room) as folder:
+        (folder / "a").write_text("d" * 5000)  # the new one itself does not count
+    assert store.names() == ["v000002", "v000003", "v000004"]
+    for keep_bytes in (room, 0):
+        with store.new_version(keep=9, keep_bytes=keep_bytes) as folder:
+            (folder / "a").write_text("e")
+    assert store.names() == ["v000005", "v000006"]
+    with store.new_version(keep=1, keep_bytes=room) as folder:
+        (folder / "a").write_text("e")
+    assert store.names() == ["v000007"]
+
+
+def test_what_was_never_committed_is_no_name(store):
+    with pytest.raises(ArtifactError, match="holds no committed thing"):
+        store.names()
+    commit(store, "a")
+    shutil.copytree(store.root / "v000001", store.root / "v000002")
+    assert store.names() == ["v000001"]
+    (store.root / "v000001" / "b.txt").write_text("x")
+    with pytest.raises(ArtifactError, match=r"b\.txt is damaged"):
+        store.version("v000001")
+
+
 def test_an_older_version_is_not_touched_by_a_newer_one(store):
     commit(store, "a")
     first = store.current().folder
