@@ -6,7 +6,7 @@ Shapes: Q queries, L labels, D width, K shortlist.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -154,20 +154,24 @@ class _RunTeacher:
             raise ConfigError("--set is for a teacher that is a model folder; a run has settings of its own.")
         self._retriever = Retriever.load(teacher, device=device, plugins=plugins, warn=False)
         self._on_texts = on_texts
-        if self._retriever.labels.ids != data.labels.ids:
-            counts = f"{len(self._retriever.labels)} and {len(data.labels)}"
+        ids = data.labels.ids
+        data_rows = sorted(range(len(ids)), key=ids.__getitem__)  # a run has its labels in the order of their ids
+        if self._retriever.labels.ids != [ids[row] for row in data_rows]:
+            counts = f"{len(self._retriever.labels)} and {len(ids)}"
             raise DataError(
                 f"the labels of the run {teacher} are not those of the data set {data.name} ({counts} of them).",
                 hint="A run teaches the data set that it was trained on.",
             )
-        chunks_ND, query_map = self._retriever.model.label_vectors(data.labels)
+        self._data_rows_L = np.array(data_rows, dtype=np.int64)
+        chunks_ND, query_map = self._retriever.model.label_vectors(self._retriever.labels)
         parts = list(chunks_ND)
         dense = query_map is None and parts[0].layout == torch.strided
-        self.vectors_LD = torch.cat(parts).cpu() if dense else None
+        self.vectors_LD = torch.cat(parts).cpu()[np.argsort(self._data_rows_L)] if dense else None
 
     def hits(self, queries: QueryTable, k: int) -> Hits:
-        """What the run answers."""
-        return search_texts(self._retriever, queries.texts, k=k, on_chunk=self._on_texts)
+        """What the run answers, by label row of the data set."""
+        hits = search_texts(self._retriever, queries.texts, k=k, on_chunk=self._on_texts)
+        return replace(hits, label_rows=self._data_rows_L[hits.label_rows])
 
 
 def _counter(on_progress: Progress | None, total: int) -> OnTexts:

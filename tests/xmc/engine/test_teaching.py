@@ -6,13 +6,14 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from resume_cases import final_bits, stop_after, train
 
 import xmc
 from xmc.data.dataset import load_dataset
-from xmc.data.shards import read_table
+from xmc.data.shards import read_table, write_table
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.teacher import LABELS_NAME, VECTORS_NAME, Teacher, open_teacher
 from xmc.errors import ArtifactError, ConfigError, DataError
@@ -60,6 +61,37 @@ def test_the_folder_holds_the_runs_answers_in_half_precision_and_its_vectors(tau
         np.testing.assert_allclose(table["scores"][row].as_py(), [hit.score for hit in hits], atol=1e-3)
     vectors = torch.cat(list(retriever.model.label_vectors(data.labels)[0]))
     assert torch.equal(load_rows(out / VECTORS_NAME), vectors)
+
+
+def test_a_run_teaches_a_data_set_whose_labels_are_in_another_order_by_the_texts_that_it_has(tiny_run_copy, tmp_path):
+    tiny = load_dataset("tiny")
+    xmc.replace_labels(tiny_run_copy, {"L21": "purple banana"})
+    order = np.random.default_rng(0).permutation(60)
+    labels = tiny.labels.take(order)
+    (tmp_path / "data").mkdir()
+    write_table(tmp_path / "data" / "labels.parquet", pa.table({"label_id": labels.ids, "text": labels.texts}))
+    for split, queries in tiny.splits.items():
+        truth = queries.positives
+        rows_of_Q = [truth.label_rows[a:b] for a, b in zip(truth.offsets, truth.offsets[1:], strict=False)]
+        ids_of_Q = [[tiny.labels.ids[row] for row in rows] for rows in rows_of_Q]
+        table = pa.table({"query_id": queries.ids, "text": queries.texts, "positives": ids_of_Q})
+        write_table(tmp_path / "data" / f"{split}.parquet", table)
+    reports = [
+        xmc.teach(tiny_run_copy, data, tmp_path / f"teacher-{number}", k=10)
+        for number, data in enumerate(("tiny", tmp_path / "data"))
+    ]
+    assert reports[0] == reports[1]
+    in_order, in_another = (
+        read_table(tmp_path / f"teacher-{number}" / "scores-00000.arrow").to_pylist() for number in (0, 1)
+    )
+    assert in_order == in_another
+    vectors_LD = load_rows(tmp_path / "teacher-1" / VECTORS_NAME)
+    assert torch.equal(vectors_LD, load_rows(tmp_path / "teacher-0" / VECTORS_NAME)[order])
+    queries_QD = Retriever.load(tiny_run_copy).encode(tiny.train.texts)
+    scores_QL = torch.nn.functional.normalize(queries_QD, dim=1) @ torch.nn.functional.normalize(vectors_LD, dim=1).T
+    for row, hits in enumerate(in_another):
+        columns = [labels.ids.index(label_id) for label_id in hits["label_ids"]]
+        np.testing.assert_allclose(hits["scores"], scores_QL[row, columns], atol=1e-3)
 
 
 def test_the_student_serves_the_teachers_vectors_byte_for_byte(student, tiny_run, taught):
