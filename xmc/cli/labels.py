@@ -48,7 +48,7 @@ def labels_command(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change the labels of a run without building its index, list the changes, or compact them into a new index.
+    """Change the labels of a run without building its index, go back to earlier ones, or compact them into a new index.
 
     add takes new labels, replace gives labels that are there other texts, put does either, remove takes labels away.
     sync makes the labels of a file those of the run: it puts them and removes all others.
