@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +14,10 @@ from types import ModuleType
 import pluggy
 
 from xmc import hookspecs
-from xmc.errors import PluginError
+from xmc.errors import PluginError, XmcWarning
 from xmc.specs import Spec
 
+RAN = "__xmc_sha256__"  # of a plugin file's module: the checksum of what was run
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -68,7 +70,8 @@ def _declared(module: object, plugin: str, kind: str, hook: str) -> list[Spec]:
 def import_file(path: Path) -> tuple[ModuleType, str]:
     """Run a Python file as the module of its stem, which specs then name, and the SHA-256 of what was run.
 
-    Raises: PluginError when it is none, cannot be read, raises, or its stem is that of another module.
+    A process runs it once; an XmcWarning says when it has changed since. Raises: PluginError when it is none, cannot be
+    read, raises, or its stem is that of another module.
     """
     name, path = path.stem, path.resolve()
     spec = importlib.util.spec_from_file_location(name, path)
@@ -80,7 +83,15 @@ def import_file(path: Path) -> tuple[ModuleType, str]:
         raise PluginError(f"plugin file {path} has a dot in its name.", hint="Give it another name: my_loss.py")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if (there := sys.modules.get(name)) is not None and getattr(there, "__file__", None) == str(path):
-        return there, sha256
+        ran = str(getattr(there, RAN, sha256))
+        if ran != sha256:
+            warnings.warn(
+                f"plugin file {path} has changed since this process ran it, and goes on as it was. For the file as it "
+                "is now, start the process again.",
+                XmcWarning,
+                stacklevel=3,
+            )
+        return there, ran
     other = there or importlib.util.find_spec(name)
     if other is not None and getattr(other, "origin", None) != str(path):
         raise PluginError(f"plugin file {path} is called like the module '{name}'.", hint="Give it another name.")
@@ -90,4 +101,5 @@ def import_file(path: Path) -> tuple[ModuleType, str]:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PluginError(f"plugin file {path} failed to load: {type(error).__name__}: {error}.") from error
+    setattr(module, RAN, sha256)
     return module, sha256

@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from xmc.errors import PluginError
+from xmc.errors import PluginError, XmcWarning
 from xmc.plugin_manager import load_plugins
 from xmc.values import RunInfo
 
@@ -220,6 +220,18 @@ def test_a_plugin_file_needs_no_packaging(tmp_path, no_xmcfile, monkeypatch):
     assert plugins.loaded[0].source == f"the file {path}" and plugins.loaded[0].version.startswith("sha256:")
     monkeypatch.setenv("XMC_PLUGIN_FILE", str(path))
     assert load_plugins(entry_points=()).loaded == plugins.loaded
+
+
+def test_a_plugin_file_that_has_changed_since_it_was_run_has_the_checksum_of_what_was_run(tmp_path, no_xmcfile):
+    path = tmp_path / "xmcfile.py"
+    path.write_text(FILE_PLUGIN)
+    before = load_plugins(entry_points=(), plugin_file=path)
+    path.write_text(FILE_PLUGIN.replace('"mine"', '"other"'))
+    with pytest.warns(XmcWarning, match=r"xmcfile\.py has changed since this process ran it"):
+        after = load_plugins(entry_points=(), plugin_file=path)
+    assert after.find("loss", "mine") and after.loaded == before.loaded
+    path.write_text(FILE_PLUGIN)
+    assert load_plugins(entry_points=(), plugin_file=path).loaded == before.loaded
 
 
 @pytest.mark.parametrize(
