@@ -22,6 +22,7 @@ from xmc.engine.training_set import load_for_training, with_label_scope
 from xmc.engine.whole_fit import fit_whole, refuse_what_a_whole_fit_lacks
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import work_folder
+from xmc.retrieve.run_plugins import TRAINING, warn_of_other_files
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
 from xmc.train.distributed import ALONE
@@ -72,6 +73,8 @@ def run_training(
                 about_data = partial(how_data_differs, config, work)
                 checkpoint = load_checkpoint(store, fingerprint=made_of, about_data=about_data)
         if ranks.writes:
+            if checkpoint:
+                warn_of_other_files(work, plugins, TRAINING, stacklevel=2)
             given.write(work)  # only now: a refused resume leaves the run's own in place
             given.write_plugins(work, plugins=plugins)
         info = RunInfo(str(work), config.to_dict(), len(data.train), len(data.labels))

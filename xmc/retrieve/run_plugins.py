@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from xmc.errors import PluginError, XmcWarning
@@ -16,6 +16,7 @@ from xmc.store import write_json
 PLUGINS_FILE = "plugins.json"
 FACTS = ("name", "plugin", "distribution", "version")
 ANSWERING = ("encoder", "head", "index", "reranker")
+TRAINING = ("encoder", "head", "loss", "augmentation", "optimizer")
 
 
 def write_run_plugins(run: Path, names: Mapping[str, str], plugins: Plugins) -> None:
@@ -47,19 +48,21 @@ def naming_packages(run: Path, plugins: Plugins) -> Iterator[None]:
         raise
 
 
-def warn_of_other_files(run: Path, plugins: Plugins, *, stacklevel: int) -> None:
-    """Warn where a part that answers was made with a plugin file whose content is another now."""
+def warn_of_other_files(
+    run: Path, plugins: Plugins, kinds: Collection[str] = ANSWERING, *, stacklevel: int = 1
+) -> None:
+    """Warn where parts of these kinds were made with a plugin file whose content is another now."""
     now = {each.name: each for each in plugins.loaded if each.is_file}
     parts: dict[LoadedPlugin, list[str]] = {}
     for kind, facts in _read(run).items():
         then = LoadedPlugin(facts["plugin"], facts["distribution"], facts["version"])
-        if kind in ANSWERING and then.is_file and now.get(then.name, then).version != then.version:
+        if kind in kinds and then.is_file and now.get(then.name, then).version != then.version:
             parts.setdefault(then, []).append(kind)
-    for then, kinds in parts.items():
+    for then, made in parts.items():
         warnings.warn(
-            f"{run}: its {' and '.join(kinds)} came from {then.source}, {then.version[:19]}…; "
-            f"{now[then.name].source} has another content now, {now[then.name].version[:19]}…, and may answer "
-            "otherwise. Give the file as it was, or make these parts again.",
+            f"{run}: its {' and '.join(made)} came from {then.source}, {then.version[:19]}…; "
+            f"{now[then.name].source} has another content now, {now[then.name].version[:19]}…, and may not "
+            "do the same. Give the file as it was, or make these parts again.",
             XmcWarning,
             stacklevel=stacklevel + 1,
         )

@@ -117,6 +117,26 @@ def test_a_file_that_is_another_one_than_the_run_was_made_with_is_said(xmc_comma
         assert opened(other) == []
 
 
+def test_a_training_that_goes_on_with_another_loss_says_so(plugin_file, tmp_path):
+    import xmc
+    from xmc.errors import XmcWarning
+
+    def trained(*, resume=True):
+        sys.modules.pop("my_margin", None)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", XmcWarning)
+            xmc.train_run("tiny", tmp_path / "run", settings=SMALL, resume=resume)
+        return [str(warning.message) for warning in caught if "content" in str(warning.message)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XMC_PLUGIN_FILE", str(plugin_file))
+        assert trained(resume=False) == trained() == []
+        plugin_file.write_text(FILE + "\n# another line\n")
+        (message,) = trained()
+        assert f"its loss came from the file {plugin_file}, sha256:" in message
+        assert trained() == []
+
+
 def test_another_loss_is_nothing_to_a_search(xmc_command, plugin_file, tmp_path):
     run = tmp_path / "run"
     settings = [word for setting in SMALL for word in ("--set", setting)]
