@@ -22,7 +22,7 @@ from xmc.engine.training_set import load_for_training, with_label_scope
 from xmc.engine.whole_fit import fit_whole, refuse_what_a_whole_fit_lacks
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import work_folder
-from xmc.retrieve.run_plugins import TRAINING, warn_of_other_files
+from xmc.retrieve.run_plugins import PLUGINS_FILE, TRAINING, warn_of_other_files
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
 from xmc.train.distributed import ALONE
@@ -73,10 +73,11 @@ def run_training(
                 about_data = partial(how_data_differs, config, work)
                 checkpoint = load_checkpoint(store, fingerprint=made_of, about_data=about_data)
         if ranks.writes:
-            if checkpoint:
-                warn_of_other_files(work, plugins, TRAINING, stacklevel=2)
             given.write(work)  # only now: a refused resume leaves the run's own in place
-            given.write_plugins(work, plugins=plugins)
+            if checkpoint and (work / PLUGINS_FILE).is_file():  # what it was begun with is what is remembered
+                warn_of_other_files(work, plugins, TRAINING, stacklevel=2)
+            else:
+                given.write_plugins(work, plugins=plugins)
         info = RunInfo(str(work), config.to_dict(), len(data.train), len(data.labels))
         job = Job(config, work, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
         return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)

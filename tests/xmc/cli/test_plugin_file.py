@@ -134,6 +134,8 @@ def test_a_training_that_goes_on_with_another_loss_says_so(plugin_file, tmp_path
         plugin_file.write_text(FILE + "\n# another line\n")
         (message,) = trained()
         assert f"its loss came from the file {plugin_file}, sha256:" in message
+        assert trained() == [message], "what it was begun with is remembered"
+        plugin_file.write_text(FILE)
         assert trained() == []
 
 
