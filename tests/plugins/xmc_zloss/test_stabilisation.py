@@ -4,7 +4,7 @@ which it does not without; a step that would overshoot is refused before it does
 import pytest
 import torch
 from factored_cases import build, dense_step, multiplied_out, random_batch
-from repetitions import only_in_full
+from repetitions import only_in_full, repetitions
 
 from xmc.api import ConfigError, HeadBatch, Positives
 from xmc_zloss import factored_step
@@ -90,7 +90,7 @@ def test_renewed_statistics_are_those_of_w():
     torch.testing.assert_close(matrix.gram_DD, (len(dense_LD) - 1) * dense_LD.T.cov())
 
 
-def drift(learning_rate, *, stabilise_every, steps=1000, labels=500, width=32, queries=16):
+def drift(learning_rate, *, stabilise_every, steps, labels=500, width=32, queries=16):
     """Relative error of W in single precision after many steps on the same fifty clusters, against double precision."""
     torch.manual_seed(1)
     centres_CD, targets_C = torch.randn(50, width), torch.randint(0, labels, (50,), dtype=torch.int32)
@@ -111,7 +111,7 @@ def drift(learning_rate, *, stabilise_every, steps=1000, labels=500, width=32, q
 @pytest.mark.slow
 @pytest.mark.parametrize("learning_rate", [pytest.param(0.05, marks=only_in_full), 2.0])
 def test_single_precision_stays_near_double_precision(learning_rate):
-    error, statistics_error = drift(learning_rate, stabilise_every=100)
+    error, statistics_error = drift(learning_rate, stabilise_every=100, steps=repetitions(400, full=1000))
     assert error < 1e-5
     assert statistics_error < 1e-5
 

@@ -76,7 +76,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(tiny_run, tmp_path, numbe
 @pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(tiny_run, tmp_path):
     psutil = pytest.importorskip("psutil", reason="psutil is not installed")
-    shards = write_shards(tmp_path / "in", shards=2, rows=600)
+    shards = write_shards(tmp_path / "in", shards=2, rows=300)
     out = tmp_path / "out"
     process = start(tiny_run, shards, out, "--workers", "2")
     wait_for(lambda: list(out.glob(".tmp-*.parquet")), process)
