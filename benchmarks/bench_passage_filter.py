@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from record import alternate, record, spread
 
+from xmc.integrations.metadata_filters import Equals
 from xmc.integrations.passage_records import PassageRecords
-from xmc.integrations.passages import Equals, Passage, Passages
+from xmc.integrations.passages import Passage, Passages
 
 RESULTS = Path(__file__).parent / "results" / "passage_filter.csv"
 QUERY, WANTED = "inflammation of the stomach", {"chapter": "K"}

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from xmc.errors import ConfigError
 from xmc.integrations.extras import from_extra
-from xmc.integrations.passages import Equals, Passage, Passages, lasting
+from xmc.integrations.metadata_filters import Joined, LookedUp, Not, OfValue, OneOf
+from xmc.integrations.passages import Passage, Passages, lasting
 
 with from_extra("haystack", package="haystack-ai"):
     from haystack import Document, component, default_from_dict, default_to_dict
+    from haystack.errors import FilterError
     from haystack.utils.filters import document_matches_filter
+
+DOCUMENT_FIELDS = frozenset(field.name for field in fields(Document))
+EQUALITIES = ("==", "!=", "in", "not in")
+NOTHING = Document(id="-")  # to ask a filter of, before there is anything that it must be asked of
 
 
 @component
@@ -119,29 +126,58 @@ def _document(passage: Passage, meta: dict[str, Any]) -> Document:
 def _keeper(filters: dict[str, Any] | None) -> Callable[[Passage], bool] | None:
     if not filters:
         return None
-    if wanted := _plain_values(filters):
-        return Equals(wanted)
-    return lambda passage: document_matches_filter(filters, _document(passage, passage.metadata))
+    return _metadata_filter(filters) or (lambda passage: _matches(filters, _document(passage, passage.metadata)))
 
 
-def _plain_values(filters: dict[str, Any]) -> dict[str, Any]:
-    """What is asked, as values by key of the metadata, where that is all that is asked; empty where it is not."""
-    wanted: dict[str, Any] = {}
-    for each in filters.get("conditions", []) if filters.get("operator") == "AND" else [filters]:
-        root, _, key = str(each.get("field")).partition(".")
-        is_equality = root == "meta" and each.get("operator") == "==" and _equals_itself_only(each.get("value"))
-        if not is_equality or not key or "." in key or key in wanted:
-            return {}
-        wanted[key] = each["value"]
-    return wanted
+def _metadata_filter(filters: dict[str, Any]) -> LookedUp | None:
+    """A filter of Haystack as one that is looked up; None where it asks of more than the metadata, or for odd values.
+
+    Raises: FilterError for one that is broken.
+    """
+    _matches(filters, NOTHING)
+    if "field" in filters:
+        return _comparison(filters)
+    parts = [_metadata_filter(each) for each in filters["conditions"]]
+    known = tuple(part for part in parts if part is not None)
+    if len(known) < len(parts):
+        return None
+    joined = Joined("or" if filters["operator"] == "OR" else "and", known)
+    return Not(joined) if filters["operator"] == "NOT" else joined
+
+
+def _comparison(condition: dict[str, Any]) -> LookedUp | None:
+    field, operator, value = condition["field"], condition["operator"], condition["value"]
+    if not all(map(_is_plain, value if isinstance(value, list) else [value])):
+        return None
+    root, *path = field.split(".")
+    if (root != "meta" or not path) and (path or root in DOCUMENT_FIELDS):
+        return None
+    key = path[0] if path else field  # older filters leave out `meta.`
+    if operator in EQUALITIES and len(path) <= 1:
+        values = value if operator in ("in", "not in") else [value]
+        if all(map(_equals_itself_only, values)):
+            found = OneOf(key, tuple(values))
+            return found if operator in ("==", "in") else Not(found)
+    return OfValue(
+        key,
+        lambda there: _matches(condition, Document(id="-", meta={key: there})),
+        repr((field, operator, value)),
+    )
+
+
+def _matches(filters: dict[str, Any], document: Document) -> bool:
+    """Whether a document passes. Raises: FilterError, also where its value cannot be compared."""
+    try:
+        return bool(document_matches_filter(filters, document))
+    except (FilterError, TypeError, OverflowError) as error:
+        of = f" of a document with the meta {document.meta!r:.200}" if document.meta else ""
+        raise FilterError(f"the filter {filters!r:.200} cannot be asked{of}: {error}") from error
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or type(value) in (str, int, float, bool, datetime)
 
 
 def _equals_itself_only(value: Any) -> bool:
     """Whether Haystack takes nothing else for equal: None is a missing key, a date the same moment in other words."""
-    if isinstance(value, str):
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
-            return True
-        return False
-    return isinstance(value, int | float)
+    return not value[:4].isdigit() if isinstance(value, str) else type(value) in (int, float, bool)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from xmc.errors import ConfigError
 from xmc.integrations.extras import from_extra
+from xmc.integrations.metadata_filters import Equals
 from xmc.integrations.options import require_known
-from xmc.integrations.passages import Equals, Passage, Passages, lasting
+from xmc.integrations.passages import Passage, Passages, lasting
 from xmc.integrations.run_embeddings import RunEmbeddings
 
 with from_extra("langchain", package="langchain-core"):
@@ -93,7 +95,20 @@ def document_of(passage: Passage, metadata: dict[str, Any] | None = None) -> Doc
 
 
 def keeper(filter: Filter | None) -> Callable[[Passage], bool] | None:
-    """What a filter, keys and values or a function of a document, keeps."""
-    if filter is None or not callable(filter):
-        return None if filter is None else Equals(filter)
-    return lambda passage: bool(filter(document_of(passage)))
+    """What a filter, keys and values or a function of a document, keeps.
+
+    Raises: ConfigError for something else, and for the operators of other stores (`{"page": {"$gt": 2}}`).
+    """
+    if filter is None:
+        return None
+    if callable(filter):
+        return lambda passage: bool(filter(document_of(passage)))
+    if not isinstance(filter, Mapping):
+        raise ConfigError(f"a filter must be a dictionary or a function of a document, got {filter!r:.60}.")
+    names = [name for part in (filter, *filter.values()) if isinstance(part, Mapping) for name in part]
+    if operators := [name for name in names if str(name).startswith("$")]:
+        raise ConfigError(
+            f"a filter has no operators such as '{operators[0]}'; a dictionary holds keys and their values.",
+            hint="Write a function: filter=lambda document: document.metadata.get('page', 0) > 2",
+        )
+    return Equals(filter)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
+from xmc.integrations.metadata_filters import Joined, LookedUp, Not, OfValue, OneOf
 from xmc.integrations.options import require_known
-from xmc.integrations.passages import FIGURES, Equals, Passage, Passages, lasting
+from xmc.integrations.passages import FIGURES, Passage, Passages, lasting
 from xmc.integrations.run_passages import RunPassages
 
 with from_extra("llama-index", package="llama-index-core"):
@@ -194,25 +196,45 @@ def _keeper(
 
     An empty list, as one of rights may be, lets nothing through.
     """
-    if node_ids is None and doc_ids != [] and (wanted := _plain_values(doc_ids or [], filters)):
-        return Equals(wanted)
-    tests: list[Callable[[Passage], bool]] = []
-    if node_ids is not None:
-        tests.append(lambda passage: passage.id in node_ids)
+    parts: list[LookedUp] = []
     if doc_ids is not None:
-        tests.append(lambda passage: passage.metadata.get("ref_doc_id") in doc_ids)
+        parts.append(OneOf("ref_doc_id", tuple(doc_ids)))
     if filters is not None:
-        tests.append(lambda passage: build_metadata_filter_fn(lambda _: passage.metadata, filters)(passage.id))
-    return (lambda passage: all(test(passage) for test in tests)) if tests else None
+        parts.append(_joined(filters))
+    kept = Joined("and", tuple(parts))
+    if node_ids is None:
+        return kept if parts else None
+    named = frozenset(node_ids)
+    return lambda passage: passage.id in named and kept(passage)
 
 
-def _plain_values(doc_ids: Sequence[str], filters: MetadataFilters | None) -> dict[str, Any]:
-    """What is asked, as values by key, where that is all that is asked; empty where it is not."""
-    pairs: list[tuple[str, Any]] = [("ref_doc_id", doc_id) for doc_id in doc_ids]
-    for each in filters.filters if filters else []:
-        if not isinstance(each, MetadataFilter) or each.operator != FilterOperator.EQ or each.value is None:
-            return {}
-        pairs.append((each.key, each.value))
-    is_all_of = filters is None or filters.condition in (None, FilterCondition.AND)
-    wanted = dict(pairs)
-    return wanted if is_all_of and len(wanted) == len(pairs) else {}
+def _joined(filters: MetadataFilters) -> LookedUp:
+    """Filters of LlamaIndex, also nested ones, as one that is looked up."""
+    parts = tuple(_joined(each) if isinstance(each, MetadataFilters) else _single(each) for each in filters.filters)
+    if not parts or filters.condition in (None, FilterCondition.AND):
+        return Joined("and", parts)
+    joined = Joined("or", parts)
+    return Not(joined) if filters.condition == FilterCondition.NOT else joined
+
+
+def _single(asked: MetadataFilter) -> LookedUp:
+    value, operator = asked.value, asked.operator
+    if operator in (FilterOperator.EQ, FilterOperator.NE) and value is not None:
+        found = OneOf(asked.key, (value,))
+        return found if operator == FilterOperator.EQ else Not(found)
+    if operator in (FilterOperator.IN, FilterOperator.NIN) and isinstance(value, list):
+        found = OneOf(asked.key, tuple(value))
+        return found if operator == FilterOperator.IN else Not(found)
+    return OfValue(asked.key, partial(_holds, asked), repr(asked))
+
+
+def _holds(asked: MetadataFilter, value: Any) -> bool:
+    """Whether LlamaIndex lets a value through. Raises: ConfigError for one that cannot be compared."""
+    try:
+        return build_metadata_filter_fn(lambda _: {asked.key: value}, MetadataFilters(filters=[asked]))("")
+    except TypeError as error:
+        raise ConfigError(
+            f"the filter {asked.key} {asked.operator.value} {asked.value!r:.100} cannot be asked of the value "
+            f"{value!r:.100}, which a node has under this key: {error}.",
+            hint="Filter out such nodes in an `and` before it, or give them another value.",
+        ) from error

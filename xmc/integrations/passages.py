@@ -6,12 +6,12 @@ All adapters to such frameworks stand on this module and differ only in the clas
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from xmc.errors import ConfigError
+from xmc.integrations.metadata_filters import Group, LookedUp
 from xmc.integrations.passage_records import PassageRecords, Records
 from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.living_labels import find
@@ -47,22 +47,6 @@ class Passage(NamedTuple):
         {'page': 3, 'score': 0.5, 'rank': 1, 'probability': None}
         """
         return self.metadata | {name: getattr(self.hit, name) for name in FIGURES if self.hit}
-
-
-@dataclass(frozen=True)
-class Equals:
-    """A filter: every key of `wanted` is in the metadata with that value. It is looked up, not asked of every passage.
-
-    >>> Equals({"year": 2020})(Passage("a", "apple", {"year": 2020, "page": 3}))
-    True
-    """
-
-    wanted: Mapping[str, Any]
-
-    def __call__(self, passage: Passage) -> bool:
-        """Whether the filter keeps this passage."""
-        kept = passage.metadata
-        return all(key in kept and kept[key] == value for key, value in self.wanted.items())
 
 
 class Passages:
@@ -103,8 +87,9 @@ class Passages:
     ) -> list[Passage]:
         """The best k passages, of those that are allowed and that `keep` is true of; none where nothing matches.
 
-        `keep` is asked about every passage of the run, but for an `Equals`. Raises: as `Retriever.search`; ConfigError
-        for `keep` with a searcher that does not hold its labels, and for a filter of other labels than are there now.
+        `keep` is asked about every passage of the run, but for a `LookedUp`. Raises: as `Retriever.search`;
+        ConfigError for `keep` with a searcher that does not hold its labels, and for a filter of other labels than are
+        there now.
         """
         searcher = self.current()
         among = self.among(searcher, allowed, keep)
@@ -127,25 +112,30 @@ class Passages:
         return narrowed(kept, as_filter(labels, allowed))
 
     def looked_up(self, searcher: Retriever, keep: Callable[[Passage], bool]) -> LabelFilter | None:
-        """The filter of an `Equals` without asking each passage, kept for its next use; None where it must be asked."""
-        if not isinstance(keep, Equals) or not keep.wanted or self.records is None:
+        """A filter on metadata without asking each passage, kept for its next use; None where each must be asked."""
+        if not isinstance(keep, LookedUp) or self.records is None:
             return None
         records = self.records.current()
         searched, known, filters = self._filters
         if searched is not searcher or known is not records:
             filters = {}
             self._filters = (searcher, records, filters)
-        name = repr(sorted(keep.wanted.items(), key=repr))
-        kept = filters.get(name)
+        kept = filters.get(keep.name)
         if kept is None:
-            ids = records.values.ids(keep.wanted)
-            if ids is None:
+            among = self.group(records)
+            group = keep.kept(Group(among.ids & set(searcher.labels.ids), among.bare), records.values)
+            if group is None:
                 return None
-            kept = searcher.filter(ids, ignore_unknown=True)
-            filters[name] = kept
+            bare = (i for i in searcher.labels.ids if i not in records.by_id) if group.bare else ()
+            kept = searcher.filter([*group.ids, *bare])
+            filters[keep.name] = kept
             for oldest in list(filters)[:-FILTERS_KEPT]:
                 filters.pop(oldest, None)
         return kept
+
+    def group(self, records: Records) -> Group:
+        """All passages that there are, those of records without a label among them."""
+        return Group(records.by_id.keys(), bare=True)
 
     def found(self, hits: Iterable[Hit]) -> list[Passage]:
         """Hits as passages, with what is kept beside them."""

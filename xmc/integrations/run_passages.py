@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError, DataError
+from xmc.integrations.metadata_filters import Group
 from xmc.integrations.passage_records import PassageRecords, Records, to_json
 from xmc.integrations.passages import Passage, Passages, labels_of, narrowed
 from xmc.retrieve.label_filter import LabelFilter, as_filter
@@ -109,6 +110,10 @@ class RunPassages(Passages):
             return narrowed(members, kept)
         ids = [searcher.labels.ids[row] for row in members.label_rows]
         return searcher.filter([passage.id for passage in self.named(labels_of(searcher), ids) if keep(passage)])
+
+    def group(self, records: Records) -> Group:
+        """Those of this collection."""
+        return Group(set(records.members(self.collection)), bare=False) if self.collection else super().group(records)
 
     def search_vector(
         self,

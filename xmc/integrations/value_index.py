@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -15,7 +15,7 @@ class ValueIndex:
 
     def __init__(self, metadata: Callable[[], Iterator[tuple[str, str]]]) -> None:
         self._metadata = metadata
-        self._ids_of: dict[str, dict[Hashable, list[str]]] = {}
+        self._ids_of: dict[str, dict[Hashable, tuple[Any, list[str]]]] = {}
 
     def ids(self, wanted: Mapping[str, Any]) -> list[str] | None:
         """The ids whose metadata have all these values; None where a value is not one that JSON makes.
@@ -30,17 +30,26 @@ class ValueIndex:
             return None
         if not values:
             return [label_id for label_id, _ in self._metadata()]
-        found = sorted((self._of(key).get(value, []) for key, value in values.items()), key=len)
+        found = sorted((self._of(key).get(value, (None, []))[1] for key, value in values.items()), key=len)
         others = [set(ids) for ids in found[1:]]
         return [label_id for label_id in found[0] if all(label_id in other for other in others)]
 
-    def _of(self, key: str) -> dict[Hashable, list[str]]:
+    def under(self, key: str) -> Iterable[tuple[Any, list[str]]]:
+        """Each value that stands under a key, with the ids that have it.
+
+        >>> index = ValueIndex(lambda: iter([("a", '{"page": 3}'), ("b", '{"page": 3.0}'), ("c", "{}")]))
+        >>> list(index.under("page"))
+        [(3, ['a', 'b'])]
+        """
+        return self._of(key).values()
+
+    def _of(self, key: str) -> dict[Hashable, tuple[Any, list[str]]]:
         if key not in self._ids_of:
-            ids_of: dict[Hashable, list[str]] = {}
+            ids_of: dict[Hashable, tuple[Any, list[str]]] = {}
             for label_id, text in self._metadata():
                 kept = json.loads(text)
                 if key in kept:
-                    ids_of.setdefault(comparable(kept[key]), []).append(label_id)
+                    ids_of.setdefault(comparable(kept[key]), (kept[key], []))[1].append(label_id)
             self._ids_of[key] = ids_of
         return self._ids_of[key]
 

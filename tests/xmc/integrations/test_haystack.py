@@ -1,17 +1,21 @@
 """Invariants: the component works in a pipeline, written to YAML and read again, synchronous and not."""
 
 import asyncio
+import random
 
+import numpy as np
 import pytest
-from haystack import Pipeline
+from haystack import Document, Pipeline
 from haystack.components.builders import PromptBuilder
 from haystack.core.errors import DeserializationError, PipelineRuntimeError
 from haystack.errors import FilterError
+from haystack.utils.filters import document_matches_filter
 
 from xmc import Retriever
 from xmc.errors import ArtifactError, ConfigError
 from xmc.integrations.haystack import XmcRetriever, _keeper
-from xmc.integrations.passages import Equals
+from xmc.integrations.metadata_filters import LookedUp
+from xmc.integrations.passages import Passages
 from xmc.integrations.run_passages import RunPassages
 
 TEMPLATE = """{% for d in documents %}[{{ d.id }}] {{ d.content }} ({{ "%.2f" | format(d.meta.probability) }})
@@ -90,32 +94,118 @@ def both(*conditions):
     return {"operator": "AND", "conditions": list(conditions)}
 
 
+def compares(key, operator, value):
+    return {"field": key, "operator": operator, "value": value}
+
+
+KEPT = {"a": {"kind": "tool", "year": 2020, "at": {"city": "Ulm"}}, "b": {"kind": "tool", "year": 2024}}
+KEPT["b"]["when"] = "2024-05-01"
 FILTERS = {
-    "one value": (equals("year", 2020), ["a"], True),
-    "a number is a number": (equals("year", 2020.0), ["a"], True),
-    "a word": (equals("kind", "tool"), ["a", "b"], True),
-    "two values": (both(equals("kind", "tool"), equals("year", 2024)), ["b"], True),
-    "no such value": (both(equals("kind", "tool"), equals("year", 1)), [], True),
-    "a key twice": (both(equals("year", 2020), equals("year", 2024)), [], False),
-    "a moment in other words": (equals("when", "2024-05-01T00:00:00"), ["b"], False),
-    "a value within a value": (equals("at.city", "Ulm"), ["a"], False),
-    "a missing key": (both(equals("when", None), equals("kind", "tool")), ["a"], False),
-    "either": ({"operator": "OR", "conditions": [equals("year", 2020), equals("year", 2024)]}, ["a", "b"], False),
+    "one value": (equals("year", 2020), ["a"]),
+    "a number is a number": (equals("year", 2020.0), ["a"]),
+    "two values": (both(equals("kind", "tool"), equals("year", 2024)), ["b"]),
+    "no such value": (both(equals("kind", "tool"), equals("year", 1)), []),
+    "a key twice": (both(equals("year", 2020), equals("year", 2024)), []),
+    "a moment in other words": (equals("when", "2024-05-01T00:00:00"), ["b"]),
+    "a moment in words that only Haystack reads": (equals("when", "2024-04-30T24:00"), ["b"]),
+    "a value within a value": (equals("at.city", "Ulm"), ["a"]),
+    "a missing key": (both(equals("when", None), equals("kind", "tool")), ["a"]),
+    "either": ({"operator": "OR", "conditions": [equals("year", 2020), equals("year", 2024)]}, ["a", "b"]),
+    "one of several": (compares("meta.year", "in", [2024, 1999, "x"]), ["b"]),
+    "none of several": (both(equals("kind", "tool"), compares("meta.year", "not in", [2024, 1])), ["a"]),
+    "another value": (both(equals("kind", "tool"), compares("meta.year", "!=", 2020)), ["b"]),
+    "more": (compares("meta.year", ">", 2020), ["b"]),
+    "less, without `meta.`": (compares("year", "<=", 2020), ["a"]),
+    "a date before another": (compares("meta.when", "<", "2025-01-01"), ["b"]),
 }
 
 
-@pytest.mark.parametrize("case", FILTERS)
-def test_equal_values_are_looked_up_and_other_filters_asked(tiny_run_copy, case):
-    filters, expected, is_looked_up = FILTERS[case]
+@pytest.fixture
+def edited(tiny_run_copy):
     texts = {"a": "solar kettle appliance", "b": "copper violin instrument"}
-    meta = {"kind": "tool", "year": 2020, "at": {"city": "Ulm"}}, {"kind": "tool", "year": 2024, "when": "2024-05-01"}
-    RunPassages(tiny_run_copy).add(texts, dict(zip("ab", meta, strict=True)))
-    component = XmcRetriever(tiny_run_copy, filters=filters)
+    RunPassages(tiny_run_copy).add(texts, KEPT)
+    return tiny_run_copy
+
+
+@pytest.mark.parametrize("case", FILTERS)
+def test_filters_on_metadata_are_looked_up_and_no_document_is_asked(edited, case, monkeypatch):
+    filters, expected = FILTERS[case]
+    component = XmcRetriever(edited, filters=filters)
+    monkeypatch.setattr(Passages, "named", None)
     assert sorted(d.id for d in component.run("solar kettle")["documents"]) == expected
-    assert isinstance(_keeper(filters), Equals) == is_looked_up
 
 
-@pytest.mark.parametrize("broken", [{"operator": "AND"}, {"field": "meta.a", "value": 1}, {"operator": "=="}])
+def test_other_filters_are_asked_of_each_document(edited):
+    for filters, expected in [
+        (compares("content", "==", "solar kettle appliance"), ["a"]),
+        (both(compares("id", "in", ["a", "b"]), compares("meta.year", ">", 2020)), ["b"]),
+        (compares("meta.year", "==", np.int64(2020)), ["a"]),
+    ]:
+        found = XmcRetriever(edited, filters=filters).run("solar kettle")["documents"]
+        assert [document.id for document in found] == expected
+
+
+VALUES = [2020, 2021.5, True, 0, "2024-05-01", "2024-05-01T00:00:00+02:00", "abc", "", None, [1], [], {"a": 1}]
+FIELDS = ["meta.x", "meta.y", "x", "meta.x.a", "x.a", "meta.none"]
+
+
+def any_filter(draw, depth):
+    if depth and draw.random() < 0.6:
+        conditions = [any_filter(draw, depth - 1) for _ in range(draw.randrange(4))]
+        return {"operator": draw.choice(["AND", "OR", "NOT"]), "conditions": conditions}
+    operator = draw.choice(["==", "!=", "in", "not in", ">", ">=", "<", "<="])
+    several = [draw.choice(VALUES) for _ in range(draw.randrange(4))]
+    return compares(draw.choice(FIELDS), operator, several if "in" in operator else draw.choice(VALUES))
+
+
+def outcome(call):
+    """What a call answers, or that it cannot compare."""
+    try:
+        return call()
+    except (FilterError, TypeError):
+        return FilterError
+
+
+@pytest.mark.filterwarnings("ignore:.*labels stand beside")
+def test_what_is_looked_up_is_what_haystack_says_of_each_document(tiny_run_copy):
+    draw = random.Random(0)
+    kept = {f"n{row:02d}": {"x": value, "y": VALUES[-row]} for row, value in enumerate(VALUES)} | {"z": {"y": 3}}
+    passages = RunPassages(tiny_run_copy)
+    passages.add({label_id: f"lantern {label_id}" for label_id in kept}, kept)
+    documents = [Document(id=label_id, meta=kept.get(label_id, {})) for label_id in passages.ids()]
+    refused = looked_up = 0
+    for _ in range(400):
+        filters = any_filter(draw, 2)
+        expected = outcome(lambda: [d.id for d in documents if document_matches_filter(filters, d)])  # noqa: B023
+        keep = _keeper(filters)
+        assert outcome(lambda: passages.ids(keep)) == expected, filters  # noqa: B023
+        refused += expected is FilterError
+        looked_up += isinstance(keep, LookedUp)
+    assert 50 < refused < 350 and looked_up > 150
+
+
+def test_a_value_that_cannot_be_compared_is_named(edited):
+    for value, shown in (("abc", "'abc'"), ([1], r"\[1\]")):
+        RunPassages(edited).add({"c": "a lantern"}, {"c": {"year": value}})
+        late = compares("meta.year", ">", 2021)
+        with pytest.raises(FilterError, match=rf"meta.year.*cannot be asked of a document with the meta .*{shown}"):
+            XmcRetriever(edited, filters=late).run("solar kettle")
+        found = XmcRetriever(edited, filters=both(equals("kind", "tool"), late)).run("solar kettle")["documents"]
+        assert [document.id for document in found] == ["b"]
+
+
+BROKEN = [
+    {"operator": "AND"},
+    {"field": "meta.a", "value": 1},
+    {"operator": "=="},
+    {"field": "meta.a", "operator": "in", "value": "abc"},
+    {"field": "meta.a", "operator": "near", "value": 1},
+    {"field": 3, "operator": "==", "value": 1},
+    {"operator": "AND", "conditions": [equals("year", "none has this"), {"field": "meta.a", "value": 1}]},
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_filter_is_refused_by_haystack(tiny_run, broken):
     with pytest.raises(FilterError):
         XmcRetriever(tiny_run, filters=broken).run("solar kettle")

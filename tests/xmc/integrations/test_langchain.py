@@ -122,6 +122,21 @@ def test_filters_by_keys_and_by_function(tiny_run_copy):
     assert {d.id for d in diverse} == {"a", "b"}
 
 
+def test_a_filter_that_would_find_nothing_in_silence_is_refused(tiny_run_copy):
+    store = XmcVectorStore(tiny_run_copy, collection="notes")
+    store.add_texts(TEXTS, [{"page": {"first": page}} for page in (1, 2, 2)], ids=["a", "b", "c"])
+    assert [d.id for d in store.similarity_search("solar", filter={"page": {"first": 1}})] == ["a"]
+    for filter, said in [
+        ({"page": {"$gt": 1}}, r"no operators such as '\$gt'.*filter=lambda document"),
+        ({"$and": [{"page": 1}]}, r"'\$and'"),
+        ([("page", 1)], "must be a dictionary or a function"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            store.similarity_search("solar", filter=filter)
+        with pytest.raises(ConfigError, match=said):
+            XmcRetriever(retriever=tiny_run_copy).invoke("solar", filter=filter)
+
+
 def test_diverse_hits_are_those_of_the_definition(tiny_run):
     store = XmcVectorStore(tiny_run)
     candidates = store.similarity_search("tender tram", k=12)

@@ -18,12 +18,13 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryMode,
 )
-from llama_index.core.vector_stores.utils import build_metadata_filter_fn
+from llama_index.core.vector_stores.utils import build_metadata_filter_fn, node_to_metadata_dict
 
 from xmc import Retriever
 from xmc.errors import ConfigError, DataError
-from xmc.integrations.llama_index import XmcRetriever, XmcVectorStore
+from xmc.integrations.llama_index import XmcRetriever, XmcVectorStore, _keeper
 from xmc.integrations.run_embeddings import RunEmbeddings
+from xmc.integrations.run_passages import RunPassages
 
 # nodes are added to a calibrated run, which every opened state says
 pytestmark = pytest.mark.filterwarnings("ignore:.*edited after its probabilities:xmc.errors.XmcWarning")
@@ -156,16 +157,45 @@ def test_queries_by_vector_and_of_some_nodes(store, calibrated_copy):
         ask(store, "solar violin", mode=VectorStoreQueryMode.HYBRID)
 
 
+SECONDS = [
+    ("page", 2.0, "=="), ("page", 9, "!="), ("other", 1, "=="), ("other", 1, "!="), ("page", [1, 2], "in"),
+    ("page", [1], "nin"), ("other", [1], "nin"), ("page", 1, ">"), ("page", 1, "<="), ("other", 1, ">"),
+    ("page", None, "=="), ("page", None, "!="), ("other", None, "is_empty"), ("ref_doc_id", "oo", "text_match"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("condition", [None, "and", "or", "not"])
-@pytest.mark.parametrize("second", [("page", 2.0, "=="), ("page", 9, "!="), ("other", 1, "=="), None])
-def test_filters_mean_what_llama_index_says(store, condition, second):
-    """Some are looked up, others asked of each node."""
+@pytest.mark.parametrize("second", [*SECONDS, None])
+def test_filters_mean_what_llama_index_says_and_no_node_is_asked(store, condition, second, monkeypatch):
     asked = [("page", 2, "=="), second] if second else [("page", 2, "==")]
     each = [MetadataFilter(key=key, value=value, operator=operator) for key, value, operator in asked]
     filters = MetadataFilters(filters=each, condition=condition)
-    metadata = {node.node_id: node.metadata for node in nodes()}
-    judged = build_metadata_filter_fn(metadata.get, filters)
-    assert [node.node_id for node in store.get_nodes(filters=filters)] == [name for name in metadata if judged(name)]
+    kept = {node.node_id: node_to_metadata_dict(node) for node in nodes()}
+    judged = build_metadata_filter_fn(kept.get, filters)
+    found = store._passages.ids
+    with monkeypatch.context() as patch:
+        patch.setattr(RunPassages, "named", None)
+        assert found(_keeper(filters=filters)) == [name for name in kept if judged(name)]
+        assert found(_keeper(filters=filters, doc_ids=["book"])) == [
+            name for name in kept if judged(name) and name != "c"
+        ]
+    assert [node.node_id for node in store.get_nodes(["b", "c"], filters)] == [name for name in "bc" if judged(name)]
+
+
+def test_filters_within_filters(store):
+    page = [MetadataFilters(filters=[MetadataFilter(key="page", value=value)], condition="not") for value in (1, 2)]
+    for condition, expected in (("and", []), ("or", ["a", "b", "c"])):
+        filters = MetadataFilters(filters=page, condition=condition)
+        assert [node.node_id for node in store.get_nodes(filters=filters)] == expected
+
+
+def test_a_value_that_cannot_be_compared_is_named_but_not_one_of_another_collection(store, calibrated_copy):
+    other = XmcVectorStore(calibrated_copy, collection="other")
+    other.add([TextNode(id_="x", text="a lantern", metadata={"page": "ix"})])
+    filters = MetadataFilters(filters=[MetadataFilter(key="page", value=1, operator=">")])
+    assert [node.node_id for node in store.get_nodes(filters=filters)] == ["b", "c"]
+    with pytest.raises(ConfigError, match="the filter page > 1 cannot be asked of the value 'ix'"):
+        other.get_nodes(filters=filters)
 
 
 def test_a_filter_for_no_value_finds_none(store):

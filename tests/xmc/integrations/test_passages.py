@@ -12,8 +12,9 @@ from repetitions import only_in_full
 
 from xmc import Client, LabelEditor, Retriever
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
+from xmc.integrations.metadata_filters import Equals
 from xmc.integrations.passage_records import PassageRecords, to_json
-from xmc.integrations.passages import Equals, Passages
+from xmc.integrations.passages import Passages
 from xmc.integrations.run_embeddings import RunEmbeddings
 from xmc.integrations.run_passages import RunPassages, with_ids
 from xmc.retrieve.layout import passages_store
