@@ -20,6 +20,7 @@ from xmc.cli.import_ import import_command
 from xmc.cli.index import index_command
 from xmc.cli.info import info_command
 from xmc.cli.labels import labels_command
+from xmc.cli.leaving import leave_at_once
 from xmc.cli.plugin_file import with_plugin_file
 from xmc.cli.plugins import plugins_command
 from xmc.cli.predict import predict_command
@@ -93,19 +94,10 @@ def main() -> None:
         _run()
     except SystemExit as ended:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            _leave_at_once(ended.code)
+            # A thread of gloo may still let go of a tensor, for which it wants the interpreter: while that is being
+            # torn down, this aborts the process, and the launcher ends the other ranks, which may still be writing.
+            leave_at_once(ended.code)
         raise
-
-
-def _leave_at_once(code: str | int | None) -> None:
-    """End this process without tearing the interpreter down.
-
-    A thread of gloo may still let go of a tensor, for which it wants the interpreter: while that is being torn down,
-    this aborts the process (SIGABRT), and the launcher then ends the other ranks, which may still be writing.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _run() -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xmc.cli.leaving import leave_at_once
 from xmc.cli.options import DeviceOption
 from xmc.errors import ConfigError
 
+if TYPE_CHECKING:
+    from xmc.serve.service import Service
+
 TOKEN, ADMIN_TOKEN = "XMC_TOKEN", "XMC_ADMIN_TOKEN"
+logger = logging.getLogger("xmc.serve")
+LAST_S = 1.0  # for what runs in a thread when all requests are answered
 LIBRARIES = ("fastapi", "uvicorn", "httptools", "prometheus_client")
 
 
@@ -79,7 +86,7 @@ def serve_command(
         if insecure_no_auth and not access.token:
             typer.echo("warning: everybody who can connect may search: no token is set.", err=True)
         run_server(app, listening, limits=limits, started=lambda: _announce(address, list(folders)))
-    typer.echo("stopped", err=True)
+    _end(app.state.service)
 
 
 def _require_installed() -> None:
@@ -103,6 +110,18 @@ def _token(path: Path | None, variable: str) -> str:
     if not token:
         raise ConfigError(f"{path} is empty; it must hold a token.")
     return token
+
+
+def _end(service: Service) -> None:
+    """Say that the service has stopped. A search that nobody waits for any more does not keep the process: it writes
+    nothing, and an interpreter that ends would wait for it, however long it takes."""
+    service.close()  # where a second Ctrl-C cut the stop short, it was not
+    ended = service.ended(LAST_S)
+    if not ended:
+        logger.warning("a search or reload still ran %g s after the last answer: it is dropped", LAST_S)
+    typer.echo("stopped", err=True)
+    if not ended:
+        leave_at_once(0)
 
 
 def _announce(address: str, names: Sequence[str]) -> None:

@@ -7,10 +7,11 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from xmc.engine.label_editing import LabelEditor, LabelsReport
@@ -91,7 +92,7 @@ class ServedRun:
 class Service:
     """All runs of a service with the threads that work for it: one searches, one reloads and edits.
 
-    `open_runs` gives it runs; `close` ends its threads.
+    `open_runs` gives it runs; `close` ends its threads, and `ended` tells when they have.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Service:
         self._waiting = 0
         self.searcher = ThreadPoolExecutor(1, thread_name_prefix="xmc-search")
         self._editor = ThreadPoolExecutor(1, thread_name_prefix="xmc-edit")
+        self._changes: set[Future[LabelsReport]] = set()
         for run in self.runs.values():
             run.batcher = Batcher(
                 partial(getattr, run, "retriever"),
@@ -173,7 +175,10 @@ class Service:
                 report: LabelsReport = getattr(run.editor, action)(argument)
                 return report
 
-        report = await asyncio.get_running_loop().run_in_executor(self._editor, work)
+        change = self._editor.submit(work)
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
+        report = await asyncio.wrap_future(change)
         logger.info("run %s: %s by a request, %d labels changed", run.name, action, report.changed)
         await self.reload(run)
         return report
@@ -182,6 +187,19 @@ class Service:
         """End the threads; what waits is dropped."""
         self.searcher.shutdown(wait=False, cancel_futures=True)
         self._editor.shutdown(wait=False, cancel_futures=True)
+
+    def ended(self, within_s: float) -> bool:
+        """After `close`: whether the threads end so soon. A change of labels that is being made is waited for first."""
+        if changes := list(self._changes):
+            logger.info("a change of labels is being made; the service stops when it is done")
+            wait(changes)
+        ending = [Thread(target=threads.shutdown, daemon=True) for threads in (self.searcher, self._editor)]
+        for thread in ending:
+            thread.start()
+        until_s = time.monotonic() + within_s
+        for thread in ending:
+            thread.join(max(0.0, until_s - time.monotonic()))
+        return not any(thread.is_alive() for thread in ending)
 
 
 def open_runs(folders: Mapping[str, Path], *, device: str = "auto") -> dict[str, ServedRun]:

@@ -1,6 +1,7 @@
 """An app in this process, and the command `xmc serve` in one of its own."""
 
 import os
+import time
 from contextlib import contextmanager
 
 import forked
@@ -25,9 +26,9 @@ def client_of(runs, *, limits=None, token="", admin_token=ADMIN, **options):
 
 
 @contextmanager
-def served(*arguments, env=None):
+def served(*arguments, env=None, target=forked.xmc):
     """`xmc serve` on a free port; yields its process and its address, and lets it end in peace."""
-    process = forked.Forked(forked.xmc, "serve", "--port", "0", *arguments, env={**os.environ, **(env or {})})
+    process = forked.Forked(target, "serve", "--port", "0", *arguments, env={**os.environ, **(env or {})})
     try:
         process.logged = []
         while (line := process.stderr.readline()) and not line.startswith("serving"):
@@ -39,3 +40,18 @@ def served(*arguments, env=None):
         process.terminate()
         process.wait(20)
         process.stderr.close()
+
+
+def with_endless_searches(*words):
+    """The command `xmc` whose searches of more than one text take longer than any test, as a target."""
+    from xmc.retrieve.retriever import Retriever
+
+    search = Retriever.search
+
+    def endless(retriever, texts, **options):
+        if len(texts) > 1:
+            time.sleep(600)
+        return search(retriever, texts, **options)
+
+    Retriever.search = endless
+    forked.xmc(*words)

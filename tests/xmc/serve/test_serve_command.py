@@ -7,7 +7,7 @@ import threading
 
 import httpx
 import pytest
-from serve_cases import AS_ADMIN, served
+from serve_cases import AS_ADMIN, served, with_endless_searches
 from typer.testing import CliRunner
 
 import xmc
@@ -39,6 +39,32 @@ def test_it_ends_what_is_under_way_and_exits_with_0(tiny_run, number):
         assert process.wait(15) == 0
         assert process.stderr.read().strip() == "stopped"
     assert set(statuses) == {200}
+
+
+def test_a_search_that_does_not_end_keeps_no_service_that_is_told_to_stop(tiny_run):
+    said = {}
+
+    def ask(name, **options):
+        try:
+            answer = httpx.post(f"{process.address}/v1/search", json={"texts": ["red apple", "a tram"]}, **options)
+            said[name] = (answer.status_code, answer.json()["error"]["message"])
+        except httpx.ReadTimeout:
+            said[name] = "gone"
+
+    with served("--run", tiny_run, "--limit", "drain_s=1", target=with_endless_searches) as process:
+        threads = [
+            threading.Thread(target=ask, args=("waits",), kwargs={"timeout": 30}),
+            threading.Thread(target=ask, args=("goes",), kwargs={"timeout": 0.3}),
+        ]
+        for thread in threads:
+            thread.start()
+        threads[1].join()
+        process.terminate()
+        assert process.wait(15) == 0
+        threads[0].join()
+        dropped, last = [line for line in process.stderr.read().splitlines() if "Cancel" not in line]
+    assert said == {"waits": (503, "the service is stopping."), "goes": "gone"}
+    assert "a search or reload still ran 1 s after the last answer: it is dropped" in dropped and last == "stopped"
 
 
 def test_a_killed_service_starts_again_with_all_that_was_committed(tiny_run_copy):
