@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError, XmcError
@@ -32,7 +32,7 @@ class Client:
 
     `run` names one of the service's runs, its first one if empty. A request is tried again, up to `retries` times with
     growing pauses, when the service is too busy or cannot be reached; `timeout_s` bounds each try. More queries, bytes
-    or hits than the service takes at once are asked for in parts.
+    or hits than the service takes at once, or answers at once, are asked for in parts.
     Raises (all calls): ServiceError when there is no answer, or no permission; DataError for what cannot be asked;
     ArtifactError for what the run is not prepared for.
 
@@ -130,9 +130,10 @@ class Client:
         import torch
 
         rows: list[str] = []
+        asked = {"encoding_format": "base64"} | ({"model": self._run} if self._run else {})
         for part in self._parts(_texts(texts)):
-            body = {"input": part, "encoding_format": "base64"} | ({"model": self._run} if self._run else {})
-            rows += [row["embedding"] for row in self._post("/v1/embeddings", body)["data"]]
+            for data in _halved(part, lambda some: self._post("/v1/embeddings", {"input": some, **asked})["data"]):
+                rows += [row["embedding"] for row in data]
         if not rows:
             return torch.zeros(0, self.describe()["dimension"])
         raw = b"".join(base64.b64decode(row) for row in rows)
@@ -185,8 +186,8 @@ class Client:
             asked["run"] = self._run
         lists: list[list[Hit]] = []
         for part in self._parts(queries, k=most_hits or asked["k"], beside=asked):
-            results = self._post("/v1/search", {kind: part, **asked})["results"]
-            lists += [[Hit(**hit) for hit in result["hits"]] for result in results]
+            for results in _halved(part, lambda some: self._post("/v1/search", {kind: some, **asked})["results"]):
+                lists += [[Hit(**hit) for hit in result["hits"]] for result in results]
         return lists
 
     def _parts(
@@ -240,6 +241,25 @@ class Client:
         )
 
 
+class _AnswerTooLargeError(DataError):
+    """Fewer queries would have an answer within the service's limit."""
+
+
+def _halved(queries: list[Any], ask: Callable[[list[Any]], Any]) -> Iterator[Any]:
+    """The answers to the queries, asked for in halves where the answer to all would be larger than the service gives.
+
+    Raises: DataError where that to a single one is.
+    """
+    try:
+        yield ask(queries)
+    except _AnswerTooLargeError:
+        if len(queries) == 1:
+            raise
+        half = len(queries) // 2
+        yield from _halved(queries[:half], ask)
+        yield from _halved(queries[half:], ask)
+
+
 def _texts(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str):
         raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
@@ -285,7 +305,7 @@ def _read(answer: httpx.Response, url: str) -> Any:
 def _error(status: int, told: Mapping[str, Any]) -> XmcError:
     message, code = str(told.get("message", f"the service answered {status}.")), str(told.get("code", ""))
     if status == 422:
-        return DataError(message)
+        return _AnswerTooLargeError(message) if code == "answer_too_large" else DataError(message)
     if status == 409:
         return ArtifactError(message)
     return ServiceError(message, status=status, code=code)

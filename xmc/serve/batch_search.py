@@ -14,6 +14,7 @@ import torch
 
 from xmc.errors import XmcError
 from xmc.serve.label_conditions import Condition, filter_of
+from xmc.serve.prepared import require_calibrated, require_label_sets
 from xmc.values import Hit
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _answer_group(retriever: Retriever, wish: Wish, asks: Sequence[Ask]) -> list
 
 
 def _search(retriever: Retriever, wish: Wish, queries: Sequence[Any]) -> Answer:
+    _require_prepared(retriever, wish)
     allowed = filter_of(wish.condition, retriever.labels)
     searched = len(retriever.labels) if allowed is None else len(allowed)
     if wish.sets:
@@ -92,6 +94,17 @@ def _search(retriever: Retriever, wish: Wish, queries: Sequence[Any]) -> Answer:
     else:
         lists = retriever.search(queries, k=wish.k, min_probability=wish.min_probability, allowed=allowed)
     return Answer(lists, _certified(retriever, wish, queries, allowed), searched, retriever.generation)
+
+
+def _require_prepared(retriever: Retriever, wish: Wish) -> None:
+    """Refuse what the run was prepared for when the request was let in, and is no more in the state that is searched.
+
+    Raises: RefusedError 409.
+    """
+    if wish.min_probability is not None:
+        require_calibrated(retriever, "the threshold")
+    if wish.sets:
+        require_label_sets(retriever)
 
 
 def _certified(

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from xmc.retrieve.fitted import CALIBRATION_KIND, LABEL_SETS_KIND
 from xmc.serve.admission import admit_count, admit_counts, admit_texts
 from xmc.serve.batch_search import Ask, Wish
 from xmc.serve.bodies import read_model
 from xmc.serve.compat_answers import EmbeddingsAnswer, ModelAnswer, ModelsAnswer, StoreAnswer, StoreListed, StoresAnswer
 from xmc.serve.compat_asks import EmbeddingsAsk, StoreSearchAsk
 from xmc.serve.documents import described
-from xmc.serve.refusals import RefusedError, invalid, json_response
+from xmc.serve.prepared import require_calibrated
+from xmc.serve.refusals import invalid, json_list_response, json_response
 from xmc.values import Hit
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def compat_routes(service: Service) -> APIRouter:
         _require_dimension(asked.dimensions, retriever)
         role = "query" if asked.input_type == "query" else "label"
         vectors_QD = await service.searching(lambda: _embed(retriever, texts, role))
-        data = [
+        data = (
             {"object": "embedding", "index": row, "embedding": _encoded(vector_D, asked.encoding_format)}
             for row, vector_D in enumerate(vectors_QD)
-        ]
-        usage = {"prompt_tokens": 0, "total_tokens": 0}
-        answer = {"object": "list", "data": data, "model": run.name, "usage": usage}
-        return json_response(answer, headers={GENERATION: retriever.generation})
+        )
+        about = {"object": "list", "model": run.name, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
+        headers = {GENERATION: retriever.generation}
+        return await json_list_response(about, "data", data, most_bytes=limits.answer_bytes, headers=headers)
 
     @router.post("/v1/vector_stores/{run}/search", **described(StoreSearchAsk, StoreAnswer, "Search, OpenAI's form"))
     async def store_search(run: str, request: Request) -> Response:
@@ -66,14 +66,14 @@ def compat_routes(service: Service) -> APIRouter:
         wish = Wish(asked.max_num_results, _threshold(asked, served), condition)
         timed = await served.batcher.ask(Ask(queries, wish))
         best = _merged(timed.answer.lists)[: asked.max_num_results]
-        answer = {
+        about = {
             "object": "vector_store.search_results.page",
             "search_query": queries,
-            "data": [_store_hit(hit) for hit in best],
             "has_more": False,
             "next_page": None,
         }
-        return json_response(answer, headers={GENERATION: timed.answer.generation})
+        data, headers = (_store_hit(hit) for hit in best), {GENERATION: timed.answer.generation}
+        return await json_list_response(about, "data", data, most_bytes=limits.answer_bytes, headers=headers)
 
     @router.get("/v1/models", **described(None, ModelsAnswer, "The runs, OpenAI's form"))
     async def models() -> Response:
@@ -105,26 +105,8 @@ def _require_dimension(asked: int | None, retriever: Retriever) -> None:
 def _threshold(asked: StoreSearchAsk, run: ServedRun) -> float | None:
     threshold = asked.ranking_options.score_threshold if asked.ranking_options else None
     if threshold is not None:
-        require_calibrated(run, "score_threshold")
+        require_calibrated(run.retriever, "score_threshold")
     return threshold
-
-
-def require_calibrated(run: ServedRun, what: str) -> None:
-    """Refuse what only probabilities can answer. Raises: RefusedError 409."""
-    if not run.is_calibrated:
-        outdated = run.retriever.fitted.outdated(CALIBRATION_KIND)
-        state = f"those of this run were fitted {outdated}" if outdated else "this run gives none"
-        message = f"{what} is a probability, and {state}: its operator can run `xmc check calibrate`."
-        raise RefusedError(409, "not_calibrated", message)
-
-
-def require_label_sets(run: ServedRun) -> None:
-    """Refuse label sets where there are none. Raises: RefusedError 409."""
-    fitted = run.retriever.fitted
-    if fitted.label_sets is None:
-        outdated = fitted.outdated(LABEL_SETS_KIND)
-        state = f"the label sets of this run were fitted {outdated}" if outdated else "this run gives no label sets"
-        raise RefusedError(409, "not_conformal", f"{state}: its operator can run `xmc check conformal`.")
 
 
 def _embed(retriever: Retriever, texts: Sequence[str], role: Any) -> np.ndarray[Any, Any]:

@@ -48,6 +48,12 @@ def invalid(message: str) -> RefusedError:
     return RefusedError(422, "invalid_request", message)
 
 
+def answer_too_large(most: int) -> RefusedError:
+    """422: what was asked for is more than an answer may hold."""
+    message = f"the answer is over the limit of {most:,} bytes (answer_bytes); ask for fewer queries, or a smaller k."
+    return RefusedError(422, "answer_too_large", message)
+
+
 def refusal_of(error: Exception) -> RefusedError:
     """Any error as what the client is told; what is not the client's to know becomes 500 `internal_error`."""
     if isinstance(error, RefusedError):
@@ -80,14 +86,22 @@ def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | 
     return Response(to_json(body), status_code=status, headers=dict(headers or {}), media_type="application/json")
 
 
-async def json_list_response(body: dict[str, Any], name: str, items: Iterable[Any], **options: Any) -> Response:
-    """A JSON answer with a long list as its last member, written item by item: others are answered in between."""
-    parts = []
+async def json_list_response(
+    body: dict[str, Any], name: str, items: Iterable[Any], *, most_bytes: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A JSON answer with a long list as its last member, written item by item: others are answered in between.
+
+    Raises: RefusedError 422 as soon as the list has more than `most_bytes`.
+    """
+    parts, size = [], 0
     for item in items:
         parts.append(to_json(item))
+        size += len(parts[-1])
+        if size > most_bytes:
+            raise answer_too_large(most_bytes)
         await asyncio.sleep(0)
     content = b"%s,%s:[%s]}" % (to_json(body)[:-1], to_json(name), b",".join(parts))
-    return Response(content, media_type="application/json", **options)
+    return Response(content, media_type="application/json", headers=dict(headers or {}))
 
 
 def to_json(body: Any) -> bytes:

@@ -21,13 +21,15 @@ from xmc.serve.asks import (
     ThresholdAsk,
 )
 from xmc.serve.bodies import read_model
-from xmc.serve.compat_routes import GENERATION, require_calibrated, require_label_sets
+from xmc.serve.compat_routes import GENERATION
 from xmc.serve.documents import ADMIN, described
-from xmc.serve.refusals import json_list_response, json_response
+from xmc.serve.prepared import require_calibrated, require_label_sets
+from xmc.serve.refusals import answer_too_large, json_list_response, json_response
 
 if TYPE_CHECKING:
+    from xmc.serve.batch_search import Answer
     from xmc.serve.batcher import Timed
-    from xmc.serve.service import ServedRun, Service
+    from xmc.serve.service import Service
 
 
 def own_routes(service: Service) -> APIRouter:
@@ -40,20 +42,22 @@ def own_routes(service: Service) -> APIRouter:
         asked = await read_model(request, SearchAsk, limits)
         run = service.run(asked.run)
         if asked.min_probability is not None:
-            require_calibrated(run, "min_probability")
+            require_calibrated(run.retriever, "min_probability")
         if asked.sets:
-            require_label_sets(run)
+            require_label_sets(run.retriever)
         ask = admit_search(asked, run.retriever, limits)
         timed = await run.batcher.ask(ask)
-        about, results = _search_answer(run, timed, asked)
-        return await json_list_response(about, "results", results, headers={GENERATION: timed.answer.generation})
+        answer = timed.answer
+        about = {"run": run.name, "generation": answer.generation, "timing": _timing(timed)}
+        results, headers = _results(answer, asked, limits.answer_bytes), {GENERATION: answer.generation}
+        return await json_list_response(about, "results", results, most_bytes=limits.answer_bytes, headers=headers)
 
     @router.post("/v1/threshold", **described(ThresholdAsk, ThresholdAnswer, "The least probability for an aim"))
     async def threshold(request: Request) -> Response:
         asked = await read_model(request, ThresholdAsk, limits)
         run = service.run(asked.run)
-        require_calibrated(run, "the threshold")
         retriever = run.retriever
+        require_calibrated(retriever, "the threshold")
         found = retriever.threshold(**asked.model_dump(exclude={"run"}))
         answer = {"run": run.name, "generation": retriever.generation, "threshold": found}
         return json_response(answer, headers={GENERATION: retriever.generation})
@@ -92,22 +96,25 @@ def own_routes(service: Service) -> APIRouter:
     return router
 
 
-def _search_answer(run: ServedRun, timed: Timed, asked: SearchAsk) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-    """What is said of all, and the results."""
-    answer = timed.answer
+def _results(answer: Answer, asked: SearchAsk, most_bytes: int) -> Iterator[dict[str, Any]]:
+    """The result of each query. Raises: RefusedError 422 before one that makes the answer too large."""
     truncated = asked.sets is None and asked.k > answer.searched_labels
-    results = (
-        {
+    characters = 0  # each is written with a byte or more: a list of long texts need not be written to be refused
+    for hits, certified in zip(answer.lists, answer.certified, strict=True):
+        characters += sum(len(hit.text) for hit in hits)
+        if characters > most_bytes:
+            raise answer_too_large(most_bytes)
+        yield {
             "hits": [hit._asdict() for hit in hits],
             "abstained": not hits and answer.searched_labels > 0,
             "truncated": truncated,
             "certified": certified,
         }
-        for hits, certified in zip(answer.lists, answer.certified, strict=True)
-    )
-    timing = {
+
+
+def _timing(timed: Timed) -> dict[str, Any]:
+    return {
         "waited_ms": round(timed.waited_s * 1e3, 3),
         "searched_ms": round(timed.searched_s * 1e3, 3),
         "batch_queries": timed.batch_queries,
     }
-    return {"run": run.name, "generation": answer.generation, "timing": timing}, results

@@ -55,8 +55,8 @@ def run_server(
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=max(1, round(limits.keep_alive_s)),
-        timeout_graceful_shutdown=max(1, round(limits.drain_s)),
+        timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]  # its timers take parts of a second
+        timeout_graceful_shutdown=limits.drain_s,  # type: ignore[arg-type]
     )
     server = _Server(config, started)
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -52,6 +52,17 @@ def test_more_bytes_and_hits_than_the_service_takes_at_once(offline, calibrated_
             client.search(TEXTS, k=11)
 
 
+def test_more_bytes_than_the_service_answers_at_once(offline, calibrated_run):
+    with (
+        served("--run", calibrated_run, "--limit", "answer_bytes=4000") as process,
+        xmc.Client(process.address) as client,
+    ):
+        assert client.search(TEXTS * 5, k=8) == offline.search(TEXTS * 5, k=8)
+        assert client.encode(TEXTS * 5).equal(offline.encode(TEXTS * 5))
+        with pytest.raises(DataError, match="answer_bytes"):
+            client.search(TEXTS, k=60)
+
+
 def test_more_label_sets_than_the_service_takes_at_once(offline, calibrated_run):
     largest = offline.fitted.label_sets.most_labels
     limits = "--limit", f"hits={2 * largest}"

@@ -1,18 +1,24 @@
 """Every bound of the service, at the bound and one beyond it."""
 
 import asyncio
+import json
+import threading
 import time
 from dataclasses import fields
+from types import SimpleNamespace
 
 import pytest
 from serve_cases import ADMIN, AS_ADMIN, client_of
 
+import xmc
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError
 from xmc.serve.access import Access
 from xmc.serve.batcher import Batcher
 from xmc.serve.guard import Guard
 from xmc.serve.limits import Limits, read_limits
+from xmc.serve.refusals import to_json
+from xmc.serve.server import run_server
 from xmc.serve.service import Service
 
 SMALL = Limits(body_bytes=4_000, text_bytes=100, queries=4, k=20, hits=60, allowed_labels=3)
@@ -72,6 +78,67 @@ def test_what_is_no_search_waits_within_the_same_bound():
             "RefusedError"
         ] * 2
     service.close()
+
+
+def test_a_service_that_ends_waits_for_a_change_but_not_for_a_search():
+    changed, searching, go = threading.Event(), threading.Event(), threading.Event()
+
+    class Editor:
+        def put(self, labels):
+            time.sleep(0.3)
+            changed.set()
+
+    async def begin(service):
+        run = SimpleNamespace(editor=Editor())
+        change = asyncio.create_task(service.edit(run, "put", {"a": "b"}))
+        search = asyncio.create_task(service.searching(lambda: searching.set() or go.wait(10)))
+        while not searching.is_set():
+            await asyncio.sleep(0.001)
+        service.close()
+        change.cancel()
+        search.cancel()
+        await asyncio.gather(change, search, return_exceptions=True)
+
+    service = Service({}, limits=Limits(), observe=lambda run, timed: None)
+    asyncio.run(begin(service))
+    assert not changed.is_set()
+    assert not service.ended(0.05) and changed.is_set()
+    go.set()
+    assert service.ended(5)
+
+
+def items_of(content, name):
+    return [to_json(item) for item in json.loads(content)[name]]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        ("/v1/search", {"texts": ["a"] * 3, "k": 9}, "results"),
+        ("/v1/vector_stores/good/search", {"query": ["a", "b"]}, "data"),
+        ("/v1/embeddings", {"input": ["a"] * 3}, "data"),
+    ],
+)
+def test_bytes_of_an_answer(calibrated_run, client, path, body, name):
+    size = sum(map(len, items_of(client.post(path, json=body).content, name)))
+    for most, expected in ((size, 200), (size - 1, 422)):
+        with client_of({"good": calibrated_run}, limits=Limits(answer_bytes=most)) as bounded:
+            answer = bounded.post(path, json=body)
+            assert answer.status_code == expected
+    assert answer.json()["error"]["code"] == "answer_too_large"
+    assert f"over the limit of {size - 1:,} bytes (answer_bytes)" in answer.text
+
+
+def test_an_answer_of_long_texts_is_refused_before_it_is_written(tiny_run_copy, monkeypatch):
+    xmc.add_labels(tiny_run_copy, {f"long {row}": f"purple banana {row} " + "x" * 100_000 for row in range(3)})
+    written = []
+    monkeypatch.setattr("xmc.serve.refusals.to_json", lambda body: written.append(to_json(body)) or written[-1])
+    with client_of({"long": tiny_run_copy}, limits=Limits(answer_bytes=250_000)) as client:
+        assert status(client, {"texts": ["purple banana"], "k": 2}) == 200
+        assert max(map(len, written)) > 200_000
+        written.clear()
+        assert status(client, {"texts": ["purple banana"], "k": 3}) == 422
+        assert max(map(len, written)) < 1_000
 
 
 @pytest.mark.parametrize(
@@ -148,6 +215,13 @@ def test_nesting_of_filters(small):
         deepest = {"type": "and", "filters": [deepest]}
         found = status(small, {"query": "a", "filters": deepest}, "/v1/vector_stores/good/search")
         assert found == (200 if depth <= 2 else 422)
+
+
+def test_parts_of_a_second_are_not_rounded(monkeypatch):
+    given = {}
+    monkeypatch.setattr("xmc.serve.server._Server.run", lambda server, sockets: given.update(vars(server.config)))
+    run_server(None, None, limits=Limits(keep_alive_s=0.25, drain_s=1.5))
+    assert (given["timeout_keep_alive"], given["timeout_graceful_shutdown"]) == (0.25, 1.5)
 
 
 def test_limits_from_the_command_line():

@@ -1,5 +1,6 @@
 """New states of a run: searched once they are committed, never half of one; where one is bad, the old one goes on."""
 
+import importlib
 import shutil
 import threading
 
@@ -156,3 +157,35 @@ def test_a_compaction_keeps_probabilities_and_says_what_it_cannot_keep(run):
         ready = client.get("/readyz")
         assert "its calibration was fitted for an earlier index" in ready.json()["runs"]["run"]["notes"][0]
         assert str(run) not in ready.text + refused.text + sets.text
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "letting_in", "code"),
+    [
+        ("/v1/search", {"texts": ["a tram"], "min_probability": 0.2}, "routes.admit_search", "not_calibrated"),
+        ("/v1/search", {"texts": ["a tram"], "sets": {}}, "routes.admit_search", "not_conformal"),
+        (
+            "/v1/vector_stores/run/search",
+            {"query": "a tram", "ranking_options": {"score_threshold": 0.2}},
+            "compat_routes.Ask",
+            "not_calibrated",
+        ),
+    ],
+)
+def test_what_a_run_loses_before_the_search_is_refused_as_at_the_door(
+    run, tiny_run, path, asked, letting_in, code, monkeypatch
+):
+    with client_of({"run": run}) as client:
+        assert client.post(path, json=asked).status_code == 200
+        module, name = letting_in.split(".")
+        let_in = getattr(importlib.import_module(f"xmc.serve.{module}"), name)
+
+        def reloaded_behind_the_door(*given, **options):
+            client.app.state.service.runs["run"].retriever = xmc.Retriever.load(tiny_run)
+            return let_in(*given, **options)
+
+        monkeypatch.setattr(f"xmc.serve.{letting_in}", reloaded_behind_the_door)
+        answers = [client.post(path, json=asked) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [409, 409]
+    late, early = (answer.json()["error"] for answer in answers)
+    assert late["code"] == early["code"] == code and late["message"].split(", ")[-1] == early["message"].split(", ")[-1]

@@ -67,7 +67,7 @@ def test_others_are_answered_while_a_long_answer_is_written():
                 yield {"item": item}
 
         waiting = asyncio.create_task(other())
-        answer = await json_list_response({"é": 1}, "results", items(), headers={"x": "y"})
+        answer = await json_list_response({"é": 1}, "results", items(), most_bytes=99, headers={"x": "y"})
         await waiting
         return answer, turns
 
