@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
+from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ with from_extra("haystack", package="haystack-ai"):
 
 DOCUMENT_FIELDS = frozenset(field.name for field in fields(Document))
 EQUALITIES = ("==", "!=", "in", "not in")
+ORDERS: dict[str, Callable[[Any, Any], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
+NUMBERS = (int, float)
 NOTHING = Document(id="-")  # to ask a filter of, before there is anything that it must be asked of
 
 
@@ -158,11 +161,14 @@ def _comparison(condition: dict[str, Any]) -> LookedUp | None:
         if all(map(_equals_itself_only, values)):
             found = OneOf(key, tuple(values))
             return found if operator in ("==", "in") else Not(found)
-    return OfValue(
-        key,
-        lambda there: _matches(condition, Document(id="-", meta={key: there})),
-        repr((field, operator, value)),
-    )
+    order = ORDERS.get(operator) if len(path) <= 1 and type(value) in NUMBERS else None
+
+    def holds(there: Any) -> bool:
+        if order and type(there) in NUMBERS:  # as Haystack compares them, without a document for each of many values
+            return order(there, value)
+        return _matches(condition, Document(id="-", meta={key: there}))
+
+    return OfValue(key, holds, repr((field, operator, value)))
 
 
 def _matches(filters: dict[str, Any], document: Document) -> bool:
