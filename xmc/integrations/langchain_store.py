@@ -11,7 +11,7 @@ from xmc.integrations.extras import from_extra
 from xmc.integrations.langchain import Filter, XmcEmbeddings, document_of, keeper
 from xmc.integrations.options import require_known
 from xmc.integrations.passages import Passage
-from xmc.integrations.run_passages import RunPassages, with_ids
+from xmc.integrations.run_passages import RunPassages, require_several, with_ids
 
 with from_extra("langchain", package="langchain-core"):
     from langchain_core.documents import Document
@@ -55,10 +55,11 @@ class XmcVectorStore(VectorStore):
     ) -> list[str]:
         """Add texts, or replace those whose ids are there; all in one go, whatever `batch_size` is.
 
-        Raises: as `RunPassages.add`; ConfigError for another option.
+        Raises: as `RunPassages.add`; DataError for one text in place of a list; ConfigError for another option.
         """
         del batch_size  # LangChain's indexing API always gives one
         require_known(kwargs, ("metadatas", "ids", "batch_size"), of="add_texts")
+        require_several(texts, "texts")
         texts = list(texts)
         named = with_ids(ids, len(texts))
         if metadatas and len(metadatas) != len(texts):

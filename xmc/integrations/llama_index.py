@@ -13,7 +13,7 @@ from xmc.integrations.extras import from_extra
 from xmc.integrations.metadata_filters import Joined, LookedUp, Not, OfValue, OneOf
 from xmc.integrations.options import require_known
 from xmc.integrations.passages import FIGURES, Passage, Passages, lasting
-from xmc.integrations.run_passages import RunPassages
+from xmc.integrations.run_passages import RunPassages, require_several
 
 with from_extra("llama-index", package="llama-index-core"):
     from llama_index.core.base.base_retriever import BaseRetriever
@@ -194,8 +194,10 @@ def _keeper(
 ) -> Callable[[Passage], bool] | None:
     """What is of these nodes, of these documents and passes these filters; None where nothing is asked.
 
-    An empty list, as one of rights may be, lets nothing through.
+    An empty list, as one of rights may be, lets nothing through. Raises: DataError for a text in place of a list.
     """
+    require_several(node_ids)
+    require_several(doc_ids)
     parts: list[LookedUp] = []
     if doc_ids is not None:
         parts.append(OneOf("ref_doc_id", tuple(doc_ids)))

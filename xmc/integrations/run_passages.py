@@ -68,9 +68,11 @@ class RunPassages(Passages):
     def remove(self, ids: Iterable[str]) -> list[str]:
         """Remove passages, and pass over ids that are not there; which were removed.
 
-        Raises: DataError when the run would be left without any label; LockedError while another process edits.
+        Raises: DataError for one text, and when the run would be left without any label; LockedError while another
+        process edits.
         """
         with self._editing:
+            require_several(ids)
             there = [passage.id for passage in self.get(dict.fromkeys(ids))]
             if there:
                 self._editor.remove(there)
@@ -78,7 +80,8 @@ class RunPassages(Passages):
             return there
 
     def get(self, ids: Iterable[str]) -> list[Passage]:
-        """The passages of these ids, in their order; those that are not there are left out."""
+        """The passages of these ids, in their order, without those not there. Raises: DataError for one text."""
+        require_several(ids)
         labels = self.current().labels
         if self.collection:
             records = self.records.current()
@@ -167,14 +170,21 @@ class RunPassages(Passages):
         return kept[2]
 
 
+def require_several(given: Iterable[Any] | None, what: str = "ids") -> None:
+    """Refuse one text, whose letters would be taken for so many of them. Raises: DataError."""
+    if isinstance(given, (str, bytes)):
+        raise DataError(f"{what} must be a list, got one text: {given!r:.60}.", hint="Write it in brackets: [text].")
+
+
 def with_ids(ids: Sequence[str | None] | None, count: int) -> list[str]:
     """An id for each of `count` passages: the given ones, new random ones where there is none.
 
-    Raises: DataError when there are more or fewer ids than passages, one is no text or stands twice.
+    Raises: DataError for one text, when there are more or fewer ids than passages, one is no text or stands twice.
 
     >>> with_ids(["a", "b"], 2)
     ['a', 'b']
     """
+    require_several(ids)
     given = list(ids) if ids is not None else [None] * count
     if len(given) != count:
         raise DataError(f"there are {len(given)} ids for {count} texts; give one for each, or none.")

@@ -178,3 +178,17 @@ def test_lengths_that_differ_are_refused_before_anything_is_written(tiny_run_cop
         store.add_texts(TEXTS, ids=["a"])
     assert store.add_texts([]) == []
     assert not (tiny_run_copy / "passages").exists()
+
+
+def test_one_text_is_not_taken_for_its_letters(tiny_run_copy):
+    store = XmcVectorStore(tiny_run_copy, collection="notes")
+    store.add_texts(["solar kettle", "copper violin"], ids=["a", "b"])
+    for call in (
+        lambda: store.delete("ab"),
+        lambda: store.get_by_ids("ab"),
+        lambda: store.add_texts("ab"),
+        lambda: store.add_texts(["one", "two"], ids="xy"),
+    ):
+        with pytest.raises(DataError, match=r"must be a list, got one text: '(ab|xy)'. Write it in brackets"):
+            call()
+    assert [d.id for d in store.get_by_ids(["a", "b", "x"])] == ["a", "b"]

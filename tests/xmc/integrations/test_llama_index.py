@@ -146,6 +146,18 @@ def test_an_empty_list_of_ids_is_none_of_them(store):
     assert ask(store, "solar violin", doc_ids=[], filters=filters).ids == []
 
 
+def test_one_id_is_not_taken_for_its_letters(store):
+    for call in (
+        lambda: store.delete_nodes("ab"),
+        lambda: store.get_nodes("ab"),
+        lambda: ask(store, "solar violin", node_ids="ab"),
+        lambda: ask(store, "solar violin", doc_ids="book"),
+    ):
+        with pytest.raises(DataError, match="ids must be a list, got one text"):
+            call()
+    assert len(store.get_nodes()) == 3
+
+
 def test_queries_by_vector_and_of_some_nodes(store, calibrated_copy):
     vector = RunEmbeddings(calibrated_copy).embed(["solar violin"], "query")[0]
     by_vector = store.query(VectorStoreQuery(query_embedding=vector, similarity_top_k=3))
