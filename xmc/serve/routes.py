@@ -77,7 +77,7 @@ def own_routes(service: Service) -> APIRouter:
         admit_count("labels", len(argument), limits.queries)
         if asked.labels is not None:
             admit_texts(list(asked.labels.values()), limits, what="label text")
-        report = await service.edit(run, asked.action, argument)
+        report = await service.to_its_end(service.edit(run, asked.action, argument))
         generation = run.retriever.generation
         answer = {"run": run.name, "generation": generation, **report.to_dict(), "hint": ""}
         if report.hint:  # the report's own names the folder
@@ -90,7 +90,7 @@ def own_routes(service: Service) -> APIRouter:
     async def reload(request: Request) -> Response:
         asked = await read_model(request, ReloadAsk, limits)
         run = service.run(asked.run)
-        await service.reload(run)
+        await service.to_its_end(service.reload(run))
         return json_response(run.describe(), headers={GENERATION: run.retriever.generation})
 
     return router

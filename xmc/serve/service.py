@@ -6,13 +6,13 @@ import asyncio
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xmc.engine.label_editing import LabelEditor, LabelsReport
 from xmc.errors import XmcWarning
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xmc.serve.limits import Limits
 
 logger = logging.getLogger("xmc.serve")
+Done = TypeVar("Done")
 
 
 @dataclass(eq=False)
@@ -110,6 +111,7 @@ class Service:
         self.searcher = ThreadPoolExecutor(1, thread_name_prefix="xmc-search")
         self._editor = ThreadPoolExecutor(1, thread_name_prefix="xmc-edit")
         self._changes: set[Future[LabelsReport]] = set()
+        self._begun: set[asyncio.Task[Any]] = set()
         for run in self.runs.values():
             run.batcher = Batcher(
                 partial(getattr, run, "retriever"),
@@ -137,6 +139,13 @@ class Service:
             return await asyncio.get_running_loop().run_in_executor(self.searcher, work)
         finally:
             self._waiting -= 1
+
+    async def to_its_end(self, work: Coroutine[Any, Any, Done]) -> Done:
+        """What `work` comes to. Where who asked for it is gone, or has waited too long, it goes on all the same."""
+        task = asyncio.create_task(work)
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return await asyncio.shield(task)
 
     async def reload(self, run: ServedRun) -> bool:
         """Open a run again if something was committed to it since; whether it was. Never raises.

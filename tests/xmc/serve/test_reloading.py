@@ -3,11 +3,14 @@
 import importlib
 import shutil
 import threading
+import time
 
 import pytest
 from serve_cases import AS_ADMIN, client_of
 
 import xmc
+from xmc.engine.label_editing import LabelEditor
+from xmc.serve.limits import Limits
 
 ASKED = {"texts": ["purple banana"], "k": 3}
 
@@ -119,9 +122,29 @@ def test_every_answer_is_that_of_the_generation_it_names(run):
     assert len(seen) > 3
 
 
-def test_the_service_looks_for_new_states_itself(run):
-    import time
+@pytest.mark.parametrize("slow", ["edit", "reload"])
+def test_what_took_too_long_to_wait_for_is_searched_all_the_same(run, slow, monkeypatch, caplog):
+    """`reload_s` is 0 here: nobody else opens the new state."""
+    kind, name = {"edit": (LabelEditor, "add"), "reload": (xmc.Retriever, "reload_if_changed")}[slow]
+    call = getattr(kind, name)
+    monkeypatch.setattr(kind, name, lambda *given: time.sleep(0.6) or call(*given))
+    caplog.set_level("INFO", "xmc.serve")
+    with client_of({"run": run}, limits=Limits(request_s=0.3)) as client:
+        if slow == "edit":
+            answer = change(client, "add", labels={"new": "purple banana"})
+        else:
+            xmc.add_labels(run, {"new": "purple banana"})
+            answer = client.post("/v1/reload", json={}, headers=AS_ADMIN)
+        assert answer.status_code == 504
+        deadline = time.monotonic() + 10
+        while first(client)["label_id"] != "new":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert any("61 labels" in line for line in caplog.messages)
+    assert any("add by a request, 1 labels changed" in line for line in caplog.messages) == (slow == "edit")
 
+
+def test_the_service_looks_for_new_states_itself(run):
     from starlette.testclient import TestClient
 
     from xmc.serve.app import create_app
