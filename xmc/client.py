@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError, XmcError
@@ -184,14 +185,17 @@ class Client:
         asked = {name: value for name, value in options.items() if value is not None}
         if self._run:
             asked["run"] = self._run
+        k = most_hits or options["k"]
+        if not isinstance(k, Real):
+            raise DataError(f"k must be a whole number, got {k!r:.60}.")
         lists: list[list[Hit]] = []
-        for part in self._parts(queries, k=most_hits or asked["k"], beside=asked):
+        for part in self._parts(queries, k=k, beside=asked):
             for results in _halved(part, lambda some: self._post("/v1/search", {kind: some, **asked})["results"]):
                 lists += [[Hit(**hit) for hit in result["hits"]] for result in results]
         return lists
 
     def _parts(
-        self, queries: Sequence[Any], *, k: int = 1, beside: Mapping[str, Any] | None = None
+        self, queries: Sequence[Any], *, k: Any = 1, beside: Mapping[str, Any] | None = None
     ) -> Iterator[list[Any]]:
         """The queries in as many requests as the limits ask for; one that is over them by itself is sent alone."""
         if len(queries) > 1 and not self._limits:
@@ -263,12 +267,16 @@ def _halved(queries: list[Any], ask: Callable[[list[Any]], Any]) -> Iterator[Any
 def _texts(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str):
         raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
+    if not isinstance(texts, Sized):
+        raise DataError(f"texts must be a list of strings, got {type(texts).__name__}.", hint="Write list(texts).")
     return texts
 
 
 def _ids(allowed: Iterable[str] | None) -> list[str] | None:
     if isinstance(allowed, (str, bytes)):
         raise DataError("allowed must be a collection of label ids, got one text.", hint="Write allowed=[label_id].")
+    if allowed is not None and not isinstance(allowed, Iterable):
+        raise DataError(f"allowed must be a collection of label ids, got {type(allowed).__name__}.")
     return None if allowed is None else list(allowed)
 
 

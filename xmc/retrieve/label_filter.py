@@ -62,6 +62,8 @@ def make_filter(labels: LabelTable, label_ids: Iterable[str], *, ignore_unknown:
     """
     if isinstance(label_ids, (str, bytes)):
         raise DataError("allowed must be a collection of label ids, got one text.", hint="Write allowed=[label_id].")
+    if not isinstance(label_ids, Iterable):
+        raise DataError(f"allowed must be a collection of label ids, got {type(label_ids).__name__}.")
     ids = list(label_ids)
     for label_id in ids:
         if not isinstance(label_id, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -371,6 +371,8 @@ def check_texts(texts: Sequence[str]) -> None:
     """
     if isinstance(texts, str):
         raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
+    if not isinstance(texts, Sized):
+        raise DataError(f"texts must be a list of strings, got {type(texts).__name__}.", hint="Write list(texts).")
     for row, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             shown = "an empty text" if isinstance(text, str) else repr(text)[:60]

@@ -79,6 +79,19 @@ def test_what_is_one_text_is_not_taken_for_many(client):
         client.search(TEXTS, allowed="L21")
 
 
+def test_what_is_no_list_or_number_is_an_error_of_xmc_as_of_the_library(client, offline):
+    for searcher in (client, offline):
+        for texts in (None, 5, (text for text in TEXTS)):
+            for call in (searcher.search, searcher.search_sets, searcher.encode):
+                with pytest.raises(DataError, match="texts must be a list of strings, got"):
+                    call(texts)
+        with pytest.raises(DataError, match="allowed must be a collection of label ids, got int"):
+            searcher.search(TEXTS, allowed=5)
+        for k in ("5", None):
+            with pytest.raises((DataError, ConfigError), match="k must be a whole number, got"):
+                searcher.search(TEXTS, k=k)
+
+
 def test_what_json_does_not_hold(client, offline):
     with pytest.raises(NonFiniteError, match="row 0"):
         client.search_vectors(torch.full((1, offline.encoder.dimension), float("nan")))
