@@ -4,6 +4,7 @@ import shutil
 import signal
 import socket
 import threading
+import time
 
 import httpx
 import pytest
@@ -41,7 +42,8 @@ def test_it_ends_what_is_under_way_and_exits_with_0(tiny_run, number):
     assert set(statuses) == {200}
 
 
-def test_a_search_that_does_not_end_keeps_no_service_that_is_told_to_stop(tiny_run):
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT] * 2])
+def test_a_search_that_does_not_end_keeps_no_service_that_is_told_to_stop(tiny_run, numbers):
     said = {}
 
     def ask(name, **options):
@@ -59,7 +61,9 @@ def test_a_search_that_does_not_end_keeps_no_service_that_is_told_to_stop(tiny_r
         for thread in threads:
             thread.start()
         threads[1].join()
-        process.terminate()
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.3)
         assert process.wait(15) == 0
         threads[0].join()
         dropped, last = [line for line in process.stderr.read().splitlines() if "Cancel" not in line]
