@@ -20,9 +20,12 @@ def admit_search(asked: SearchAsk, retriever: Retriever, limits: Limits) -> Ask:
     """A search request as an `Ask`. Raises: RefusedError 422, DataError, NonFiniteError."""
     vectors = asked.vectors is not None
     queries = asked.vectors if asked.vectors is not None else asked.texts or []
-    admit_counts(len(queries), asked.k, limits)
-    if asked.sets and (label_sets := retriever.fitted.label_sets):
-        admit_count("hits (queries times the largest set)", len(queries) * label_sets.most_labels, limits.hits)
+    if asked.sets is None:
+        admit_counts(len(queries), asked.k, limits)
+    else:
+        admit_count("queries", len(queries), limits.queries)
+        if label_sets := retriever.fitted.label_sets:
+            admit_count("hits (queries times the largest set)", len(queries) * label_sets.most_labels, limits.hits)
     if asked.vectors is not None:
         admit_vectors(asked.vectors, retriever)
     else:

@@ -67,6 +67,14 @@ def test_sets_are_as_large_as_their_largest(small, client):
     assert status(client, {"texts": ["a"], "sets": {}}) == 200
 
 
+def test_label_sets_have_no_k_that_could_be_too_large(calibrated_run, offline):
+    largest = offline.fitted.label_sets.most_labels
+    with client_of({"good": calibrated_run}, limits=Limits(k=5, queries=2, hits=2 * largest)) as few:
+        assert status(few, {"texts": ["a"] * 2, "sets": {}}) == 200
+        assert status(few, {"texts": ["a"] * 3, "sets": {}}) == 422
+        assert status(few, {"texts": ["a"], "k": 6}) == 422
+
+
 def test_what_is_no_search_waits_within_the_same_bound():
     async def ask(service):
         work = [service.searching(lambda: time.sleep(0.05)) for _ in range(5)]
