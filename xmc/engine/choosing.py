@@ -18,7 +18,8 @@ from xmc.engine.environment import versions
 from xmc.engine.separation import positive_scores
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve.batch import search_texts
-from xmc.retrieve.retriever import MAX_K, Retriever
+from xmc.retrieve.query_checks import MAX_K
+from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
 from xmc.values import Hits, Positives
 

@@ -14,7 +14,8 @@ from xmc.encode.csr import concatenate_rows, scipy_rows, wide_unit_rows
 from xmc.evaluate.auc import PooledAuc, pooled_auc
 from xmc.evaluate.options import EvaluateOptions
 from xmc.evaluate.roc import roc_curve, write_roc_picture, write_roc_table
-from xmc.retrieve.retriever import MAX_K, Retriever
+from xmc.retrieve.query_checks import MAX_K
+from xmc.retrieve.retriever import Retriever
 from xmc.values import Hits, Positives
 
 PAIRS_AT_ONCE = 2**16

@@ -28,7 +28,8 @@ from xmc.engine.teacher import KIND, LABELS_NAME, VECTORS_NAME
 from xmc.errors import ConfigError, DataError, NonFiniteError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.batch import hits_to_arrow, search_texts
-from xmc.retrieve.retriever import Retriever, check_k
+from xmc.retrieve.query_checks import check_k
+from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.row_file import save_rows
 from xmc.store import new_folder, require_new
 from xmc.values import Hits

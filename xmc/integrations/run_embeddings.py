@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 from xmc.encode.encoder import Role, embed_texts
 from xmc.errors import ConfigError
 from xmc.plugin_manager import load_plugins
-from xmc.retrieve.retriever import Retriever, check_texts
+from xmc.retrieve.query_checks import check_texts
+from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.trained_model import load_model
 
 if TYPE_CHECKING:

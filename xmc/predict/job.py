@@ -77,7 +77,7 @@ def make_job(
     Raises: ConfigError for a wrong number; ArtifactError when the run is none, is damaged, or has no calibration though
     `min_probability` needs one.
     """
-    from xmc.retrieve.retriever import check_k
+    from xmc.retrieve.query_checks import check_k
 
     if not out:
         raise ConfigError("the name of the output folder is empty.", hint="'.' is the folder of this process.")

@@ -14,7 +14,8 @@ from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable
 from xmc.encode.encoder import chunks
 from xmc.retrieve.label_filter import LabelFilter, as_filter
-from xmc.retrieve.retriever import Retriever, check_texts
+from xmc.retrieve.query_checks import check_texts
+from xmc.retrieve.retriever import Retriever
 from xmc.values import Hits
 
 CHUNK = 1024

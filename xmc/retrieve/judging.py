@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import ConfigError, Hits
+from xmc.api import Hits
 from xmc.retrieve.label_sets import keep_hits
+from xmc.retrieve.query_checks import check_probability
 
 if TYPE_CHECKING:
     from xmc.retrieve.calibration import Calibration
@@ -59,11 +60,3 @@ def _among_all(calibration: Calibration, hits: Hits, unfiltered: Callable[[int],
     if last == 1:
         return calibration.probabilities(hits)
     return calibration.probabilities_of_parts(hits, unfiltered(last - 1))
-
-
-def check_probability(min_probability: float | None) -> None:
-    """Refuse a least probability that cannot be; None is none. Raises: ConfigError."""
-    if isinstance(min_probability, str):
-        raise ConfigError(f"min_probability must be a number, got {min_probability!r:.60}.")
-    if min_probability is not None and not 0 <= min_probability <= 1:
-        raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")

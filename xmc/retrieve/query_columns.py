@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xmc.errors import DataError
-from xmc.retrieve.retriever import MAX_TEXT_CHARACTERS
+from xmc.retrieve.query_checks import MAX_TEXT_CHARACTERS
 from xmc.vectors import MAX_NORM
 
 if TYPE_CHECKING:

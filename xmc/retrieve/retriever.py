@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import ConfigError, DataError, Hits, IndexReport, QueryMap, RerankQueries
+from xmc.api import ConfigError, Hits, IndexReport, QueryMap, RerankQueries
 from xmc.retrieve.fitted import Fitted
 from xmc.retrieve.judging import judge, search_and_judge
 from xmc.retrieve.label_filter import LabelFilter, as_filter, make_filter
+from xmc.retrieve.query_checks import check_k, check_texts
 from xmc.retrieve.reranking import Reranking
 from xmc.retrieve.trained_model import TrainedModel
 from xmc.values import Hit
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from xmc.plugin_manager import Plugins
     from xmc.retrieve.label_sets import Risk
     from xmc.retrieve.opening import Opened
-
-MAX_K = 10_000
-MAX_TEXT_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -354,32 +352,3 @@ class Retriever:
             ]
             for start, stop in itertools.pairwise(hits.offsets.tolist())
         ]
-
-
-def check_k(k: int) -> None:
-    """Refuse a k that cannot be. Raises: ConfigError."""
-    if isinstance(k, bool) or not isinstance(k, int):
-        raise ConfigError(f"k must be a whole number, got {k!r:.60}.")
-    if not 1 <= k <= MAX_K:
-        raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse queries that no encoder can read.
-
-    Raises: DataError naming the first text that is not a non-blank string of valid Unicode, or is too long.
-    """
-    if isinstance(texts, str):
-        raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
-    if not isinstance(texts, Sized):
-        raise DataError(f"texts must be a list of strings, got {type(texts).__name__}.", hint="Write list(texts).")
-    for row, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            shown = "an empty text" if isinstance(text, str) else repr(text)[:60]
-            raise DataError(f"query {row} is {shown}; a query must be a text with at least one character.")
-        if len(text) > MAX_TEXT_CHARACTERS:
-            raise DataError(f"query {row} has {len(text):,} characters; at most {MAX_TEXT_CHARACTERS:,} are allowed.")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"query {row} is not valid Unicode: {error.reason}.") from None

@@ -18,8 +18,8 @@ from xmc.api import DataError, Hits
 from xmc.data.schemas import schema_of
 from xmc.retrieve.batch import concatenate_hits, hit_columns
 from xmc.retrieve.label_filter import LabelFilter, as_filter
+from xmc.retrieve.query_checks import check_k
 from xmc.retrieve.query_columns import OK, QueryColumns
-from xmc.retrieve.retriever import check_k
 
 if TYPE_CHECKING:
     from torch import Tensor

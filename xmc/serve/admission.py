@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from xmc.retrieve.retriever import check_texts
+from xmc.retrieve.query_checks import check_texts
 from xmc.serve.asks import SearchAsk
 from xmc.serve.batch_search import Ask, Wish
 from xmc.serve.label_conditions import Ids

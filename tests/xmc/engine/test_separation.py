@@ -15,7 +15,8 @@ from xmc.engine.separation import positive_scores, search_depth
 from xmc.evaluate.auc import roc_auc
 from xmc.evaluate.options import EvaluateOptions
 from xmc.retrieve.batch import search_texts
-from xmc.retrieve.retriever import MAX_K, Retriever
+from xmc.retrieve.query_checks import MAX_K
+from xmc.retrieve.retriever import Retriever
 from xmc.values import Positives
 
 SETTINGS = ("evaluate.ks=[1, 3]", "evaluate.bootstrap_samples=0")

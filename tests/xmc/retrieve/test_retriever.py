@@ -14,7 +14,8 @@ from xmc.data.dataset import load_dataset
 from xmc.data.named import named_folder
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError
 from xmc.retrieve.layout import encoder_store
-from xmc.retrieve.retriever import MAX_K, Retriever
+from xmc.retrieve.query_checks import MAX_K
+from xmc.retrieve.retriever import Retriever
 
 TEXTS = ["tender tram", "an ancient lemon in a bowl", "zebra"]
 

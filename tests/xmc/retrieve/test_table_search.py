@@ -8,8 +8,8 @@ import pytest
 from xmc import Retriever
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve import table_search
+from xmc.retrieve.query_checks import MAX_TEXT_CHARACTERS, check_texts
 from xmc.retrieve.query_columns import STATUSES, QueryColumns, count_statuses, text_status
-from xmc.retrieve.retriever import MAX_TEXT_CHARACTERS, check_texts
 from xmc.retrieve.table_search import TableSearch
 
 TEXTS = ["tender tram", "vivid mango", "lemon", "zebra"]

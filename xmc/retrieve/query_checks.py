@@ -1,0 +1,47 @@
+"""What a search may be asked: how many labels, for which texts, and from which probability on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+
+from xmc.errors import ConfigError, DataError
+
+MAX_K = 10_000
+MAX_TEXT_CHARACTERS = 1_000_000
+
+
+def check_k(k: int) -> None:
+    """Refuse a k that cannot be. Raises: ConfigError."""
+    if isinstance(k, bool) or not isinstance(k, int):
+        raise ConfigError(f"k must be a whole number, got {k!r:.60}.")
+    if not 1 <= k <= MAX_K:
+        raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse queries that no encoder can read.
+
+    Raises: DataError naming the first text that is not a non-blank string of valid Unicode, or is too long.
+    """
+    if isinstance(texts, str):
+        raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
+    if not isinstance(texts, Sized):
+        raise DataError(f"texts must be a list of strings, got {type(texts).__name__}.", hint="Write list(texts).")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            shown = "an empty text" if isinstance(text, str) else repr(text)[:60]
+            raise DataError(f"query {row} is {shown}; a query must be a text with at least one character.")
+        if len(text) > MAX_TEXT_CHARACTERS:
+            raise DataError(f"query {row} has {len(text):,} characters; at most {MAX_TEXT_CHARACTERS:,} are allowed.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"query {row} is not valid Unicode: {error.reason}.") from None
+
+
+def check_probability(min_probability: float | None) -> None:
+    """Refuse a least probability that cannot be; None is none. Raises: ConfigError."""
+    if isinstance(min_probability, str):
+        raise ConfigError(f"min_probability must be a number, got {min_probability!r:.60}.")
+    if min_probability is not None and not 0 <= min_probability <= 1:
+        raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
