@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
+from xmc.data.arrow_ipc import is_stream, stream_batches
 from xmc.data.shard_list import ShardFile, unreadable
 from xmc.errors import DataError
 
-IPC_MAGIC = b"ARROW1"
 BUFFER_BYTES = 1 << 20
 
 
@@ -70,7 +70,15 @@ def _as_bytes(column: Any) -> Any:
 
 
 def _parquet(file: Any, columns: Sequence[str], rows: int, shard: ShardFile) -> ShardStream:
-    source = pa.parquet.ParquetFile(file, page_checksum_verification=True, buffer_size=BUFFER_BYTES, pre_buffer=False)
+    metadata = pa.parquet.read_metadata(file)
+    source = pa.parquet.ParquetFile(
+        file,
+        metadata=metadata,
+        read_dictionary=_categories(metadata),
+        page_checksum_verification=True,
+        buffer_size=BUFFER_BYTES,
+        pre_buffer=False,
+    )
     wanted = [name for name in source.schema_arrow.names if name in columns]
     total = source.metadata.num_rows
 
@@ -89,23 +97,31 @@ def _parquet(file: Any, columns: Sequence[str], rows: int, shard: ShardFile) -> 
     return ShardStream(source.schema_arrow, batches())
 
 
+def _categories(metadata: Any) -> list[str]:
+    """The column of the texts where it is one of categories, to be read so.
+
+    Else Arrow makes their numbers as narrow as they were (of pandas: 8 bits), by a way that refuses what is no UTF-8.
+    """
+    fields = metadata.schema.to_arrow_schema()
+    return [field.name for field in fields if field.name == "text" and pa.types.is_dictionary(field.type)]
+
+
 def _ipc(file: Any, columns: Sequence[str], rows: int, shard: ShardFile) -> ShardStream:
-    magic = file.read(len(IPC_MAGIC))
-    file.seek(0)
-    whole = pa.ipc.open_file(file) if magic == IPC_MAGIC else None
-    schema = whole.schema if whole else pa.ipc.open_stream(file).schema
+    in_stream = is_stream(file)
+    open_ipc = pa.ipc.open_stream if in_stream else pa.ipc.open_file
+    schema = open_ipc(file).schema
     file.seek(0)
     options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in columns])
-    opened = (pa.ipc.open_file if whole else pa.ipc.open_stream)(file, options=options)
+    opened = open_ipc(file, options=options)
     size = max(shard.size, 1)
 
     def large() -> Iterator[tuple[Any, float]]:
-        if whole:
+        if in_stream:
+            for batch in stream_batches(file, opened):
+                yield batch, min(1.0, file.tell() / size)
+        else:
             for number in range(opened.num_record_batches):
                 yield opened.get_batch(number), (number + 1) / opened.num_record_batches
-        else:
-            for batch in opened:
-                yield batch, min(1.0, file.tell() / size)
 
     def batches() -> Iterator[tuple[Any, float]]:
         stream, before = large(), 0.0

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
+from xmc.data.arrow_ipc import read_ipc
 from xmc.data.column_hash import column_sha256
 from xmc.data.schemas import check_schema, columns_of
 from xmc.errors import DataError
@@ -80,7 +81,7 @@ def read_table(path: Path, *, kind: str | None = None, memory_map: bool = False)
 def _read(path: Path, kind: str | None, memory_map: bool) -> Any:
     if path.suffix == ".arrow":
         with (pa.memory_map if memory_map else pa.OSFile)(str(path), "r") as file:
-            table = pa.ipc.open_file(file).read_all()
+            table = read_ipc(file)
         if kind is None:
             return table
         check_schema(table.schema, kind, source=str(path))

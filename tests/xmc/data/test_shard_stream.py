@@ -94,6 +94,15 @@ def test_a_text_that_is_no_utf8_is_no_damage(tmp_path, type_, categories):
     assert text_values(batch.column("text")) == [b"bad \xff", "tram"]
 
 
+@pytest.mark.parametrize("numbers", [pa.int8(), pa.int32(), pa.uint32(), pa.int64()])  # pandas writes the narrowest
+def test_nor_among_the_categories_of_a_parquet_file(tmp_path, numbers):
+    names = pa.array([b"bad \xff", b"tram"]).view(pa.string())
+    text = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 1], numbers), names)
+    pq.write_table(pa.table({"query_id": list("abcd"), "text": text}), tmp_path / "q.parquet", row_group_size=3)
+    found = [text_values(batch.column("text")) for batch, _ in read(tmp_path / "q.parquet")]
+    assert [text for texts in found for text in texts] == [b"bad \xff", "tram", None, "tram"]
+
+
 def test_a_missing_file(tmp_path):
     pq.write_table(TABLE, tmp_path / "q.parquet")
     (shard,) = list_shards(str(tmp_path)).shards
@@ -116,3 +125,15 @@ def test_what_the_caller_raises_is_not_damage(path):
     (shard,) = list_shards(str(path)).shards
     with pytest.raises(OSError, match="disk"), open_stream(shard, columns=["text"], rows=9):
         raise OSError("the disk is full")
+
+
+def test_a_stream_that_was_cut_between_two_batches_is_damaged(tmp_path):
+    path = tmp_path / "q.arrow"
+    with pa.OSFile(str(path), "wb") as file:
+        writer = pa.ipc.new_stream(file, TABLE.schema)
+        writer.write_table(TABLE, max_chunksize=120)
+        end = file.tell()
+        writer.close()
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(DataError, match=r"q\.arrow cannot be read: the stream has no end"):
+        read(path)

@@ -158,3 +158,41 @@ def test_a_table_that_was_changed_on_purpose_is_told_how_to_write_it(tmp_path):
         read_table(path, kind="queries")
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
     assert len(read_table(path, kind="queries")) == 5
+
+
+@pytest.fixture
+def stream(tmp_path):
+    """Three record batches in the stream format, and where each ends."""
+    path, ends = tmp_path / "l.arrow", []
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, LABELS.schema) as writer:
+        for batch in LABELS.to_batches(max_chunksize=2):
+            writer.write_batch(batch)
+            ends.append(file.tell())
+    return path, ends
+
+
+LABELS = pa.table({"label_id": list("abcdef"), "text": [f"text {row}" for row in range(6)]})
+
+
+@pytest.mark.parametrize("memory_map", [False, True])
+def test_a_stream_is_read(stream, memory_map):
+    assert read_table(stream[0], kind="labels", memory_map=memory_map).equals(LABELS)
+
+
+def test_a_stream_without_rows(tmp_path):
+    with pa.ipc.new_stream(tmp_path / "l.arrow", LABELS.schema):
+        pass
+    assert len(read_table(tmp_path / "l.arrow", kind="labels")) == 0
+
+
+def test_a_stream_that_lost_its_end_or_has_a_second_one_is_refused(stream):
+    """Arrow itself takes one that was cut between two batches for whole."""
+    path, ends = stream
+    whole = path.read_bytes()
+    for cut in (*ends, *(end + 3 for end in ends), len(whole) - 5):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(DataError, match=r"l\.arrow cannot be read: .*(the stream has no end|Expected|Corrupted)"):
+            read_table(path, kind="labels")
+    path.write_bytes(whole + whole)
+    with pytest.raises(DataError, match="are there several in it"):
+        read_table(path, kind="labels")

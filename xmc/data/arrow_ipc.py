@@ -1,0 +1,48 @@
+"""Arrow IPC in both of its formats: the file, which ends in a list of its record batches, and the stream, without one.
+
+A stream that was cut off between two batches looks whole to Arrow, as does one that another stream was appended to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+
+FILE_BEGINS = b"ARROW1"
+BEFORE_MESSAGE = b"\xff\xff\xff\xff"  # before 2019 a message began with its size at once
+END_BYTES = 4  # the shortest mark that ends a stream
+
+
+def is_stream(file: Any) -> bool:
+    """Whether an open file begins as a stream does; it is at its start again."""
+    start = file.read(len(FILE_BEGINS))
+    file.seek(0)
+    size = int.from_bytes(start[:4], "little")
+    return not start.startswith(FILE_BEGINS) and (start.startswith(BEFORE_MESSAGE) or 0 < size < file.size())
+
+
+def stream_batches(file: Any, reader: Any) -> Iterator[Any]:
+    """The record batches of the stream that `reader` has opened on `file`.
+
+    Raises: ArrowInvalid for a damaged stream, and where it does not end as the file does.
+    """
+    last = file.tell()
+    for batch in reader:
+        last = file.tell()
+        yield batch
+    if file.size() - last < END_BYTES:
+        raise pa.ArrowInvalid("the stream has no end; was it cut off, or its writer not closed?")
+    if file.tell() < file.size():
+        at = f"{file.tell():,} of {file.size():,} bytes"
+        raise pa.ArrowInvalid(f"the stream ends after {at}; are there several in it?")
+
+
+def read_ipc(file: Any) -> Any:
+    """The table of an open file of either format. Raises: ArrowInvalid when it is damaged."""
+    if not is_stream(file):
+        return pa.ipc.open_file(file).read_all()
+    reader = pa.ipc.open_stream(file)
+    return pa.Table.from_batches(stream_batches(file, reader), reader.schema)
