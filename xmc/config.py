@@ -6,8 +6,9 @@ Order, later wins: defaults of the dataclasses < recipe < configuration file < `
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +22,9 @@ Settings = Iterable[str] | Mapping[str, Any]  # `section.key=value` strings, or 
 def build_options(
     cls: type[Options], values: Mapping[str, Any], *, section: str, source: str = "configuration"
 ) -> Options:
-    """Make the dataclass `cls` from plain values, checking names and types.
+    """Make the dataclass `cls` from plain values, checking names, types, and that numbers are finite and of 64 bits.
 
+    A field whose default is not finite takes such numbers.
     Raises: ConfigError naming section, key, value and what is allowed; PluginError for a class that is no dataclass.
 
     >>> @dataclasses.dataclass(frozen=True)
@@ -59,8 +61,12 @@ def build_options(
         hint = f'A text stands in quotes: {key} = "{first["input"]}"' if is_bare else ""
         raise ConfigError(f"{source}: [{section}] {key}: {message}{got}.".replace(" :", ":"), hint=hint) from error
     for key, value in values.items():
-        if _is_no_number(value, getattr(built, key)):
+        taken = getattr(built, key)
+        if _is_no_number(value, taken):
             raise ConfigError(f"{source}: [{section}] {key}: Input should be a number, got {value!r}.")
+        unusual = next(_unusual_numbers(taken), None)
+        if unusual and not any(_unusual_numbers(fields[key].default)):
+            raise ConfigError(f"{source}: [{section}] {key}: Input should be {unusual}.")
         if isinstance(value, str) and not is_utf8(value):
             raise ConfigError(
                 f"{source}: [{section}] {key}: Input should be UTF-8, got {value!r}.",
@@ -76,6 +82,19 @@ def _is_no_number(value: Any, taken: Any) -> bool:
     return isinstance(value, bool) and not isinstance(taken, bool)
 
 
+def _unusual_numbers(value: Any) -> Iterator[str]:
+    """What is wanted and what was got of each number, at any depth, that is not finite or has more than 64 bits."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _unusual_numbers(each)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"a finite number, got {value}"
+    elif isinstance(value, int) and value.bit_length() > 63:  # more than TOML promises, and torch and numpy take
+        yield f"a whole number of at most 64 bits, got one of {value.bit_length() + 1}"
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file into nested dictionaries.
 
@@ -85,7 +104,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise ConfigError(f"there is no configuration file {path}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
 
 
@@ -160,6 +179,6 @@ def _assigned(path: str, value: Any) -> dict[str, Any]:
 def _parse_value(text: str) -> Any:
     try:
         read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return read["value"] if len(read) == 1 else text  # of several lines, which would be settings of their own

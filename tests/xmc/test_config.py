@@ -1,8 +1,9 @@
 """Invariants: no key is ignored; a later layer wins; what is written reads back as it was; messages say all."""
 
+import math
 import tomllib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -181,3 +182,39 @@ def test_an_assignment_of_several_lines_loses_none():
 def test_a_mark_at_the_start_of_a_file_is_left_out(tmp_path):
     (tmp_path / "my.toml").write_text("[train]\nepochs = 3\n", encoding="utf-8-sig")
     assert read_toml(tmp_path / "my.toml") == {"train": {"epochs": 3}}
+
+
+@dataclass(frozen=True)
+class Loose:
+    bound: float = math.inf
+    scale: float = 1.0
+    scales: tuple[float, ...] = ()
+    others: dict[str, Any] = field(default_factory=dict)
+    size: int = 1
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "infinity", "1e400", "[1.0, nan]", "{ a = [{ b = inf }] }"])
+def test_numbers_are_finite(text):
+    values = parse_assignments([f"loss.x={text}"])["loss"]["x"]
+    key = {list: "scales", dict: "others"}.get(type(values), "scale")
+    with pytest.raises(ConfigError, match=rf"\[loss\] {key}: Input should be a finite number, got (-?inf|nan)\.$"):
+        build_options(Loose, {key: values}, section="loss")
+
+
+def test_a_number_whose_default_is_not_finite_may_be_so():
+    assert build_options(Loose, {"bound": -math.inf}, section="loss").bound == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("key", "zeros"), [("size", 19), ("size", 400), ("size", 5000), ("others", 19), ("scale", 400), ("scale", 5000)]
+)
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_whole_numbers_have_64_bits(key, zeros, sign, tmp_path):
+    text = f"{sign}1{zeros * '0'}"
+    text = f"{{ a = [{text}] }}" if key == "others" else text
+    (tmp_path / "my.toml").write_text(f"[loss]\n{key} = {text}\n")
+    with pytest.raises(ConfigError):
+        build_options(Loose, read_toml(tmp_path / "my.toml")["loss"], section="loss")
+    with pytest.raises(ConfigError):
+        build_options(Loose, parse_assignments([f"loss.{key}={text}"])["loss"], section="loss")
+    assert build_options(Loose, {"size": 2**63 - 1}, section="loss").size == 2**63 - 1

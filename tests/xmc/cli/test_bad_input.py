@@ -78,6 +78,11 @@ def data_folder(folder, **tables):
         (["--set", "encoder.vocabulary_size=5"], "vocabulary_size >= 100 are needed, got 256 and 5"),
         (["--resume", "--overwrite"], "give only one of them"),
         (["--set", "encoder.dimension=100000000000"], "there is not enough memory"),
+        (
+            ["--set", f"encoder.dimension=1{'0' * 30}"],
+            "[encoder] dimension: Input should be a whole number of at",
+        ),
+        (["--set", "encoder.name=tfidf", "--set", "encoder.label_scale=inf"], "label_scale: Input should be a finite"),
         (["--set", "train.seed=99999999999999999999"], "--set: [train]: seed must be below 2^63"),
     ],
 )
