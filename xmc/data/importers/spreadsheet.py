@@ -1,7 +1,8 @@
 """CSV and TSV: `labels.csv` with id and text; `train`, `dev`, `test.csv` with id, text, labels and perhaps relevance.
 
 The first line names the columns, in any order; others are passed over. Several labels of a query are separated by `|`,
-or are a JSON list. A list as Python or numpy prints it is a bad row: it would be taken for one label.
+or are a JSON list; blanks around the id of a label say nothing, where it is named as where it is described. A list as
+Python or numpy prints it is a bad row: it would be taken for one label.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def open_spreadsheet(folder: Path, tally: Tally) -> Source:
     queries = {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}
     if found is None:
         return Source(_labels_of(splits.values(), notes, tally), queries, notes)
-    labels = read_table_rows(found, ("id", "text"), table="labels", tally=tally)
+    rows = read_table_rows(found, ("id", "text"), table="labels", tally=tally)
+    labels = ((place, row | {"id": row["id"].strip()}) for place, row in rows)
     return Source(label_rows(labels, tally), queries, notes)
 
 
@@ -97,11 +99,12 @@ def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Ite
 def _labels_in(cell: str) -> Any:
     """The label ids of a cell; None for a list that is not JSON.
 
-    >>> _labels_in("A10| B2"), _labels_in('["a|b", "c"]'), _labels_in(" "), _labels_in("['a', 'b']")
+    >>> _labels_in("A10| B2"), _labels_in('["a|b", "c "]'), _labels_in(" "), _labels_in("['a', 'b']")
     (['A10', 'B2'], ['a|b', 'c'], [], None)
     """
-    is_printed = PRINTED_LIST.fullmatch(cell.strip()) is not None and _json_in(cell) is None
-    return None if is_printed else _listed(cell, str)
+    if PRINTED_LIST.fullmatch(cell.strip()) is not None and _json_in(cell) is None:
+        return None
+    return [label.strip() if isinstance(label, str) else label for label in _listed(cell, str)]
 
 
 def _number(text: str) -> float | str:

@@ -71,7 +71,7 @@ def _read_pairs(path: Path, table: str, tally: Tally) -> Iterator[tuple[Place, s
         tally.table(table).read += 1
         row_id, tab, text = line.partition("\t")
         if tab:
-            yield place, row_id, text
+            yield place, row_id.strip(), text  # judgements are cut at blanks, and name none that has some
         else:
             tally.bad(table, place, "not `id<TAB>text`", repr(line[:80]))
 

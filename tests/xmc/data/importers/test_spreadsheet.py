@@ -57,6 +57,17 @@ def test_import(source, tmp_path, kind):
     assert report.format == "csv" and report.tables["train"].read == 3
 
 
+@pytest.mark.parametrize("cell", ["a", " a", '"[""a ""]"', "a | 7"])
+def test_blanks_around_the_id_of_a_label_say_nothing(source, tmp_path, cell):
+    folder = source(labels="id,text\n a ,Anton\n7\t,seven\n", train=f"text,labels\none,{cell}\n")
+    import_dataset(folder, tmp_path / "out")
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.labels.ids == ["a", "7"] and dataset.train.positives.label_rows[0] == 0
+    (folder / "labels.csv").write_text("id,text\na,Anton\na ,again\n7,seven\n")
+    with pytest.raises(DataError, match=r"labels\.csv:3: label id stands twice: 'a'"):
+        import_dataset(folder, tmp_path / "twice")
+
+
 def test_without_labels_and_ids(source, tmp_path):
     folder = source(
         train="labels,text\nfruit|round things,apple\nfruit,pear\n[7],seven\n", test="text,labels\nx,tools\n"

@@ -65,3 +65,11 @@ def test_missing_file(tmp_path, missing):
         path.unlink()
     with pytest.raises(DataError, match=r"has no (queries|train qrels): expected collection\.tsv"):
         import_dataset(source, tmp_path / "out")
+
+
+def test_blanks_around_an_id_say_nothing(tmp_path):
+    """Judgements are separated by blanks, and cannot name an id that has some."""
+    changed = {"collection.tsv": "d1 \tfirst\n d2\tsecond\n", "queries.train.tsv": "1 \tone\n 2\ttwo\n"}
+    import_dataset(make_source(tmp_path / "source", **changed), tmp_path / "out")
+    dataset = load_dataset(tmp_path / "out")
+    assert (dataset.labels.ids, dataset.train.ids) == (["d1", "d2"], ["1", "2"])
