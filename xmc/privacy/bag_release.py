@@ -5,6 +5,7 @@ Shapes: Q queries, L labels, A bags.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -39,6 +40,12 @@ class Mechanism:
     def scale(self) -> Fraction:
         """The scale of the noise on a count."""
         return 2 * self.clip / self.epsilon
+
+    @property
+    def standard_deviation(self) -> float:
+        """That of the noise on a count."""
+        ratio = math.exp(-1 / self.scale)
+        return math.sqrt(2 * ratio) / (1 - ratio)
 
     def release(self, queries: QueryTable, labels: int, *, words: Words = secure_words) -> QueryTable:
         """The same queries in bags drawn at random, the positives of each being the noisy label means of its bag."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from xmc.data.dataset import Dataset, load_dataset
 from xmc.data.shards import write_table
-from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
+from xmc.data.tables import QueryTable, label_table_to_arrow, query_table_to_arrow
 from xmc.errors import ConfigError
 from xmc.privacy.bag_release import Mechanism
 from xmc.privacy.discrete_laplace import MAX_NUMERATOR
@@ -37,7 +37,8 @@ def privatise(
     `epsilon` is a decimal or a fraction ("1", "0.5", "1/3"), taken exactly. Other splits are left out, for their labels
     are as private; those named in `public` are copied with their labels. `group_prefix` joins labels whose ids begin
     with the same so many characters. The folder, with the receipt in `privacy.json`, appears whole or not at all.
-    Raises: ConfigError for a setting that cannot work, or a release of so many counts that they cannot all get noise.
+    Raises: ConfigError for a setting that cannot work, a release of so many counts that they cannot all get noise, or
+    one that no count is left of.
     """
     require_new(out)
     mechanism = _mechanism(epsilon, bag_size, clip, threshold, group_prefix)
@@ -49,6 +50,7 @@ def privatise(
         splits = {name: with_groups(queries, group_L) for name, queries in splits.items()}
     _check_size(mechanism, queries=len(splits["train"]), labels=len(labels))
     splits["train"] = mechanism.release(splits["train"], len(labels))
+    _check_release(mechanism, splits["train"])
     written = receipt(
         mechanism, queries=len(splits["train"]), labels=len(labels), group_prefix=group_prefix, public=public
     )
@@ -105,4 +107,15 @@ def _check_size(mechanism: Mechanism, *, queries: int, labels: int) -> None:
             " each must get noise: to release only the labels that occur in a bag would tell which do.",
             hint="Join labels (--group-prefix 1), take larger bags, or import the data with public, coarser labels."
             " So rare labels would drown in the noise anyway.",
+        )
+
+
+def _check_release(mechanism: Mechanism, released: QueryTable) -> None:
+    """Raises: ConfigError when no count is left, which whoever has the release would see as well."""
+    if not released.positives.counts().any():
+        raise ConfigError(
+            f"no noisy count of any label is above --threshold {mechanism.threshold}, so there is nothing to train on: "
+            f"a label that all queries of a bag have counts {mechanism.bag_size}, and the noise on it has a standard "
+            f"deviation of {mechanism.standard_deviation:.3g}.",
+            hint="Lower --threshold, or leave it out.",
         )

@@ -34,7 +34,7 @@ def receipt(
     mechanism: Mechanism, *, queries: int, labels: int, group_prefix: int = 0, public: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The receipt as plain values."""
-    scale, ratio = mechanism.scale, math.exp(-1 / mechanism.scale)
+    scale = mechanism.scale
     return {
         "format": FORMAT,
         "promise": PROMISE,
@@ -48,7 +48,7 @@ def receipt(
         "sensitivity_of_counts": 2 * mechanism.clip,
         "noise_scale_of_counts": str(scale),
         "noise_scale_of_means": str(scale / mechanism.bag_size),
-        "noise_standard_deviation_of_counts": round(math.sqrt(2 * ratio) / (1 - ratio), 4),
+        "noise_standard_deviation_of_counts": round(mechanism.standard_deviation, 4),
         "noise_on": "every label of every bag, those that do not occur included",
         "left_out_after_noise": f"counts of at most {mechanism.threshold}",
         "sampler": SAMPLER,

@@ -72,6 +72,7 @@ def test_public_splits_and_groups(tmp_path):
         ("tiny", {"bag_size": 401}, "more than the 400 training queries"),
         ("tiny", {"clip": 0}, "--clip must be >= 1"),
         ("tiny", {"threshold": -1}, "--threshold must be >= 0"),
+        ("tiny", {"threshold": 30, "epsilon": "100"}, "there is nothing to train on: a label that all"),
         ("tiny", {"group_prefix": -1}, "--group-prefix must be >= 0"),
         ("tiny", {"public": ["train"]}, "--public 'train' is not one of"),
         ("icd10cm", {}, "would tell which do"),
