@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from xmc.data.shard_list import ShardFile, ShardListing, list_shards
 from xmc.errors import ConfigError
 from xmc.predict.ack import output_name
+from xmc.store.atomic import temporary_name
 from xmc.store.location import Location
+
+LONGEST_NAME = 255 - len(temporary_name(".json"))  # bytes, for an acknowledgement on its way to the disk
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class Inputs:
     def of(cls, named: str | Path | Sequence[str | Path], out: Location) -> Inputs:
         """The shards that are named.
 
-        Raises: as `list_shards`; ConfigError when two outputs are one, one is an input, or would be at the next start.
+        Raises: as `list_shards`; ConfigError when two outputs are one, one is an input, or would be at the next start,
+        and when its name is too long or that of a folder of another one.
         """
         listing = list_shards(named)
         paired: dict[str, ShardFile] = {}
@@ -36,8 +41,29 @@ class Inputs:
                     hint="Name a folder or pattern above both, or predict them one by one, with an --out each.",
                 )
             paired[name] = shard
+        if out.local is not None:
+            _require_places(paired, out)
         _require_apart(listing, paired, out)
         return cls(paired, listing.notes)
+
+
+def _require_places(paired: Mapping[str, ShardFile], out: Location) -> None:
+    """Raises: ConfigError for an output whose name is too long for a file, or that would be a folder of another one."""
+    for name, shard in paired.items():
+        size = len(os.fsencode(PurePosixPath(name).name))
+        if size > LONGEST_NAME:
+            raise ConfigError(
+                f"{shard.location.shown}: its name is too long: that of its hits would have {size} bytes, and at most "
+                f"{LONGEST_NAME} leave room for that of their acknowledgement.",
+                hint="Rename it.",
+            )
+        for folder in map(str, PurePosixPath(name).parents):
+            if folder in paired:
+                raise ConfigError(
+                    f"{paired[folder].location.shown} would write {out.child(folder).shown}, which is to be the folder "
+                    f"of the hits of {shard.location.shown}.",
+                    hint="Rename one of them, or predict them one by one, with an --out each.",
+                )
 
 
 def _require_apart(listing: ShardListing, paired: Mapping[str, ShardFile], out: Location) -> None:
