@@ -8,6 +8,7 @@ from typing import Any
 
 from xmc.api import ArtifactError, PluginError
 
+LARGEST_INT = 2**31 - 1  # of C, as which faiss keeps seeds and sizes of samples
 _MAX_LOOP = 1_000_000
 _PIECE_BYTES = 1 << 20
 _limits_lock = threading.Lock()  # the limits of faiss are global to the process

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.api import ConfigError, DataError, validate_similarity
-from xmc_index_faiss._import import import_faiss, saved_bytes
+from xmc_index_faiss._import import LARGEST_INT, import_faiss, saved_bytes
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.device import require_cpu
 from xmc_index_faiss.factory_index import FactoryIndex, inner_index
@@ -52,6 +52,8 @@ class Factory:
             )
         if self.training_rows < 1:
             raise ValueError(f"training_rows must be at least 1, got {self.training_rows}")
+        if not 0 <= self.seed <= LARGEST_INT:
+            raise ValueError(f"seed must lie in 0..{LARGEST_INT:,}, got {self.seed}")
         for name, value in self.search.items():
             if value < 1:
                 raise ValueError(f"search.{name} must be at least 1, got {value}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from xmc.api import ArtifactError, ConfigError, DeviceError, validate_similarity
+from xmc_index_faiss._import import LARGEST_INT
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.cell_bounds import CellBounds
 from xmc_index_faiss.cell_storage import STORAGES, CellStorage, most_codes
@@ -68,6 +69,9 @@ class Ivf:
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        for name in ("training_per_cell", "seed"):
+            if getattr(self, name) > LARGEST_INT:
+                raise ValueError(f"{name} must be at most {LARGEST_INT:,}, got {getattr(self, name)}")
         if not 4 <= self.pq_bits <= 12:
             raise ValueError(f"pq_bits must lie in 4..12, got {self.pq_bits}")
         if self.exact and self.storage != "flat" and self.rerank == 0:

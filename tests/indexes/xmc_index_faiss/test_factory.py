@@ -102,7 +102,16 @@ def test_what_cannot_be_is_an_error(options, error, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"factory": " "}, {"factory": "NSG32"}, {"training_rows": 0}, {"search": {"nprobe": 0}}, {"nprobe": 3}]
+    "options",
+    [
+        {"factory": " "},
+        {"factory": "NSG32"},
+        {"training_rows": 0},
+        {"seed": -1},
+        {"seed": 2**31},
+        {"search": {"nprobe": 0}},
+        {"nprobe": 3},
+    ],
 )
 def test_options_are_checked(options):
     with pytest.raises(ConfigError):

@@ -161,6 +161,8 @@ def test_search_options_are_checked(options):
         {"rerank": -1},
         {"pq_bits": 13},
         {"training_per_cell": 0},
+        {"training_per_cell": 2**31},
+        {"seed": 2**31},
         {"cells": 4},
     ],
 )
