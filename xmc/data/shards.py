@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from xmc.data.arrow_ipc import read_ipc
 from xmc.data.column_hash import column_sha256
+from xmc.data.folder_walk import DANGLING, FILE, Entry, walk
 from xmc.data.schemas import check_schema, columns_of
 from xmc.errors import DataError
 from xmc.store import atomic_writer
@@ -42,11 +43,12 @@ def natural_key(name: str) -> list[tuple[int, int | str]]:
 def find_shards(pattern: str | Path) -> list[Path]:
     """The table files that a file name, a folder, or a pattern with `*`, `?`, `[` stands for, in natural order.
 
+    A folder stands for all below it, without what has, or lies in what has, a name that begins with `_` or `.`.
     Raises: DataError when there is none, or when a file is neither `.parquet` nor `.arrow`.
     """
     path = Path(pattern)
     if path.is_dir():
-        found = [child for child in path.iterdir() if child.suffix in SUFFIXES and not child.name.startswith(".")]
+        found = [path / entry.name for entry in walk(str(path), recursive=True) if _is_shard(entry)]
     elif path.exists():
         found = [path]
     else:
@@ -58,6 +60,13 @@ def find_shards(pattern: str | Path) -> list[Path]:
         if file.suffix not in SUFFIXES:
             raise DataError(f"{file}: a table ends in {' or '.join(SUFFIXES)}.", hint="Convert it with: xmc import")
     return sorted(found, key=lambda file: natural_key(str(file)))
+
+
+def _is_shard(entry: Entry) -> bool:
+    """A link to nothing is one as well, so that it is missed."""
+    name = PurePosixPath(entry.name)
+    hidden = any(part.startswith(("_", ".")) for part in name.parts)
+    return entry.kind in (FILE, DANGLING) and name.suffix in SUFFIXES and not hidden
 
 
 def read_table(path: Path, *, kind: str | None = None, memory_map: bool = False) -> Any:

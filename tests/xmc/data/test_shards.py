@@ -138,6 +138,16 @@ def test_find_shards(tmp_path):
         find_shards(tmp_path / "notes.txt")
 
 
+def test_a_folder_stands_for_all_below_it(tmp_path):
+    for name in ("b.parquet", "day=2/a.arrow", "day=10/a.parquet", "day=2/_temporary/0/a.parquet", "_old.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "day=2" / "back").symlink_to(tmp_path)
+    (tmp_path / "gone.parquet").symlink_to("nowhere")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_shards(tmp_path)]
+    assert found == ["b.parquet", "day=2/a.arrow", "day=10/a.parquet", "gone.parquet"]
+
+
 def test_find_shards_in_a_folder_with_brackets(tmp_path):
     (tmp_path / "a[1]").mkdir()
     (tmp_path / "a[1]" / "q.parquet").touch()
