@@ -77,15 +77,16 @@ def make_job(
     Raises: ConfigError for a wrong number; ArtifactError when the run is none, is damaged, or has no calibration though
     `min_probability` needs one.
     """
-    from xmc.retrieve.query_checks import check_k
+    from xmc.retrieve.query_checks import check_k, check_probability
 
     if not out:
         raise ConfigError("the name of the output folder is empty.", hint="'.' is the folder of this process.")
     check_k(k)
+    if isinstance(batch_rows, bool) or not isinstance(batch_rows, int):
+        raise ConfigError(f"batch_rows must be a whole number, got {batch_rows!r:.60}.")
     if not 1 <= batch_rows <= 1_000_000:
         raise ConfigError(f"batch_rows must lie in 1..1,000,000, got {batch_rows}.")
-    if min_probability is not None and not 0 <= min_probability <= 1:
-        raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
+    check_probability(min_probability)
     folder = Path(run).absolute()
     answering = answering_of(folder)
     fitted = read_fitted(folder, answering)
@@ -97,7 +98,7 @@ def make_job(
         k,
         batch_rows,
         model_facts(answering.identity, fitted),
-        min_probability,
+        None if min_probability is None else float(min_probability),
         device,
         allowed,
         (*fitted.stale(), *fitted.notes),
