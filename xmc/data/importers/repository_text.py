@@ -2,7 +2,7 @@
 
 Lines: `trn_X.txt`, `tst_X.txt` (a text a line), `Y.txt` (a label text a line), and `trn_X_Y.txt`, `tst_X_Y.txt`
 (header `rows columns`, then `label:value` pairs a line). JSON: `lbl.json`, `trn.json`, `tst.json` with
-{uid, title, content, target_ind, target_rel}. Label ids are the label's row number from 0, or its uid.
+{uid, title, content, target_ind, target_rel}. Label ids are the label's row number from 0.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import contextlib
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,11 @@ def open_spreadsheet(folder: Path, tally: Tally) -> Source:
     return Source(label_rows(labels, tally), queries, notes)
 
 
-def _labels_of(paths: Any, notes: list[str], tally: Tally) -> Iterator[LabelRow]:
-    """The labels that queries name, each once, in the order in which they are first named."""
+def _labels_of(paths: Collection[Path], notes: list[str], tally: Tally) -> Iterator[LabelRow]:
+    """The labels that queries name, each once, in the order in which they are first named.
+
+    Raises: DataError when they name none.
+    """
     notes.append(f"there is no {LABEL_FILES[0]}, so the text of a label is its id")
     seen: set[str] = set()
     for path in paths:
@@ -74,6 +77,11 @@ def _labels_of(paths: Any, notes: list[str], tally: Tally) -> Iterator[LabelRow]
                     seen.add(label)
                     tally.table("labels").read += 1
                     yield LabelRow(place, label, label)
+    if not seen:
+        raise DataError(
+            f"no row of {' and '.join(map(str, paths))} names a label.",
+            hint='A cell of the column labels reads a|b, or is a JSON list of strings and whole numbers: ["a", "b"].',
+        )
 
 
 def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Iterator[QueryRow]:

@@ -210,6 +210,16 @@ def test_a_list_as_python_or_numpy_prints_it_is_not_one_label(source, tmp_path, 
     assert (report.tables["labels"].read, report.tables["labels"].written) == (1, 1)
 
 
+@pytest.mark.parametrize("rows", ["", "one,\n", "one,\"['a', 'b']\"\n", "one,[1.5]\n"])
+def test_without_labels_a_table_that_names_none_is_told_how_to(source, tmp_path, rows):
+    folder = source(train=f"text,labels\n{rows}")
+    (folder / "labels.csv").unlink()
+    with pytest.raises(
+        DataError, match=r"no row of .*train\.csv names a label\. A cell of the column labels reads a\|b, or"
+    ):
+        import_dataset(folder, tmp_path / "out")
+
+
 @pytest.mark.parametrize("label", ["[Na+].[Cl-]", "[4Fe-4S] cluster", "[x]"])
 def test_other_labels_in_brackets_are_labels(source, tmp_path, label):
     folder = source(train=f"text,labels\none,{label}\n")
