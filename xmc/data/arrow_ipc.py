@@ -41,8 +41,35 @@ def stream_batches(file: Any, reader: Any) -> Iterator[Any]:
 
 
 def read_ipc(file: Any) -> Any:
-    """The table of an open file of either format. Raises: ArrowInvalid when it is damaged."""
-    if not is_stream(file):
-        return pa.ipc.open_file(file).read_all()
-    reader = pa.ipc.open_stream(file)
-    return pa.Table.from_batches(stream_batches(file, reader), reader.schema)
+    """The table of an open file of either format, with `plain_categories`. Raises: ArrowInvalid when it is damaged."""
+    if is_stream(file):
+        reader = pa.ipc.open_stream(file)
+        table = pa.Table.from_batches(stream_batches(file, reader), reader.schema)
+    else:
+        table = pa.ipc.open_file(file).read_all()
+    for number, field in enumerate(table.schema):
+        type_ = plain_categories(pa.nulls(0, field.type)).type
+        if type_ != field.type:
+            chunks = [plain_categories(chunk) for chunk in table.column(number).chunks]
+            table = table.set_column(number, field.with_type(type_), pa.chunked_array(chunks, type_))
+    return table
+
+
+def plain_categories(array: Any) -> Any:
+    """The array; its categories of string views, as polars writes them, are ones of strings, which Arrow can cast.
+
+    >>> views = pa.array(["a", "b"], pa.string_view())
+    >>> plain_categories(pa.DictionaryArray.from_arrays(pa.array([1, 0]), views)).type.value_type
+    DataType(large_string)
+    """
+    type_ = array.type
+    if pa.types.is_dictionary(type_) and pa.types.is_string_view(type_.value_type):
+        return pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(pa.large_string()))
+    if not (pa.types.is_list(type_) or pa.types.is_large_list(type_)):
+        return array
+    values = plain_categories(array.values)
+    if values.type == type_.value_type:
+        return array
+    plain = (pa.list_ if pa.types.is_list(type_) else pa.large_list)(values.type)
+    buffers = array.buffers()[:2]  # which rows are null, and where each begins
+    return pa.Array.from_buffers(plain, len(array), buffers, array.null_count, array.offset, children=[values])

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xmc.data.arrow_ipc import plain_categories
 from xmc.errors import DataError
 from xmc.retrieve.query_checks import MAX_TEXT_CHARACTERS
 from xmc.vectors import MAX_NORM
@@ -72,7 +73,7 @@ class QueryColumns:
     def ids(self, batch: Any) -> Any:
         """The ids, (N,), as they came; strings of any kind as `string`."""
         column = batch.column(self.id_name)
-        return column if column.type == self.id_type else _decoded_views(column).cast(self.id_type)
+        return column if column.type == self.id_type else plain_categories(column).cast(self.id_type)
 
     def texts(self, batch: Any) -> tuple[list[str | None], list[str]]:
         """Every row's text (None where there is none to encode) and status, (N,) each."""
@@ -127,19 +128,12 @@ def text_values(column: Any) -> list[Any]:
     if pa.types.is_null(column.type):  # so Arrow types a column without any value
         return [None] * len(column)
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        column = _decoded_views(column).cast(pa.large_string())
+        column = plain_categories(column).cast(pa.large_string())
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:
         binary = column.view(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
         return [_decoded(value) for value in binary.to_pylist()]
-
-
-def _decoded_views(column: Any) -> Any:
-    """The column; a dictionary of views, which Arrow cannot cast and polars makes of categories, as one of strings."""
-    if not (pa.types.is_dictionary(column.type) and pa.types.is_string_view(column.type.value_type)):
-        return column
-    return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(pa.large_string()))
 
 
 def _decoded(value: bytes | None) -> str | bytes | None:

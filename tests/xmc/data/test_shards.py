@@ -8,6 +8,7 @@ import pytest
 
 from xmc.data.schemas import schema_of
 from xmc.data.shards import concatenate, find_shards, read_table, write_table
+from xmc.data.tables import LabelTable, read_queries
 from xmc.errors import DataError
 
 MUTATIONS = 400
@@ -98,6 +99,22 @@ def test_dictionary_columns_are_read(tmp_path, suffix):
     table = pa.table({"label_id": pa.array(["a", "b"]).dictionary_encode(), "text": ["x", "y"]})
     write_table(tmp_path / f"l{suffix}", table)
     assert read_table(tmp_path / f"l{suffix}", kind="labels").column("label_id").to_pylist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("new", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_categories_as_polars_writes_them_are_read(tmp_path, new):
+    """Their names are string views, which Arrow can neither cast nor take."""
+    names = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0, 1], pa.uint32()), pa.array(["x", "y"], pa.string_view()))
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, None, 3, 4], pa.int32()), names)
+    table = pa.table({"query_id": list("abcd"), "text": names, "positives": lists})
+    with new(tmp_path / "q.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    read = read_table(tmp_path / "q.arrow", kind="queries")
+    assert read.column("text").cast(pa.string()).to_pylist() == ["x", "y", "x", "y"]
+    assert read.column("positives").to_pylist() == [["x"], ["y", "x"], None, ["y"]]
+    labels = LabelTable(["y", "x"], ["Y", "X"])
+    queries, notes = read_queries([tmp_path / "q.arrow"], labels, split="train")
+    assert (queries.ids, queries.positives.label_rows.tolist()) == (["a", "b", "d"], [1, 0, 1, 0]) and len(notes) == 1
 
 
 def bad_utf8():
