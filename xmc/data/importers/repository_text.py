@@ -7,7 +7,7 @@ Lines: `trn_X.txt`, `tst_X.txt` (a text a line), `Y.txt` (a label text a line), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from xmc.data.importers.text_files import (
     missing_key,
     not_there,
     read_json_rows,
-    read_lines,
     read_raw_lines,
 )
 from xmc.errors import DataError
@@ -53,7 +52,7 @@ def open_repository_text(folder: Path, tally: Tally) -> Source:
         labels, texts, relevance = find_text_file(folder, "Y.txt"), find_splits(folder, "{}_X.txt"), _pairs(folder)
         files = {split: path for split, path in texts.items() if split in relevance}
         splits = {split: _read_lines_of(path, relevance[split], split, tally) for split, path in files.items()}
-        rows = _read_line_labels(labels, tally) if labels else iter(())
+        rows = _read_line_labels(labels, [relevance[split] for split in files], tally) if labels else iter(())
     if labels is None or "train" not in files:
         raise not_there(folder, "train split" if labels else "labels", EXPECTED)
     return Source(rows, splits, notes)
@@ -63,10 +62,31 @@ def _pairs(folder: Path) -> dict[str, Path]:
     return find_splits(folder, "{}_X_Y.txt")
 
 
-def _read_line_labels(path: Path, tally: Tally) -> Iterator[LabelRow]:
-    for place, text in read_lines(path, table="labels", tally=tally):
+def _read_line_labels(path: Path, pairs: Iterable[Path], tally: Tally) -> Iterator[LabelRow]:
+    """Yield the labels. Raises: DataError when there are not as many as the files of pairs have columns."""
+    last = 0
+    for place, raw in read_raw_lines(path):
+        last, text = place.row, decoded(place, raw)
         tally.table("labels").read += 1
-        yield LabelRow(place, str(place.row - 1), text)
+        if isinstance(text, str):
+            yield LabelRow(place, str(last - 1), text)
+        else:
+            tally.bad("labels", place, *text)
+    for other in pairs:
+        _, columns = _header(*next(read_raw_lines(other), (Place(str(other), 1), b"")))
+        if columns != last:
+            raise DataError(
+                f"{path} has {last} labels, the header of {other.name} says {columns}.", hint="Is the file complete?"
+            )
+
+
+def _header(place: Place, raw: bytes) -> tuple[int, int]:
+    """Rows and columns, as the first line of a file of pairs has them. Raises: DataError for another line."""
+    header = raw.decode("utf-8-sig", errors="replace").strip()
+    parts = header.split()
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise DataError(f"{place}: {header[:80]!r} is not a header `rows columns`.")
+    return int(parts[0]), int(parts[1])
 
 
 def _read_lines_of(path: Path, pairs: Path, split: str, tally: Tally) -> Iterator[QueryRow]:
@@ -92,11 +112,7 @@ def _read_pairs(path: Path) -> Iterator[tuple[Place, list[tuple[str, float]] | t
     rows, last = 0, 0
     for place, raw in read_raw_lines(path):
         if place.row == 1:
-            header = raw.decode("utf-8-sig", errors="replace").strip()
-            parts = header.split()
-            if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
-                raise DataError(f"{place}: {header[:80]!r} is not a header `rows columns`.")
-            rows = int(parts[0])
+            rows, _ = _header(place, raw)
             continue
         last, line = place.row - 1, decoded(place, raw)
         yield place, _parse_pairs(line) if isinstance(line, str) else line
