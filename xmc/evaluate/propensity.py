@@ -29,13 +29,16 @@ class RatioOfSums(NamedTuple):
 def propensity_constant(train_queries: int, *, a: float, b: float) -> float:
     """C = (ln N - 1) (B + 1)^A of the propensity model, N the number of training queries.
 
-    Raises: DataError when N < 3; ConfigError when A < 0 or B <= 0.
+    Raises: DataError when N < 3; ConfigError when A < 0, B <= 0 or C is too large.
     """
     if train_queries < MIN_TRAIN_QUERIES:
         raise DataError(f"propensities need at least {MIN_TRAIN_QUERIES} training queries, got {train_queries}.")
     if not (0 <= a < np.inf and 0 < b < np.inf):
         raise ConfigError(f"propensity constants must be A >= 0 and B > 0, got A = {a} and B = {b}.")
-    return float((np.log(train_queries) - 1.0) * (b + 1.0) ** a)
+    try:
+        return float((np.log(train_queries) - 1.0) * (b + 1.0) ** a)
+    except OverflowError as error:
+        raise ConfigError(f"propensity constants must have a finite (B + 1)^A, got A = {a} and B = {b}.") from error
 
 
 def inverse_propensities(

@@ -112,6 +112,11 @@ def test_constants_that_make_no_propensity_are_refused(a, b):
         inverse_propensities(np.array([1]), 10, a=a, b=b)
 
 
+def test_constants_too_large_for_a_number_are_refused():
+    with pytest.raises(ConfigError, match=r"must have a finite \(B \+ 1\)\^A, got A = 1e\+300 and B = 1\.5"):
+        inverse_propensities(np.array([1]), 10, a=1e300)
+
+
 def test_k_below_one_is_refused():
     found_QK, ideal_QK, counts_Q = gains([[1]], [{1: 1.0}])
     with pytest.raises(ConfigError, match="got 0"):
