@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from xmc.data.importers.rows import Place
 from xmc.data.importers.tally import Tally
+from xmc.data.importers.xz_streams import open_xz
 from xmc.data.split_names import SPLIT_WORDS
 from xmc.errors import DataError
 
@@ -89,7 +90,7 @@ def decoded(place: Place, line: bytes) -> str | tuple[str, str]:
 def _open(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
-    return cast(BinaryIO, lzma.open(path, "rb")) if path.suffix == ".xz" else path.open("rb")
+    return open_xz(path) if path.suffix == ".xz" else path.open("rb")
 
 
 def read_json_rows(path: Path, *, table: str, tally: Tally) -> Iterator[tuple[Place, dict[str, Any]]]:
