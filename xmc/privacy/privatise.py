@@ -19,6 +19,7 @@ from xmc.privacy.receipt import RECEIPT_NAME, receipt
 from xmc.store import new_folder, require_new, write_json
 
 MAX_COUNTS = 2**24
+_LEAST = 1e-30  # of a numerator or denominator of epsilon
 
 
 def privatise(
@@ -63,12 +64,11 @@ def privatise(
 
 
 def _mechanism(epsilon: str, bag_size: int, clip: int, threshold: int, prefix: int) -> Mechanism:
-    try:
-        exact = Fraction(epsilon)
-    except (ValueError, ZeroDivisionError):
-        exact = Fraction(0)
+    exact = _fraction(epsilon)
     if exact <= 0:
-        raise ConfigError(f"--epsilon must be a number > 0, got '{epsilon}'.", hint="Examples: 1, 0.5, 1/3.")
+        raise ConfigError(
+            f"--epsilon must be a number > 0 and below 1e30, got '{epsilon:.60}'.", hint="Examples: 1, 0.5, 1/3."
+        )
     least_of = (("bag-size", bag_size, 1), ("clip", clip, 1), ("threshold", threshold, 0), ("group-prefix", prefix, 0))
     for name, value, least in least_of:
         if value < least:
@@ -80,6 +80,15 @@ def _mechanism(epsilon: str, bag_size: int, clip: int, threshold: int, prefix: i
             hint="Give --epsilon with fewer digits.",
         )
     return mechanism
+
+
+def _fraction(epsilon: str) -> Fraction:
+    """Exactly this number, 0 for what is none, or beyond all reason: to work out 1e99999999 would take for ever."""
+    try:
+        parts = [float(part) for part in epsilon.split("/")]
+        return Fraction(epsilon) if all(_LEAST < part < 1 / _LEAST for part in parts) else Fraction(0)
+    except (ValueError, ZeroDivisionError):
+        return Fraction(0)
 
 
 def _check_source(source: Dataset, public: Sequence[str]) -> None:

@@ -63,7 +63,8 @@ def test_public_splits_and_groups(tmp_path):
 @pytest.mark.parametrize(
     ("data", "options", "said"),
     [
-        ("tiny", {"epsilon": "0"}, "--epsilon must be a number > 0, got '0'"),
+        ("tiny", {"epsilon": "0"}, "--epsilon must be a number > 0 and below 1e30, got '0'"),
+        ("tiny", {"epsilon": "1e99999999"}, "below 1e30, got '1e99999999'"),
         ("tiny", {"epsilon": "much"}, "got 'much'"),
         ("tiny", {"epsilon": "inf"}, "got 'inf'"),
         ("tiny", {"epsilon": "1/0"}, "got '1/0'"),
