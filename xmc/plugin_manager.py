@@ -15,7 +15,7 @@ import pluggy
 
 from xmc import hookspecs
 from xmc.errors import PluginError, XmcWarning, did_you_mean
-from xmc.plugin_registration import import_file, register, withdraw
+from xmc.plugin_registration import failing_as_plugin_file, import_file, register, withdraw
 from xmc.specs import Spec
 from xmc.values import IndexReport, RunInfo
 
@@ -114,7 +114,7 @@ class Plugins:
         self.require_not_failed(name.partition(".")[0])
         raise PluginError(
             f"unknown {kind} '{name}'. {did_you_mean(name, [*names, *(o.spec.name for o in offers)])}".strip(),
-            hint=f"Installed: {', '.join(names) or 'none'} (see: xmc plugins).",
+            hint=f"Installed: {', '.join(names) or 'none'} (see: xmc plugins). A plugin in a file: --plugin-file FILE.",
         )
 
     def require_not_failed(self, plugin: str) -> None:
@@ -202,7 +202,8 @@ def load_plugins(
         module, sha256 = import_file(path)
         plugin = LoadedPlugin(path.stem, str(path), f"{FILE_VERSION}{sha256}")
         _require_free(plugin, loaded)
-        _add(manager, plugin.name, module, offers)
+        with failing_as_plugin_file(path):
+            _add(manager, plugin.name, module, offers)
         loaded[plugin.name] = plugin
     frozen = {kind: tuple(sorted(found, key=lambda o: o.full_name)) for kind, found in offers.items()}
     return Plugins(tuple(loaded[name] for name in sorted(loaded)), tuple(failed), frozen, manager)

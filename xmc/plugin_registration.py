@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
 import pluggy
 
 from xmc import hookspecs
-from xmc.errors import PluginError, XmcWarning
+from xmc.errors import PluginError, XmcWarning, did_you_mean
 from xmc.specs import Spec
 
 RAN = "__xmc_sha256__"  # of a plugin file's module: the checksum of what was run
@@ -30,6 +31,7 @@ def register(
     """
     try:
         manager.register(module, name=name)
+        _refuse_unknown_hooks(manager, name, module)
         manager.check_pending()
         _require_hooks(manager, name, module)
         return {kind: _declared(module, name, kind, hook) for kind, hook in hooks.items()}
@@ -42,6 +44,15 @@ def withdraw(manager: pluggy.PluginManager, name: str) -> None:
     """Take a plugin out again: registered, then refused, it would make every later check_pending raise."""
     if manager.has_plugin(name):
         manager.unregister(name=name)
+
+
+def _refuse_unknown_hooks(manager: pluggy.PluginManager, name: str, module: object) -> None:
+    """Refuse what is marked as a hook and is none: a misspelt one would never be called."""
+    there = [hook for hook in vars(hookspecs) if hook.startswith("xmc_")]
+    for hook in dir(module):
+        if hook not in there and manager.parse_hookimpl_opts(module, hook) is not None:
+            hint = did_you_mean(hook, there) or f"There are: {', '.join(there)}."
+            raise PluginError(f"unknown hook '{hook}' in plugin '{name}'.", hint=hint)
 
 
 def _require_hooks(manager: pluggy.PluginManager, name: str, module: object) -> None:
@@ -96,10 +107,19 @@ def import_file(path: Path) -> tuple[ModuleType, str]:
     if other is not None and getattr(other, "origin", None) != str(path):
         raise PluginError(f"plugin file {path} is called like the module '{name}'.", hint="Give it another name.")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
+    with failing_as_plugin_file(path):
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise PluginError(f"plugin file {path} failed to load: {type(error).__name__}: {error}.") from error
     setattr(module, RAN, sha256)
     return module, sha256
+
+
+@contextlib.contextmanager
+def failing_as_plugin_file(path: Path) -> Iterator[None]:
+    """Let what the code of a plugin file raises be a PluginError that names the file, and forget its module."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
+        sys.modules.pop(path.stem, None)
+        if isinstance(error, PluginError):
+            raise
+        raise PluginError(f"plugin file {path} failed to load: {type(error).__name__}: {error}.") from error

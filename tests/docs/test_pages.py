@@ -33,9 +33,13 @@ def test_links_lead_to_files(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_anchors_are_headings(page):
     text = PAGES[page].read_text(encoding="utf-8")
-    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
-    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        assert anchor in anchors_of(PAGES[page].parent / target if target else PAGES[page]), f"{target}#{anchor}"
+
+
+def anchors_of(path):
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize(("page", "arguments"), all_commands("xmc"), ids=lambda value: " ".join(value)[:60])

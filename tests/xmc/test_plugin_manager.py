@@ -141,7 +141,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_installed_ones(plu
     plugins = load_plugins(entry_points=[plugin("alpha", losses=["hinge"])])
     with pytest.raises(PluginError, match=r"unknown loss 'alpha\.hnge'\. Did you mean 'alpha\.hinge'\?") as raised:
         plugins.find("loss", "alpha.hnge")
-    assert "Installed: alpha.hinge (see: xmc plugins)" in str(raised.value)
+    assert "Installed: alpha.hinge (see: xmc plugins). A plugin in a file: --plugin-file FILE." in str(raised.value)
     with pytest.raises(PluginError, match=r"unknown index 'hinge'.*Installed: none"):
         plugins.find("index", "hinge")
 
@@ -239,6 +239,16 @@ def test_a_plugin_file_that_has_changed_since_it_was_run_has_the_checksum_of_wha
     [
         ("xmcfile.py", "import nothing_there", r"xmcfile\.py failed to load: ModuleNotFoundError"),
         ("xmcfile.py", "raise SystemExit(3)", r"xmcfile\.py failed to load: SystemExit: 3"),
+        (
+            "xmcfile.py",
+            "from xmc.api import hookimpl\n@hookimpl\ndef xmc_loss(): return []",
+            r"unknown hook 'xmc_loss' in plugin 'xmcfile'\. Did you mean 'xmc_losses'\?",
+        ),
+        (
+            "xmcfile.py",
+            "from xmc.api import hookimpl\n@hookimpl\ndef xmc_losses(): return [1 / 0]",
+            r"xmcfile\.py failed to load: ZeroDivisionError",
+        ),
         ("xmcfile.txt", "", r"xmcfile\.txt is not a Python file"),
         ("json.py", "", "is called like the module 'json'"),
         ("my.loss.py", "", r"my\.loss\.py has a dot in its name"),

@@ -1,7 +1,8 @@
-"""A bar on the error stream, drawn while something is worked at."""
+"""A bar on the error stream, drawn while something is worked at; in the log of a job, a line a minute."""
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -55,11 +56,20 @@ class Bar:
 
 
 class CountDisplay(Bar):
-    """For work that is counted."""
+    """What is counted: what is going on, how much of it is done, how long it still takes."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        super().__init__(MofNCompleteColumn(), quiet=quiet)
+        super().__init__(MofNCompleteColumn(), quiet=quiet, lines=True)
+        self._done, self._total, self._done_before, self._started = 0, 0, 0, 0.0
 
     def show(self, what: str, done: int, total: int) -> None:
-        """Move the bar."""
-        self._progress.update(self._task, description=what, completed=done, total=total, visible=True)
+        """Move the bar, or write a line when it is time for one."""
+        if self._lines is None:
+            self._progress.update(self._task, description=what, completed=done, total=total, visible=True)
+            return
+        now = time.monotonic()
+        if total != self._total or done < self._done:  # another thing is counted from here on
+            self._total, self._done_before, self._started = total, done, now
+        self._done = done
+        counted = {"done": done - self._done_before, "total": total - self._done_before}
+        self._lines.show(f"{what}  {done:,}/{total:,}", **counted, seconds=now - self._started)

@@ -24,9 +24,11 @@ def evaluate_command(
     Example: xmc evaluate --run runs/icd
     """
     from xmc.cli.output import print_json
+    from xmc.cli.progress import CountDisplay
     from xmc.engine.verbs import evaluate_run
 
-    report = evaluate_run(run, split=split, settings=settings or (), device=device)
+    with CountDisplay(quiet=as_json) as display:
+        report = evaluate_run(run, split=split, settings=settings or (), device=device, on_progress=display.show)
     if as_json:
         print_json({"run": str(run), "split": split, **report.to_dict()})
     else:

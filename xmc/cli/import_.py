@@ -26,7 +26,10 @@ def import_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier import.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a data set: JSON lines, CSV, Extreme Classification Repository, BEIR, TREC or Hugging Face on disk."""
+    """Import a data set: JSON lines, CSV, Extreme Classification Repository, BEIR, TREC or Hugging Face on disk.
+
+    Example: xmc import my-data --out data/mine
+    """
     from xmc.data.importers import import_dataset
     from xmc.errors import ConfigError
 

@@ -22,7 +22,7 @@ class StrictCommand(TyperCommand):
         if not ctx.resilient_parsing and "--help" not in args:
             _, words, given = self.make_parser(ctx).parse_args(args=list(args))
             _require_once(given)
-            _require_place(words, [parameter for parameter in self.params if parameter.param_type_name == "argument"])
+            _require_place(str(self.name), words, self.params)
         return super().parse_args(ctx, args)
 
 
@@ -40,17 +40,19 @@ def _require_once(given: Sequence[Any]) -> None:
         seen.add(parameter.name)
 
 
-def _require_place(words: Sequence[str], arguments: Sequence[Any]) -> None:
-    if any(argument.nargs < 0 for argument in arguments):
+def _require_place(verb: str, words: Sequence[str], parameters: Sequence[Any]) -> None:
+    """Refuse the words that are left when every argument has had its own."""
+    if not words:
         return
-    extra = words[sum(argument.nargs for argument in arguments) :]
-    if not extra:
-        return
-    shown = ", ".join(f"'{word}'" for word in extra[:3]) + (f" and {len(extra) - 3:,} more" if len(extra) > 3 else "")
-    expanded = any(os.path.exists(word) for word in extra)  # noqa: PTH110 - never raises, however long
-    raise ConfigError(
-        f"unexpected words: {shown}.",
-        hint="If they come from a pattern, put it in quotes, so that the shell leaves it as it is: '*.parquet'."
-        if expanded
-        else "See --help for what this verb takes.",
-    )
+    shown = ", ".join(f"'{word}'" for word in words[:3]) + (f" and {len(words) - 3:,} more" if len(words) > 3 else "")
+    takes_text = any(parameter.name == "text" and parameter.param_type_name == "argument" for parameter in parameters)
+    takes_run = any("--run" in parameter.opts for parameter in parameters)
+    if len(words) == 1 and takes_run and os.path.isdir(words[0]):  # noqa: PTH112 - never raises, however long
+        hint = f"A run is named by --run: xmc {verb} --run {words[0]}"
+    elif any(os.path.exists(word) for word in words):  # noqa: PTH110 - as above
+        hint = "If they come from a pattern, put it in quotes, so that the shell leaves it as it is: '*.parquet'."
+    elif takes_text:
+        hint = "Put a text of several words in quotes."
+    else:
+        hint = "See --help for what this verb takes."
+    raise ConfigError(f"unexpected words: {shown}.", hint=hint)

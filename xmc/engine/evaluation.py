@@ -36,14 +36,14 @@ def run_evaluation(
     plugins: Plugins,
     split: str = "test",
     device: str = "auto",
-    on_chunk: Callable[[int], None] | None = None,
+    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> EvaluationReport:
     """Search every query of the split, judge the hits, write `run/hits/<split>.parquet`, `run/report.json`, the card.
 
     With `evaluate.auc_negatives` the report has the pooled AUC as well, and its curve is in `run/roc.csv` and `.png`.
     Frequencies (bands, propensities) are those of the queries the run was trained on.
     Labels that were removed from the run are no positives, and queries that had no others are left out, with a note.
-    The report notes it, too, when the data set is another than in training.
+    The report notes it, too, when the data set is another than in training. `on_progress` hears what is done of what.
     Raises: DataError when the data set has no such split, or none of its queries a positive any more, and when it does
     not fit the index.
     """
@@ -62,7 +62,14 @@ def run_evaluation(
     started = time.monotonic()
     shortlist = retriever.reranking.depth if retriever.reranking else 0
     depth = search_depth(config.evaluate, queries.positives, shortlist=shortlist)
-    deep_hits = search_texts(retriever, queries.texts, k=depth, on_chunk=on_chunk)
+    answered = 0
+
+    def advance(count: int) -> None:
+        nonlocal answered
+        answered += count
+        on_progress("queries", answered, len(queries))
+
+    deep_hits = search_texts(retriever, queries.texts, k=depth, on_chunk=advance)
     search_s = time.monotonic() - started
     hits = first_hits(deep_hits, max(config.evaluate.ks))
     index_rows_L = index_rows(data, retriever)

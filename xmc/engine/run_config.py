@@ -205,7 +205,8 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Settings = ()) -> 
     path = run / FILE_NAME
     if not path.is_file():
         raise ConfigError(
-            f"{run} is not a run folder (it has no {FILE_NAME}).", hint=f"Make one with: xmc train --out {run}"
+            f"{run} is not a run folder (it has no {FILE_NAME}).",
+            hint=f"Make one with: xmc train --data DATA --out {run}",
         )
     made_with = {
         kind: DEFAULTS[kind] for kind in ("head", "augmentation", "optimizer", "reranker")

@@ -202,7 +202,12 @@ def rerank_run(
 
 
 def evaluate_run(
-    run: str | Path, *, split: str = "test", settings: Settings = (), device: str = "auto"
+    run: str | Path,
+    *,
+    split: str = "test",
+    settings: Settings = (),
+    device: str = "auto",
+    on_progress: Progress | None = None,
 ) -> EvaluationReport:
     """Evaluate a run on a split of its data set, with `evaluate.key=value` settings over those of the run.
 
@@ -212,7 +217,8 @@ def evaluate_run(
     chosen = settings_for("xmc evaluate", settings, takes=["evaluate"])
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=chosen)
-    return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device)
+    progress = on_progress or (lambda what, done, total: None)
+    return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device, on_progress=progress)
 
 
 def teach(

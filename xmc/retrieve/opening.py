@@ -86,7 +86,7 @@ def open_run(
     from xmc.plugin_manager import load_plugins
 
     if not run.is_dir():
-        raise ArtifactError(f"there is no run folder {run}.", hint=f"Make one with: xmc train --out {run}")
+        raise ArtifactError(f"there is no run folder {run}.", hint=f"Make one with: xmc train --data DATA --out {run}")
     plugins = plugins or load_plugins()
     with naming_packages(run, plugins):
         model = _model(run, plugins, before)

@@ -204,6 +204,9 @@ def _is_its_configuration(loss: Loss) -> None:
     except (ConfigError, TypeError) as error:
         raise ConformanceError(f"{loss}: its options survive TOML; error={error}") from error
     expect(again == loss, loss, "its options survive TOML", read_back=again)
+
+
+def _a_deep_copy_is_the_same_loss(loss: Loss) -> None:
     old_Q, new_Q = (value(each, example_scores(), example_relevance()) for each in (loss, copy.deepcopy(loss)))
     expect(torch.equal(old_Q, new_Q), loss, "a deep copy is the same loss", loss=old_Q, copy=new_Q)
 
@@ -211,6 +214,7 @@ def _is_its_configuration(loss: Loss) -> None:
 CHECKS: tuple[Callable[[Loss], None], ...] = (
     _is_its_configuration,
     _one_finite_value_per_query,
+    _a_deep_copy_is_the_same_loss,
     _inputs_stay_as_they_are,
     _no_positives_teach_nothing,
     _no_negatives_are_finite,

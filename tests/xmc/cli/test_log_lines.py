@@ -4,7 +4,7 @@ import pytest
 
 from xmc.cli import log_lines
 from xmc.cli.predict_display import PredictDisplay
-from xmc.cli.progress import TrainingDisplay
+from xmc.cli.progress import CountDisplay, TrainingDisplay
 from xmc.predict.report import Progress
 
 
@@ -16,12 +16,26 @@ def training(display, second):
     display.step_finished(40 + second, 440, 2.5, 512)
 
 
+def counting(display, second):
+    display.show("calibrate", 40 + second, 440)
+
+
+def counting_several(display, second):
+    """Half a minute of one thing, then another, whose pace is its own."""
+    if second < 30:
+        display.show("calibrate", 400 + second, 430)
+    else:
+        display.show("conformal", second - 30, 440)
+
+
 @pytest.mark.parametrize("quiet", [False, True])
 @pytest.mark.parametrize(
     ("make", "step", "second_line"),
     [
         (PredictDisplay, predicting, "2/4 shards  1,200 rows  10 rows/s  0:04:40 left"),
         (TrainingDisplay, training, "step 160/440  loss 2.5000  512 queries/s  0:04:40 left"),
+        (CountDisplay, counting, "calibrate  160/440  0:04:40 left"),
+        (CountDisplay, counting_several, "conformal  90/440  0:05:50 left"),
     ],
 )
 def test_a_line_a_minute(monkeypatch, capsys, make, step, second_line, quiet):

@@ -33,6 +33,15 @@ def test_a_pattern_that_the_shell_expanded(xmc_command, tmp_path):
     assert code == 2 and "unexpected words: 'nonsense'" in err and "--help" in err
 
 
+def test_words_left_over_are_named_with_what_to_do(xmc_command, tmp_path):
+    code, _, err = xmc_command("search", "pain", "in", "the", "knee", "--run", "r")
+    assert code == 2 and "unexpected words: 'in', 'the', 'knee'." in err and "several words in quotes" in err
+    code, _, err = xmc_command("evaluate", tmp_path)
+    assert code == 2 and f"unexpected words: '{tmp_path}'." in err and f"xmc evaluate --run {tmp_path}" in err
+    code, _, err = xmc_command("labels", "list", "a.jsonl", "b.jsonl", "--run", "r")
+    assert code == 2 and "unexpected words: 'b.jsonl'." in err and "--help" in err
+
+
 def test_flags_and_lists_may_be_repeated_and_help_comes_first(xmc_command):
     code, _, err = xmc_command("doctor", "--json", "--json")
     assert code in (0, 1) and not err

@@ -33,6 +33,14 @@ def test_the_report_is_that_of_the_written_hits(tiny_run_copy):
     assert written["data"]["split"] == "test" and written["search"]["exact"] is True
 
 
+def test_it_says_how_many_queries_are_answered(tiny_run_copy, monkeypatch):
+    monkeypatch.setattr("xmc.retrieve.batch.CHUNK", 40)
+    heard = []
+    settings = ["evaluate.bootstrap_samples=0"]
+    xmc.evaluate_run(tiny_run_copy, settings=settings, on_progress=lambda *what: heard.append(what))
+    assert heard == [("queries", done, 100) for done in (40, 80, 100)]
+
+
 def test_another_order_of_the_labels_changes_no_figure(tiny_run_copy, tmp_path):
     folder, data = tmp_path / "data", load_dataset("tiny")
     folder.mkdir()

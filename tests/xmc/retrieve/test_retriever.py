@@ -151,7 +151,9 @@ def test_an_index_of_another_encoder_is_refused(tiny_run_copy):
 
 
 def test_what_is_not_a_run_is_an_error(tmp_path):
-    with pytest.raises(ArtifactError, match=r"there is no run folder .*nowhere\. Make one with: xmc train --out"):
+    with pytest.raises(
+        ArtifactError, match=r"there is no run folder .*nowhere\. Make one with: xmc train --data DATA --out"
+    ):
         Retriever.load(tmp_path / "nowhere")
     with pytest.raises(ArtifactError, match=r"holds no committed encoder .*\. Is this the right folder"):
         Retriever.load(tmp_path)

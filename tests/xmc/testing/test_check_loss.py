@@ -236,9 +236,21 @@ class CountsASample(Sound):
         return soft(inputs) * (1 if inputs.log_inclusion_C is None else 2)
 
 
+class NotANumber(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) * float("nan")
+
+
+class Misspelt(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) + inputs.score_QC.sum(dim=1)
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
+        (NotANumber(), "values are finite; value="),
+        (Misspelt(), "one finite value per query: raised AttributeError: .*score_QC"),
         (Zero(), "the value depends on the scores"),
         (PositivesOnly(), "raising the best negative's score raises the loss"),
         (PushesNegativesUp(), "raising the best negative's score must not lower the loss"),
