@@ -42,9 +42,9 @@ def _print_report(report: EvaluationReport, split: str) -> None:
     rows = [_row(row) for row in report.table()]
     print_table(rows, title=f"{split}: {report.overall.queries:,} queries", right=[c for c in rows[0] if c != "figure"])
     options = report.options
-    intervals = "95 % intervals by bootstrap; " if options.bootstrap_samples else ""
+    intervals = ", 95 % intervals by bootstrap" if options.bootstrap_samples else ""
     typer.echo(
-        f"{intervals}bands by training queries a label: head >= {options.head_min}, "
+        f"in per cent{intervals}; bands by training queries a label: head >= {options.head_min}, "
         f"torso >= {options.torso_min}, tail >= 1, zero-shot 0; "
         f"propensity A = {options.propensity_a}, B = {options.propensity_b}"
     )

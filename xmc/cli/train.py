@@ -61,6 +61,8 @@ def train_command(
         return
     keep_freed_memory()
     with TrainingDisplay(quiet=as_json or not is_first_process()) as display:
+        if resume and configuration_to_resume(out) is None:
+            display.say(f"note: there is no run in {out} to go on with: a new training begins")
         report = make_run(
             resolved,
             out,

@@ -9,13 +9,19 @@ from xmc.retrieve.layout import REPLACEMENT_MOVING, REPLACEMENT_WHOLE, encoder_s
 
 
 def require_trained(run: Path) -> None:
-    """Nothing for a run with a model, and for what is no run. Raises: ArtifactError for a run without one yet."""
+    """Nothing for a run with a model. Raises: ArtifactError for a run without one yet, and for what is no run."""
     if any((run / name).is_dir() for name in (REPLACEMENT_WHOLE, REPLACEMENT_MOVING)):
         raise ArtifactError(
             f"a new run takes the place of {run}, and was interrupted unless that is going on now.", hint=_go_on(run)
         )
-    if _is_run(run) and encoder_store(run).is_empty():
+    if not encoder_store(run).is_empty():
+        return
+    if _is_run(run):
         raise _untrained(run)
+    raise ArtifactError(
+        f"{run} is not a run folder (it has no config.toml).",
+        hint="Is this the right folder? A run is made by: xmc train --data DATA --out RUN",
+    )
 
 
 def require_indexed(run: Path) -> None:

@@ -73,6 +73,6 @@ def test_a_file_that_looks_like_a_split_and_is_not_read_is_told(tmp_path, source
     (source / "train.jsonl").write_text('{"id": "q", "text": "one", "labels": ["a"]}')
     (source / name).write_text("x")
     said = run(source, "--out", tmp_path / "out", "--format", "jsonl").output
-    assert f"  {name} is not imported: expected labels.jsonl, train.jsonl and, if there are, dev.jsonl" in said
+    assert f"  {name} is not imported: expected train.jsonl and, if there are, labels.jsonl, dev.jsonl" in said
     (source / name).unlink()
     assert "is not imported" not in run(source, "--out", tmp_path / "out2").output

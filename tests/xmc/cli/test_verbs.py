@@ -207,7 +207,9 @@ def test_evaluate_for_machines_and_for_people(xmc_command, tiny_run_copy):
     line = next(line for line in out.splitlines() if "P@1" in line and "PSP" not in line)
     assert f"{100 * value:.2f}" in line
     assert (
-        "dev: 100 queries" in out and "bootstrap" in out and str(tiny_run_copy / "report.json") in out.replace("\n", "")
+        "dev: 100 queries" in out
+        and "in per cent, 95 % intervals by bootstrap; " in out
+        and str(tiny_run_copy / "report.json") in out.replace("\n", "")
     )
     assert (tiny_run_copy / "hits" / "dev.parquet").is_file()
     _, out, _ = xmc_command("info", tiny_run_copy, "--json")
@@ -279,6 +281,14 @@ def test_resuming_a_finished_run_takes_its_own_configuration_and_changes_nothing
     assert code == 2 and "unknown recipe 'nothing'" in err
     code, _, err = xmc_command("train", "--data", "tiny", "--out", tiny_run_copy, "--resume", "--plugin", "mw")
     assert code == 2 and "loss" in err, err
+
+
+def test_resuming_where_no_run_is_says_that_a_new_training_begins(xmc_command, tmp_path):
+    arguments = ("train", "--data", "tiny", "--out", tmp_path, "--resume", "--set", "encoder.dimension=8")
+    code, _, err = xmc_command(*arguments, "--epochs", 1)
+    assert code == 0 and f"there is no run in {tmp_path} to go on with: a new training begins" in err
+    code, _, err = xmc_command(*arguments, "--epochs", 1)
+    assert code == 0 and "a new training begins" not in err
 
 
 @pytest.mark.parametrize(

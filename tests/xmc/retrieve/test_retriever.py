@@ -155,7 +155,9 @@ def test_what_is_not_a_run_is_an_error(tmp_path):
         ArtifactError, match=r"there is no run folder .*nowhere\. Make one with: xmc train --data DATA --out"
     ):
         Retriever.load(tmp_path / "nowhere")
-    with pytest.raises(ArtifactError, match=r"holds no committed encoder .*\. Is this the right folder"):
+    with pytest.raises(
+        ArtifactError, match=r"is not a run folder \(it has no config\.toml\)\. Is this the right folder"
+    ):
         Retriever.load(tmp_path)
 
 

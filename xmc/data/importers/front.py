@@ -83,7 +83,7 @@ def _choose(source: Path, format_name: str) -> tuple[str, Format]:
     if source.is_file():
         raise DataError(
             f"{source} is a file; a folder is imported, in which each file says by its name what it holds.",
-            hint="Give its folder: train.csv in it is enough, or labels.jsonl and train.jsonl. Other formats: --format",
+            hint="Give its folder: train.csv or train.jsonl in it is enough. Other formats: --format",
         )
     if not source.is_dir():
         raise DataError(f"there is no folder {source} to import.")
@@ -97,12 +97,18 @@ def _choose(source: Path, format_name: str) -> tuple[str, Format]:
     found = [name for name, candidate in FORMATS.items() if candidate.recognise(source)]
     if not found:
         raise DataError(
-            f"{source} is in no known format: it holds {contents_of(source)}; wanted are {JSONL_FILES}.",
+            f"{source} is in no known format: it holds {contents_of(source)}; wanted are {_nearest(source)}.",
             hint=_other_formats(source),
         )
     if len(found) > 1 and found[0] != "huggingface":  # its labels may stand in labels.jsonl
         raise DataError(f"{source} could be {' or '.join(found)}.", hint=f"Say which: --format {found[0]}")
     return found[0], FORMATS[found[0]]
+
+
+def _nearest(source: Path) -> str:
+    """The files of the simplest format, and that is CSV where there are such files."""
+    is_csv = any(suffix in path.name.lower() for path in source.glob("*") for suffix in (".csv", ".tsv"))
+    return SPREADSHEET_FILES if is_csv else JSONL_FILES
 
 
 def _other_formats(source: Path) -> str:
@@ -113,7 +119,8 @@ def _other_formats(source: Path) -> str:
     cases = [differs_by_case(source, candidate.expected) for candidate in FORMATS.values()]
     if found := [sentence for sentence in cases if sentence]:
         return found[0]
-    others = ", ".join(name for name in FORMATS if name != "jsonl")
+    shown = _nearest(source)
+    others = ", ".join(name for name, candidate in FORMATS.items() if candidate.expected != shown)
     return f"Other formats are {others}: with --format NAME it is told what one of them lacks."
 
 

@@ -1,8 +1,11 @@
-"""JSON lines: `labels.jsonl` with {id, text}; `train`, `dev`, `test.jsonl` with {id, text, labels, relevance?}."""
+"""JSON lines: `labels.jsonl` with {id, text}; `train`, `dev`, `test.jsonl` with {id, text, labels, relevance?}.
+
+Without `labels.jsonl` the labels are those that queries name, and the text of a label is its id.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +13,67 @@ from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
     as_id,
+    contents_of,
+    differs_by_case,
     find_splits,
     find_text_file,
     missing_key,
     not_there,
     read_json_rows,
 )
+from xmc.errors import DataError
 
-EXPECTED = "labels.jsonl, train.jsonl and, if there are, dev.jsonl and test.jsonl (each perhaps .gz or .xz)"
+EXPECTED = "train.jsonl and, if there are, labels.jsonl, dev.jsonl and test.jsonl (each perhaps .gz or .xz)"
+LABELS = "labels.jsonl"
 
 
 def is_jsonl(folder: Path) -> bool:
     """Whether the folder looks like this format."""
-    return find_text_file(folder, "labels.jsonl") is not None
+    return find_text_file(folder, LABELS) is not None or "train" in find_splits(folder, "{}.jsonl")
 
 
 def open_jsonl(folder: Path, tally: Tally) -> Source:
     """Open a folder of JSON lines.
 
-    Raises: DataError when a file is missing.
+    Raises: DataError when there is no train split.
     """
-    labels, splits = find_text_file(folder, "labels.jsonl"), find_splits(folder, "{}.jsonl")
-    if labels is None or "train" not in splits:
-        raise not_there(folder, "train split" if labels else "labels", EXPECTED)
+    labels, splits = find_text_file(folder, LABELS), find_splits(folder, "{}.jsonl")
+    if "train" not in splits:
+        raise not_there(folder, "train split", EXPECTED)
     notes: list[str] = []
     queries = {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}
-    return Source(read_label_rows(labels, tally), queries, notes)
+    if labels is not None:
+        return Source(read_label_rows(labels, tally), queries, notes)
+    note_ids_as_texts(folder, LABELS, notes)
+    return Source(labels_of(_labels_named_by(splits, tally), tally), queries, notes)
+
+
+def note_ids_as_texts(folder: Path, labels: str, notes: list[str]) -> None:
+    """Note that there is no file `labels`. Raises: DataError where there is one in capital letters."""
+    if hint := differs_by_case(folder, labels):
+        raise DataError(f"{folder} has no {labels}; it holds {contents_of(folder)}.", hint=hint)
+    notes.append(f"there is no {labels}, so the text of a label is its id")
+
+
+def labels_of(rows: Iterable[tuple[Place, Any]], tally: Tally) -> Iterator[LabelRow]:
+    """The labels that (place, list of labels) name, each once, in the order in which they are first named."""
+    seen: set[str] = set()
+    for place, labels in rows:
+        for label in map(as_id, labels if isinstance(labels, list) else ()):
+            if label and label not in seen:
+                seen.add(label)
+                tally.table("labels").read += 1
+                yield LabelRow(place, label, label)
+
+
+def _labels_named_by(splits: Mapping[str, Path], tally: Tally) -> Iterator[tuple[Place, Any]]:
+    """The labels of each query; a row that is none stops this as it would the import, and is counted there only."""
+    for split, path in splits.items():
+        for place, row in read_json_rows(path, table="", tally=Tally(tally.on_bad_row)):
+            query = parse_query(place, {"id": "", **row})
+            if not isinstance(query, QueryRow):
+                Tally(tally.on_bad_row).bad(split, place, *query)
+            yield place, row.get("labels")
 
 
 def read_label_rows(path: Path, tally: Tally) -> Iterator[LabelRow]:

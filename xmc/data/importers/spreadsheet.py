@@ -12,19 +12,19 @@ import csv
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from xmc.data.importers.jsonl import label_rows, parse_query
-from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
+from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
+from xmc.data.importers.rows import Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
     MAX_LINE_BYTES,
-    as_id,
+    NAMED,
     decoded,
     find_splits,
     find_text_file,
-    missing_key,
     not_there,
     read_raw_lines,
 )
@@ -56,28 +56,22 @@ def open_spreadsheet(folder: Path, tally: Tally) -> Source:
     found = find_text_file(folder, *LABEL_FILES)
     queries = {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}
     if found is None:
-        return Source(_labels_of(splits.values(), notes, tally), queries, notes)
+        note_ids_as_texts(folder, LABEL_FILES[0], notes)
+        return Source(labels_of(_labels_named_by(splits.values()), tally), queries, notes)
     rows = read_table_rows(found, ("id", "text"), table="labels", tally=tally)
     labels = ((place, row | {"id": row["id"].strip()}) for place, row in rows)
     return Source(label_rows(labels, tally), queries, notes)
 
 
-def _labels_of(paths: Collection[Path], notes: list[str], tally: Tally) -> Iterator[LabelRow]:
-    """The labels that queries name, each once, in the order in which they are first named.
-
-    Raises: DataError when they name none.
-    """
-    notes.append(f"there is no {LABEL_FILES[0]}, so the text of a label is its id")
-    seen: set[str] = set()
+def _labels_named_by(paths: Collection[Path]) -> Iterator[tuple[Place, Any]]:
+    """The labels of each row. Raises: DataError when no row has any."""
+    are_some = False
     for path in paths:
-        for place, row in read_table_rows(path, ("labels",), table="", tally=Tally("skip")):
+        for place, row in read_table_rows(path, ("text", "labels"), table="", tally=Tally("skip")):
             labels = _labels_in(row["labels"])
-            for label in map(as_id, labels if isinstance(labels, list) else ()):
-                if label and label not in seen:
-                    seen.add(label)
-                    tally.table("labels").read += 1
-                    yield LabelRow(place, label, label)
-    if not seen:
+            are_some = are_some or bool(labels)
+            yield place, labels
+    if not are_some:
         raise DataError(
             f"no row of {' and '.join(map(str, paths))} names a label.",
             hint='A cell of the column labels reads a|b, or is a JSON list of strings and whole numbers: ["a", "b"].',
@@ -207,10 +201,16 @@ def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], s
             _require_once(path, cells)
             return cells, delimiter
         found = max(found, cells, key=len)
-    missing = missing_key(dict.fromkeys(found), *columns)
+    missing = [column for column in columns if column not in found]
+    there = {cell.lower(): cell for cell in found if cell not in columns}
+    close = {column: get_close_matches(column, there, n=1) for column in missing}
+    renamed = [f"'{there[names[0]]}' to '{column}'" for column, names in close.items() if names]
     raise DataError(
-        f"{path}: the first line must name the columns {', '.join(columns)}: {': '.join(missing or ())}.",
-        hint="Columns are separated by commas, semicolons or tabs; put a line with their names first.",
+        f"{path}: the first line must name the columns {', '.join(columns)}; it lacks {', '.join(missing)} and has "
+        f"{', '.join(cell[:50] for cell in found[:NAMED]) or 'nothing'}.",
+        hint=f"Rename {' and '.join(renamed)}."
+        if renamed
+        else "Columns are separated by commas, semicolons or tabs; put a line with their names first.",
     )
 
 

@@ -33,7 +33,7 @@ def test_what_is_there_and_what_is_wanted(tmp_path):
     (tmp_path / "more").mkdir()
     with pytest.raises(DataError) as caught:
         import_dataset(tmp_path, tmp_path / "out")
-    assert f"{tmp_path} is in no known format: it holds a.csv, b.txt, more/; wanted are labels.jsonl, train." in str(
+    assert f"{tmp_path} is in no known format: it holds a.csv, b.txt, more/; wanted are train.csv and" in str(
         caught.value
     )
     for table in ("labels.parquet", "labels.arrow"):
@@ -42,7 +42,7 @@ def test_what_is_there_and_what_is_wanted(tmp_path):
             import_dataset(tmp_path, tmp_path / "out")
         (tmp_path / table).unlink()
     for name, known in FORMATS.items():
-        assert name == "jsonl" or name in caught.value.hint
+        assert name == "csv" or name in caught.value.hint
         with pytest.raises(DataError) as caught_by_name:
             import_dataset(tmp_path, tmp_path / "out", format=name)
         assert (
@@ -77,7 +77,9 @@ def test_source_is_no_folder(tmp_path):
     with pytest.raises(DataError, match="there is no folder"):
         import_dataset(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "queries.csv").write_text("text,labels\na,b\n")
-    with pytest.raises(DataError, match=r"queries\.csv is a file; a folder is imported.*train\.csv in it is enough"):
+    with pytest.raises(
+        DataError, match=r"queries\.csv is a file; a folder is imported.*train\.csv or train\.jsonl in it is enough"
+    ):
         import_dataset(tmp_path / "queries.csv", tmp_path / "out")
 
 

@@ -53,6 +53,34 @@ def test_import(tmp_path, suffix):
     assert json.loads((tmp_path / "out" / "import.json").read_text(encoding="utf-8")) == said
 
 
+def test_without_labels_their_ids_are_their_texts(tmp_path):
+    write_lines(tmp_path / "train.jsonl", [{"text": "one", "labels": ["fruit", 7]}, {"text": "two", "labels": ["7"]}])
+    write_lines(tmp_path / "test.jsonl", [{"text": "three", "labels": ["tools"]}])
+    report = import_dataset(tmp_path, tmp_path / "out")
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.labels.ids == dataset.labels.texts == ["fruit", "7", "tools"]
+    assert dataset.train.positives.label_rows.tolist() == [0, 1, 1]
+    assert "there is no labels.jsonl, so the text of a label is its id" in report.notes
+    assert report.tables["labels"].read == 3 and report.tables["train"].read == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": "x", "label": "a"}, "no key 'labels': it has"),
+        ({"text": "x", "labels": "a"}, "'labels' must be a list of label ids: got str"),
+        ("{", "not JSON"),
+    ],
+)
+def test_without_labels_a_bad_row_stops_or_is_counted(tmp_path, row, reason):
+    write_lines(tmp_path / "train.jsonl", [{"text": "one", "labels": ["a"]}, row])
+    with pytest.raises(DataError) as caught:
+        import_dataset(tmp_path, tmp_path / "out")
+    assert f"train.jsonl:2: {reason}" in str(caught.value)
+    report = import_dataset(tmp_path, tmp_path / "out", on_bad_row="skip")
+    assert report.tables["train"].skipped.total() == 1 and report.tables["labels"].skipped.total() == 0
+
+
 BAD_LABELS = [
     ("{", "not JSON"),
     ("[1]", "not a JSON object: list"),
@@ -197,12 +225,10 @@ def test_truncated_compression_is_refused(tmp_path, suffix):
 def test_missing_files(tmp_path):
     source = make_source(tmp_path / "source")
     (source / "train.jsonl").unlink()
-    with pytest.raises(
-        DataError, match=r"has no train split: expected labels\.jsonl, train\.jsonl.*holds labels\.jsonl"
-    ):
+    with pytest.raises(DataError, match=r"has no train split: expected train\.jsonl and, .*holds labels\.jsonl"):
         import_dataset(source, tmp_path / "out")
     (source / "labels.jsonl").unlink()
-    with pytest.raises(DataError, match=r"has no labels: expected labels\.jsonl"):
+    with pytest.raises(DataError, match=r"has no train split: expected train\.jsonl"):
         import_dataset(source, tmp_path / "out", format="jsonl")
 
 

@@ -125,9 +125,11 @@ def test_bad_relevance(source, tmp_path, relevance, reason):
     [
         (
             {"train": "text,label\nx,a\n"},
-            "the first line must name the columns text, labels: no key 'labels': it has text, label",
+            "the first line must name the columns text, labels; it lacks labels and has text, label. "
+            "Rename 'label' to 'labels'.",
         ),
-        ({"train": ""}, "the first line must name the columns"),
+        ({"train": ""}, "it lacks text, labels and has nothing. Columns are separated by commas"),
+        ({"train": "Text,label\nx,a\n"}, "Rename 'Text' to 'text' and 'label' to 'labels'."),
         ({"labels": "id,text,text\na,b,c\n"}, "the column text stands twice"),
         ({"train": 'text,labels\nx,a\n"open,a\n\n'}, "train.csv:3: not CSV: unexpected end of data"),
     ],
@@ -137,6 +139,16 @@ def test_what_is_no_such_table_is_refused(source, tmp_path, files, message):
         import_dataset(source(**files), tmp_path / "out")
     assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_without_labels_the_error_is_about_the_queries(source, tmp_path):
+    folder = source(train="id,text,label\n1,x,a\n")
+    (folder / "labels.csv").rename(folder / "Labels.csv")
+    with pytest.raises(DataError, match=r"has no labels\.csv; .* must be written in small letters"):
+        import_dataset(folder, tmp_path / "out")
+    (folder / "Labels.csv").unlink()
+    with pytest.raises(DataError, match="columns text, labels; it lacks labels and has id, text, label"):
+        import_dataset(folder, tmp_path / "out")
 
 
 def test_train_is_needed_and_two_formats_are_one_too_many(source, tmp_path):
