@@ -71,5 +71,7 @@ class CountDisplay(Bar):
         if total != self._total or done < self._done:  # another thing is counted from here on
             self._total, self._done_before, self._started = total, done, now
         self._done = done
+        if done == total:  # nothing is left to wait for
+            return
         counted = {"done": done - self._done_before, "total": total - self._done_before}
         self._lines.show(f"{what}  {done:,}/{total:,}", **counted, seconds=now - self._started)

@@ -236,9 +236,28 @@ def test_info_for_machines_and_for_people(xmc_command, tiny_run):
 
 def test_info_takes_the_run_in_either_way(xmc_command, tiny_run):
     assert xmc_command("info", "--run", tiny_run, "--json") == xmc_command("info", tiny_run, "--json")
-    for words in ((), (tiny_run, "--run", tiny_run)):
-        code, out, err = xmc_command("info", *words)
-        assert code == 2 and not out and "give the folder of one run" in err
+    code, out, err = xmc_command("info")
+    assert code == 2 and not out and "give the folder of a run" in err
+
+
+def test_info_of_several_runs_sets_them_side_by_side(xmc_command, tiny_run, tiny_run_copy):
+    code, _, err = xmc_command("evaluate", "--run", tiny_run_copy, "--set", "evaluate.ks=[1]")
+    assert code == 0, err
+    config = tiny_run_copy / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 4", "epochs = 5"))
+    code, out, err = xmc_command("info", tiny_run, tiny_run_copy, "--json")
+    found = json.loads(out)
+    assert code == 0 and not err and found["runs"] == [str(tiny_run), str(tiny_run_copy)]
+    assert found["settings"] == {"train.epochs": [4, 5]} and found["training"]["epochs_run"] == [4, 4]
+    figure = found["figures"]["test P@1"]
+    assert figure[0] is None and 0 < figure[1]["low"] <= figure[1]["value"] <= 1
+    assert found["notes"] == [f"{tiny_run} has no figures. Measure them: xmc evaluate --run {tiny_run}"]
+    code, out, err = xmc_command("info", "--run", tiny_run, "--run", tiny_run_copy)
+    assert code == 0 and "train.epochs" in out and "encoder.dimension" not in out and "has no figures" in err
+    code, out, err = xmc_command("info", tiny_run, tiny_run, "--card")
+    assert code == 2 and not out and "--card prints the Markdown of one run" in err
+    code, out, _ = xmc_command("info", tiny_run, tiny_run)
+    assert code == 0 and "no setting differs" in out
 
 
 def test_every_json_verb_prints_json_alone(xmc_command, tiny_run):

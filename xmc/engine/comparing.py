@@ -1,0 +1,101 @@
+"""Runs side by side: the settings in which they differ, how they were trained, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmc.engine.card_reports import REPORT_NAME, RunReports, read_reports
+from xmc.plugin_manager import Plugins
+from xmc.store.manifest import damaged
+
+OF_TRAINING = ("epochs_run", "best_validation_p1", "train_s")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Values by name, one for each of the `runs`, in their order; None where a run has none.
+
+    `settings` are those in which the runs differ, `figures` those of the last evaluation: value, and the ends of its
+    interval where it has one. `notes` say why figures may not compare.
+    """
+
+    runs: tuple[str, ...]
+    settings: Mapping[str, Sequence[Any]]
+    training: Mapping[str, Sequence[Any]]
+    figures: Mapping[str, Sequence[Mapping[str, float | None] | None]]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {"settings": self.settings, "training": self.training, "figures": self.figures}
+        return {
+            "runs": list(self.runs),
+            **{name: dict(found) for name, found in values.items()},
+            "notes": [*self.notes],
+        }
+
+
+def compare_runs(runs: Sequence[Path], *, plugins: Plugins) -> Comparison:
+    """Compare runs by the reports that they hold; nothing is measured.
+
+    Raises: ConfigError when a folder is not a run, ArtifactError when a report is damaged.
+    """
+    reports = [read_reports(run, plugins=plugins) for run in runs]
+    settings = _side_by_side([_flat(found.config) for found in reports])
+    return Comparison(
+        tuple(map(str, runs)),
+        {key: values for key, values in settings.items() if any(value != values[0] for value in values)},
+        _side_by_side([_read(_training, *each, "train.json") for each in zip(runs, reports, strict=True)]),
+        _side_by_side([_read(_figures, *each, REPORT_NAME) for each in zip(runs, reports, strict=True)]),
+        tuple(_notes(runs, reports)),
+    )
+
+
+def _read(facts: Callable[[RunReports], dict[str, Any]], run: Path, reports: RunReports, name: str) -> dict[str, Any]:
+    try:
+        return facts(reports)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged(run / name, f"it cannot be read ({type(error).__name__})") from error
+
+
+def _side_by_side(facts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """For each key of any of them its values."""
+    return {key: [each.get(key) for each in facts] for key in dict.fromkeys(key for each in facts for key in each)}
+
+
+def _flat(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """`section.key` to value."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
+    return flat
+
+
+def _training(reports: RunReports) -> dict[str, Any]:
+    facts = {key: reports.train[key] for key in OF_TRAINING} if reports.train else {}
+    if facts and facts["best_validation_p1"] < 0:  # nothing was held out to validate on
+        facts["best_validation_p1"] = None
+    return facts
+
+
+def _figures(reports: RunReports) -> dict[str, Any]:
+    if reports.evaluation is None:
+        return {}
+    split = reports.evaluation["data"]["split"]
+    return {f"{split} {name}": dict(at) for name, at in reports.evaluation["evaluation"]["overall"]["figures"].items()}
+
+
+def _notes(runs: Sequence[Path], reports: Sequence[RunReports]) -> list[str]:
+    notes = []
+    for run, found in zip(runs, reports, strict=True):
+        if found.evaluation is None:
+            notes.append(f"{run} has no figures. Measure them: xmc evaluate --run {run}")
+        elif found.evaluation_stale:
+            notes.append(f"{run} has changed since its figures were measured. Again: xmc evaluate --run {run}")
+    data = {found.evaluation["data"]["fingerprint"] for found in reports if found.evaluation}
+    if len(data) > 1:
+        notes.append("the runs were evaluated on different data sets, or states of one: their figures may not compare")
+    return notes
