@@ -18,6 +18,8 @@ from xmc.errors import ConfigError, DataError, XmcError
 if TYPE_CHECKING:
     from xmc.values import Hit
 
+LONGEST_TEXT = 300  # characters of a label's text in a table, where a passage would take a page
+
 
 def search_command(
     run: RunOption,
@@ -143,5 +145,6 @@ def _print_hits(hits: Sequence[Hit], text: str) -> None:
         row = {"rank": hit.rank, "label": hit.label_id, "score": f"{hit.score:.4f}"}
         if hit.probability is not None:
             row["probability"] = f"{hit.probability:.3f}"
-        rows.append({**row, "text": hit.text})
+        shown = hit.text if len(hit.text) <= LONGEST_TEXT else f"{hit.text[:LONGEST_TEXT]}…"  # --json has all of it
+        rows.append({**row, "text": shown})
     print_table(rows, title=text, right=("rank", "score", "probability"))

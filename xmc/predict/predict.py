@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from xmc.data.shards import natural_key
-from xmc.errors import InterruptedRunError
+from xmc.errors import ConfigError, InterruptedRunError
 from xmc.predict.ack import Ack, output_name
 from xmc.predict.allowed import AllowedLabels
 from xmc.predict.engine import Failure, open_engine
@@ -167,7 +167,9 @@ def _failures_listed(ledger: Ledger, answers: _Answers) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _only_writer(out: Location) -> Iterator[None]:
-    """The lock of the output folder; a store has none."""
+    """The lock of the output folder; a store has none. Raises: ConfigError when it is a file."""
+    if out.local is not None and out.local.exists() and not out.local.is_dir():
+        raise ConfigError(f"--out {out.shown} is a file, expected a folder for the hits.", hint="Give another --out.")
     with locked(out.local) if out.local is not None else contextlib.nullcontext():
         yield
 

@@ -136,6 +136,16 @@ def test_search_of_lines_from_standard_input(xmc_command, tiny_run, monkeypatch)
         assert code == 2 and message in err and not out and "Traceback" not in err
 
 
+def test_a_long_text_is_cut_in_the_table_only(xmc_command, tiny_run_copy):
+    text = "vivid zeppelin " * 100 + "END"
+    code, _, err = xmc_command("labels", "add", "--id", "long", "--text", text, "--run", tiny_run_copy)
+    assert code == 0, err
+    _, out, _ = xmc_command("search", "vivid zeppelin", "--run", tiny_run_copy, "--allow", "long", "--json")
+    assert json.loads(out)["hits"][0]["text"] == text
+    _, out, _ = xmc_command("search", "vivid zeppelin", "--run", tiny_run_copy, "--allow", "long")
+    assert "vivid zeppelin" in out and "…" in out and "END" not in out and len(out.splitlines()) < 12
+
+
 def test_search_prints_markup_of_a_text_as_it_is(xmc_command, tiny_run):
     for text in ("[red]tram[/red]", "tram [/wrong]", ":smile: tram"):
         code, out, _ = xmc_command("search", text, "--run", tiny_run, "-k", 1)

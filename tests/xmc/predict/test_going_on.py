@@ -108,6 +108,14 @@ def test_an_output_among_the_shards_is_refused_at_once(tiny_run, tmp_path, patte
         assert predict_run(tiny_run, f"{folder}{pattern}", folder / "_hits", **OPTIONS).shards == 1
 
 
+def test_an_output_that_is_a_file_is_refused(tiny_run, tmp_path):
+    folder, out = write_few(tmp_path / "in"), tmp_path / "notes.txt"
+    out.write_text("mine")
+    with pytest.raises(ConfigError, match=r"notes\.txt is a file, expected a folder for the hits"):
+        predict_run(tiny_run, folder, out, **OPTIONS)
+    assert out.read_text() == "mine"
+
+
 def test_queries_are_not_overwritten_through_a_link(tiny_run, tmp_path):
     """Under another name of their folder they are still the queries."""
     folder = write_few(tmp_path / "in")
