@@ -204,10 +204,10 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Settings = ()) -> 
     """
     path = run / FILE_NAME
     if not path.is_file():
-        raise ConfigError(
-            f"{run} is not a run folder (it has no {FILE_NAME}).",
-            hint=f"Make one with: xmc train --data DATA --out {run}",
+        hint = (
+            f"Is this the right folder? A run is made by: xmc train --data DATA --out {'RUN' if run.exists() else run}"
         )
+        raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}).", hint=hint)
     made_with = {
         kind: DEFAULTS[kind] for kind in ("head", "augmentation", "optimizer", "reranker")
     }  # which an older run leaves out

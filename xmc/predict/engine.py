@@ -77,7 +77,7 @@ def open_engine(name: str, *, workers: int, scheduler: str = "") -> Engine:
         engine = DaskEngine(workers, scheduler)
     else:
         known = did_you_mean(name, ENGINES)
-        raise ConfigError(f"unknown engine '{name}'. {known}".strip(), hint=f"One of: {ENGINES}.")
+        raise ConfigError(f"unknown engine '{name}'. {known}".strip(), hint=f"One of: {', '.join(ENGINES)}.")
     require_reachable(scheduler)
     return engine
 

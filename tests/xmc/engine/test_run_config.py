@@ -156,7 +156,7 @@ def test_an_error_that_a_later_layer_mends_is_none(plugins, toml):
 
 
 def test_a_folder_that_is_not_a_run_is_said(plugins, tmp_path):
-    with pytest.raises(ConfigError, match=r"\(it has no config\.toml\)\. Make one with: xmc train --data DATA --out"):
+    with pytest.raises(ConfigError, match=r"\(it has no config\.toml\)\. Is this the right folder\? .* --out RUN"):
         read_run_config(plugins, tmp_path)
 
 

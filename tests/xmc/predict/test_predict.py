@@ -220,7 +220,7 @@ def test_probabilities_after_calibration(tiny_run_copy, shards, tmp_path):
         ({"batch_rows": np.int64(2)}, "batch_rows must be a whole number, got np.int64(2)"),
         ({"min_probability": "0.5"}, "min_probability must be a number, got '0.5'"),
         ({"min_probability": 2.0}, "min_probability must lie in 0..1"),
-        ({"engine": "daskk"}, "unknown engine 'daskk'. Did you mean 'dask'?"),
+        ({"engine": "daskk"}, "unknown engine 'daskk'. Did you mean 'dask'? One of: native, ray, dask."),
         ({"scheduler": "tcp://127.0.0.1:1"}, "--scheduler is for --engine ray and dask"),
         ({"workers": -1}, "workers must be at least 1"),
     ],
