@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def info_command(
-    folders: Annotated[
+    words: Annotated[
         list[Path] | None, typer.Argument(metavar="[RUN]...", help="Folder of a run; several are compared.")
     ] = None,
     run: Annotated[
@@ -36,7 +36,7 @@ def info_command(
     from xmc.engine.describe import describe_run
     from xmc.engine.model_card import model_card
 
-    named = [*(folders or ()), *(run or ())]
+    named = [*(words or ()), *(run or ())]
     if not named:
         raise ConfigError("give the folder of a run.", hint="Example: xmc info runs/icd")
     if card and (as_json or len(named) > 1):

@@ -12,8 +12,10 @@ from xmc.cli.options import ConfigOption, DataOption, JsonOption, PluginOption, 
 from xmc.cli.rerank import reranked_line
 
 if TYPE_CHECKING:
+    from xmc.data.dataset import Dataset
     from xmc.engine.run_config import RunConfig
     from xmc.plugin_manager import Plugins
+    from xmc.train.plan import Plan
 
 
 def train_command(
@@ -60,9 +62,14 @@ def train_command(
         _print_plan(resolved, plugins, as_json=as_json)
         return
     keep_freed_memory()
+    begins = resume and configuration_to_resume(out) is None
     with TrainingDisplay(quiet=as_json or not is_first_process()) as display:
-        if resume and configuration_to_resume(out) is None:
-            display.say(f"note: there is no run in {out} to go on with: a new training begins")
+
+        def show_plan(plan: Plan, found: Dataset) -> None:  # when nothing was refused
+            if begins:
+                display.say(f"note: there is no run in {out} to go on with: a new training begins")
+            display.show_plan(plan, found)
+
         report = make_run(
             resolved,
             out,
@@ -70,7 +77,7 @@ def train_command(
             resume=resume,
             overwrite=overwrite,
             reporter=display,
-            on_plan=display.show_plan,
+            on_plan=show_plan,
             say=display.say,
             progress=display.fit_progress,
         )

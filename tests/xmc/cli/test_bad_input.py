@@ -328,7 +328,7 @@ def test_a_plugin_that_fails_to_import_stops_nothing_else(xmc_command, sick_plug
         ["serch"],
         ["train"],
         ["train", "--epochs", "x"],
-        ["search", "a", "b"],
+        ["search", "a"],
         ["info", "--colour"],
         ["evaluate", "--run"],
     ],

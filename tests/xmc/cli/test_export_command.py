@@ -44,4 +44,4 @@ def test_card_on_standard_output(xmc_command, tiny_run):
     assert code == 0 and out.startswith("---\nlibrary_name: ") and "\n# tiny-run\n" in out
     assert yaml.safe_load(out.split("---\n")[1])["library_name"] == "xmc-engine"
     code, _, err = xmc_command("info", tiny_run, "--card", "--json")
-    assert code == 2 and "only one of them" in err
+    assert code == 2 and "the Markdown of one run: leave out --json" in err

@@ -23,7 +23,7 @@ FLAGS = {
     "words",
     "diagnose": "--device --json --run --seed",
     "export": "--format --json --out --run",
-    "info": "--card --json --run folder",
+    "info": "--card --json --run words",
     "config": "--config --plugin --set",
     "import": "--format --json --on-bad-row --out --overwrite source",
     "privatise": "--bag-size --clip --data --epsilon --group-prefix --json --out --public --threshold",
