@@ -23,8 +23,8 @@ def evaluate_command(
 
     Example: xmc evaluate --run runs/icd
     """
+    from xmc.cli.bar import CountDisplay
     from xmc.cli.output import print_json
-    from xmc.cli.progress import CountDisplay
     from xmc.engine.verbs import evaluate_run
 
     with CountDisplay(quiet=as_json) as display:

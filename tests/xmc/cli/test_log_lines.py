@@ -3,8 +3,9 @@
 import pytest
 
 from xmc.cli import log_lines
+from xmc.cli.bar import CountDisplay
 from xmc.cli.predict_display import PredictDisplay
-from xmc.cli.progress import CountDisplay, TrainingDisplay
+from xmc.cli.progress import TrainingDisplay
 from xmc.predict.report import Progress
 
 
