@@ -38,7 +38,8 @@ def main() -> None:
     for name, search, baseline in subjects(labels_LD):
         for batch in BATCHES:
             parts = queries_QD.split(batch)
-            own, raw = (spread([1e3 * second for second in each]) for each in in_turns(search, baseline, parts))
+            seconds = in_turns(search, baseline, parts, turns=2)
+            own, raw = (spread([1e3 * second for second in each]) for each in seconds)
             for subject, (median, p20, p80) in ((name, own), (f"raw faiss: {name}", raw)):
                 numbers = {"median": round(median, 3), "p20": round(p20, 3), "p80": round(p80, 3)}
                 rows.append({**shared, **numbers, "x": batch, "subject": subject})
