@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
@@ -41,7 +41,6 @@ def test_contract():
     check_index(Sparse(), exact=True)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     labels=st.integers(1, 90),
@@ -128,7 +127,6 @@ def test_a_folder_that_cannot_be_read_is_an_artifact_error(tmp_path, damage):
         Sparse().load(tmp_path, device="cpu")
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     labels=st.integers(1, 90),

@@ -6,6 +6,8 @@ import importlib.util
 import json
 from pathlib import Path
 
+from repetitions import only_in_full
+
 from xmc.data.dataset import load_dataset
 from xmc.data.named import named_folder
 
@@ -32,6 +34,7 @@ def test_split_is_the_one_of_the_readme():
             assert (int(hashlib.sha1(text.lower().encode()).hexdigest(), 16) % 5 == 0) == in_test
 
 
+@only_in_full  # and neither changes
 def test_the_script_makes_the_same_files_again(tmp_path):
     dataset = load_dataset("icd10cm")
     source = tmp_path / "source"

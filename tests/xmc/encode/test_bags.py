@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xmc.encode import bag_layout as bag_layout_module
@@ -66,7 +66,6 @@ def test_texts_are_tokenised_in_slices_without_a_seam(monkeypatch):
     assert as_dicts(sliced) == as_dicts(whole)
 
 
-@settings(max_examples=30, deadline=None)
 @given(texts, st.integers(1, 5))
 def test_embeddings_are_the_mean_of_token_vectors(batch, dimension):
     few = {"a": 0, "b": 1, "c": 2, "d": 3}
@@ -98,7 +97,6 @@ def test_dropout_leaves_out_about_that_share_of_entries_and_changes_no_weight_th
     assert (bags.weights == 0.25).all()
 
 
-@settings(max_examples=30)
 @given(st.lists(st.text("abcd", max_size=5), max_size=5))
 def test_the_transposition_lists_for_each_row_the_texts_that_hold_it(batch):
     few = {"a": 0, "b": 1, "c": 4, "d": 9}
@@ -121,7 +119,6 @@ def test_the_transposition_lists_for_each_row_the_texts_that_hold_it(batch):
     assert {(row, text): weight for row, bag in enumerate(whole) for text, weight in bag.items()} == entries
 
 
-@settings(max_examples=30)
 @given(st.lists(st.integers(0, 40), max_size=6), st.sampled_from([2, 3, 256]), st.booleans())
 def test_pieces_of_long_bags_add_up_to_the_same(counts, longest, weighted):
     generator = np.random.default_rng(0)
@@ -138,7 +135,6 @@ def test_pieces_of_long_bags_add_up_to_the_same(counts, longest, weighted):
             assert np.diff(cut.offsets).max() <= longest and len(joined.offsets) == len(counts) + 1
 
 
-@settings(max_examples=30)
 @given(st.lists(st.text("abcd", max_size=5), max_size=5), st.integers(0, 1000))
 def test_the_row_gradient_is_the_dense_one_and_holds_only_rows_that_occur(batch, seed):
     few = {"a": 0, "b": 1, "c": 4, "d": 9}
@@ -185,7 +181,6 @@ def test_on_a_gpu_long_bags_are_summed_and_what_was_copied_is_kept():
     assert bags.weights_on(leaf_TD.device) is bags.weights_on(leaf_TD.device)
 
 
-@settings(max_examples=30)
 @given(st.integers(0, 1000), st.booleans())
 def test_what_is_dropped_has_no_gradient_and_the_rest_has_its_own(seed, row_gradient):
     check_dropped("cpu", seed, row_gradient=row_gradient)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xmc.encode.fast_tokens import fast_tokens
@@ -27,7 +27,6 @@ def model(minilm, request):
     return SentenceTransformerOptions(model=str(minilm), max_tokens=request.param).build([], [], seed=0).model
 
 
-@settings(max_examples=20)
 @given(texts=TEXTS)
 def test_equal_to_sentence_transformers(model, texts):
     prepare = fast_tokens(model)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xmc.config import build_options
@@ -95,7 +95,6 @@ def test_folding_the_expansion_changes_no_embedding(encoder):
         torch.testing.assert_close(folded(bags), tower(bags), rtol=1e-5, atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 4), max_size=5), max_size=4), st.integers(0, 2**31))
 def test_folding_equals_unfolded_for_any_expansion(texts, seed):
     generator = np.random.default_rng(seed)

@@ -3,6 +3,7 @@ one batch where every label is scored; checkpoints, evaluation, mixed precision 
 
 import pytest
 import torch
+from repetitions import only_in_full
 from st_models import TINY, minilm, right_at_1, static_model, train, two_towers
 
 from xmc.integrations.datasets import pair_dataset, query_dataset
@@ -18,10 +19,10 @@ QUERIES = query_dataset(TINY.train.texts, TINY.train.positives)
     ("name", "scope"),
     [
         ("dexml.decoupled-softmax", "pairs"),
-        ("dexml.decoupled-softmax", "batch"),
+        pytest.param("dexml.decoupled-softmax", "batch", marks=only_in_full),
         ("dexml.decoupled-softmax", "sampled"),
         ("zloss.z-loss", "all"),
-        ("mw.mann-whitney", "pairs"),
+        pytest.param("mw.mann-whitney", "pairs", marks=only_in_full),
     ],
 )
 def test_the_loss_falls_and_the_answers_get_better(name, scope, tmp_path):
@@ -96,6 +97,7 @@ def test_a_resumed_training_draws_the_same_labels(tmp_path):
     assert run(tmp_path / "out" / "checkpoint-3") == expected
 
 
+@only_in_full  # test_gradient_cache.py does it to a transformer without the trainer
 @pytest.mark.pretrained
 def test_minilm_in_mini_batches(tmp_path):
     """A real transformer, with the activations of four texts in memory at a time, learns eight queries."""

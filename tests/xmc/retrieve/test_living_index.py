@@ -4,7 +4,7 @@ for every installed index; labels that are gone never shorten an answer."""
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from living_cases import (
     APPROXIMATE,
@@ -27,7 +27,6 @@ from xmc.testing.check_index import check_index
 
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
-@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), labels=st.integers(1, 30), k=st.integers(1, 40))
 def test_base_and_edits_answer_as_a_fresh_exact_index(name, similarity, seed, labels, k):
     generator = np.random.default_rng(seed)
@@ -118,7 +117,6 @@ class Unfilterable:
         raise NotImplementedError
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), labels=st.integers(1, 200), share=st.floats(0, 1), k=st.integers(1, 30))
 def test_an_index_without_a_filter_is_asked_until_every_list_is_filled(seed, labels, share, k):
     generator = np.random.default_rng(seed)

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xmc.errors import ConfigError, DataError
@@ -17,7 +17,6 @@ def search(labels_LD, queries_QD, k, first_row=0):
     return Hits(hits.offsets, hits.label_rows + first_row, hits.scores)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 30))
 def test_merging_the_answers_of_shards_is_the_answer_of_the_whole(seed, sizes, k):
     generator = torch.Generator().manual_seed(seed)

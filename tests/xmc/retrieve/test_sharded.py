@@ -4,7 +4,7 @@ follows the contract of an index; a part can be opened alone."""
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xmc.api import FilteredIndex
@@ -26,7 +26,6 @@ def test_it_follows_the_contract():
     check_index(Sharded(shards=3))
 
 
-@settings(max_examples=25)
 @given(
     data=st.data(),
     labels=st.integers(1, 40),
@@ -49,7 +48,6 @@ def test_merge_of_shards_is_the_search_of_the_whole(data, labels, shards, k, sim
     assert index.report.labels == labels and len(index.parts) <= min(shards, labels) and index.report.exact
 
 
-@settings(max_examples=25)
 @given(data=st.data(), labels=st.integers(1, 40), shards=st.integers(1, 45), k=st.integers(1, 50))
 @pytest.mark.parametrize("backend", ["exact", "faiss.ivf"])
 def test_search_among_some_labels_is_that_of_the_whole(backend, data, labels, shards, k):
@@ -63,7 +61,6 @@ def test_search_among_some_labels_is_that_of_the_whole(backend, data, labels, sh
     assert equal(index.search_among(queries_QD, k, allowed), whole)
 
 
-@settings(max_examples=25)
 @given(data=st.data(), labels=st.integers(1, 12), shards=st.integers(1, 14), k=st.integers(1, 15))
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 def test_sparse_vectors_are_cut_as_dense_ones(similarity, data, labels, shards, k):

@@ -5,9 +5,10 @@ import shutil
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from repetitions import repetitions
 from serve_cases import AS_ADMIN, client_of
 
-REQUESTS = 60  # an operation; `python benchmarks/bench_serve.py fuzz` sends 10,000
+REQUESTS = repetitions(30, full=500)  # an operation; `python benchmarks/bench_serve.py fuzz` sends 10,000
 
 
 @pytest.fixture(scope="module")

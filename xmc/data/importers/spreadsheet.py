@@ -22,6 +22,7 @@ from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
     MAX_LINE_BYTES,
     NAMED,
+    as_id,
     decoded,
     find_splits,
     find_text_file,
@@ -69,7 +70,7 @@ def _labels_named_by(paths: Collection[Path]) -> Iterator[tuple[Place, Any]]:
     for path in paths:
         for place, row in read_table_rows(path, ("text", "labels"), table="", tally=Tally("skip")):
             labels = _labels_in(row["labels"])
-            are_some = are_some or bool(labels)
+            are_some = are_some or any(map(as_id, labels or ()))
             yield place, labels
     if not are_some:
         raise DataError(

@@ -255,7 +255,7 @@ JSON = st.recursive(
 ROW = st.fixed_dictionaries({}, optional={"id": JSON, "text": JSON, "labels": JSON, "relevance": JSON})
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROW | JSON, max_size=4), junk=st.binary(max_size=20))
 def test_any_rows_are_imported_or_counted(tmp_path, rows, junk):
     source = make_source(tmp_path / "source", train=[*TRAIN, *rows])

@@ -5,7 +5,7 @@ import gzip
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xmc.data.dataset import load_dataset
@@ -198,7 +198,6 @@ def test_a_first_line_that_is_not_utf_8_is_refused(source, tmp_path):
 CELLS = st.text(st.characters(exclude_characters="\r\x00", exclude_categories=["Cs"]), max_size=8)
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1), delimiter=st.sampled_from([",", ";", "\t"]))
 def test_cells_come_back_as_they_were_written(tmp_path_factory, rows, delimiter):
     path = tmp_path_factory.mktemp("cells") / "table.csv"
