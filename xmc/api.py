@@ -27,7 +27,7 @@ from xmc.errors import (
     XmcError,
     XmcWarning,
 )
-from xmc.fixed_order import dot_pairs, normalise_rows
+from xmc.fixed_order import dot_pairs, normalise_rows, rounded_dots
 from xmc.heads import (
     FittedHead,
     Head,
@@ -185,6 +185,7 @@ __all__ = [
     "rank_hits",
     "read_substitutions",
     "replaced",
+    "rounded_dots",
     "rounding_bounds",
     "validate_chunks",
     "validate_k",

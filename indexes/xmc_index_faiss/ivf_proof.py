@@ -21,7 +21,7 @@ from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.cell_bounds import CellBounds
 from xmc_index_faiss.label_vectors import LabelVectors
 from xmc_index_faiss.row_scan import rescore, scan_rows
-from xmc_index_faiss.score_error import ScoreError
+from xmc_index_faiss.score_error import ScoreError, norms
 
 EXTRA = 16  # candidates beyond k: they tell how good the best label can be that was not given
 MOST_SHARE = 0.5  # of the labels in cells that are still to be visited: from there on all labels are scored
@@ -87,7 +87,7 @@ class Prover:
         index, largest, lost = self.faiss_index, self.bounds.largest_norm, self.bounds.largest_error
         if index.code_size == 4 * index.d:
             return ScoreError.rounding(index.d, largest)
-        centre = float(np.sqrt(np.einsum("cd,cd->c", self.centroids_CD, self.centroids_CD, dtype=np.float64).max()))
+        centre = float(norms(self.centroids_CD).max())
         rounding = ScoreError.rounding(index.d, 12 * (2 * largest + lost + centre))
         return ScoreError(2 * rounding.of_zero, lost + 2 * rounding.per_norm)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xmc.api import DataError
 from xmc_index_faiss._import import import_faiss
-from xmc_index_faiss.score_error import ScoreError
+from xmc_index_faiss.score_error import ScoreError, norms
 
 
 class GatheredVectors(Protocol):
@@ -71,16 +71,24 @@ class HeldVectors(_OnHost):
         faiss.fvec_inner_products_by_idx(*pointers, queries_QD.shape[1], *rows_QM.shape)
         return scores_QM
 
+    def most_scores(self, queries_QD: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """What no score of each query exceeds, |query| times the longest vector, float64 (Q,)."""
+        return self.longest * norms(queries_QD)
+
     def score_errors(self, queries_QD: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """How far `scores` of each query can be from the true ones, float64 (Q,)."""
         return self._score_error.of(queries_QD)
 
     @cached_property
+    def longest(self) -> float:
+        """The norm of the longest vector, in float64."""
+        if self.largest_norm is not None:
+            return self.largest_norm
+        return float(norms(self.matrix_LD).max())
+
+    @cached_property
     def _score_error(self) -> ScoreError:
-        largest = self.largest_norm
-        if largest is None:
-            largest = float(np.sqrt(np.einsum("ld,ld->l", self.matrix_LD, self.matrix_LD, dtype=np.float64).max()))
-        return ScoreError.rounding(self.matrix_LD.shape[1], largest)
+        return ScoreError.rounding(self.matrix_LD.shape[1], self.longest)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ Shapes: Q queries, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -30,5 +31,12 @@ class ScoreError:
 
     def of(self, queries_QD: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """How far the scores of each query can be off, float64 (Q,)."""
-        norms_Q = np.sqrt(np.einsum("qd,qd->q", queries_QD, queries_QD, dtype=np.float64))
-        return np.asarray((1 + _SLACK_64) * (self.of_zero + self.per_norm * norms_Q))
+        return np.asarray((1 + _SLACK_64) * (self.of_zero + self.per_norm * norms(queries_QD)))
+
+
+def norms(vectors_ND: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The Euclidean norm of each row, float64 (N,), in any order."""
+    if len(vectors_ND) == 1:  # in few operations
+        row_D = vectors_ND[0].astype(np.float64)
+        return np.array([sqrt(np.vdot(row_D, row_D))])
+    return np.asarray(np.sqrt(np.einsum("nd,nd->n", vectors_ND, vectors_ND, dtype=np.float64)))

@@ -117,3 +117,20 @@ def test_what_is_taken_in_parts_has_the_bits_of_its_rows_alone(width):
         assert torch.equal(found_P[one], dot_pairs(left_PD[one], right_PD[one]))
         assert torch.equal(unit_PD[one], normalise_rows(left_PD[one]))
     torch.testing.assert_close(found_P, (left_PD.double() * right_PD.double()).sum(1))
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e15])
+@pytest.mark.parametrize("width", [1, 3, 384])
+@pytest.mark.parametrize("whole", [True, False])  # of whole numbers many sums are zero, and no rounding hides those
+def test_products_in_any_order_have_the_bits_of_the_fixed_one_once_rounded(width, scale, whole, monkeypatch):
+    generator = np.random.default_rng(width)
+    draw = generator.integers(-2, 3, (2, 500, width)) if whole else generator.standard_normal((2, 500, width))
+    left, right = (draw * [[[scale]], [[1.0]]]).astype(np.float32)
+    lengths_P = [np.linalg.norm(rows.astype("f8"), axis=1) for rows in (left, right)]
+    again = []
+    monkeypatch.setattr(fixed_order, "dot_pairs", lambda *rows: again.append(len(rows[0])) or dot_pairs(*rows))
+    many = fixed_order.rounded_dots(left, right, most_P=lengths_P[0] * lengths_P[1])
+    alone = fixed_order.rounded_dots(left[:1], right, most_P=lengths_P[0][:1] * lengths_P[1].max())
+    assert sum(again) > 0 or width == 1 if whole else sum(again) <= 5
+    for found_P, pairs in ((many, (left, right)), (alone, (left[:1].repeat(500, 0), right))):
+        assert (found_P + np.float32(0)).tobytes() == (dot_pairs(*pairs) + 0.0).astype(np.float32).tobytes()

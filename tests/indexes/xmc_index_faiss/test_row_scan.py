@@ -70,12 +70,12 @@ def test_a_scan_counts_with_shortened_products_and_a_proof_does_not(setting, mon
             "rounding_bounds",
             lambda *given, **more: seen.append(more.get("further", 0.0)) or bounds(*given, **more),
         )
-    labels, queries_QD = HeldVectors(np.eye(600, 4, dtype=np.float32)), np.ones((1, 4), np.float32)
+    labels, queries_QD = HeldVectors(np.eye(600, 4, dtype=np.float32)), np.ones((2, 4), np.float32)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(setting)
     try:
         scan_rows(queries_QD, labels, np.arange(600), 3)
-        best_rescored(queries_QD, labels, np.arange(600)[None], 3)
+        best_rescored(queries_QD, labels, np.arange(600)[None].repeat(2, 0), 3)
     finally:
         torch.set_float32_matmul_precision(before)
     assert seen == [2.02 * 2**-8, 0.0, 0.0]
