@@ -1,11 +1,10 @@
-"""Between torch tensors, dense or CSR, and the SciPy matrices that are multiplied.
+"""From torch tensors, dense or CSR, to the SciPy matrices that are multiplied.
 
 Shapes: N rows, D features.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -29,18 +28,6 @@ def to_rows(vectors_ND: Tensor) -> Any:
     rows_ND.sum_duplicates()  # also sorts
     rows_ND.eliminate_zeros()
     return rows_ND
-
-
-def to_tensor(rows_ND: Any) -> Tensor:
-    """A SciPy CSR matrix as a torch CSR tensor over the same memory.
-
-    >>> to_tensor(to_rows(torch.eye(2))).to_dense().tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
-    """
-    offsets, columns, values = (torch.from_numpy(part) for part in (rows_ND.indptr, rows_ND.indices, rows_ND.data))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)  # torch calls its CSR "beta"
-        return torch.sparse_csr_tensor(offsets, columns, values, rows_ND.shape)
 
 
 def normalise_rows(rows_ND: Any) -> Any:

@@ -47,14 +47,6 @@ class LinearModel:
         bias = self.signal**2 * ((k - 1) ** 2 / k**2 + (k - 1) / (k * k * (psi - 1)))
         return bias + self.noise**2 / (k * (psi - 1)) + 2 * b * b / (psi - 1)
 
-    def instance_level_wins(self, k: int) -> bool:
-        """Whether, without bag noise, the instance-level loss has the smaller risk: where the signal is weak enough."""
-        psi = self.queries_per_dimension
-        if psi <= k:
-            return True
-        limit = k * (psi * (k + 1) - k) / ((psi - k) * ((k - 1) * (psi - 1) + 1))
-        return self.signal**2 < limit * self.noise**2
-
     def best_bag_size(self, loss: Literal["bag-level", "instance-level"], *, largest: int) -> int:
         """The bag size of the least risk, 1 to `largest`: always 1 for the bag-level loss.
 

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from xmc_zloss.factored_matrix import BLOCK_ROWS, FactoredMatrix, centred_gram
+from xmc_zloss.factored_matrix import BLOCK_ROWS, FactoredMatrix
 
 NARROWEST, WIDEST = 0.5, 2.0  # singular values of U over their median
 TINIEST, HUGEST = 2.0**-40, 2.0**40  # their median: a common scale costs no digits, but the range of floats ends
@@ -51,27 +51,6 @@ def is_strained(matrix: FactoredMatrix) -> bool:
     """
     strain = torch.linalg.matrix_norm(matrix.mixing_DD) * torch.linalg.matrix_norm(matrix.inverse_DD)
     return not bool(strain <= STRAIN * matrix.dimension)
-
-
-def unfactorise(matrix: FactoredMatrix) -> None:
-    """V ← W, U ← I, w ← 0; costs L · D²."""
-    for block_ND in matrix.table_LD.split(BLOCK_ROWS):
-        block_ND.copy_(block_ND.double() @ matrix.mixing_DD + matrix.shift_D)
-    matrix.mixing_DD = torch.eye(matrix.dimension, dtype=torch.float64, device=matrix.table_LD.device)
-    matrix.inverse_DD = matrix.mixing_DD.clone()
-    matrix.shift_D = torch.zeros_like(matrix.shift_D)
-
-
-def renew_statistics(matrix: FactoredMatrix) -> float:
-    """Compute mean and Gram matrix from W itself, L · D²; how far the kept ones were off, relative to their norm."""
-    mean_D, gram_DD = centred_gram(matrix.table_LD)
-    mean_D = mean_D @ matrix.mixing_DD + matrix.shift_D
-    gram_DD = matrix.mixing_DD.T @ gram_DD @ matrix.mixing_DD
-    pairs = ((matrix.mean_D, mean_D), (matrix.gram_DD, gram_DD))
-    tiny = torch.finfo(torch.float64).tiny
-    error = max(float((kept - true).norm() / true.norm().clamp(min=tiny)) for kept, true in pairs)
-    matrix.mean_D, matrix.gram_DD = mean_D, (gram_DD + gram_DD.T) / 2
-    return error
 
 
 def _stretch(table_LD: Tensor, directions_DR: Tensor, ratios_R: Tensor) -> None:

@@ -37,7 +37,7 @@ def measure_queries(bench: Bench) -> Side:
         else:
             side.certified_QTN[row] = certificate.lists_TN
             kept_QTN[row] = _kept(certificate, leading[row], positives[row], bench)
-            _try_witnesses(bench, side, row, certificate, attacker, leading[row], counts)
+            _try_witnesses(bench, side, row, certificate, leading[row], counts)
         generator = np.random.default_rng([bench.seed, row])
         attacks = attacker.random(text, bench.attacks, generator)
         if bench.greedy:
@@ -70,7 +70,6 @@ def _try_witnesses(
     side: Side,
     row: int,
     certificate: QueryCertificate,
-    attacker: QueryAttacker,
     leading: Any,
     counts: dict[str, int],
 ) -> None:

@@ -33,11 +33,6 @@ class Overlap:
     largest_share: float
     outside: float
 
-    @property
-    def is_enough(self) -> bool:
-        """Whether an estimate from these weights can be relied on."""
-        return not self.warnings()
-
     def warnings(self) -> list[str]:
         """A sentence for each thing that is wrong."""
         found = []

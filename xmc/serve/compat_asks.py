@@ -13,7 +13,6 @@ from xmc.serve.label_conditions import Condition, Ids, Joined, Not
 MOST_RESULTS = 50  # of OpenAI's vector stores
 MOST_NESTED = 2
 MOST_CONDITIONS = 100  # each is looked up in the whole label table
-LABEL_KEYS = ("id", "label_id")
 ModelName = Annotated[str, Field(pattern=NAME, description="The name of a run.")]
 
 
