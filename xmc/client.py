@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
     from torch import Tensor
 
-    from xmc.engine.label_editing import LabelsReport
+    from xmc.engine.labels_report import LabelsReport
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
@@ -172,7 +172,7 @@ class Client:
         return self._edit("remove", ids=list(label_ids))
 
     def _edit(self, action: str, **what: Any) -> LabelsReport:
-        from xmc.engine.label_editing import LabelsReport
+        from xmc.engine.labels_report import LabelsReport
 
         body = {"action": action, **what} | ({"run": self._run} if self._run else {})
         report = self._send("POST", "/v1/labels", body, repeatable=False)

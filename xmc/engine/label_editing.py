@@ -5,27 +5,26 @@ Every call that changes something is one committed version of `run/labels/`: rea
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from xmc.encode.csr import take_rows
-from xmc.engine.compaction_hint import compaction_hint, warn_of_compaction
 from xmc.engine.given_labels import check_ids, check_labels, given_vectors
 from xmc.engine.indexing import run_indexing
+from xmc.engine.label_commit import commit_edit, report_of
 from xmc.engine.label_state import Base, LabelState
-from xmc.engine.label_versions import KEPT, KEPT_BYTES, LabelsVersion, edits_back, edits_in, versions_of
+from xmc.engine.label_versions import LabelsVersion, edits_back, edits_in, versions_of
+from xmc.engine.labels_report import LabelsReport
 from xmc.engine.run_config import Component, read_run_config
-from xmc.errors import ConfigError, DataError, LockedError
+from xmc.errors import ConfigError, DataError
 from xmc.plugin_manager import Plugins, load_plugins
 from xmc.retrieve.edit_vectors import with_edits, with_vectors
-from xmc.retrieve.label_edits import ENCODER, Edit, LabelEdits, read_edits, save_edits
-from xmc.retrieve.layout import encoder_store, index_store, labels_store
+from xmc.retrieve.label_edits import Edit, LabelEdits, read_edits
+from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.living_labels import find, live_labels
 from xmc.retrieve.opening import fitted_now
 from xmc.retrieve.row_file import row_hashes
@@ -34,29 +33,6 @@ from xmc.retrieve.unfinished import require_indexed, require_trained
 from xmc.values import IndexReport
 
 NONE_LEFT = "this would remove all labels of the run; at least one must stay."
-
-
-@dataclass(frozen=True)
-class LabelsReport:
-    """The label set of a run: `base` labels in the index, `added` beside it, `removed` (or replaced) from it.
-
-    `changed` labels were changed by this edit; `hint` says what to do when there is something to do.
-    """
-
-    labels: int
-    base: int
-    added: int
-    removed: int
-    hint: str = ""
-    changed: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-
-class _Unchanged(Exception):  # noqa: N818 - no error
-    """An edit changes nothing: no version is committed."""
 
 
 class LabelEditor:
@@ -133,7 +109,7 @@ class LabelEditor:
                 raise DataError(NONE_LEFT)
             return with_edits(before, {label_id: Edit(None) for label_id in gone}, before.encoder_sha256), len(gone)
 
-        return self._commit("remove", edited, base)
+        return commit_edit(self.run, "remove", edited, base)
 
     def versions(self) -> list[LabelsVersion]:
         """The versions of the labels that are still there, oldest first; none for a run that was never edited.
@@ -164,7 +140,7 @@ class LabelEditor:
                 raise DataError(NONE_LEFT)
             return with_vectors(after, live_labels(base.labels, base.own, after), model), len(back)
 
-        return self._commit(f"rollback to {to}", edited, base)
+        return commit_edit(self.run, f"rollback to {to}", edited, base)
 
     def compact(self, *, device: str = "auto") -> IndexReport:
         """Build the index anew over the whole label set, by the backend it has: a new immutable version.
@@ -184,7 +160,7 @@ class LabelEditor:
 
     def report(self) -> LabelsReport:
         """The label set as it is committed now."""
-        return _report(self.run, self._current_base(), read_edits(self.run))
+        return report_of(self.run, self._current_base(), read_edits(self.run))
 
     def labels(self) -> dict[str, str]:
         """The whole label set as it is committed now: id to text, ascending by id."""
@@ -240,48 +216,7 @@ class LabelEditor:
             after = with_edits(after, new, model.sha256, new_NE)
             return with_vectors(after, live_labels(base.labels, base.own, after), model), len(new) + len(gone)
 
-        return self._commit(change, edited, base)
-
-    def _commit(self, change: str, edited: Callable[[LabelEdits], tuple[LabelEdits, int]], base: Base) -> LabelsReport:
-        report = self._new_version(change, edited, base)
-        if len(list(labels_store(self.run).root.glob("v*"))) == 1:
-            # If CURRENT is lost, a second version tells that there was one. The edit is committed without it: where
-            # the disk refuses it, or another process edits, the next edit makes it.
-            with contextlib.suppress(LockedError, OSError):
-                self._same_version()
-        warn_of_compaction(self.run, report.hint, edited=max(report.added, report.removed), stacklevel=4)
-        return report
-
-    def _new_version(
-        self, change: str, edited: Callable[[LabelEdits], tuple[LabelEdits, int]], base: Base
-    ) -> LabelsReport:
-        """Commit what `edited` makes of the edits that are there; between reading and writing nobody else writes.
-
-        Nothing is committed when it says that it changed nothing.
-        """
-        facts: dict[str, Any] = {}
-        with contextlib.suppress(_Unchanged), self._version(facts) as folder:
-            before = read_edits(self.run)
-            after, changed = edited(before)
-            if not changed:
-                report = _report(self.run, base, before)
-                raise _Unchanged
-            after = replace(after, first={**before.first, **_first(base, after.edits.keys() - before.edits.keys())})
-            report = replace(_report(self.run, base, after), changed=changed)
-            facts |= {ENCODER: after.encoder_sha256, "change": change, "changed": changed, "labels": report.labels}
-            facts["at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            save_edits(folder, after)
-        return report
-
-    def _same_version(self) -> None:
-        """Commit what is there once more."""
-        facts: dict[str, Any] = {}
-        with self._version(facts) as folder:
-            facts |= labels_store(self.run).current().manifest.facts
-            save_edits(folder, read_edits(self.run))
-
-    def _version(self, facts: dict[str, Any]) -> contextlib.AbstractContextManager[Path]:
-        return labels_store(self.run).new_version(facts=facts, keep=KEPT, keep_bytes=KEPT_BYTES)
+        return commit_edit(self.run, change, edited, base)
 
     def _loaded_plugins(self) -> Plugins:
         self._plugins = self._plugins or load_plugins()
@@ -300,26 +235,11 @@ class LabelEditor:
         return self._base
 
 
-def _first(base: Base, label_ids: Iterable[str]) -> dict[str, str | None]:
-    """The texts of labels that were never edited, None for those that are not there."""
-    rows = {label_id: find(base.labels, label_id) for label_id in label_ids}
-    return {label_id: base.labels.texts[row] if row >= 0 else None for label_id, row in rows.items()}
-
-
 def _description(run: Path) -> dict[str, Any]:
     import json
 
     facts: dict[str, Any] = json.loads((index_store(run).current().folder / "index.json").read_text(encoding="utf-8"))
     return facts
-
-
-def _report(run: Path, base: Base, edits: LabelEdits) -> LabelsReport:
-    living = live_labels(base.labels, base.own, edits)
-    if living is None:
-        return LabelsReport(len(base.labels), len(base.labels), 0, 0)
-    added, removed = len(living.added_rows_N), living.removed
-    hint = compaction_hint(run, base=len(base.labels), added=added, removed=removed)
-    return LabelsReport(len(living.labels), len(base.labels), added, removed, hint)
 
 
 def _others(state: LabelState, label_ids: Collection[str], most_removed: float) -> list[str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from xmc.engine.label_editing import LabelEditor, LabelsReport
+from xmc.engine.label_editing import LabelEditor
+from xmc.engine.labels_report import LabelsReport
 from xmc.errors import XmcWarning
 from xmc.retrieve.retriever import Retriever
 from xmc.serve.batcher import Batcher, Timed

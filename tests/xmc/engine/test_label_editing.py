@@ -15,7 +15,7 @@ import torch
 
 import xmc
 from xmc.data.dataset import load_dataset
-from xmc.engine import label_editing
+from xmc.engine import label_commit
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError, NonFiniteError, XmcWarning
 from xmc.plugin_manager import load_plugins
@@ -140,7 +140,7 @@ def test_what_list_gives_changes_nothing_in_sync_though_labels_have_vectors_of_t
 
 def test_an_edit_that_is_committed_is_no_failure_when_the_disk_is_full_then(tiny_run_copy, monkeypatch):
     """A run's first edit is followed by a second version for safety alone."""
-    real, written = label_editing.save_edits, []
+    real, written = label_commit.save_edits, []
 
     def until_the_disk_is_full(folder, edits):
         if written:
@@ -148,7 +148,7 @@ def test_an_edit_that_is_committed_is_no_failure_when_the_disk_is_full_then(tiny
         written.append(folder)
         real(folder, edits)
 
-    monkeypatch.setattr(label_editing, "save_edits", until_the_disk_is_full)
+    monkeypatch.setattr(label_commit, "save_edits", until_the_disk_is_full)
     assert xmc.remove_labels(tiny_run_copy, ["L00"]).labels == 59
     assert "L00" not in opened(tiny_run_copy).labels.ids
     with pytest.raises(OSError, match="No space left"):

@@ -11,7 +11,7 @@ import torch
 
 import xmc
 from xmc.data.dataset import load_dataset
-from xmc.engine import label_editing
+from xmc.engine import label_commit
 from xmc.engine.label_editing import LabelEditor
 from xmc.engine.label_versions import BEFORE_EDITS, KEPT
 from xmc.errors import ArtifactError, DataError, LockedError
@@ -53,7 +53,7 @@ def recommit_encoder(run):
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_after_a_rollback_the_run_answers_as_it_did_then(editor, compacted, monkeypatch):
-    monkeypatch.setattr(label_editing, "KEPT", 30)
+    monkeypatch.setattr(label_commit, "KEPT", 30)
     vectors_ND = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 32)).astype(np.float32))
     edits = [
         lambda: editor.add({"new-1": "purple banana", "new-2": "quartz"}),
@@ -148,10 +148,10 @@ def test_large_versions_go_sooner_but_for_the_last(editor, monkeypatch):
     for number in range(4):
         editor.put({f"new-{number}": "purple banana"})
     size = sum(path.stat().st_size for path in (labels_store(editor.run).root / "v000005").iterdir())
-    monkeypatch.setattr(label_editing, "KEPT_BYTES", 2 * size)
+    monkeypatch.setattr(label_commit, "KEPT_BYTES", 2 * size)
     editor.put({"new-4": "purple banana"})
     assert names(editor) == [BEFORE_EDITS, "v000004", "v000005", "v000006"]
-    monkeypatch.setattr(label_editing, "KEPT_BYTES", 0)
+    monkeypatch.setattr(label_commit, "KEPT_BYTES", 0)
     editor.put({"new-5": "purple banana"})
     assert names(editor) == [BEFORE_EDITS, "v000006", "v000007"]
     assert editor.rollback(BEFORE_EDITS).labels == 60
