@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xmc.config import write_toml
 from xmc.data.named import licence_of
@@ -15,6 +16,9 @@ from xmc.engine.environment import versions
 from xmc.errors import ArtifactError
 from xmc.plugin_manager import Plugins, load_plugins
 from xmc.store import write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 CARD_NAME = "README.md"
 TAGS = ("xmc", "extreme-classification")
@@ -52,19 +56,25 @@ def model_card(run: Path, *, plugins: Plugins | None = None, exported: Mapping[s
     """
     import jinja2
 
-    environment = jinja2.Environment(
-        autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters |= {"number": show_number, "cell": _cell}
-    template = environment.from_string(files("xmc.engine").joinpath("model_card.md").read_text(encoding="utf-8"))
     reports = read_reports(run, plugins=plugins or load_plugins())
     try:
-        return template.render(_facts(run, reports), exported=exported, use=_use(exported) if exported else "")
+        return _template().render(_facts(run, reports), exported=exported, use=_use(exported) if exported else "")
     except (jinja2.UndefinedError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ArtifactError(
             f"a report in {run} is not as this xmc writes it: {error}.",
             hint="Measure again: xmc evaluate, xmc check all.",
         ) from error
+
+
+@cache
+def _template() -> Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=False, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"number": show_number, "cell": _cell}
+    return environment.from_string(files("xmc.engine").joinpath("model_card.md").read_text(encoding="utf-8"))
 
 
 def _facts(run: Path, reports: RunReports) -> dict[str, Any]:
