@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from repetitions import repetitions
+from repetitions import repetitions, spare_the_disk
 
+spare_the_disk()
 settings.register_profile("xmc", deadline=None, max_examples=repetitions(20, full=500))
 settings.load_profile("xmc")
 

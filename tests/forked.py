@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TextIO
 
+from repetitions import spare_the_disk
+
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
@@ -116,4 +118,5 @@ def _called(
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
+    spare_the_disk()
     target(*words)
