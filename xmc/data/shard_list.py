@@ -20,6 +20,7 @@ from xmc.utf8 import is_utf8
 
 NO_TABLE = "no table"  # nobody would expect it among the shards
 MOST_REASONS = 5
+SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,15 @@ class ShardFile:
         with unreadable(self.location):
             system, path = self.location.opened()
             info = system.get_file_info(path)
-        return (info.size, info.mtime_ns or 0) != (self.size, self.modified_ns)
+        return not self.is_in_state(info.size, info.mtime_ns or 0)
+
+    def is_in_state(self, size: int | None, modified_ns: int) -> bool:
+        """Whether it was found with this size and time; that of an object counts to the second.
+
+        MinIO, Ceph and others tell it finer in a list of objects than when they are asked for one.
+        """
+        unit = SECOND_NS if self.location.root else 1
+        return (size, modified_ns // unit) == (self.size, self.modified_ns // unit)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ class Ack:
 
     def has_state_of(self, shard: ShardFile) -> bool:
         """Whether the shard has size and time of the one that was answered."""
-        return (self.input_size, self.input_modified_ns) == (shard.size, shard.modified_ns)
+        return shard.is_in_state(self.input_size, self.input_modified_ns)
 
     def lay_where(self, shard: ShardFile) -> bool:
         """Whether the one that was answered lay where the shard lies, as far as that is known."""

@@ -135,9 +135,11 @@ def open_system(root: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
 
+        from xmc.store.fsspec_times import TimedHandler
+
         url, _, query = root.partition("?")
         system, start = url_to_fs(url, **dict(parse_qsl(query)))
-        return fs.PyFileSystem(fs.FSSpecHandler(system)), start.rstrip("/")
+        return fs.PyFileSystem(TimedHandler(system)), start.rstrip("/")
     except TypeError as error:  # which names the option
         raise ConfigError(f"{shown_root(root)}: the options after the ? cannot be: {error}.") from None
     except (ImportError, ValueError) as error:

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 import urllib.request
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from predict_cases import contents, write_shards
@@ -115,6 +117,14 @@ def test_an_object_is_whole_or_not_there(bucket, options):
     assert place.size() == file.size == len(data) and place.read_bytes() == data
 
 
+def test_the_time_of_an_object_counts_to_the_second(bucket, options):
+    """MinIO, Ceph and others list it with milliseconds, and have none when they are asked for the one object."""
+    write_text_at(Location.of(f"{S3}{bucket}/in/a.parquet?{options}"), "x")
+    (shard,) = list_shards(f"{S3}{bucket}/in?{options}").shards
+    assert not replace(shard, modified_ns=shard.modified_ns + 623_000_000).has_changed()
+    assert replace(shard, modified_ns=shard.modified_ns + 1_000_000_000).has_changed()
+
+
 def test_a_missing_bucket_is_named(tiny_run, options, tmp_path):
     with pytest.raises(ArtifactError, match=r"s3://no-such-bucket-here/in.*refuses.*Is the bucket there") as raised:
         list_shards(f"{S3}no-such-bucket-here/in/*.parquet?{options}")
@@ -185,7 +195,7 @@ def test_other_urls(tmp_path):
 
 def test_a_store_that_fsspec_opens(tiny_run, tmp_path):
     """Its paths begin with a slash, those of S3 do not."""
-    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
     folder = write_shards(tmp_path / "in", shards=2, rows=9)
     upload(folder, Location.of("memory://bucket/in"))
     upload(folder, Location.of("memory://bucket/in/below"))
@@ -203,6 +213,9 @@ def test_a_store_that_fsspec_opens(tiny_run, tmp_path):
     assert all(there[name] == (tmp_path / "out" / name).read_bytes() for name in ("part-0.parquet", "part-1.parquet"))
     with pytest.raises(DataError, match="there is no table memory://bucket/none"):
         list_shards("memory://bucket/none")
+    fsspec.filesystem("memory").store["/bucket/in/part-0.parquet"].created = datetime(2026, 1, 1, tzinfo=UTC)
+    with pytest.raises(ConfigError, match=r"in/part-0\.parquet is not the file whose hits are in .*written again"):
+        predict_run(tiny_run, "memory://bucket/in", "memory://bucket/out", k=3, workers=1)
 
 
 def test_options_of_a_store_that_fsspec_opens_reach_it():
