@@ -53,9 +53,14 @@ class ShardPattern:
         asked = {part[0] for part in self.wild.split("/") if part}
         return any(part[:1] in (".", "_") and part[0] not in asked for part in name.split("/"))
 
-    def names(self, place: Location) -> bool:
-        """Whether a table at this place would be one of those that are named, by its path or where links lead."""
-        return self._names(self.folder.shown, place.shown) or self._names(self.folder.real.shown, place.real.shown)
+    def names(self, place: Location, *, real: Location) -> bool:
+        """Whether a table at this place would be one of those that are named, by its path or `real`, where links lead."""
+        return self._names(self.folder.shown, place.shown) or self._names(self._real_folder, real.shown)
+
+    @functools.cached_property
+    def _real_folder(self) -> str:
+        """Asked of the disk once, for thousands of places are compared with it."""
+        return self.folder.real.shown
 
     def _names(self, folder: str, place: str) -> bool:
         start = folder.rstrip("/")

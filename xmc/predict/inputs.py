@@ -69,14 +69,16 @@ def _require_places(paired: Mapping[str, ShardFile], out: Location) -> None:
 def _require_apart(listing: ShardListing, paired: Mapping[str, ShardFile], out: Location) -> None:
     """Raises: ConfigError when an output is an input, or is named by what names the inputs."""
     inputs = {shard.location.real.shown for shard in listing.shards}
+    patterns = [pattern for pattern in listing.patterns if not pattern.is_file]  # a file is one of the inputs
     for name, shard in paired.items():
         place = out.child(name)
-        if place.real.shown in inputs:
+        real = place.real
+        if real.shown in inputs:
             raise ConfigError(
                 f"the hits of {shard.location.shown} would overwrite queries in {out.shown}.",
                 hint="Give another --out.",
             )
-        if any(pattern.names(place) for pattern in listing.patterns):
+        if any(pattern.names(place, real=real) for pattern in patterns):
             raise ConfigError(
                 f"--out {out.shown} lies among the --shards: the next start would take its hits for queries.",
                 hint="Give an --out outside, or one whose name begins with _, which a folder of shards leaves out.",

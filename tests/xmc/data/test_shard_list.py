@@ -149,9 +149,14 @@ def test_several_are_joined(folder):
             list_shards(nothing)
 
 
+def would_name(pattern, path):
+    place = Location.of(path)
+    return ShardPattern.of(pattern).names(place, real=place.real)
+
+
 def test_what_a_pattern_would_name(folder):
     def named(text, name):
-        return ShardPattern.of(f"{folder}{text}").names(Location.of(f"{folder}/{name}"))
+        return would_name(f"{folder}{text}", f"{folder}/{name}")
 
     assert named("", "hits/a.parquet") and named("/", "a.parquet") and named("/part-9.parquet", "part-9.parquet")
     assert named("/**/*.parquet", "hits/a.parquet") and not named("/*.parquet", "hits/a.parquet")
@@ -162,10 +167,10 @@ def test_what_a_pattern_would_name_where_links_lead(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "link").symlink_to(folder)
     (folder / "way").symlink_to(elsewhere)
-    assert ShardPattern.of(f"{elsewhere}/link").names(Location.of(f"{folder}/hits/a.parquet"))
-    assert ShardPattern.of(f"{elsewhere}/link/b.arrow").names(Location.of(f"{folder}/b.arrow"))
-    assert ShardPattern.of(str(folder)).names(Location.of(f"{folder}/way/a.parquet"))
-    assert not ShardPattern.of(str(folder)).names(Location.of(f"{elsewhere}/a.parquet"))
+    assert would_name(f"{elsewhere}/link", f"{folder}/hits/a.parquet")
+    assert would_name(f"{elsewhere}/link/b.arrow", f"{folder}/b.arrow")
+    assert would_name(str(folder), f"{folder}/way/a.parquet")
+    assert not would_name(str(folder), f"{elsewhere}/a.parquet")
 
 
 def test_a_path_is_taken_as_text_is(folder):

@@ -1,4 +1,7 @@
-"""Invariant: what cannot be written under the name of its shard is refused before anything is written."""
+"""Invariants: what cannot be written under the name of its shard is refused before anything is written; thousands of
+names cost no more than each of them alone."""
+
+import os
 
 import pytest
 from predict_cases import queries, require_complete, write_few
@@ -6,6 +9,8 @@ from predict_cases import queries, require_complete, write_few
 from xmc import predict_run
 from xmc.data.shards import write_table
 from xmc.errors import ConfigError
+from xmc.predict.inputs import Inputs
+from xmc.store.location import Location
 
 
 @pytest.mark.parametrize("letter", ["a", "ü"])
@@ -27,3 +32,13 @@ def test_an_output_that_would_be_the_folder_of_another_is_refused(tiny_run, tmp_
     with pytest.raises(ConfigError, match=r"day\.arrow would write .*day\.parquet, which is to be the folder of"):
         predict_run(tiny_run, str(folder), tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_many_names_are_each_looked_at_once(tmp_path, monkeypatch):
+    """Each against each would take hours for ten thousand files."""
+    files = [str(path) for path in write_few(tmp_path / "in", map(str, range(40)), rows=1).iterdir()]
+    folders = [str(write_few(tmp_path / f"day-{number}", [f"of-{number}"], rows=1)) for number in range(10)]
+    followed, follow = [], os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: followed.append(path) or follow(path))
+    assert len(Inputs.of([*files, *folders], Location.of(tmp_path / "out")).shards) == 50
+    assert len(followed) <= 2 * 50 + 10
