@@ -54,7 +54,7 @@ class ShardPattern:
         return any(part[:1] in (".", "_") and part[0] not in asked for part in name.split("/"))
 
     def names(self, place: Location, *, real: Location) -> bool:
-        """Whether a table at this place would be one of those that are named, by its path or `real`, where links lead."""
+        """Whether a table at this place would be one of those named, by its path or by `real`, where links lead."""
         return self._names(self.folder.shown, place.shown) or self._names(self._real_folder, real.shown)
 
     @functools.cached_property

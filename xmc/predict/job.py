@@ -13,6 +13,7 @@ from xmc.errors import ArtifactError, ConfigError
 from xmc.retrieve.fitted import Fitted, read_fitted
 from xmc.retrieve.layout import index_store
 from xmc.retrieve.opening import answering_of
+from xmc.retrieve.run_plugins import require_run_plugins
 from xmc.store.location import Location
 
 FORMAT = 1
@@ -75,8 +76,9 @@ def make_job(
     """The job of a run; encoder and index are verified but not loaded.
 
     Raises: ConfigError for a wrong number; ArtifactError when the run is none, is damaged, or has no calibration though
-    `min_probability` needs one.
+    `min_probability` needs one; PluginError when it needs a plugin that is not installed.
     """
+    from xmc.plugin_manager import load_plugins
     from xmc.retrieve.query_checks import check_k, check_probability
 
     if not out:
@@ -90,6 +92,7 @@ def make_job(
     folder = Path(run).absolute()
     answering = answering_of(folder)
     fitted = read_fitted(folder, answering)
+    require_run_plugins(folder, load_plugins())
     if min_probability is not None:
         fitted.require_calibration()
     return Job(

@@ -14,13 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xmc.data.shard_list import ShardFile
 from xmc.data.shards import natural_key
-from xmc.errors import ConfigError
+from xmc.errors import ArtifactError, ConfigError
 from xmc.predict.ack import Ack
 from xmc.predict.allowed import ALLOWED, AllowedLabels
 from xmc.predict.changed import inputs_to_redo
@@ -83,9 +83,10 @@ class Ledger:
             self._require_free(inputs)
         else:
             require_same(self.job, self.out.child(JOB), written)
-        there = {name: ack for name, ack in self.acks().items() if name in inputs}
+        there = {name: ack for name, ack in self.acks(before_each=before_each).items() if name in inputs}
         again = inputs_to_redo(there, inputs, self.out, redo_changed=redo_changed, moved=moved)
         done = {name: ack for name, ack in there.items() if name not in again and self._is_whole(ack, before_each)}
+        again = [name for name in there if name not in done]  # of those too that are damaged nothing is to stay
         return Found(done, again, is_known=written is not None, replaced=False)
 
     def claim(self, found: Found, *, allowed: AllowedLabels | None = None) -> None:
@@ -113,10 +114,16 @@ class Ledger:
         """Say that a shard is done; its file is there."""
         write_json_at(self.out.child(f"{ACKS}/{ack.name}.json"), ack.to_dict())
 
-    def acks(self) -> dict[str, Ack]:
-        """The acknowledged shards of this job by name; one that cannot be read counts as none."""
-        found = {}
-        for place in _files_below(self.out.child(ACKS), ".json"):
+    def acks(self, *, but: Container[str] = (), before_each: Callable[[], None]) -> dict[str, Ack]:
+        """The acknowledged shards of this job by name, `but` these; one that cannot be read counts as none.
+
+        `before_each` as in `examine`: of a store each of them is asked for.
+        """
+        folder, found = self.out.child(ACKS), {}
+        for place in _files_below(folder, ".json"):
+            if place.path.removeprefix(folder.path + "/").removesuffix(".json") in but:
+                continue
+            before_each()
             try:
                 ack = Ack(**json.loads(place.read_bytes() or b""))
             except (ValueError, TypeError):
@@ -125,14 +132,15 @@ class Ledger:
                 found[ack.name] = ack
         return found
 
-    def succeed(self, done: Mapping[str, Ack], *, before_each: Callable[[], None]) -> int:
+    def succeed(self, done: Mapping[str, Ack], *, before_each: Callable[[], None]) -> tuple[int, int]:
         """Write the manifest, and then that it is complete; shards of earlier calls are in it while they are whole.
 
-        `before_each` as in `examine`. Returns how many of those there are.
+        `before_each` as in `examine`. Returns how many of those there are, and how many are not whole any more.
+        Raises: ArtifactError when the folder is no longer as this command left it.
         """
-        earlier = {
-            name: ack for name, ack in self.acks().items() if name not in done and self._is_whole(ack, before_each)
-        }
+        self._require_left_alone(done)
+        others = self.acks(but=done, before_each=before_each)
+        earlier = {name: ack for name, ack in others.items() if self._is_whole(ack, before_each)}
         lines = [
             json.dumps(ack.to_dict(), sort_keys=True, ensure_ascii=False) for ack in (earlier | dict(done)).values()
         ]
@@ -140,7 +148,7 @@ class Ledger:
         manifest = "".join(line + "\n" for line in lines)
         write_text_at(self.out.child(MANIFEST), manifest)
         write_text_at(self.out.child(SUCCESS), hashlib.sha256(manifest.encode()).hexdigest() + "\n")
-        return len(earlier)
+        return len(earlier), len(others) - len(earlier)
 
     @property
     def failures(self) -> Location:
@@ -151,6 +159,24 @@ class Ledger:
         """Name the shards that could not be answered in a file."""
         lines = sorted(json.dumps(failure, sort_keys=True, ensure_ascii=False) for failure in failures)
         write_text_at(self.failures, "".join(line + "\n" for line in lines))
+
+    def _require_left_alone(self, done: Mapping[str, Ack]) -> None:
+        """Raises: ArtifactError when somebody removed the folder, or outputs in it, or made it another job's."""
+        written = self.out.child(JOB).read_bytes()
+        if written is None or self.job.fingerprint.encode() not in written:
+            now = "gone" if written is None else "another"
+            raise ArtifactError(
+                f"{self.out.shown} was removed or replaced meanwhile: its {JOB} is {now}.",
+                hint="Start it again with --overwrite, or give another --out.",
+            )
+        if self.out.local is None:
+            return  # a store is asked once for each object, when it was uploaded
+        if gone := [name for name, ack in done.items() if self.out.child(name).size() != ack.size]:
+            raise ArtifactError(
+                f"{len(gone):,} of {len(done):,} outputs were removed or changed meanwhile, such as "
+                f"{self.out.child(gone[0]).shown}.",
+                hint="The same command, without --overwrite, makes them again.",
+            )
 
     def _located(self, ack: Ack, shard: ShardFile) -> Ack:
         """The acknowledgement with the place where its input lies now."""

@@ -22,6 +22,7 @@ from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
 from xmc.predict.machine import available_memory, cores
 from xmc.retrieve.layout import index_store
+from xmc.retrieve.opening import require_device
 
 POLL_S = 0.2
 END_S = 30.0
@@ -40,7 +41,11 @@ class NativeEngine:
 
     @contextlib.contextmanager
     def started(self, job: Job, *, most: int) -> Iterator[Processes]:
-        """See `Engine.started`; processes start with their first shards."""
+        """See `Engine.started`; processes start with their first shards.
+
+        Raises: DeviceError, ConfigError for a device that the index cannot lie on here.
+        """
+        require_device(Path(job.run), job.device)
         gpus = gpus_for(job.device)
         count = min(self.workers or len(gpus) or affordable_workers(Path(job.run)), most)
         yield Processes(job, count, gpus)

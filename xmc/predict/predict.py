@@ -25,6 +25,7 @@ from xmc.store.location import Location
 from xmc.train.signals import StopRequest, stop_on_signals
 
 EARLIER = "{:,} shards of earlier calls are not among these --shards; their hits stay, and are in the manifest."
+LOST = "{:,} shards of earlier calls are not in the manifest any more: their hits are gone or damaged. Name them again."
 
 
 def predict_run(
@@ -56,7 +57,8 @@ def predict_run(
     Raises: ConfigError when `out` holds the output of another job; LockedError when another process writes there;
     DataError for `allowed` without an id or with one that is no label of the run; FailedShardsError naming the shards
     that could not be answered, after the others were, with the report; InterruptedRunError after a signal;
-    ArtifactError, PluginError, OSError as far as they go.
+    ArtifactError when `out` was removed meanwhile, or outputs in it; ArtifactError, PluginError, DeviceError, OSError
+    as far as they go.
     """
     started = time.monotonic()
     chosen = open_engine(engine, workers=workers, scheduler=scheduler)
@@ -94,8 +96,9 @@ def predict_run(
         report = _report(job, inputs, done, answers, time.monotonic() - started)
         if answers.failures and not (skip_failed and (done or answers.acks)):
             raise failed_shards(answers.failures, len(todo), listed=ledger.failures.shown, report=report)
-        earlier = ledger.succeed(done | answers.acks, before_each=partial(watching, 0, 0))
-    return replace(report, notes=(*report.notes, EARLIER.format(earlier))) if earlier else report
+        earlier, lost = ledger.succeed(done | answers.acks, before_each=partial(watching, 0, 0))
+    said = [words.format(count) for words, count in ((EARLIER, earlier), (LOST, lost)) if count]
+    return replace(report, notes=(*report.notes, *said))
 
 
 @dataclass(frozen=True)

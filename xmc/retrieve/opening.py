@@ -14,8 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmc.api import PlacedBackend
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import ArtifactError, ConfigError, DataError
+from xmc.plugin_manager import load_plugins
 from xmc.retrieve.answering import Answering, Lineage
 from xmc.retrieve.fitted import CHECKS, Fitted, read_fitted
 from xmc.retrieve.flat_scan import FlatScan
@@ -83,8 +85,6 @@ def open_run(
     Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
     for another encoder; PluginError when it needs a plugin that is not installed.
     """
-    from xmc.plugin_manager import load_plugins
-
     if not run.is_dir():
         raise ArtifactError(f"there is no run folder {run}.", hint=f"Make one with: xmc train --data DATA --out {run}")
     plugins = plugins or load_plugins()
@@ -152,6 +152,18 @@ def fitted_now(run: Path) -> Fitted:
     if not any(fitted_store(run, check, kind).exists() for kind, check in CHECKS.items()):
         return Fitted()
     return read_fitted(run, answering_of(run))
+
+
+def require_device(run: Path, device: str) -> None:
+    """Refuse a device that the index of a run cannot lie on, without loading it; what any may lie on is not looked at.
+
+    Raises: DeviceError; ConfigError for what is no device; ArtifactError, PluginError as far as they go.
+    """
+    if device in ("auto", "cpu"):
+        return
+    backend = _backend(load_plugins(), _description(index_store(run).current()))
+    if isinstance(backend, PlacedBackend):
+        backend.require_device(device)
 
 
 def labels_of(run: Path) -> LabelTable:
@@ -224,7 +236,7 @@ def _open_index(
             f"the index of {run} was built with another encoder than the one that is there now.",
             hint=f"Build it again: xmc index --run {run}",
         )
-    backend = plugins.find("index", description["name"]).spec.load()(**description["options"])
+    backend = _backend(plugins, description)
     return BuiltIndex(
         index or backend.load(version.folder / "backend", device=device),
         backend,
@@ -235,6 +247,10 @@ def _open_index(
         Lineage.from_dict(description),
         version.sha256,
     )
+
+
+def _backend(plugins: Plugins, description: Mapping[str, Any]) -> Any:
+    return plugins.find("index", description["name"]).spec.load()(**description["options"])
 
 
 def _description(index: Version) -> dict[str, Any]:

@@ -48,6 +48,14 @@ def naming_packages(run: Path, plugins: Plugins) -> Iterator[None]:
         raise
 
 
+def require_run_plugins(run: Path, plugins: Plugins) -> None:
+    """Refuse a run with a part that answers and that no plugin offers here. Raises: PluginError."""
+    with naming_packages(run, plugins):
+        for kind, facts in _read(run).items():
+            if kind in ANSWERING:
+                plugins.find(kind, facts["name"])
+
+
 def warn_of_other_files(
     run: Path, plugins: Plugins, kinds: Collection[str] = ANSWERING, *, stacklevel: int = 1
 ) -> None:

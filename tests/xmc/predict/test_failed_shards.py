@@ -62,6 +62,19 @@ def test_finished_without_them(tiny_run, folder, tmp_path):
     assert (out / "_failures.jsonl").read_bytes() == (tmp_path / "failures").read_bytes()
 
 
+def test_damaged_hits_that_cannot_be_made_again_do_not_stay(tiny_run, tmp_path):
+    """Beside `_SUCCESS` they would be read."""
+    folder, out = write_few(tmp_path / "in", ("a", "b")), tmp_path / "out"
+    predict_run(tiny_run, folder, out, **OPTIONS)
+    (out / "a.parquet").write_text("damaged")
+    state = (folder / "a.parquet").stat()
+    (folder / "a.parquet").write_bytes(b"x" * state.st_size)
+    os.utime(folder / "a.parquet", ns=(0, state.st_mtime_ns))
+    report = predict_run(tiny_run, folder, out, skip_failed=True, **OPTIONS)
+    assert [failure["name"] for failure in report.failures] == ["a.parquet"]
+    assert [path.name for path in out.glob("*.parquet")] == ["b.parquet"]
+
+
 def test_nothing_but_failures_is_no_success(tiny_run, folder, tmp_path):
     with pytest.raises(FailedShardsError, match="23 of 23"):
         predict_run(tiny_run, f"{folder}/bad*", tmp_path / "out", skip_failed=True, **OPTIONS)

@@ -11,7 +11,7 @@ from predict_cases import contents, queries, require_complete, write_few
 
 import xmc
 from xmc import predict_run
-from xmc.errors import ConfigError, InterruptedRunError
+from xmc.errors import ArtifactError, ConfigError, DeviceError, InterruptedRunError, PluginError
 from xmc.predict import ledger
 
 OPTIONS = {"k": 2, "workers": 1}
@@ -43,6 +43,34 @@ def test_what_is_refused_leaves_all_as_it_was(tiny_run, predicted, change):
     with pytest.raises(ConfigError):
         predict_run(tiny_run, str(folder), out, **options)
     assert contents(out) == before
+    require_complete(out)
+
+
+@pytest.mark.parametrize("missing", ["the device", "a plugin"])
+def test_what_no_worker_can_open_overwrites_nothing(tiny_run, predicted, monkeypatch, missing):
+    folder, out = predicted
+    before = contents(out)
+    if missing == "a plugin":
+        monkeypatch.setenv("XMC_DISABLED_PLUGINS", "exact")
+    device, error = ("auto", PluginError) if missing == "a plugin" else ("cuda:99", DeviceError)
+    with pytest.raises(error):
+        predict_run(tiny_run, str(folder), out, overwrite=True, device=device, **OPTIONS)
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("what", ["the folder", "an output"])
+def test_what_is_removed_meanwhile_is_no_success(tiny_run, tmp_path, what):
+    folder, out = write_few(tmp_path / "in", ("a", "b", "c")), tmp_path / "out"
+
+    def remove(progress):
+        if progress.shards == 1 and (out / "a.parquet").exists():
+            shutil.rmtree(out) if what == "the folder" else (out / "a.parquet").unlink()
+
+    message = r"_job\.json is gone" if what == "the folder" else r"1 of 3 outputs were removed .*such as .*a\.parquet"
+    with pytest.raises(ArtifactError, match=message):
+        predict_run(tiny_run, folder, out, on_progress=remove, **OPTIONS)
+    assert not (out / "_SUCCESS").exists() and not (out / "_manifest.jsonl").exists()
+    assert predict_run(tiny_run, folder, out, overwrite=what == "the folder", **OPTIONS).rows == 15
     require_complete(out)
 
 
@@ -96,6 +124,12 @@ def test_what_is_no_longer_named_is_noted(tiny_run, predicted):
     report = predict_run(tiny_run, str(folder), out, **OPTIONS)
     assert report.shards == 1 and len(require_complete(out)) == 2
     assert report.notes[-1].startswith("1 shards of earlier calls are not among these --shards; their hits stay")
+    (out / "b.parquet").write_text("damaged")
+    report = predict_run(tiny_run, str(folder), out, **OPTIONS)
+    assert report.notes[-1].startswith(
+        "1 shards of earlier calls are not in the manifest any more: their hits are gone"
+    )
+    assert "b.parquet" not in (out / "_manifest.jsonl").read_text()
 
 
 @pytest.mark.parametrize("pattern", ["", "/**/*.parquet"])
