@@ -24,6 +24,7 @@ from xmc_index_faiss.row_scan import rescore, scan_rows
 from xmc_index_faiss.score_error import ScoreError, norms
 
 EXTRA = 16  # candidates beyond k: they tell how good the best label can be that was not given
+NUMBERS = 1 << 20  # of queries times cells, or times candidates, looked at together: a few arrays of so many are held
 MOST_SHARE = 0.5  # of the labels in cells that are still to be visited: from there on all labels are scored
 
 Array = np.ndarray[Any, Any]
@@ -44,7 +45,12 @@ class Prover:
 
     def proven(self, queries_QD: Array, hits: Hits, k: int, nprobe: int) -> Array:
         """For each query whether these hits are the true top k, having looked into its nearest cells, (Q,) bool."""
-        state = _State(self, queries_QD, min(k, self.faiss_index.ntotal))
+        k = min(k, self.faiss_index.ntotal)
+        parts = [self._proven(queries_QD[rows], hits.take(rows), k, nprobe) for rows in self._slices(queries_QD, k)]
+        return np.concatenate(parts)
+
+    def _proven(self, queries_QD: Array, hits: Hits, k: int, nprobe: int) -> Array:
+        state = _State(self, queries_QD, k)
         state.visit(np.arange(len(queries_QD)), self._nearest(queries_QD, nprobe))
         limits_Q = np.maximum(state.inside_Q, np.where(state.visited_QC, -np.inf, state.outside_QC).max(1))
         found = state.hits()
@@ -58,6 +64,14 @@ class Prover:
         Queries whose bounds leave most labels in question, or that tie at the k-th place, are scored with all labels.
         """
         k = min(k, self.faiss_index.ntotal)
+        parts = [self._exact(queries_QD[rows], k, nprobe) for rows in self._slices(queries_QD, k)]
+        counts_Q = np.concatenate([np.diff(part.offsets) for part in parts])
+        label_rows, scores = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("label_rows", "scores")
+        )
+        return Hits(np.concatenate(([0], np.cumsum(counts_Q))), label_rows, scores)
+
+    def _exact(self, queries_QD: Array, k: int, nprobe: int) -> Hits:
         state = _State(self, queries_QD, k)
         state.visit(np.arange(len(queries_QD)), self._nearest(queries_QD, nprobe))
         scanned_Q = np.zeros(len(queries_QD), dtype=bool)
@@ -73,6 +87,11 @@ class Prover:
             state.visit(open_S, _largest(masked_SC, width))
             width *= 2
         return state.hits(scanned_Q)
+
+    def _slices(self, queries_QD: Array, k: int) -> list[Array]:
+        """Rows of the queries, so many together that memory does not grow with their number."""
+        each = max(self.faiss_index.nlist, k * self.deepen + EXTRA)
+        return np.array_split(np.arange(len(queries_QD)), max(1, -(-len(queries_QD) * each // NUMBERS)))
 
     def score_errors(self, queries_QD: Array) -> Array:
         """How much higher the true score of a label can be than what faiss says in float32, float64 (Q,).

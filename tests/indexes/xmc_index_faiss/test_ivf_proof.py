@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from xmc.config import build_options
 from xmc.errors import ConfigError
 from xmc.testing import check_index
+from xmc_index_faiss import ivf_proof
 from xmc_index_faiss.ivf import Ivf
 
 STORAGES = {"flat": {}, "sq8": {"storage": "sq8"}, "pq": {"storage": "pq", "pq_bits": 4, "pq_m": 2}}
@@ -57,6 +58,23 @@ def test_certified_and_exact_answers_are_those_of_brute_force(storage, seed, kin
     ]
     exact = replace(index, options=replace(index.options, exact=True))
     assert rows_of(exact.search(queries_QD, k)) == expected
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_many_queries_are_proven_a_few_at_a_time_and_alike(storage, monkeypatch):
+    labels_LD, queries_QD = clustered(1500, 60, spread=0.1)
+    index = Ivf(nlist=30, nprobe=4, **STORAGES[storage]).build([labels_LD], similarity="dot", device="cpu")
+    exact = replace(index, options=replace(index.options, exact=True))
+    proven_Q = index.search_certified(queries_QD, 5)[1]
+    answers, together = exact.search(queries_QD, 5), []
+    state = ivf_proof._State
+    monkeypatch.setattr(ivf_proof, "NUMBERS", 7 * max(30, 5 * index.prover.deepen + ivf_proof.EXTRA))
+    monkeypatch.setattr(ivf_proof, "_State", lambda *given: together.append(len(given[1])) or state(*given))
+    assert index.search_certified(queries_QD, 5)[1].tolist() == proven_Q.tolist()
+    found = exact.search(queries_QD, 5)
+    assert rows_of(found) == rows_of(answers) and found.scores.tobytes() == answers.scores.tobytes()
+    assert max(together) <= 7 and sum(together) == 2 * len(queries_QD)
+    assert len(index.search_certified(queries_QD[:0], 5)[1]) == len(exact.search(queries_QD[:0], 5)) == 0
 
 
 @pytest.mark.parametrize("storage", ["flat", "sq8"])
