@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xmc.api import ConfigError
 from xmc_index_faiss._import import import_faiss
-from xmc_index_faiss.index import FaissIndex
+from xmc_index_faiss.index import FaissIndex, Found
 from xmc_index_faiss.search_options import doubling_ladder
 
 if TYPE_CHECKING:
@@ -94,15 +96,22 @@ class FactoryIndex(FaissIndex):
 
     def _parameters(self, effort: int, selector: Any) -> Any:
         faiss, inner = import_faiss(), inner_index(self.faiss_index)
-        told = None
         if inner.parameter == "nprobe":
-            told = faiss.SearchParametersIVF(nprobe=effort, sel=selector)
-        elif inner.parameter == "efSearch":
-            told = faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
-        if not inner.refined:
-            return told
-        factor = self.options.search.get("k_factor", 1)
-        return faiss.IndexRefineSearchParameters(k_factor=float(factor), base_index_params=told)
+            return faiss.SearchParametersIVF(nprobe=effort, sel=selector)
+        if inner.parameter == "efSearch":
+            return faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
+        return None
+
+    def _ask(self, queries: np.ndarray[Any, Any], k: int, effort: int, selector: Any) -> Found:
+        """A refined index is told how many candidates to look at, at most all: faiss makes room for every one."""
+        if not inner_index(self.faiss_index).refined:
+            return super()._ask(queries, k, effort, selector)
+        factor = min(self.options.search.get("k_factor", 1), -(-self.report.labels // k))
+        told = import_faiss().IndexRefineSearchParameters(
+            k_factor=float(factor), base_index_params=self._parameters(effort, selector)
+        )
+        found: Found = self.faiss_index.search(queries, k, params=told)
+        return found
 
     def _most_scanned(self, queries: int, k: int) -> int:
         """Without a known filter of its own, such an index has its allowed labels scored one by one."""

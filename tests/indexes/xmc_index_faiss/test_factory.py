@@ -70,6 +70,16 @@ def test_refinement_looks_at_more_candidates():
     assert shares[0] < shares[1]
 
 
+def test_a_refinement_looks_at_all_labels_at_most():
+    """faiss makes room for k x k_factor candidates of each query, whether there are so many or not."""
+    labels_LD, queries_QD = clustered(300, 7)
+    for factor in (10**11, 10**400):
+        index = built(labels_LD, "PQ2x4,RFlat", search={"k_factor": factor})
+        for k in (1, 7, 300, 500):
+            hits = index.search(queries_QD, k)
+            assert rows_of(hits) == brute_force(labels_LD, queries_QD, k)
+
+
 def test_the_same_bytes_each_time(tmp_path):
     labels_LD, _ = clustered(300, 1)
     for factory in ("IVF8,PQ2x4", "HNSW8"):
