@@ -33,6 +33,16 @@ class Gpu:
         """The device as a report names it."""
         return f"cuda:{self.number}" if self.spread == "one" else f"cuda ({self.spread})"
 
+    def require(self, index: Any) -> None:
+        """Refuse a CPU index, as yet without labels, of a kind that this GPU cannot take, before the work is done.
+
+        Raises: DeviceError with faiss's reason.
+        """
+        faiss = import_faiss()
+        _free_torch_cache()
+        with on_gpu("hold such an index"):
+            faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), self.number, index, self._options())
+
     def train(self, index: Any, sample_SD: Any) -> Any:
         """The CPU index trained by this GPU, on the CPU again.
 

@@ -22,9 +22,12 @@ def trained(index: Any, sample_SD: Array, gpu: Gpu | None) -> Any:
 
     K-means gives every centre the norm 1, which finds the cells of labels of any norm, but is no place near them to
     take differences from: for codes the centres are as long as the labels. The codes are learned on the CPU.
+    Raises: DeviceError for codes that the GPU cannot hold.
     """
     if index.code_size == 4 * index.d:
         return _with_cells(index, sample_SD, gpu)
+    if gpu:
+        gpu.require(index)
     faiss = import_faiss()
     quantizer = faiss.IndexFlatIP(index.d)
     cells = faiss.IndexIVFFlat(quantizer, index.d, index.nlist, index.metric_type)

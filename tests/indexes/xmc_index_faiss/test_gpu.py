@@ -111,6 +111,24 @@ def test_an_exact_search_is_not_promised_on_a_gpu(monkeypatch):
         Ivf(exact=True).build([torch.ones(9, 2)], similarity="dot", device="cuda")
 
 
+def test_codes_that_a_gpu_cannot_hold_are_refused_before_the_work(monkeypatch):
+    def copied(resources, number, index, options):
+        if type(index).__name__ == "IndexIVFPQ":
+            raise RuntimeError("Error in f() at a.cu:7: Error: 'x' failed: Bits per code must be within [4,8]")
+
+    worked = []
+    fake = types.SimpleNamespace(
+        StandardGpuResources=object, GpuMultipleClonerOptions=types.SimpleNamespace, index_cpu_to_gpu=copied
+    )
+    monkeypatch.setattr(gpu_module, "choose_gpu", lambda *_, **__: 0)
+    monkeypatch.setattr(gpu_module, "import_faiss", lambda: fake)
+    monkeypatch.setattr(gpu_module.Gpu, "train", lambda _, index, sample_SD: worked.append(1) or index)
+    labels_LD = clustered(600, 1)[0]
+    with pytest.raises(DeviceError, match=r"faiss cannot hold such an index on the GPU: .*Bits per code"):
+        Ivf(storage="pq", pq_bits=9).build([labels_LD], similarity="dot", device="cuda")
+    assert not worked
+
+
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize(
