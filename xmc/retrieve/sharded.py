@@ -178,8 +178,11 @@ def read_facts(folder: Path) -> tuple[tuple[int, ...], IndexReport]:
     """The first label row of each part, and the report of the whole. Raises: ArtifactError."""
     try:
         facts = json.loads((folder / FACTS_FILE).read_bytes())
-        return tuple(int(start) for start in facts["starts"]), IndexReport(**facts["report"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        starts, report = tuple(int(start) for start in facts["starts"]), IndexReport(**facts["report"])
+        if not starts or not {"backend", "options"} <= report.options.keys():
+            raise ValueError(f"{FACTS_FILE} names no parts or not their backend")
+        return starts, report
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{folder} holds no sharded index that can be read: {error}.") from error
 
 

@@ -1,6 +1,8 @@
 """Invariants: an index in parts answers as one index over all labels, ties included, whatever the number of parts; it
 follows the contract of an index; a part can be opened alone."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,13 @@ def test_what_cannot_be():
         Sharded().build([], similarity="dot", device="cpu")
 
 
-def test_a_folder_without_parts(tmp_path):
+@pytest.mark.parametrize("spoilt", [None, "starts", "options", "report"])
+def test_a_folder_without_parts_or_their_backend(spoilt, tmp_path):
+    if spoilt:
+        Sharded().build([torch.eye(3)], similarity="dot", device="cpu").save(tmp_path)
+        facts = json.loads((tmp_path / "sharded.json").read_text())
+        changes = {"starts": {"starts": []}, "options": {"report": {**facts["report"], "options": {"shards": 2}}}}
+        changes["report"] = {"report": {**facts["report"], "options": 3}}
+        (tmp_path / "sharded.json").write_text(json.dumps({**facts, **changes[spoilt]}))
     with pytest.raises(ArtifactError, match="holds no sharded index"):
         Sharded().load(tmp_path, device="cpu")
