@@ -166,9 +166,9 @@ def _sparse_norms(rows_ND: Tensor) -> Tensor:
     import torch
 
     counts_N = rows_ND.crow_indices().diff()
-    rows = torch.repeat_interleave(torch.arange(len(counts_N)), counts_N)
     squares = rows_ND.values().double().square()
-    return torch.zeros(len(counts_N), dtype=torch.float64).index_add(0, rows, squares).sqrt()
+    rows = torch.repeat_interleave(counts_N, output_size=len(squares))
+    return squares.new_zeros(len(counts_N)).index_add(0, rows, squares).sqrt()
 
 
 def validate_k(k: int) -> None:

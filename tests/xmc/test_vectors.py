@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from repetitions import only_in_full
 
 from xmc.errors import ConfigError, DataError, NonFiniteError, XmcError
 from xmc.fixed_order import normalise_rows
 from xmc.vectors import (
+    _sparse_norms,
     checked_array,
     checked_units,
     validate_chunks,
@@ -152,3 +154,13 @@ def test_sparse_vectors_are_for_those_who_ask_for_them():
     vectors[1, 0] = float("inf")
     with pytest.raises(NonFiniteError, match="row 1"):
         validate_vectors(vectors.to_sparse_csr(), what="query", sparse=True)
+
+
+@only_in_full  # torch takes seconds to load what it knows of `meta`
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+def test_norms_of_sparse_vectors_are_found_where_they_lie():
+    """torch's device `meta` stands for a GPU: it refuses to be mixed with the CPU."""
+    offsets, columns, values = torch.tensor([0, 2, 2, 3]), torch.tensor([0, 2, 1]), torch.tensor([3.0, 4.0, 2.0])
+    there = [part.to("meta") for part in (offsets, columns, values)]
+    assert _sparse_norms(torch.sparse_csr_tensor(*there, (3, 4))).device.type == "meta"
+    assert _sparse_norms(torch.sparse_csr_tensor(offsets, columns, values, (3, 4))).tolist() == [5.0, 0.0, 2.0]
