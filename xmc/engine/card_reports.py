@@ -83,6 +83,25 @@ def _is_stale(report: Mapping[str, Any] | None, identity: Mapping[str, str]) -> 
     return report is not None and report.get("model") != identity
 
 
+def figures_are_stale(run: Path) -> bool:
+    """Whether the evaluation that a run has is about another state of it. Raises: as `read_reports`."""
+    evaluation = read_report(run / REPORT_NAME)
+    return evaluation is not None and _is_stale(evaluation, identity_of(run) if index_store(run).exists() else {})
+
+
+def evaluation_figures(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    """The figures of an evaluation over all labels, each with the ends of its interval, by the split and their name.
+
+    The AUC over the pooled scores is among them where it was measured; how many negatives it has belongs to its name.
+    """
+    split, found = evaluation["data"]["split"], evaluation["evaluation"]
+    figures = dict(found["overall"]["figures"])
+    auc = found.get("auc")
+    if auc is not None and auc["value"] is not None:
+        figures[f"AUC (top {auc['top_negatives']:,} negatives)"] = {"value": auc["value"], "low": None, "high": None}
+    return {f"{split} {name}": figure for name, figure in figures.items()}
+
+
 def read_report(path: Path) -> dict[str, Any] | None:
     """A report of a run, None where there is none. Raises: ArtifactError when it is damaged."""
     if not path.is_file():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmc.engine.card_reports import REPORT_NAME, RunReports, read_reports
+from xmc.engine.card_reports import REPORT_NAME, RunReports, evaluation_figures, read_reports
 from xmc.plugin_manager import Plugins
 from xmc.store.manifest import damaged
 
@@ -84,8 +84,7 @@ def _training(reports: RunReports) -> dict[str, Any]:
 def _figures(reports: RunReports) -> dict[str, Any]:
     if reports.evaluation is None:
         return {}
-    split = reports.evaluation["data"]["split"]
-    return {f"{split} {name}": dict(at) for name, at in reports.evaluation["evaluation"]["overall"]["figures"].items()}
+    return {name: dict(at) for name, at in evaluation_figures(reports.evaluation).items()}
 
 
 def _notes(runs: Sequence[Path], reports: Sequence[RunReports]) -> list[str]:
@@ -98,4 +97,16 @@ def _notes(runs: Sequence[Path], reports: Sequence[RunReports]) -> list[str]:
     data = {found.evaluation["data"]["fingerprint"] for found in reports if found.evaluation}
     if len(data) > 1:
         notes.append("the runs were evaluated on different data sets, or states of one: their figures may not compare")
+    weighed = [_read(_propensities, *each, REPORT_NAME) for each in zip(runs, reports, strict=True)]
+    by = [f"A = {each['a']:g}, B = {each['b']:g}" for each in weighed if each]
+    if len(set(by)) > 1:
+        notes.append(f"PSP and PSnDCG do not compare, for they were measured with other propensities: {'; '.join(by)}")
     return notes
+
+
+def _propensities(reports: RunReports) -> dict[str, Any]:
+    """The constants that an evaluation weighed rare labels by."""
+    if reports.evaluation is None:
+        return {}
+    options = reports.evaluation["evaluation"]["options"]
+    return {"a": options["propensity_a"], "b": options["propensity_b"]}

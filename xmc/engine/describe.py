@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.config import read_toml
-from xmc.engine.card_reports import named_parts
+from xmc.engine.card_reports import evaluation_figures, figures_are_stale, named_parts
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError
 from xmc.retrieve.layout import encoder_store, index_store, labels_store, passages_store, reranker_store
@@ -44,6 +44,8 @@ def describe_run(run: Path) -> dict[str, Any]:
         path = run / f"{name}.json"
         if path.is_file():
             facts |= _read_figures(name, path)
+    if figures_are_stale(run):
+        facts["note"] = f"it has changed since its figures were measured. Again: xmc evaluate --run {run}"
     return facts
 
 
@@ -85,5 +87,4 @@ def _figures(name: str, report: dict[str, Any]) -> dict[str, Any]:
         if report["best_validation_p1"] < 0:  # nothing was held out to validate on
             facts["train best_validation_p1"] = "none"
         return facts | {"versions": report["versions"]}
-    figures = report["evaluation"]["overall"]["figures"]
-    return {f"{report['data']['split']} {key}": round(figure["value"], 4) for key, figure in figures.items()}
+    return {name: round(figure["value"], 4) for name, figure in evaluation_figures(report).items()}

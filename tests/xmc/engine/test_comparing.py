@@ -1,11 +1,13 @@
 """What is said of several runs is what their reports say, with what makes them hard to compare."""
 
 import json
+import shutil
 
 import pytest
 
 import xmc
 from xmc.engine.comparing import compare_runs
+from xmc.engine.describe import describe_run
 from xmc.errors import ArtifactError, ConfigError
 from xmc.plugin_manager import load_plugins
 
@@ -20,6 +22,9 @@ def test_figures_of_an_earlier_state_and_of_other_data_are_noted(tiny_run, tiny_
     assert "has changed since its figures were measured" in found.notes[1]
     report = json.loads((tiny_run_copy / "report.json").read_text())
     assert found.figures["test P@1"][1] == report["evaluation"]["overall"]["figures"]["P@1"]
+    assert "has changed since its figures were measured" in describe_run(tiny_run_copy)["note"]
+    xmc.evaluate_run(tiny_run_copy, settings=QUICK)
+    assert "note" not in describe_run(tiny_run_copy)
 
 
 def test_other_data_is_noted(tiny_run_copy, tmp_path):
@@ -36,6 +41,19 @@ def test_other_data_is_noted(tiny_run_copy, tmp_path):
     (other / "report.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"report\.json.*cannot be read"):
         compare_runs([tiny_run_copy, other], plugins=load_plugins())
+
+
+def test_figures_weighed_by_other_propensities_are_noted_and_the_pooled_auc_is_among_them(tiny_run_copy, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run_copy, other)
+    xmc.evaluate_run(tiny_run_copy, settings=[*QUICK, "evaluate.auc_negatives=5"])
+    report = xmc.evaluate_run(other, settings=[*QUICK, "evaluate.auc_negatives=6", "evaluate.propensity_a=2"])
+    found = compare_runs([tiny_run_copy, other], plugins=load_plugins())
+    assert any("propensities: A = 0.55, B = 1.5; A = 2, B = 1.5" in note for note in found.notes)
+    assert found.figures["test AUC (top 5 negatives)"][1] is None
+    assert found.figures["test AUC (top 6 negatives)"][1]["value"] == report.auc.value
+    assert describe_run(other)["test AUC (top 6 negatives)"] == round(report.auc.value, 4)
+    assert not compare_runs([other, other], plugins=load_plugins()).notes
 
 
 def test_a_folder_that_is_no_run_is_an_error(tiny_run, tmp_path):

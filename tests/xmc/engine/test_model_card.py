@@ -118,6 +118,12 @@ def test_calibration_before_and_after_label_sets_and_what_was_not_checked(measur
 
 
 def test_a_new_evaluation_is_in_the_card_at_once(tiny_run_copy):
+    unsure = ["evaluate.bootstrap_samples=0", "evaluate.auc_negatives=5", "evaluate.propensity_a=0.6"]
+    auc = xmc.evaluate_run(tiny_run_copy, settings=unsure).auc
+    figures = section((tiny_run_copy / "README.md").read_text(encoding="utf-8"), "Figures")
+    assert row(figures, "AUC (top 5 negatives)")[:2] == [show_number(auc.value), ""]
+    assert row(figures, "P@1")[1] == "" and "interval" not in figures.replace("| interval |", "").lower()
+    assert "Propensities: A = 0.6, B = 1.5" in figures
     xmc.evaluate_run(tiny_run_copy, settings=QUICK)
     first = (tiny_run_copy / "README.md").read_text(encoding="utf-8")
     xmc.evaluate_run(tiny_run_copy, split="dev", settings=[*QUICK, "evaluate.ks=[2]"])
