@@ -135,7 +135,7 @@ def best_rate(make: Callable[[Hedger, float], torch.optim.Optimizer], steps: int
 
 
 def rows_of(subject: str, x: str, points: list[Point], config: str) -> list[dict[str, object]]:
-    """Mean over seeds of each figure, with the least and the largest."""
+    """Median over seeds of each figure; in the columns of an interval stand the least and the largest."""
     shared = {"question": QUESTION, "subject": subject, "baseline": "" if subject == "adam" else "adam"}
     rows: list[dict[str, object]] = []
     for name, unit in (
