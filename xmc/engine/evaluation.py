@@ -28,6 +28,11 @@ from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
 from xmc.values import Positives
 
+OF_BAGS = (
+    "the training queries are in bags: head to zero-shot, PSP and PSnDCG count a label by the shares that bags have of "
+    "it, with any noise that is in them"
+)
+
 
 def run_evaluation(
     config: RunConfig,
@@ -43,7 +48,8 @@ def run_evaluation(
     With `evaluate.auc_negatives` the report has the pooled AUC as well, and its curve is in `run/roc.csv` and `.png`.
     Frequencies (bands, propensities) are those of the queries the run was trained on.
     Labels that were removed from the run are no positives, and queries that had no others are left out, with a note.
-    The report notes it, too, when the data set is another than in training. `on_progress` hears what is done of what.
+    The report notes it, too, when the data set is another than in training, and when frequencies are sums of the shares
+    of bags, which count the noise of private labels as well. `on_progress` hears what is done of what.
     Raises: DataError when the data set has no such split, or none of its queries a positive any more, and when it does
     not fit the index.
     """
@@ -87,6 +93,8 @@ def run_evaluation(
     )
     if split != "train" and (note := data_since_training(run, data)):
         report = replace(report, notes=(*report.notes, note))
+    if data.train.bag_ids is not None:
+        report = replace(report, notes=(*report.notes, OF_BAGS))
     if config.evaluate.auc_negatives:
         top = config.evaluate.auc_negatives
         auc = measure_separation(retriever, queries.texts, deep_hits, positives, top_negatives=top, run=run)

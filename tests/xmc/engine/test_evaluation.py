@@ -12,6 +12,7 @@ from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
 from xmc.errors import ConfigError, DataError
+from xmc.privacy.privatise import privatise
 
 
 def test_the_report_is_that_of_the_written_hits(tiny_run_copy):
@@ -74,6 +75,15 @@ def test_other_data_than_in_training_is_noted(tiny_run_copy, tmp_path):
     (tiny_run_copy / "train.json").unlink()
     unknown = xmc.evaluate_run(tiny_run_copy, settings=settings[:1])
     assert "it is not known which data it was trained on" in unknown.notes[0]
+
+
+def test_frequencies_by_the_noisy_labels_of_bags_are_noted(tiny_run_copy, tmp_path):
+    privatise("tiny", tmp_path / "private", epsilon="1", bag_size=4, public=("test",))
+    settings = ["evaluate.bootstrap_samples=0", f"data.name={tmp_path / 'private'}"]
+    report = xmc.evaluate_run(tiny_run_copy, settings=settings)
+    assert any("head to zero-shot, PSP and PSnDCG count a label by the shares that bags have" in x for x in report.notes)
+    of_rows = xmc.evaluate_run(tiny_run_copy, settings=settings[:1])
+    assert not of_rows.notes and of_rows.bands[0].labels < report.bands[0].labels  # noise makes every label look frequent
 
 
 @pytest.mark.parametrize("setting", ["train.validation_share=0.5", "train.seed=3", "data.train_queries=40"])
