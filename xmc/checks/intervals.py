@@ -66,7 +66,9 @@ def ece_figures(
     `gaps` are each one's sums of probability - hit by query and bin, (Q, B), `counts` its pairs by query, (Q,).
 
     An ECE is biased upwards, and in its resamples as much again, so the interval is the basic one,
-    [2 ECE - q97.5, 2 ECE - q2.5]. The bins stay those of the whole.
+    [2 ECE - q97.5, 2 ECE - q2.5]. That of true probabilities it would miss more often than not, for an ECE cannot be
+    below 0: so it begins at 0 unless the ECE is above the 97.5 % point of what chance alone shows, the sums of the
+    draws less those of the whole. The bins stay those of the whole.
 
     Reference: Davison and Hinkley 1997, section 5.2.
     """
@@ -74,16 +76,24 @@ def ece_figures(
         return [CheckFigure(value) for value in values]
     ends = np.cumsum([0, *(gaps_QB.shape[1] for gaps_QB in gaps)])
     everything = np.concatenate([*gaps, np.stack(counts, axis=1)], axis=1).astype(np.float32)
-    drawn = []
+    whole, drawn, by_chance = everything.sum(axis=0), [], []
     for weights_SQ in query_weights(len(everything), samples=affordable(samples, len(everything)), seed=seed):
         sums = weights_SQ @ everything
-        sizes = [np.abs(sums[:, a:b]).sum(axis=1) for a, b in itertools.pairwise(ends.tolist())]
-        drawn.append(np.stack(sizes, axis=1) / np.maximum(sums[:, ends[-1] :], 1))
+        pairs = np.maximum(sums[:, ends[-1] :], 1)
+        drawn.append(_sizes(sums, ends) / pairs)
+        by_chance.append(_sizes(sums - whole, ends) / pairs)
     near_M, far_M = np.quantile(np.concatenate(drawn), [TAIL, 1 - TAIL], axis=0).tolist()
+    chance_M = np.quantile(np.concatenate(by_chance), 1 - TAIL, axis=0).tolist()
     return [
-        _around(value, max(0.0, 2 * value - far), 2 * value - near)
-        for value, near, far in zip(values, near_M, far_M, strict=True)
+        _around(value, max(0.0, 2 * value - far) if value > chance else 0.0, 2 * value - near)
+        for value, near, far, chance in zip(values, near_M, far_M, chance_M, strict=True)
     ]
+
+
+def _sizes(sums_SX: Array, ends: Array) -> Array:
+    """The sum over the bins of the absolute gap, for each figure, (S, M)."""
+    parts = [np.abs(sums_SX[:, a:b]).sum(axis=1) for a, b in itertools.pairwise(ends.tolist())]
+    return np.stack(parts, axis=1)
 
 
 def _around(value: float, low: float, high: float) -> CheckFigure:
