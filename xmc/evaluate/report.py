@@ -114,7 +114,7 @@ def evaluate_hits(
         options=options,
         overall=overall,
         bands=tuple(bands),
-        notes=_notes(train_counts_L, train_queries),
+        notes=(*_notes(train_counts_L, train_queries), *_agreement(overall)),
     )
 
 
@@ -162,6 +162,24 @@ def _propensities(
     a, b = options.propensity_a, options.propensity_b
     weights_L = inverse_propensities(train_counts_L, train_queries, a=a, b=b)
     return propensity_constant(train_queries, a=a, b=b), weights_L
+
+
+def _agreement(overall: GroupReport) -> tuple[str, ...]:
+    """What an interval without width means: drawing queries again that are all right, or all wrong, shows no spread."""
+    alike = [name for name, figure in overall.figures.items() if _is_at_an_end(figure)]
+    if not alike:
+        return ()
+    unseen = 1 - ((1 - LEVEL) / 2) ** (1 / overall.queries)  # Clopper-Pearson, of none among so many
+    return (
+        f"intervals without width, such as that of {alike[0]}, say that all {overall.queries:,} queries agree; "
+        f"of other queries {unseen:.1%} may differ.",
+    )
+
+
+def _is_at_an_end(figure: Figure) -> bool:
+    """Whether value and interval are all 0, or all 1, but for rounding."""
+    numbers = (figure.value, figure.low, figure.high)
+    return any(all(number is not None and abs(number - end) < 1e-9 for number in numbers) for end in (0.0, 1.0))
 
 
 def _notes(train_counts_L: NDArray[Any], train_queries: int) -> tuple[str, ...]:

@@ -81,9 +81,10 @@ def test_frequencies_by_the_noisy_labels_of_bags_are_noted(tiny_run_copy, tmp_pa
     privatise("tiny", tmp_path / "private", epsilon="1", bag_size=4, public=("test",))
     settings = ["evaluate.bootstrap_samples=0", f"data.name={tmp_path / 'private'}"]
     report = xmc.evaluate_run(tiny_run_copy, settings=settings)
-    assert any("head to zero-shot, PSP and PSnDCG count a label by the shares that bags have" in x for x in report.notes)
+    assert any("PSP and PSnDCG count a label by the shares that bags have" in note for note in report.notes)
     of_rows = xmc.evaluate_run(tiny_run_copy, settings=settings[:1])
-    assert not of_rows.notes and of_rows.bands[0].labels < report.bands[0].labels  # noise makes every label look frequent
+    assert not of_rows.notes
+    assert of_rows.bands[0].labels < report.bands[0].labels  # noise makes every label look frequent
 
 
 @pytest.mark.parametrize("setting", ["train.validation_share=0.5", "train.seed=3", "data.train_queries=40"])

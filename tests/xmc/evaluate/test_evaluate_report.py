@@ -90,6 +90,16 @@ def test_scores_are_not_read(case):
     assert reports[0] == reports[1]
 
 
+def test_an_interval_without_width_is_explained():
+    options = EvaluateOptions(ks=(1, 3), bootstrap_samples=20)
+    ranked, truth = [[row, 11] for row in range(10)], [{row: 1.0} for row in range(10)]
+    (note,) = evaluate(ranked, truth, options).notes
+    assert "such as that of P@1, say that all 10 queries agree" in note
+    assert note.endswith("of other queries 30.8% may differ.")  # 1 - 0.025 ** (1 / 10)
+    assert not evaluate(*CASE, options).notes and not evaluate(ranked, truth).notes
+    assert not evaluate([*ranked, [0]], [*truth, {1: 1.0}], EvaluateOptions(ks=(1,), bootstrap_samples=1)).notes
+
+
 def test_queries_are_counted():
     report = evaluate(*CASE)
     assert (report.queries, report.queries_without_positives, report.queries_without_hits) == (4, 1, 1)
