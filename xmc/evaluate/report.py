@@ -166,7 +166,11 @@ def _propensities(
 
 def _agreement(overall: GroupReport) -> tuple[str, ...]:
     """What an interval without width means: drawing queries again that are all right, or all wrong, shows no spread."""
-    alike = [name for name, figure in overall.figures.items() if _is_at_an_end(figure)]
+    alike = [
+        name
+        for name, figure in overall.figures.items()
+        if _is_at_an_end(figure) and int(name.rpartition("@")[2]) < overall.labels  # where all are shown it is certain
+    ]
     if not alike:
         return ()
     unseen = 1 - ((1 - LEVEL) / 2) ** (1 / overall.queries)  # Clopper-Pearson, of none among so many

@@ -97,6 +97,7 @@ def test_an_interval_without_width_is_explained():
     assert "such as that of P@1, say that all 10 queries agree" in note
     assert note.endswith("of other queries 30.8% may differ.")  # 1 - 0.025 ** (1 / 10)
     assert not evaluate(*CASE, options).notes and not evaluate(ranked, truth).notes
+    assert not evaluate([[2, 0]], [{0: 1.0}], EvaluateOptions(ks=(LABELS,), bootstrap_samples=9)).notes
     assert not evaluate([*ranked, [0]], [*truth, {1: 1.0}], EvaluateOptions(ks=(1,), bootstrap_samples=1)).notes
 
 
