@@ -16,13 +16,15 @@ from xmc.errors import ConfigError, PluginError, did_you_mean
 from xmc.utf8 import is_utf8
 
 Options = TypeVar("Options")
+LARGEST = 3.4028234e38  # of float32, in which models are trained
 Settings = Iterable[str] | Mapping[str, Any]  # `section.key=value` strings, or values by `section.key`
 
 
 def build_options(
     cls: type[Options], values: Mapping[str, Any], *, section: str, source: str = "configuration"
 ) -> Options:
-    """Make the dataclass `cls` from plain values, checking names, types, and that numbers are finite and of 64 bits.
+    """Make the dataclass `cls` from plain values, checking names and types, and that numbers are finite and no larger
+    than 64 bits and float32 hold.
 
     A field whose default is not finite takes such numbers.
     Raises: ConfigError naming section, key, value and what is allowed; PluginError for a class that is no dataclass.
@@ -52,6 +54,12 @@ def build_options(
             )
     try:
         built = pydantic.TypeAdapter(cls).validate_python(dict(values))
+    except (pydantic.PydanticUserError, pydantic.errors.PydanticUndefinedAnnotation) as error:
+        raise PluginError(
+            f"[{section}] the types of the options of {cls.__name__!r} cannot be read: {str(error).splitlines()[0]}",
+            hint="In the plugin, give its fields types that TOML has (bool, int, float, str, lists of these), and "
+            "import their names when the module runs, not under TYPE_CHECKING.",
+        ) from error
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -83,7 +91,7 @@ def _is_no_number(value: Any, taken: Any) -> bool:
 
 
 def _unusual_numbers(value: Any) -> Iterator[str]:
-    """What is wanted and what was got of each number, at any depth, that is not finite or has more than 64 bits."""
+    """What is wanted and what was got of each number, at any depth, that is not finite or too large for torch."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
@@ -91,6 +99,8 @@ def _unusual_numbers(value: Any) -> Iterator[str]:
             yield from _unusual_numbers(each)
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"a finite number, got {value}"
+    elif isinstance(value, float) and abs(value) > LARGEST:
+        yield f"a number of at most {LARGEST:g}, which is what float32 holds, got {value:g}"
     elif isinstance(value, int) and value.bit_length() > 63:  # more than TOML promises, and torch and numpy take
         yield f"a whole number of at most 64 bits, got one of {value.bit_length() + 1}"
 

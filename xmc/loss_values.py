@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from xmc.errors import PluginError
@@ -29,7 +30,15 @@ def query_losses(loss: Callable[[Any], Tensor], inputs: Any, *, queries: int, gr
 
     if not callable(loss):
         raise PluginError(f"loss {_named(loss)}: it cannot be called.", hint="Give its class __call__(self, inputs).")
-    answer = loss(inputs)
+    try:
+        answer = loss(inputs)
+    except TypeError as error:
+        if _takes_one(loss):
+            raise
+        raise PluginError(
+            f"loss {_named(loss)}: it is called with one argument, the LossInputs, and does not take it: {error}.",
+            hint="In the plugin: def __call__(self, inputs).",
+        ) from error
     wanted = f"one value per query is wanted, a tensor of shape ({queries},)"
     if not isinstance(answer, torch.Tensor):
         raise PluginError(f"loss {_named(loss)}: {wanted}, got {type(answer).__module__}.{type(answer).__name__}.")
@@ -48,6 +57,17 @@ def require_gradient(loss: object, gradient: Tensor | None) -> Tensor:
     if gradient is None:
         raise PluginError(f"loss {_named(loss)}: its values do not depend on inputs.scores_QC.")
     return gradient
+
+
+def _takes_one(loss: Callable[[Any], Tensor]) -> bool:
+    """Whether it can be called with one argument, as far as its signature tells."""
+    try:
+        inspect.signature(loss).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it tells nothing
+        pass
+    return True
 
 
 def _named(loss: object) -> str:

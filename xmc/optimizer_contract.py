@@ -90,11 +90,16 @@ def as_saved(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {}
     plain: dict[str, dict[str, Any]] = {}
     for row, entries in state["state"].items():
+        if not isinstance(row, int) or not isinstance(entries, Mapping):
+            raise PluginError(f"the optimiser's state has an entry {row!r}, which is no parameter's.", hint=HINT)
         for key, value in entries.items():
             if isinstance(value, Tensor):
                 tensors[f"{row}.{key}"] = value.contiguous()
             else:
-                plain.setdefault(str(row), {})[key] = _plain(key, value)
+                plain.setdefault(str(row), {})[key] = _plain(key, value, "the state of a parameter")
+    for group in state["param_groups"]:
+        for key, value in group.items():
+            _plain(key, list(value) if isinstance(value, tuple) else value, "a parameter group")
     scalars = {"param_groups": state["param_groups"], "state": plain}
     return tensors, scalars if plain else {"param_groups": state["param_groups"]}
 
@@ -108,16 +113,15 @@ def from_saved(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[str,
     return {"state": state, "param_groups": scalars["param_groups"]}
 
 
-def _plain(key: str, value: Any) -> Any:
+def _plain(key: str, value: Any, where: str) -> Any:
     """The value, which comes back from JSON as it was."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | str):
         return value
     try:
-        comes_back = json.loads(json.dumps(value)) == value
+        comes_back = json.loads(json.dumps(value, allow_nan=False)) == value
     except (TypeError, ValueError):
         comes_back = False
     if not comes_back:
-        raise PluginError(
-            f"the optimiser keeps {key!r} as {type(value).__name__} in the state of a parameter.", hint=HINT
-        )
+        kept = value if isinstance(value, float) else type(value).__name__
+        raise PluginError(f"the optimiser keeps {key!r} as {kept} in {where}.", hint=HINT)
     return value

@@ -85,6 +85,18 @@ class Offer:
         """`plugin.name`, or the bare name when the plugin and the thing are called the same or core offers it."""
         return self.spec.name if self.plugin in (CORE, self.spec.name) else f"{self.plugin}.{self.spec.name}"
 
+    def load(self) -> Any:
+        """What the spec's target names, imported now. Raises: PluginError, whatever the plugin's own code raises."""
+        try:
+            return self.spec.load()
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"{self.spec.kind} '{self.full_name}' cannot be imported from {self.spec.target}: "
+                f"{type(error).__name__}: {error}.",
+                hint="Install what it needs or mend it, choose another one, or leave the plugin out with "
+                "XMC_DISABLED_PLUGINS.",
+            ) from error
+
 
 @dataclass(frozen=True)
 class Plugins:
@@ -131,10 +143,10 @@ class Plugins:
     def recipe(self, plugin: str) -> dict[str, Any]:
         """The configuration of `--plugin NAME`: the plugin's recipe of its own name, or the recipe called NAME.
 
-        Raises: PluginError when there is none, or when the plugin failed to load.
+        Raises: PluginError when there is none, when the plugin failed to load, or when its file cannot be read.
         """
         self.require_not_failed(plugin)
-        return cast("dict[str, Any]", self.find("recipe", plugin).spec.load())
+        return cast("dict[str, Any]", self.find("recipe", plugin).load())
 
     def run_started(self, run: RunInfo) -> None:
         """Tell observers that a run begins."""

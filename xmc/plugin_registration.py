@@ -8,7 +8,8 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +21,8 @@ from xmc.specs import Spec
 
 RAN = "__xmc_sha256__"  # of a plugin file's module: the checksum of what was run
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+TARGET_PATTERN = re.compile(r"[^\s:]+:[^\s:]+")
+POOLS = ("row", "batch")  # of a loss
 
 
 def register(
@@ -69,13 +72,32 @@ def _declared(module: object, plugin: str, kind: str, hook: str) -> list[Spec]:
     function = getattr(module, hook, None)
     if function is None:
         return []
-    specs = list(function())
+    answer = function()
+    if isinstance(answer, str | Spec) or not isinstance(answer, Iterable):
+        raise TypeError(f"{hook} of plugin '{plugin}' must return a list of specs, got {answer!r}")
+    specs = list(answer)
     for spec in specs:
         if not isinstance(spec, Spec) or spec.kind != kind:
             raise TypeError(f"{hook} of plugin '{plugin}' must return specs of its kind, got {spec!r}")
-        if not NAME_PATTERN.fullmatch(spec.name):
-            raise ValueError(f"{hook} of plugin '{plugin}': name {spec.name!r} must be lower-case words joined by '-'")
+        if wrong := _wrong_in(spec):
+            raise ValueError(f"{hook} of plugin '{plugin}': {wrong}")
     return specs
+
+
+def _wrong_in(spec: Spec) -> str:
+    """What is wrong with a spec, whose class checks nothing; empty when nothing is."""
+    if not isinstance(spec.name, str) or not NAME_PATTERN.fullmatch(spec.name):
+        return f"name {spec.name!r} must be lower-case words joined by '-'"
+    if not isinstance(spec.target, str) or not TARGET_PATTERN.fullmatch(spec.target):
+        form = "package:file.toml" if spec.kind == "recipe" else "module:Class"
+        return f"target of {spec.name!r} must be a text '{form}', imported when it is used, got {spec.target!r}"
+    for field in fields(spec):
+        value, default = getattr(spec, field.name), field.default
+        if default is not MISSING and type(value) is not type(default):
+            return f"{field.name} of {spec.name!r} must be a {type(default).__name__}, got {value!r}"
+    if (pool := getattr(spec, "pool", POOLS[0])) not in POOLS:
+        return f"pool of {spec.name!r} must be {' or '.join(map(repr, POOLS))}, got {pool!r}"
+    return ""
 
 
 def import_file(path: Path) -> tuple[ModuleType, str]:

@@ -201,6 +201,14 @@ def test_numbers_are_finite(text):
         build_options(Loose, {key: values}, section="loss")
 
 
+def test_a_number_that_float32_does_not_hold_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"\[loss\] rate: Input should be a number of at most 3\.4.*e\+38, .*got 1e\+300"
+    ):
+        build_options(Options, {"rate": 1e300}, section="loss")
+    assert build_options(Options, {"rate": 3e38}, section="loss").rate == 3e38
+
+
 def test_a_number_whose_default_is_not_finite_may_be_so():
     assert build_options(Loose, {"bound": -math.inf}, section="loss").bound == -math.inf
 

@@ -47,6 +47,17 @@ def test_one_value_per_query_is_taken():
     assert learn(Answers(lambda loss_Q: 2 * loss_Q)).losses_Q.tolist() == [24.0] * 5
 
 
+def test_a_call_of_another_signature_is_told_from_an_error_of_the_loss():
+    class Two:
+        def __call__(self, scores, labels):
+            return scores
+
+    with pytest.raises(PluginError, match=r"loss Two: it is called with one argument.*missing.*labels.*self, inputs"):
+        learn(Two())
+    with pytest.raises(TypeError, match="unsupported operand"):
+        learn(Answers(lambda loss_Q: loss_Q + "a"))
+
+
 def test_what_cannot_be_called_and_what_is_no_dataclass_are_named():
     class Plain:
         pass

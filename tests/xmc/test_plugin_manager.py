@@ -17,6 +17,17 @@ def xmc_losses():
     return [LossSpec(name, "nowhere:Nothing", summary="of {module}") for name in {names}]
 """
 
+DECLARES = "from xmc.api import LossSpec, hookimpl\nclass A: pass\n@hookimpl\ndef xmc_losses(): return {}"
+WRONG_ANSWERS = [
+    ("None", "xmc_losses of plugin 'broken' must return a list of specs, got None"),
+    ("LossSpec('a', 'b:C')", "must return a list of specs, got LossSpec"),
+    ("[LossSpec(None, 'b:C')]", "name None must be lower-case words"),
+    ("[LossSpec('a', A)]", "target of 'a' must be a text 'module:Class', imported when it is used, got <class"),
+    ("[LossSpec('a', 'b.C')]", "target of 'a' must be a text 'module:Class', imported when it is used, got 'b.C'"),
+    ("[LossSpec('a', 'b:C', pool='Batch')]", "pool of 'a' must be 'row' or 'batch', got 'Batch'"),
+    ("[LossSpec('a', 'b:C', reference=None)]", "reference of 'a' must be a str, got None"),
+]
+
 
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
@@ -73,6 +84,7 @@ def test_loading_twice_gives_two_independent_values(plugin):
         ("def xmc_epoch_finished(run): pass", "xmc_epoch_finished of plugin 'broken' has no @hookimpl"),
         ("", "plugin 'broken' implements no hook of xmc"),
         (LOSS_PLUGIN.format(module="", names=["Hinge Loss"]), "'Hinge Loss' must be lower-case words joined by '-'"),
+        *((DECLARES.format(answer), message) for answer, message in WRONG_ANSWERS),
     ],
     ids=[
         "import",
@@ -86,6 +98,7 @@ def test_loading_twice_gives_two_independent_values(plugin):
         "unmarked",
         "nothing",
         "name",
+        *(answer for answer, _ in WRONG_ANSWERS),
     ],
 )
 def test_a_broken_plugin_is_kept_out_and_reported_and_the_others_work(plugin, source, message):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from xmc.cli.answers import answers_apart
 from xmc.cli.check import check_command
 from xmc.cli.choose import choose_command
 from xmc.cli.config import config_command
@@ -103,7 +104,8 @@ def main() -> None:
 def _run() -> None:
     debug = "--debug" in sys.argv[1:2]
     try:
-        app(prog_name="xmc")
+        with answers_apart(sys.argv[1:]):
+            app(prog_name="xmc")
     except XmcError as error:
         if debug:
             raise

@@ -117,11 +117,7 @@ def describe_offer(offer: Offer) -> dict[str, Any]:
     common = {field.name for field in dataclasses.fields(Spec)}
     own = [field.name for field in dataclasses.fields(offer.spec) if field.name not in common]
     facts |= {name: getattr(offer.spec, name) for name in own}  # pool of a loss, exact of an index
-    try:
-        target = offer.spec.load()
-    except Exception as error:  # the plugin's own code, which may raise anything
-        problem = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{offer.full_name} ({offer.spec.target}) cannot be imported: {problem}.") from error
+    target = offer.load()
     if offer.spec.kind == "recipe":
         return facts | {"settings": target}
     return facts | {

@@ -55,21 +55,7 @@ class CheckSettings:
 
     def check(self, offer: Offer) -> Check:
         """A check with the options that were set."""
-        return self.checks[offer.full_name] if offer.full_name in self.checks else load_check(offer)()
-
-
-def load_check(offer: Offer) -> Any:
-    """The class of a check.
-
-    Raises: ConfigError when it cannot be imported.
-    """
-    try:
-        return offer.spec.load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"check '{offer.full_name}' cannot be imported from {offer.spec.target}: {error}.",
-            hint="Install what it needs, or leave the check out.",
-        ) from error
+        return self.checks[offer.full_name] if offer.full_name in self.checks else offer.load()()
 
 
 def check_settings(plugins: Plugins, section: Mapping[str, Any], *, source: str) -> CheckSettings:
@@ -91,7 +77,7 @@ def check_settings(plugins: Plugins, section: Mapping[str, Any], *, source: str)
                 hint="Example: --set check.calibrate.top=10, or --set check.limits.calibrate.ece_at_5=0.02",
             )
     checks: dict[str, Check] = {
-        name: build_options(load_check(plugins.find("check", name)), values, section=f"check.{name}", source=source)
+        name: build_options(plugins.find("check", name).load(), values, section=f"check.{name}", source=source)
         for name, values in options.items()
     }
     limits = tuple(_limit(plugins, checks, name, bound, source) for name, bound in bounds.items())
@@ -108,7 +94,7 @@ def _limit(plugins: Plugins, checks: Mapping[str, Check], name: str, bound: Any,
             f"{source}: the limit '{name}' names no check.", hint="Example: calibrate.ece_at_5 = 0.02 in [check.limits]"
         )
     offer = plugins.find("check", check_name)
-    check = checks[offer.full_name] if offer.full_name in checks else load_check(offer)()
+    check = checks[offer.full_name] if offer.full_name in checks else offer.load()()
     figures = {figure: better for figure, better in check.figures().items() if better != "neither"}
     if figure not in figures:
         raise ConfigError(

@@ -89,7 +89,7 @@ def run_evaluation(
         train_counts_L=counts_L,
         train_queries=len(data.train),
         options=config.evaluate,
-        extra_metrics={offer.full_name: offer.spec.load() for offer in plugins.offers["metric"]},
+        extra_metrics={offer.full_name: offer.load() for offer in plugins.offers["metric"]},
     )
     if split != "train" and (note := data_since_training(run, data)):
         report = replace(report, notes=(*report.notes, note))

@@ -28,6 +28,7 @@ from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.living_labels import find, live_labels
 from xmc.retrieve.opening import fitted_now
 from xmc.retrieve.row_file import row_hashes
+from xmc.retrieve.run_plugins import recorded_options
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.retrieve.unfinished import require_indexed, require_trained
 from xmc.values import IndexReport
@@ -152,7 +153,7 @@ class LabelEditor:
         plugins = self._loaded_plugins()
         config, base = read_run_config(plugins, self.run), self._current_base()
         facts = _description(self.run)
-        options = plugins.find("index", facts["name"]).spec.load()(**facts["options"])
+        options = recorded_options(plugins, "index", facts)
         config = replace(config, index=Component(facts["name"], options))
         report = run_indexing(config, self.run, plugins=plugins, device=device, labels=base.labels, before=base.sha256)
         fitted_now(self.run).warn()

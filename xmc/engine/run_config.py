@@ -11,7 +11,7 @@ from typing import Any
 from xmc.config import Options, Settings, build_options, merge, parse_assignments, read_toml, write_toml
 from xmc.engine.check_settings import CheckSettings, check_settings
 from xmc.engine.fusion import FusionOptions
-from xmc.errors import ConfigError, XmcError, did_you_mean
+from xmc.errors import ConfigError, PluginError, XmcError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.run_plugins import naming_packages, write_run_plugins
@@ -27,6 +27,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "optimizer": {"name": "adamw"},
     "index": {"name": "exact"},
     "reranker": {"name": "none"},
+}
+ASKED = {  # of the options of a part
+    "encoder": ("build", "load", "load_training"),
+    "head": ("build",),
+    "loss": ("__call__",),
+    "augmentation": ("build", "fingerprint"),
+    "optimizer": ("build",),
+    "index": ("build", "load"),
+    "reranker": (),
 }
 Layer = tuple[str, Mapping[str, Any]]  # where settings come from, and the settings
 
@@ -63,8 +72,10 @@ class Component:
     options: Any
 
     def to_dict(self) -> dict[str, Any]:
-        """The section as plain values."""
-        return {"name": self.name, **dataclasses.asdict(self.options)}
+        """The section as plain values; what the options derive from one another is no setting."""
+        values = dataclasses.asdict(self.options)
+        settings = [field.name for field in dataclasses.fields(self.options) if field.init]
+        return {"name": self.name, **{name: values[name] for name in settings}}
 
 
 @dataclass(frozen=True)
@@ -243,14 +254,45 @@ def _component(plugins: Plugins, kind: str, values: Mapping[str, Any], source: s
         raise ConfigError(f"{source}: [{kind}] needs a name.", hint=f"See: xmc plugins --kind {kind}")
     offer = plugins.find(kind, name)
     options = {key: value for key, value in values.items() if key != "name"}
-    try:
-        cls = offer.spec.load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"{kind} '{offer.full_name}' cannot be imported from {offer.spec.target}: {error}.",
-            hint="Install what it needs, or choose another one.",
-        ) from error
-    return Component(offer.full_name, build_options(cls, options, section=f"{kind}", source=f"{source} ({name})"))
+    built = build_options(offer.load(), options, section=f"{kind}", source=f"{source} ({name})")
+    component = Component(offer.full_name, built)
+    _require_contract(kind, component)
+    return component
+
+
+def _require_contract(kind: str, component: Component) -> None:
+    """Refuse options that lack what a part of this kind is asked for.
+
+    Or that the configuration of a run cannot hold: a run that was trained with them could not be opened.
+    Raises: PluginError naming what is missing, or the option.
+    """
+    if missing := [name for name in ASKED[kind] if not callable(getattr(component.options, name, None))]:
+        raise PluginError(
+            f"{kind} '{component.name}' has no {' and no '.join(f'{name}()' for name in missing)}.",
+            hint=f"In the plugin, give {type(component.options).__name__} what docs/plugins.md says of its kind.",
+        )
+    whose = f"{kind} '{component.name}' has an option"
+    for field in dataclasses.fields(component.options):
+        if field.name == "name" and field.init:
+            raise PluginError(
+                f"{whose} 'name', and [{kind}] name says which {kind} it is.",
+                hint="In the plugin, call that field something else.",
+            )
+    for key, value in component.to_dict().items():
+        if not _is_plain(value):
+            raise PluginError(
+                f"{whose} '{key}' that a configuration cannot hold, got {value!r}.",
+                hint="In the plugin, make it a bool, a number, a text, or a list, tuple, dict or dataclass of these.",
+            )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether TOML and JSON hold it, in the same order each time."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(each is not None and _is_plain(each) for each in value)
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xmc.api import AugmentationContext
+from xmc.api import Augmentation, AugmentationContext, PluginError
 from xmc.encode.encoder import Encoder
 from xmc.engine.job import Job, fingerprint
 from xmc.engine.mining import hard_negatives
@@ -79,6 +79,12 @@ def augmented_queries(job: Job, encoder: Encoder, pool: Pool) -> AugmentedQuerie
     texts, positives = query_texts(job.data, pool)
     context = AugmentationContext(texts, positives, job.config.train.seed, encoder)
     augmentation = job.config.augmentation.options.build(context)
+    if augmentation is not None and not isinstance(augmentation, Augmentation):
+        raise PluginError(
+            f"augmentation '{job.config.augmentation.name}' builds a {type(augmentation).__name__}, which lacks "
+            "needs_model or rewrite().",
+            hint="docs/plugins.md has an example.",
+        )
     return augmentation and AugmentedQueries(augmentation, texts, open_augmented(job.run), job.ranks)
 
 

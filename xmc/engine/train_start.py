@@ -9,7 +9,7 @@ from xmc.encode.encoder import Encoder
 from xmc.engine.job import Job
 from xmc.engine.teacher import Teacher, needs_of, open_teacher
 from xmc.engine.training_set import epoch_pool, validation_queries
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, PluginError
 from xmc.train.checkpoint import Checkpoint
 from xmc.train.options import TrainOptions
 from xmc.train.plan import Plan, make_plan
@@ -44,6 +44,12 @@ def train_start(job: Job, checkpoint: Checkpoint | None = None) -> TrainStart:
     if teacher and "teacher_vectors" in needs_of(config):
         context = replace(context, teacher_vectors=teacher.vectors(data))
     built = config.head.options.build(context)
+    if not isinstance(built, Head):
+        raise PluginError(
+            f"head '{config.head.name}' builds a {type(built).__name__}, which lacks some of parameters(), learn(), "
+            "update(), label_vectors(), query_map(), state() and load_state().",
+            hint="docs/plugins.md has an example.",
+        )
     if precision == "bfloat16" and encoder.whole_label_graph and not isinstance(built, ScoredHead):
         raise ConfigError(
             f"[train] precision 'bfloat16' is that of the products of queries and labels, which the head "

@@ -168,7 +168,7 @@ def _make_loss(loss: str | Loss, options: Mapping[str, Any] | None) -> tuple[Los
     plugins = load_plugins()
     if isinstance(loss, str):
         offer = plugins.find("loss", loss)
-        made: Loss = build_options(offer.spec.load(), options or {}, section="loss", source=f"loss '{loss}'")
+        made: Loss = build_options(offer.load(), options or {}, section="loss", source=f"loss '{loss}'")
         return made, offer
     if isinstance(loss, type) or not (callable(loss) and dataclasses.is_dataclass(loss)):
         raise ConfigError(

@@ -28,7 +28,7 @@ from xmc.retrieve.living_labels import LivingLabels, live_labels
 from xmc.retrieve.own_vectors import OwnVectors, load_own
 from xmc.retrieve.query_map import load_query_map
 from xmc.retrieve.reranking import NONE, load_reranking
-from xmc.retrieve.run_plugins import naming_packages, warn_of_other_files
+from xmc.retrieve.run_plugins import naming_packages, recorded_options, warn_of_other_files
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.retrieve.unfinished import require_indexed
 
@@ -161,7 +161,7 @@ def require_device(run: Path, device: str) -> None:
     """
     if device in ("auto", "cpu"):
         return
-    backend = _backend(load_plugins(), _description(index_store(run).current()))
+    backend = recorded_options(load_plugins(), "index", _description(index_store(run).current()))
     if isinstance(backend, PlacedBackend):
         backend.require_device(device)
 
@@ -236,7 +236,7 @@ def _open_index(
             f"the index of {run} was built with another encoder than the one that is there now.",
             hint=f"Build it again: xmc index --run {run}",
         )
-    backend = _backend(plugins, description)
+    backend = recorded_options(plugins, "index", description)
     return BuiltIndex(
         index or backend.load(version.folder / "backend", device=device),
         backend,
@@ -247,10 +247,6 @@ def _open_index(
         Lineage.from_dict(description),
         version.sha256,
     )
-
-
-def _backend(plugins: Plugins, description: Mapping[str, Any]) -> Any:
-    return plugins.find("index", description["name"]).spec.load()(**description["options"])
 
 
 def _description(index: Version) -> dict[str, Any]:

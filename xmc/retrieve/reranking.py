@@ -21,6 +21,7 @@ from xmc.data.tables import LabelTable, read_labels
 from xmc.ranking import first_hits
 from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.layout import reranker_store
+from xmc.retrieve.run_plugins import recorded_options
 
 if TYPE_CHECKING:
     from xmc.api import Reranker, RerankQueries
@@ -131,7 +132,7 @@ def load_reranking(
             f"the reranker of {run} was fitted to another encoder or other labels than are there now.",
             hint=f"Fit it again: xmc rerank --run {run}",
         )
-    options = plugins.find("reranker", facts["name"]).spec.load()(**facts["options"])
+    options = recorded_options(plugins, "reranker", facts)
     reranker = options.load(version.folder / BACKEND_FOLDER)
     rows_L = _rows_in(read_labels([path]), labels) if labels_may_differ and path.is_file() else None
     return Reranking(

@@ -8,7 +8,9 @@ import json
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from xmc.config import build_options
 from xmc.errors import PluginError, XmcWarning
 from xmc.plugin_manager import LoadedPlugin, Plugins
 from xmc.store import write_json
@@ -35,6 +37,17 @@ def write_run_plugins(run: Path, names: Mapping[str, str], plugins: Plugins) -> 
             "version": found.version,
         }
     write_json(run / PLUGINS_FILE, facts)
+
+
+def recorded_options(plugins: Plugins, kind: str, facts: Mapping[str, Any]) -> Any:
+    """The options of a part as `facts`, its `name` and its `options` as JSON has them, say that it was made.
+
+    Raises: PluginError when it is not there; ConfigError for options that it does not take.
+    """
+    options_class, values = plugins.find(kind, facts["name"]).load(), facts["options"]
+    if any(isinstance(value, (Mapping, list)) for value in values.values()):  # a dataclass or tuple, until it was JSON
+        return build_options(options_class, values, section=kind, source=f"recorded {kind} '{facts['name']}'")
+    return options_class(**values)
 
 
 @contextlib.contextmanager

@@ -194,7 +194,7 @@ def load_part(folder: Path, number: int, *, device: str, plugins: Plugins) -> In
 
 
 def _inner(plugins: Plugins, name: str, options: Mapping[str, Any]) -> IndexBackend:
-    cls = plugins.find("index", name).spec.load()
+    cls = plugins.find("index", name).load()
     backend: IndexBackend = build_options(cls, options, section="index.options", source=f"sharded over '{name}'")
     return backend
 

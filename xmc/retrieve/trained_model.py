@@ -20,6 +20,7 @@ from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
 from xmc.errors import ArtifactError
 from xmc.retrieve.layout import encoder_store
 from xmc.retrieve.own_vectors import OwnVectors
+from xmc.retrieve.run_plugins import recorded_options
 from xmc.retrieve.unfinished import require_trained
 
 if TYPE_CHECKING:
@@ -161,11 +162,11 @@ def _read_model(plugins: Plugins, version: Version) -> TrainedModel:
     import torch
 
     facts = version.manifest.facts
-    options = plugins.find("encoder", facts["name"]).spec.load()(**facts["options"])
+    options = recorded_options(plugins, "encoder", facts)
     encoder: Encoder = options.load(version.folder)
     encoder.module.eval()
     if not all(bool(torch.isfinite(parameter).all()) for parameter in encoder.module.parameters()):
         raise ArtifactError(f"the encoder in {version.folder} has weights that are not finite.", hint="Train it again.")
     head = facts["head"]
-    head_options = plugins.find("head", head["name"]).spec.load()(**head["options"])
+    head_options = recorded_options(plugins, "head", head)
     return TrainedModel(encoder, version.folder, version.sha256, head_options)

@@ -7,7 +7,7 @@ is resumed in mid-epoch goes on with the very same texts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from xmc.encode.encoder import Encoder, Features
 from xmc.errors import ArtifactError, PluginError
 from xmc.store import VersionedFolder
 from xmc.train.distributed import ALONE, Ranks
+from xmc.utf8 import is_utf8
 
 KIND = "augmented"
 FILE_NAME = "texts.json"
@@ -83,11 +84,16 @@ class AugmentedQueries:
         return encoder.prepare(texts, "query"), len(changed)
 
     def _ask(self, query_rows: IntArray, epoch: int, model: EpochModel | None) -> list[str]:
-        texts = self.augmentation.rewrite(query_rows, epoch, model)
+        said = f"{type(self.augmentation).__name__}.rewrite answered"
+        answer: Any = self.augmentation.rewrite(query_rows.copy(), epoch, model)  # which may be written into
+        if isinstance(answer, str) or not isinstance(answer, Iterable):
+            raise PluginError(f"{said} a {type(answer).__name__}, wanted is a list of {len(query_rows)} texts.")
+        texts = list(answer)
         if len(texts) != len(query_rows):
-            raise PluginError(
-                f"{type(self.augmentation).__name__}.rewrite answered {len(texts)} texts for {len(query_rows)} queries."
-            )
+            raise PluginError(f"{said} {len(texts)} texts for {len(query_rows)} queries.")
+        for text in texts:
+            if not isinstance(text, str) or not is_utf8(text):
+                raise PluginError(f"{said} {text!r} among the texts.", hint="Each is a str that UTF-8 can hold.")
         return texts
 
     def _changed(self, query_rows: IntArray, texts: Sequence[str]) -> dict[int, str]:

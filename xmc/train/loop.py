@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from xmc.train.epoch_model import epoch_model
 from xmc.train.gradient_cache import embed_with_gradient
 from xmc.train.gradient_sum import sum_gradients
 from xmc.train.hard_negatives import HardNegatives
+from xmc.train.learned import checked
 from xmc.train.optimizers import clip_gradients, make_optimizer
 from xmc.train.options import TrainOptions
 from xmc.train.random_state import random_state
@@ -182,15 +184,19 @@ class Trainer:
             passes=self.ranks.size,
         )
         try:
-            learned = self.head.learn(queries.embeddings_ND, batch)
+            learned = checked(self.head.learn(queries.embeddings_ND, batch), queries.embeddings_ND, self.head)
         except NonFiniteError as error:
-            raise NonFiniteError(f"step {step}: {error.message}", hint=_NON_FINITE_HINT) from None
+            raise NonFiniteError(f"step {step}: {error.message}", hint=_non_finite_hint(step)) from None
         queries.backward(learned.queries_gradient_QD)
         sum_gradients(self.encoder.module.parameters(), ranks=self.ranks)
         self._update(step)
         if self.ranks.size == 1:
-            return float(learned.losses_Q.mean()), len(rows)
-        return float(self.ranks.sum(learned.losses_Q.sum().cpu())) / len(rows), len(rows)
+            loss = float(learned.losses_Q.mean())
+        else:
+            loss = float(self.ranks.sum(learned.losses_Q.sum().cpu())) / len(rows)
+        if not math.isfinite(loss):
+            raise NonFiniteError(f"step {step}: the loss is not finite.", hint=_non_finite_hint(step))
+        return loss, len(rows)
 
     def _update(self, step: int) -> None:
         share = learning_rate_share(step, self.total_steps, self.options)
@@ -200,12 +206,24 @@ class Trainer:
         if isinstance(self.head, ReplicatedHead):
             shared, own = [*shared, *own], []
         if not clip_gradients(shared, self.options.clip_norm, own=own, ranks=self.ranks):
-            raise NonFiniteError(f"step {step}: the gradient is not finite.", hint=_NON_FINITE_HINT)
+            raise NonFiniteError(f"step {step}: the gradient is not finite.", hint=_non_finite_hint(step))
         self.optimizer.step()
         self.head.update(share)
         self.optimizer.zero_grad(set_to_none=True)
 
+    def _require_finite_weights(self) -> None:
+        """Refuse weights that the last step has spoilt, before they become a checkpoint or the run's model."""
+        parameters = [*self.encoder.module.parameters(), *self.head.parameters()]
+        if self.progress.step and self.ranks.largest([not all(map(_is_finite, parameters))])[0]:
+            raise NonFiniteError(
+                f"step {self.progress.step - 1} has made weights that are not finite: a learning rate is likely too "
+                f"large (train.learning_rate = {self.options.learning_rate:g}).",
+                hint="An earlier checkpoint is intact. Try a smaller rate: that of [train], or those that [optimizer] "
+                "and [head] may have.",
+            )
+
     def _finish_epoch(self) -> None:
+        self._require_finite_weights()
         progress, started = self.progress, time.monotonic()
         epoch = progress.step // self.steps_per_epoch
         validation = self._validate()
@@ -246,6 +264,7 @@ class Trainer:
         )
 
     def _commit(self) -> None:
+        self._require_finite_weights()
         self.ranks.require_same(self.encoder.module.parameters(), what="encoders")
         head_state, random_states = self.head.state(), self.ranks.gather(random_state())
         if self.ranks.writes:
@@ -260,5 +279,18 @@ class Trainer:
             )
 
 
-_NON_FINITE_HINT = "The last checkpoint is intact; try a smaller learning_rate, or clip_norm = 1."
+def _is_finite(parameter: torch.Tensor) -> bool:
+    """Whether all numbers are; their extremes tell, and take no memory."""
+    return not parameter.numel() or bool(torch.stack(torch.aminmax(parameter.detach())).isfinite().all())
+
+
+def _non_finite_hint(step: int) -> str:
+    if step == 0:
+        return (
+            "Nothing has been learned yet, so the learning rate is not to blame but the loss, its options, or what the "
+            "encoder starts from. A loss of your own is tested by xmc.testing.check_loss."
+        )
+    return "The last checkpoint is intact; try a smaller learning_rate, or clip_norm = 1."
+
+
 SEED_STRIDE = 0x9E3779B97F4A7C15  # ranks draw their dropout from streams of their own

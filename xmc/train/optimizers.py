@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from xmc.api import ConfigError, OptimizerContext, OptimizerOptions
+from xmc.api import ConfigError, OptimizerContext, OptimizerOptions, PluginError
 from xmc.encode.encoder import Encoder
+from xmc.optimizer_contract import as_saved
 from xmc.train.core_optimizers import AdamW
 from xmc.train.distributed import ALONE, Ranks
 from xmc.train.options import TrainOptions
@@ -22,7 +23,8 @@ def make_optimizer(
 
     `peak_lr` of a group is the rate that the schedule scales; `own_rate` marks the labels' where [train] names it.
 
-    Raises: ConfigError for an encoder without parameters, and for options of [train] that it cannot work with.
+    Raises: ConfigError for an encoder without parameters, and for options of [train] that it cannot work with;
+    PluginError for an optimiser that no schedule can set or no checkpoint hold.
     """
     own = encoder.label_parameters()
     own_ids = {id(parameter) for parameter in own}
@@ -40,7 +42,25 @@ def make_optimizer(
             f"the encoder '{encoder.name}' has nothing that a training in steps could change.",
             hint="Take a head that is fitted in one go, such as that of --plugin linear, or another encoder.",
         )
-    return (options or AdamW()).build(OptimizerContext(groups, encoder.module, train, encoder, processes))
+    optimizer = (options or AdamW()).build(OptimizerContext(groups, encoder.module, train, encoder, processes))
+    _require_rates(optimizer, options)
+    as_saved(optimizer.state_dict())  # what a checkpoint cannot hold is refused before anything is learned
+    return optimizer
+
+
+def _require_rates(optimizer: torch.optim.Optimizer, options: OptimizerOptions | None) -> None:
+    """Raise the PluginError of what is no optimiser, and of one whose rate the schedule cannot set."""
+    name = type(options).__name__
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise PluginError(
+            f"optimizer {name}: build() answers a {type(optimizer).__name__}, wanted is a torch.optim.Optimizer."
+        )
+    lacking = [key for group in optimizer.param_groups for key in ("lr", "peak_lr") if key not in group]
+    if lacking:
+        raise PluginError(
+            f"optimizer {name}: a parameter group has no '{lacking[0]}', by which the schedule sets its rate.",
+            hint="Make it of context.groups; a group made of others keeps their 'lr' and 'peak_lr'.",
+        )
 
 
 def clip_gradients(

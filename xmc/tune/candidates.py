@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xmc.errors import PluginError, XmcError
+from xmc.errors import XmcError
 from xmc.index_contract import IndexBackend
 from xmc.plugin_manager import Offer
 from xmc.specs import IndexSpec
@@ -39,17 +39,10 @@ def find_candidates(offers: Sequence[Offer], *, labels: int, dimension: int) -> 
     refusals: list[str] = []
     for offer in sorted(offers, key=lambda offer: not _is_exact(offer)):
         try:
-            candidates += _proposals(offer, _load(offer), labels, dimension)
+            candidates += _proposals(offer, offer.load(), labels, dimension)
         except XmcError as error:
             refusals.append(f"'{offer.full_name}' was left out: {error}")
     return candidates, refusals
-
-
-def _load(offer: Offer) -> Any:
-    try:
-        return offer.spec.load()
-    except (ImportError, AttributeError) as error:
-        raise PluginError(f"it cannot be imported from {offer.spec.target}: {error}.") from error
 
 
 def _proposals(offer: Offer, backend_class: Any, labels: int, dimension: int) -> list[Candidate]:

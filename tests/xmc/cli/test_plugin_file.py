@@ -67,8 +67,19 @@ from xmc_index_exact.exact import Exact
 
 
 @dataclass(frozen=True)
+class Part:
+    size: int = 3
+
+
+@dataclass(frozen=True)
 class Mine(Exact):
-    pass
+    part: Part = Part()
+    sizes: tuple[int, ...] = (1, 2)
+
+    def __post_init__(self):
+        super().__post_init__()
+        print("which an answer in JSON does not hold")
+        assert self.part.size == 3 and self.sizes == (1, 2), "as they were before they were written"
 
 
 @hookimpl

@@ -90,14 +90,14 @@ def test_what_is_wrong_is_said_and_what_is_allowed(plugins, tree, error, message
     assert message in str(raised.value)
 
 
-def test_a_check_that_cannot_be_imported_is_a_configuration_error(tmp_path):
+def test_a_check_that_cannot_be_imported_is_said(tmp_path):
     plugin = tmp_path / "lame_check.py"
     plugin.write_text(
         "from xmc.api import CheckSpec, hookimpl\n"
         "@hookimpl\n"
         "def xmc_checks(): return [CheckSpec('leg', 'a_module_that_nobody_installed:Leg')]\n"
     )
-    with pytest.raises(ConfigError, match=r"check 'lame_check\.leg' cannot be imported from a_module.*Install"):
+    with pytest.raises(PluginError, match=r"check 'lame_check\.leg' cannot be imported from a_module.*Install"):
         resolve(load_plugins(plugin_file=plugin), settings=["check.leg.length=3"])
 
 

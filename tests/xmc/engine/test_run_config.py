@@ -1,6 +1,7 @@
 """Invariants: defaults < recipe < file < --set < flags; what is written resolves to the same; an error names the layer
 that brought it in."""
 
+import sys
 import tomllib
 
 import pytest
@@ -160,17 +161,83 @@ def test_a_folder_that_is_not_a_run_is_said(plugins, tmp_path):
         read_run_config(plugins, tmp_path)
 
 
-def test_a_component_that_cannot_be_imported_is_a_configuration_error(tmp_path):
+@pytest.mark.parametrize(
+    ("source", "message"), [("", "No module named"), ("x = = 1", "SyntaxError"), ("1 / 0", "Zero")]
+)
+def test_a_component_that_cannot_be_imported_is_said_whatever_its_module_raises(tmp_path, monkeypatch, source, message):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"module_of_{tmp_path.name}".replace("-", "_")
+    if source:
+        (tmp_path / f"{module}.py").write_text(source)
     plugin = tmp_path / "lame.py"
     plugin.write_text(
         "from xmc.api import LossSpec, hookimpl\n"
         "@hookimpl\n"
-        "def xmc_losses(): return [LossSpec('leg', 'a_module_that_nobody_installed:Leg')]\n"
+        f"def xmc_losses(): return [LossSpec('leg', '{module}:Leg')]\n"
     )
     with pytest.raises(
-        ConfigError, match=r"loss 'lame\.leg' cannot be imported from a_module.*No module named.*Install"
+        PluginError, match=rf"loss 'lame\.leg' cannot be imported from {module}:Leg: .*{message}.*Install"
     ):
         resolve(load_plugins(plugin_file=plugin), settings=["loss.name=lame.leg"])
+
+
+OPTIONS = """
+from __future__ import annotations
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xmc.api import LossSpec, hookimpl
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+@dataclass(frozen=True)
+class Leg:
+    {field}
+    {call}
+@hookimpl
+def xmc_losses(): return [LossSpec("leg", "{module}:Leg")]
+"""
+CALL = "def __call__(self, inputs): return inputs.scores_QC.sum(dim=1)"
+
+
+@pytest.fixture
+def config_of_leg(tmp_path):
+    """The configuration with a loss of a plugin file, and the plugins."""
+    stem = f"leg_of_{tmp_path.name}".replace("-", "_")
+
+    def made(field, call=CALL):
+        plugin = tmp_path / f"{stem}.py"
+        plugin.write_text(OPTIONS.format(field=field, call=call, module=stem))
+        plugins = load_plugins(plugin_file=plugin)
+        return resolve(plugins, settings=["loss.name=leg"]), plugins
+
+    yield made
+    sys.modules.pop(stem, None)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("name: str = 'x'", r"leg' has an option 'name', and \[loss\] name says which loss it is"),
+        ("file: Path = Path('x')", r"option 'file' that a configuration cannot hold, got PosixPath\('x'\)"),
+        ("ids: frozenset[str] = frozenset({'a'})", r"option 'ids' that a configuration cannot hold, got frozenset"),
+        ("ks: Sequence[int] = (1,)", "types of the options of 'Leg' cannot be read: .*not under TYPE_CHECKING"),
+    ],
+)
+def test_options_that_no_configuration_can_hold_are_refused_before_training(config_of_leg, field, message):
+    with pytest.raises(PluginError, match=message):
+        config_of_leg(field)
+
+
+def test_a_part_that_lacks_what_it_is_asked_for_is_refused(config_of_leg):
+    with pytest.raises(PluginError, match=r"leg' has no __call__\(\)\. In the plugin, give Leg what docs/plugins"):
+        config_of_leg("k: int = 1", call="")
+
+
+def test_what_options_derive_is_no_setting(config_of_leg, tmp_path):
+    config, plugins = config_of_leg("k: int = 1\n    twice: int = field(init=False, default=2)")
+    config.write(tmp_path)
+    assert "twice" not in (tmp_path / FILE_NAME).read_text()
+    assert read_run_config(plugins, tmp_path) == config
 
 
 def test_an_older_configuration_names_the_optimizer_in_train(plugins, toml):

@@ -84,6 +84,21 @@ def test_a_text_too_few_is_the_plugins_error(tmp_path):
         batch(queries, [0], 0)
 
 
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "a NoneType, wanted is a list of 4 texts"),
+        ("abcd", "a str, wanted"),
+        ([None] * 4, "None among the texts"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_the_plugins_error(tmp_path, answer, message):
+    queries = make(tmp_path)
+    queries.augmentation.rewrite = lambda query_rows_N, epoch, model: answer
+    with pytest.raises(PluginError, match=rf"Repeat\.rewrite answered {message}"):
+        prepare(queries, 0)
+
+
 @pytest.mark.parametrize("memory_mb", [1, 512])
 def test_the_model_scores_queries_as_it_is_trained_to(memory_mb):
     encoder, texts = LetterEncoder(), random_texts(30_000 if memory_mb == 1 else 30, 1)

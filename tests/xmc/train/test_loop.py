@@ -3,6 +3,7 @@ nothing but speed; a bad step is named; the best encoder is the one that is kept
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from train_cases import LetterEncoder, dual_encoder, random_texts
 
 from xmc.api import LossInputs, Positives
 from xmc.encode.static import StaticOptions
-from xmc.errors import NonFiniteError
+from xmc.errors import NonFiniteError, PluginError
 from xmc.plugin_manager import load_plugins
 from xmc.train.core_optimizers import AdamW, RowAdagradOptions
 from xmc.train.loop import Trainer, TrainingSet
@@ -192,21 +193,73 @@ class Broken:
 
 
 @pytest.mark.parametrize(
-    ("where", "message"),
+    ("where", "after", "message"),
     [
         (
             "value",
+            4,
             r"step 4: the loss is not finite for batch rows \[0, 1, 2, 3, 4\] \(8 in all\)\. .*smaller learning_rate",
         ),
-        ("gradient", "step 4: the gradient is not finite"),
+        ("gradient", 4, "step 4: the gradient is not finite"),
+        ("value", 0, r"step 0: the loss is not finite.*learning rate is not to blame but the loss"),
     ],
 )
-def test_a_step_that_is_not_finite_stops_the_run_naming_it(tmp_path, where, message):
+def test_a_step_that_is_not_finite_stops_the_run_naming_it(tmp_path, where, after, message):
     encoder = LetterEncoder()
-    trainer = make_trainer(encoder, tmp_path, loss=Broken(where, after=4))
+    trainer = make_trainer(encoder, tmp_path, loss=Broken(where, after=after))
     with pytest.raises(NonFiniteError, match=message):
         trainer.run()
     assert all(torch.isfinite(tensor).all() for tensor in weights(encoder).values())
+
+
+class Spoiling(torch.optim.SGD):
+    """A step that leaves no weight finite."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.fill_(math.inf)
+
+
+@pytest.mark.parametrize("batch_size", [QUERIES, 8])
+def test_weights_that_a_step_has_spoilt_become_neither_model_nor_checkpoint(tmp_path, batch_size):
+    kept = []
+    options = replace(OPTIONS, batch_size=batch_size, checkpoint_s=0.0)
+    spoiling = SimpleNamespace(build=lambda context: Spoiling(context.groups))
+    trainer = make_trainer(LetterEncoder(), tmp_path, options, on_best=kept.append, optimizer_options=spoiling)
+    with pytest.raises(NonFiniteError, match=r"step 0 has made weights that are not finite: a learning rate is likely"):
+        trainer.run()
+    assert not kept and not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda learned: replace(learned, losses_Q=learned.losses_Q.mean()),
+            r"losses_Q of shape \(\), wanted is \(8,\)",
+        ),
+        (lambda learned: replace(learned, queries_gradient_QD=None), "queries_gradient_QD as NoneType"),
+        (lambda learned: (learned.losses_Q, learned.queries_gradient_QD), r"answers a tuple\. It answers Learned"),
+    ],
+)
+def test_what_a_head_answers_in_another_form_is_refused(tmp_path, change, message):
+    trainer = make_trainer(LetterEncoder(), tmp_path)
+    learn = trainer.head.learn
+    trainer.head.learn = lambda queries_QD, batch: change(learn(queries_QD, batch))
+    with pytest.raises(PluginError, match=rf"head ScoredHead: learn\(\) .*{message}"):
+        trainer.run()
+
+
+def test_a_loss_of_a_head_that_is_not_finite_is_said_though_its_gradient_is(tmp_path):
+    trainer = make_trainer(LetterEncoder(), tmp_path)
+    learn = trainer.head.learn
+    trainer.head.learn = lambda queries_QD, batch: replace(
+        learn(queries_QD, batch), losses_Q=torch.full((8,), math.nan)
+    )
+    with pytest.raises(NonFiniteError, match="step 0: the loss is not finite"):
+        trainer.run()
 
 
 def test_a_batch_without_any_positive_teaches_nothing(tmp_path):

@@ -1,6 +1,7 @@
 """Invariants: a step of row Adagrad is its formula, sparse or dense; clipping bounds the norm of the true gradient."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from train_cases import LetterEncoder
 
 from xmc.encode.sparse_tfidf import SparseTfidfOptions
 from xmc.encode.tfidf import TfidfOptions
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, PluginError
+from xmc.optimizer_contract import as_saved
 from xmc.plugin_manager import load_plugins
 from xmc.train.core_optimizers import RowAdagradOptions, Sgd
 from xmc.train.muon import Muon
@@ -156,6 +158,35 @@ def test_an_encoder_without_parameters_is_refused_with_what_to_do(options):
     encoder = SparseTfidfOptions(minimum_count=1).build(["fog at sea"], ["fog"], seed=0)
     with pytest.raises(ConfigError, match=r"the encoder 'sparse-tfidf' has nothing .* could change.*--plugin linear"):
         make_optimizer(encoder, TrainOptions(), options)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda context: None, r"build\(\) answers a NoneType, wanted is a torch\.optim\.Optimizer"),
+        (lambda context: torch.optim.SGD(context.module.parameters(), lr=0.1), "has no 'peak_lr'.*context\\.groups"),
+        (
+            lambda context: torch.optim.SGD([{**group, "bound": math.inf} for group in context.groups]),
+            "keeps 'bound' as inf in a parameter group",
+        ),
+        (
+            lambda context: torch.optim.SGD([{**group, "seen": {1}} for group in context.groups]),
+            "keeps 'seen' as set in a parameter group",
+        ),
+    ],
+)
+def test_an_optimiser_that_no_schedule_sets_or_no_checkpoint_holds_is_refused_at_once(build, message):
+    with pytest.raises(PluginError, match=message):
+        make_optimizer(LetterEncoder(), TrainOptions(), SimpleNamespace(build=build))
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [({0: {"a": math.nan}}, "'a' as nan in the state"), ({"seen": 3}, "entry 'seen', which is no")],
+)
+def test_a_state_that_json_cannot_hold_is_refused(state, message):
+    with pytest.raises(PluginError, match=message):
+        as_saved({"state": state, "param_groups": []})
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "muon", "kfac"])

@@ -5,6 +5,7 @@ Without `labels.jsonl` the labels are those that queries name, and the text of a
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
+    NAMED,
     as_id,
     contents_of,
     differs_by_case,
@@ -67,13 +69,33 @@ def labels_of(rows: Iterable[tuple[Place, Any]], tally: Tally) -> Iterator[Label
 
 
 def _labels_named_by(splits: Mapping[str, Path], tally: Tally) -> Iterator[tuple[Place, Any]]:
-    """The labels of each query; a row that is none stops this as it would the import, and is counted there only."""
+    """The labels of each query; a row that is none stops this as it would the import, and is counted there only.
+
+    Raises: DataError when no row has any.
+    """
+    are_some, first = False, ""
     for split, path in splits.items():
         for place, row in read_json_rows(path, table="", tally=Tally(tally.on_bad_row)):
             query = parse_query(place, {"id": "", **row})
             if not isinstance(query, QueryRow):
                 Tally(tally.on_bad_row).bad(split, place, *query)
-            yield place, row.get("labels")
+            labels = row.get("labels")
+            are_some = are_some or any(map(as_id, labels if isinstance(labels, list) else ()))
+            first = first or f", and {place} has {_shown(row, 'labels')}"
+            yield place, labels
+    if not are_some:
+        raise DataError(
+            f"no line of {' and '.join(map(str, splits.values()))} names a label: its ids are looked for in the list "
+            f"'labels'{first}.",
+            hint='A line reads {"text": "round fruit", "labels": ["apple"]}.',
+        )
+
+
+def _shown(row: Mapping[str, Any], key: str) -> str:
+    """What an object has under the key, or which keys it has instead, in few words."""
+    if key in row:
+        return f"{key!r}: {reprlib.repr(row[key])}"
+    return ", ".join(repr(there[:50]) for there in [*row][:NAMED]) or "nothing"
 
 
 def read_label_rows(path: Path, tally: Tally) -> Iterator[LabelRow]:

@@ -247,6 +247,21 @@ def test_nothing_usable(tmp_path):
         import_dataset(source, tmp_path / "out", on_bad_row="skip")
 
 
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ({"text": "one", "tags": ["a"]}, r"'text', 'tags'"),
+        ({"text": "one", "labels": [{"id": "a"}]}, r"'labels': \[\{'id': 'a'\}\]"),
+        ({"text": "one", "labels": []}, r"'labels': \[\]"),
+    ],
+)
+def test_lines_without_any_label_say_where_it_was_looked_for(tmp_path, row, shown):
+    source = make_source(tmp_path / "source", train=[row, row])
+    (source / "labels.jsonl").unlink()
+    with pytest.raises(DataError, match=rf"no line of .*looked for in the list 'labels', and .*:1 has {shown}\."):
+        import_dataset(source, tmp_path / "out", on_bad_row="skip")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["a", "7"]),
     lambda inner: st.lists(inner, max_size=3),
