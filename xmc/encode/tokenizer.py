@@ -32,13 +32,17 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
     counts = _word_counts(texts, normalizer, splitter)
     pieces = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
     pieces.normalizer, pieces.pre_tokenizer = normalizer, splitter
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=max(1000, vocabulary_size // PIECE_SHARE),
-        special_tokens=[UNKNOWN, *_letters(counts)],
-        show_progress=False,
-    )
+    given = [UNKNOWN, *_letters(counts)]
     # they would be unknown all the same, and the time of training grows with the square of a word's length
     counts = {word: count for word, count in counts.items() if len(word) <= LONGEST_WORD}
+    possible = len(given) + sum(
+        map(len, counts)
+    )  # more pieces there are not, and the trainer makes room for all it may
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=min(max(1000, vocabulary_size // PIECE_SHARE), possible),
+        special_tokens=given,
+        show_progress=False,
+    )
     # a word's frequency hardly matters for pieces that serve rare words: each word once
     pieces.train_from_iterator(sorted(counts), trainer)
     vocabulary = sorted(pieces.get_vocab(), key=pieces.get_vocab().__getitem__)

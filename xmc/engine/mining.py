@@ -38,23 +38,20 @@ def hard_negatives(
         vectors = head.label_vectors(all_rows)
         index = build_index(backend, vectors, labels=len(all_rows), similarity=similarity, device=device)
         query_map = head.query_map()
-        wanted = options.mining_skip + options.mining_depth
+        depth = min(options.mining_depth, len(groups_L))  # more there are not
+        wanted = options.mining_skip + depth
         shares = [np.arange(len(positives))[share] for share in ranks.shares(len(positives))]
-        own = shares[ranks.rank]
-        mined: list[IntArray] = []
+        own, done = shares[ranks.rank], 0
+        own_NM = np.empty((len(own), depth), dtype=np.int32)
         for queries_QD in queries:
-            rows = own[len(mined) : len(mined) + len(queries_QD)]
+            rows = own[done : done + len(queries_QD)]
             part = positives.take(rows)
             k = min(len(groups_L), wanted + int(part.counts().max(initial=0)))
             hits = index.search(query_map.queries(queries_QD) if query_map else queries_QD, k)
             for (label_rows, _), start, stop in zip(hits, part.offsets[:-1], part.offsets[1:], strict=True):
                 relevant = np.isin(groups_L[label_rows], groups_L[part.label_rows[start:stop]])
-                mined.append(
-                    without_relevant(
-                        label_rows, label_rows[relevant], depth=options.mining_depth, skip=options.mining_skip
-                    )
-                )
-        own_NM = np.array(mined, dtype=np.int32).reshape(-1, options.mining_depth)
+                own_NM[done] = without_relevant(label_rows, label_rows[relevant], depth=depth, skip=options.mining_skip)
+                done += 1
         return ranks.gather_places(torch.from_numpy(own_NM), shares).numpy()
 
     return HardNegatives(mine, options, open_negatives(run), writes=ranks.writes)

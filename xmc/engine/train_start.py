@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 from xmc.api import Head
@@ -9,7 +10,7 @@ from xmc.encode.encoder import Encoder
 from xmc.engine.job import Job
 from xmc.engine.teacher import Teacher, needs_of, open_teacher
 from xmc.engine.training_set import epoch_pool, validation_queries
-from xmc.errors import ConfigError, PluginError
+from xmc.errors import ConfigError, PluginError, XmcWarning
 from xmc.train.checkpoint import Checkpoint
 from xmc.train.options import TrainOptions
 from xmc.train.plan import Plan, make_plan
@@ -38,6 +39,13 @@ def train_start(job: Job, checkpoint: Checkpoint | None = None) -> TrainStart:
     teacher = open_teacher(config)
     encoder = checkpoint.encoder(config.encoder.options) if checkpoint else job.new_encoder()
     encoder.module.to(job.device)
+    if config.train.label_learning_rate and ranks.writes and not encoder.label_parameters():
+        warnings.warn(
+            f"train.label_learning_rate = {config.train.label_learning_rate:g} changes nothing: the encoder "
+            f"'{encoder.name}' as it is configured has no parameters that only labels use.",
+            XmcWarning,
+            stacklevel=2,
+        )
     precision = choose_precision(config.train.precision, encoder=encoder, device=job.device)
     options = replace(config.train, precision=precision)
     context = replace(job.head_context(encoder), train=options, ranks=None if ranks.size == 1 else ranks)

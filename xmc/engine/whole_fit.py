@@ -62,7 +62,7 @@ def refuse_what_a_whole_fit_lacks(config: RunConfig, ranks: Ranks) -> None:
 
 
 def refuse_unused_settings(config: RunConfig) -> None:
-    """Refuse a loss, or a setting of training in steps, that a head which is fitted in one go would leave unread.
+    """Refuse a loss, an optimiser or a setting of training in steps that a head which is fitted in one go would leave unread.
 
     Raises: ConfigError naming it.
     """
@@ -71,11 +71,12 @@ def refuse_unused_settings(config: RunConfig) -> None:
         for option in dataclasses.fields(TrainOptions)
         if option.name not in USED_SETTINGS and getattr(config.train, option.name) != option.default
     ]
-    if config.loss.name != DEFAULTS["loss"]["name"] or config.loss.options != type(config.loss.options)():
-        unused.insert(0, f"[loss] ({config.loss.name})")
+    for section, part in (("optimizer", config.optimizer), ("loss", config.loss)):
+        if part.name != DEFAULTS[section]["name"] or part.options != type(part.options)():
+            unused.insert(0, f"[{section}] ({part.name})")
     if unused:
         raise ConfigError(
-            f"head '{config.head.name}' is fitted in one go, without steps and without a loss; it does not use "
+            f"head '{config.head.name}' is fitted in one go, without steps, loss and optimiser; it does not use "
             f"{', '.join(unused)}.",
             hint=f"Leave that out; of [train] it uses {', '.join(USED_SETTINGS)}.",
         )

@@ -150,6 +150,7 @@ def test_the_head_alone_is_a_run_too(tmp_path):
         ("loss.name=baselines.info-nce", r"\[loss\] \(baselines\.info-nce\)"),
         ("loss.temperature=0.5", r"\[loss\] \(dexml\.decoupled-softmax\)"),
         ("train.epochs=9", r"train\.epochs"),
+        ("optimizer.name=sgd", r"\[optimizer\] \(sgd\)"),
     ],
 )
 def test_what_a_fit_in_one_go_would_not_read_is_refused(setting, named, tmp_path):

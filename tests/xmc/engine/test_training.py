@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from repetitions import only_in_full
+from safetensors.torch import load_file
 
 import xmc
 from xmc.api import hookimpl
@@ -16,11 +17,12 @@ from xmc.data.named import named_folder
 from xmc.encode.encoder import embed_texts
 from xmc.engine.indexing import run_indexing, sort_labels
 from xmc.engine.run_config import resolve
-from xmc.engine.training import run_training
+from xmc.engine.training import plan_training, run_training
 from xmc.engine.training_set import load_for_training
-from xmc.errors import ConfigError, DataError, NonFiniteError
+from xmc.errors import ConfigError, DataError, NonFiniteError, XmcWarning
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.retriever import Retriever
+from xmc.train.hard_negatives import open_negatives
 from xmc.train.validation import hits_at_1
 
 QUICK = ["encoder.dimension=8", "train.batch_size=100", "train.learning_rate=0.02", "train.epochs=2"]
@@ -101,6 +103,21 @@ def test_no_epochs_take_the_model_as_it_is(tmp_path, head):
     untrained = config.encoder.options.build(data.train.texts, data.labels.texts, seed=config.train.seed)
     assert torch.equal(embed_texts(retriever.encoder, ["tram"], "query"), embed_texts(untrained, ["tram"], "query"))
     assert run_training(config, tmp_path / "run", plugins=plugins, resume=True) == report
+
+
+def test_a_rate_of_labels_that_nothing_learns_at_is_said():
+    plugins = load_plugins()
+    plan_training(quick(plugins, "train.label_learning_rate=0.1", "encoder.shared=false"), plugins=plugins)
+    with pytest.warns(XmcWarning, match=r"label_learning_rate = 0\.1 changes nothing: the encoder 'static'"):
+        plan_training(quick(plugins, "train.label_learning_rate=0.1"), plugins=plugins)
+
+
+def test_more_labels_than_there_are_are_not_mined(tmp_path):
+    plugins = load_plugins()
+    mined = ("train.label_scope=mined", "train.mining_start=0", f"train.mining_depth={10**12}", "train.epochs=1")
+    run_training(quick(plugins, *mined), tmp_path / "run", plugins=plugins)
+    rows_NM = load_file(open_negatives(tmp_path / "run").current().folder / "negatives.safetensors")["rows"]
+    assert rows_NM.shape == (400, 60) and ((rows_NM >= 0).sum(dim=1) >= 50).all()
 
 
 def test_observers_hear_the_error_of_a_run_that_fails(observed, tmp_path, monkeypatch):
