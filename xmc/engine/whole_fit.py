@@ -62,7 +62,7 @@ def refuse_what_a_whole_fit_lacks(config: RunConfig, ranks: Ranks) -> None:
 
 
 def refuse_unused_settings(config: RunConfig) -> None:
-    """Refuse a loss, an optimiser or a setting of training in steps that a head which is fitted in one go would leave unread.
+    """Refuse a loss, an optimiser or a setting of steps that a head which is fitted in one go would leave unread.
 
     Raises: ConfigError naming it.
     """
