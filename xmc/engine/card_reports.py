@@ -89,7 +89,7 @@ def figures_are_stale(run: Path) -> bool:
     return evaluation is not None and _is_stale(evaluation, identity_of(run) if index_store(run).exists() else {})
 
 
-def evaluation_figures(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+def evaluation_figures(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The figures of an evaluation over all labels, each with the ends of its interval, by the split and their name.
 
     The AUC over the pooled scores is among them where it was measured; how many negatives it has belongs to its name.
