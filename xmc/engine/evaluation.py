@@ -95,6 +95,9 @@ def run_evaluation(
         report = replace(report, notes=(*report.notes, note))
     if data.train.bag_ids is not None:
         report = replace(report, notes=(*report.notes, OF_BAGS))
+    if queries.bag_ids is not None:
+        note = f"the queries of '{split}' are in bags, and judged by the labels of their bag for want of their own"
+        report = replace(report, notes=(*report.notes, note))
     if config.evaluate.auc_negatives:
         top = config.evaluate.auc_negatives
         auc = measure_separation(retriever, queries.texts, deep_hits, positives, top_negatives=top, run=run)

@@ -49,4 +49,4 @@ def _kept_positives(queries: QueryTable, stays_L: np.ndarray[tuple[int], np.dtyp
     offsets = np.concatenate(([0], np.cumsum(stays_P)))[truth.offsets].astype(np.int64)
     new_rows_L = (np.cumsum(stays_L) - 1).astype(truth.label_rows.dtype)
     positives = Positives(offsets, new_rows_L[truth.label_rows[stays_P]], truth.weights[stays_P])
-    return QueryTable(queries.ids, queries.texts, positives)
+    return QueryTable(queries.ids, queries.texts, positives, queries.bag_ids)

@@ -11,8 +11,10 @@ import xmc
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
+from xmc.engine.removed_labels import without_removed
 from xmc.errors import ConfigError, DataError
 from xmc.privacy.privatise import privatise
+from xmc.retrieve.label_edits import Edit, LabelEdits
 
 
 def test_the_report_is_that_of_the_written_hits(tiny_run_copy):
@@ -82,9 +84,21 @@ def test_frequencies_by_the_noisy_labels_of_bags_are_noted(tiny_run_copy, tmp_pa
     settings = ["evaluate.bootstrap_samples=0", f"data.name={tmp_path / 'private'}"]
     report = xmc.evaluate_run(tiny_run_copy, settings=settings)
     assert any("PSP and PSnDCG count a label by the shares that bags have" in note for note in report.notes)
+    assert not any("judged by the labels of their bag" in note for note in report.notes)
+    of_bags = xmc.evaluate_run(tiny_run_copy, split="train", settings=settings)
+    assert "the queries of 'train' are in bags, and judged by the labels of their bag" in of_bags.notes[-1]
     of_rows = xmc.evaluate_run(tiny_run_copy, settings=settings[:1])
     assert not of_rows.notes
     assert of_rows.bands[0].labels < report.bands[0].labels  # noise makes every label look frequent
+
+
+def test_a_removed_label_leaves_the_frequencies_of_the_others_in_bags(tmp_path):
+    privatise("tiny", tmp_path / "private", epsilon="4", bag_size=4)
+    whole = load_dataset(tmp_path / "private")
+    gone = whole.labels.ids[0]
+    left = without_removed(whole, LabelEdits({gone: Edit(None)}))
+    assert gone not in left.labels.ids and left.train.bag_ids == whole.train.bag_ids
+    assert left.train_counts().tolist() == whole.train_counts()[1:].tolist()
 
 
 @pytest.mark.parametrize("setting", ["train.validation_share=0.5", "train.seed=3", "data.train_queries=40"])
