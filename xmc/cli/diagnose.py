@@ -36,9 +36,8 @@ def diagnose_command(
 
 def _print(found: Diagnosed) -> None:
     head = found.diagnosis
-    typer.echo(
-        f"{head.queries:,} queries, {head.features:,} features, {head.answers:,} labels, signal/noise {head.snr:.3g}"
-    )
+    snr = "no noise found" if head.snr is None else f"signal/noise {head.snr:.3g}"
+    typer.echo(f"{head.queries:,} queries, {head.features:,} features, {head.answers:,} labels, {snr}")
     excess = head.measured_T[-1] / head.measured_T.min() - 1
     typer.echo(
         f"least held-out error {head.measured_T.min():.4f} of that of nothing learned; never stopping: {excess:+.1%}"

@@ -25,13 +25,14 @@ class Diagnosis:
     `measured_T` is on the half of the held-out queries that the noise was not fitted on. `stopping_time` is predicted,
     `measured_time` where the measured curve is least, both of the flow; `run_time` is where the run's own head stands
     (R^2 `run_fit`), and `stopping_step` the step at which its schedule has the predicted time (none without a run).
+    `snr` is None where the answers fit best without any noise.
     """
 
     queries: int
     features: int
     answers: int
     modes: Modes
-    snr: float
+    snr: float | None
     noise: float
     times_T: Array
     predicted_T: Array
@@ -103,7 +104,7 @@ def diagnose(data: Data, run: RunHead | None = None, *, seed: int = 0) -> Diagno
         features,
         data.answers_PL.shape[1],
         modes,
-        found.snr,
+        found.snr if found.noise else None,
         found.noise / unit,
         times_T,
         predicted_T / unit,

@@ -56,7 +56,8 @@ def diagnose_head(run: Path, *, plugins: Plugins, device: str = "auto", seed: in
     The features are the embeddings of queries, the answers 1 where a label is relevant, the head the label vectors. Of
     many queries a part is taken, drawn by `seed`.
     Raises: ConfigError for a head that is fitted in one go or has a query map, and for an encoder of sparse vectors;
-    DataError without held-out queries, or when the data set is not the one that the run was trained on.
+    DataError without held-out queries, for labels of bags, or when the data set is not the one that the run was trained
+    on.
     """
     if seed < 0:
         raise ConfigError(f"the seed must be 0 or more, got {seed}.")
@@ -65,6 +66,11 @@ def diagnose_head(run: Path, *, plugins: Plugins, device: str = "auto", seed: in
     report, data = training_report(run), load_for_training(config)
     if report["data"]["fingerprint"] != data.fingerprint:
         raise DataError(f"{run} was trained on another state of the data set '{config.data.name}'.")
+    if data.train.bag_ids is not None:
+        raise DataError(
+            f"{run} was trained on labels of bags, so that whose label is whose, the answers of a head, is not known.",
+            hint="Diagnose a run that was trained on queries with labels of their own.",
+        )
     if data.dev is None:
         raise DataError(
             f"{run} has no held-out queries.",

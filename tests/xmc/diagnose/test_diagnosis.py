@@ -2,6 +2,7 @@
 in time; signal over noise is recovered; a head of plain gradient descent is placed at its time and step; the advice
 fits what was planted; what cannot be diagnosed is refused."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +82,13 @@ def test_nothing_to_advise():
     assert diagnose(data).advice.gains["more data"] < 0.02
     noise_only, _ = regression(queries=4000, features=4, noise=1e6)
     assert diagnose(noise_only).advice.advice == "none"
+
+
+def test_answers_without_noise_have_no_ratio_and_json_can_hold_the_report():
+    data, _ = regression(queries=400, features=20, noise=0.0)
+    found = diagnose(data)
+    assert found.noise == 0 and found.snr is None
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["snr"] is None
 
 
 def test_refusals():

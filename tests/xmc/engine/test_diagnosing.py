@@ -12,6 +12,7 @@ from xmc.data.dataset import load_dataset
 from xmc.engine.diagnosing import diagnose_head
 from xmc.errors import ConfigError, DataError
 from xmc.plugin_manager import load_plugins
+from xmc.privacy.privatise import privatise
 
 CLASSIFIER = ("encoder.dimension=32", "train.epochs=2", "train.learning_rate=0.02", "head.name=classifier")
 
@@ -68,4 +69,11 @@ def test_refusals(tiny_run_copy, tmp_path):
     report["data"]["fingerprint"] = load_dataset("icd10cm").fingerprint
     (tiny_run_copy / "train.json").write_text(json.dumps(report))
     with pytest.raises(DataError, match="another state of the data set 'tiny'"):
+        xmc.diagnose_run(tiny_run_copy)
+    privatise("tiny", tmp_path / "private", epsilon="1", bag_size=4, public=("dev",))
+    report["data"]["fingerprint"] = load_dataset(tmp_path / "private").fingerprint
+    (tiny_run_copy / "train.json").write_text(json.dumps(report))
+    config = (tiny_run_copy / "config.toml").read_text()
+    (tiny_run_copy / "config.toml").write_text(config.replace('name = "tiny"', f'name = "{tmp_path / "private"}"'))
+    with pytest.raises(DataError, match="was trained on labels of bags"):
         xmc.diagnose_run(tiny_run_copy)
