@@ -9,13 +9,14 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from xmc.choose.estimators import ESTIMATORS, NEEDS_RANK_RATIOS, Array, Evidence, Terms
+from xmc.choose.estimators import ESTIMATORS, NEEDS_RANK_RATIOS, Array, Evidence, Terms, prefix_weights
 from xmc.choose.overlap import Overlap, overlap_of
 from xmc.errors import DataError
 from xmc.evaluate.bootstrap import bootstrap_intervals
 from xmc.evaluate.figures import Figure
 from xmc.evaluate.measurement import Measurement
 
+LARGEST_WEIGHT = 1e100
 Verdict: TypeAlias = Literal["better", "worse", "unclear", "unreliable", "refused"]
 
 
@@ -49,8 +50,9 @@ def judge_candidate(
 ) -> CandidateReport:
     """Estimate a candidate by every estimator that the log allows, and its gain by `estimator`.
 
-    Raises: DataError when no list of the log could have been shown by the candidate.
+    Raises: DataError when no list of the log could have been shown by the candidate, or one has a weight beyond reason.
     """
+    _require_weights(name, evidence)
     overlap = overlap_of(evidence.ratios_QK, outside=outside)
     if overlap.matched == 0:
         raise DataError(
@@ -75,6 +77,22 @@ def judge_candidate(
         overlap=overlap,
         notes=notes,
     )
+
+
+def _require_weights(name: str, evidence: Evidence) -> None:
+    """Refuse weights of which sums and squares are no numbers any more: such a list was never drawn."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        largest_Q = prefix_weights(evidence.ratios_QK).max(axis=1)
+        if evidence.rank_ratios_QK is not None:
+            largest_Q = np.maximum(largest_Q, evidence.rank_ratios_QK.max(axis=1))
+    wild_Q = ~(largest_Q <= LARGEST_WEIGHT)
+    if wild_Q.any():
+        row = int(wild_Q.argmax())
+        raise DataError(
+            f"{int(wild_Q.sum())} lists of the log, such as that of row {row}, would count with a weight above"
+            f" {LARGEST_WEIGHT:g} for candidate '{name}': what was drawn does not have such small propensities.",
+            hint="Keep the chance with which each label was drawn, or leave such rows out.",
+        )
 
 
 def estimate_all(evidence: Evidence) -> dict[str, Terms]:

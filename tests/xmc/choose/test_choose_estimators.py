@@ -182,6 +182,16 @@ def test_a_candidate_without_overlap_is_refused():
         judge_candidate("b", evidence, estimator="ips", outside=0.0, samples=10, seed=0)
 
 
+@pytest.mark.parametrize(
+    "ratios", [[[1.0, 1.0], [1e200, 1e200]], [[1.0, 1.0], [np.inf, 0.0]], [[1e101, 0.0], [1.0, 1.0]]]
+)
+def test_weights_that_are_no_numbers_are_refused(ratios):
+    with pytest.raises(
+        DataError, match=r"1 lists of the log, such as that of row [01], would count with a weight above"
+    ):
+        judge_candidate("a", bare(np.array(ratios), np.ones((2, 2))), estimator="dr", outside=0.0, samples=9, seed=0)
+
+
 def test_verdict_follows_the_interval_of_the_gain(independent):
     rewards = independent.rewards_QK[:4000]
     for shift, verdict in ((0.2, "better"), (-0.2, "worse"), (0.0, "unclear")):
