@@ -48,8 +48,9 @@ def run_evaluation(
     With `evaluate.auc_negatives` the report has the pooled AUC as well, and its curve is in `run/roc.csv` and `.png`.
     Frequencies (bands, propensities) are those of the queries the run was trained on.
     Labels that were removed from the run are no positives, and queries that had no others are left out, with a note.
-    The report notes it, too, when the data set is another than in training, and when frequencies are sums of the shares
-    of bags, which count the noise of private labels as well. `on_progress` hears what is done of what.
+    The report notes it, too, when the split is that of training, when the data set is another than then, and when
+    frequencies are sums of the shares of bags, which count the noise of private labels as well. `on_progress` hears
+    what is done of what.
     Raises: DataError when the data set has no such split, or none of its queries a positive any more, and when it does
     not fit the index.
     """
@@ -91,8 +92,11 @@ def run_evaluation(
         options=config.evaluate,
         extra_metrics={offer.full_name: offer.load() for offer in plugins.offers["metric"]},
     )
-    if split != "train" and (note := data_since_training(run, data)):
-        report = replace(report, notes=(*report.notes, note))
+    if split == "train":
+        note = "runs are trained on the split 'train': of other queries these figures say nothing"
+    else:
+        note = data_since_training(run, data)
+    report = replace(report, notes=(*report.notes, *([note] if note else [])))
     if data.train.bag_ids is not None:
         report = replace(report, notes=(*report.notes, OF_BAGS))
     if queries.bag_ids is not None:
