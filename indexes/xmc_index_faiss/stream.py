@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 16_384
 LARGEST_FLOAT16 = 65_504
+STEP_FLOAT16 = 2.0**-24  # between the smallest numbers
+FEWEST_STEPS = 256  # that the largest number must be: with fewer a code of 8 bits holds more of it
 
 
 def label_blocks(embeddings: Iterable[Tensor], similarity: str) -> Iterator[np.ndarray[Any, Any]]:
@@ -48,7 +50,7 @@ def largest_number(vectors_ND: np.ndarray[Any, Any]) -> float:
 
 
 def require_float16(largest: float, *, option: str, instead: str) -> None:
-    """Refuse numbers up to `largest` where float16 would make them infinite.
+    """Refuse numbers up to `largest` where float16 would make them infinite, or all of them zero or nearly so.
 
     Raises: ConfigError.
 
@@ -60,6 +62,12 @@ def require_float16(largest: float, *, option: str, instead: str) -> None:
         raise ConfigError(
             f"{option} is for numbers up to {LARGEST_FLOAT16:,}, and the label vectors need up to {largest:,.0f}.",
             hint=instead,
+        )
+    if 0 < largest < FEWEST_STEPS * STEP_FLOAT16:
+        raise ConfigError(
+            f"{option} has no steps below {STEP_FLOAT16:.1g}, and the label vectors no numbers above {largest:.2g}: "
+            "too little of them would be left.",
+            hint=f"{instead} Or scale the label vectors up.",
         )
 
 

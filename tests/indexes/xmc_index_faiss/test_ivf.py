@@ -197,6 +197,18 @@ def test_numbers_that_float16_would_make_infinite_are_refused(rerank):
         assert len(built(labels_LD, storage="sq8").search(queries_QD, 3).scores) == 30
 
 
+def test_numbers_of_which_float16_would_leave_nothing_are_refused():
+    labels_LD, queries_QD = clustered(500, 10)
+    held_LD = labels_LD * 1e-4
+    found = built(held_LD, storage="fp16", nprobe=8, nlist=8, rerank=0).search(queries_QD, 5)
+    assert recall(found, brute_force(held_LD, queries_QD, 5)) > 0.9
+    with pytest.raises(
+        ConfigError, match=r"no steps below 6e-08, and .* no numbers above .*'flat' or 'sq8'.* Or scale"
+    ):
+        built(labels_LD * 1e-6, storage="fp16")
+    assert len(built(torch.zeros(500, 24), storage="fp16").search(queries_QD, 3).scores) == 30
+
+
 @pytest.mark.parametrize("labels", [1, 2, 39, 400, 5000])
 def test_cells_are_chosen_so_that_each_has_enough_to_learn_from(labels):
     assert 1 <= Ivf().cells(labels) <= max(1, labels // 39)
