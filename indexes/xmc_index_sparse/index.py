@@ -86,11 +86,17 @@ class SparseIndex:
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def _best(self, wide_QD: Any, k: int, allowed: np.ndarray[Any, Any] | None) -> tuple[np.ndarray[Any, Any], ...]:
-        """Query rows, label rows and scores of all that reach the k-th best score of their query, ties and all."""
+        """Query rows, label rows and scores of the best k of each query; of those that tie the lower rows."""
         scores_QL = torch.from_numpy((wide_QD @ self.table_DL).toarray()).float()
         if allowed is not None:
             scores_QL = scores_QL[:, torch.from_numpy(allowed)]
         least_Q = scores_QL.topk(k, dim=1).values[:, -1:]
-        query_rows, columns = (scores_QL >= least_Q).nonzero(as_tuple=True)
+        kept_QL = scores_QL >= least_Q
+        wide_S = (kept_QL.sum(dim=1) > k).nonzero().flatten()
+        if len(wide_S):  # such as a query of few words: all labels without them have the score 0
+            tied_SL = scores_QL[wide_S] == least_Q[wide_S]
+            room_S1 = k - (kept_QL[wide_S] & ~tied_SL).sum(dim=1, keepdim=True)
+            kept_QL[wide_S] &= ~tied_SL | (tied_SL.cumsum(dim=1, dtype=torch.int32) <= room_S1)
+        query_rows, columns = kept_QL.nonzero(as_tuple=True)
         label_rows = columns.numpy() if allowed is None else allowed[columns.numpy()]
         return query_rows.numpy(), label_rows, scores_QL[query_rows, columns].numpy()

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError
 from xmc.testing import check_index
+from xmc_index_sparse import index as sparse_index
 from xmc_index_sparse.sparse import Sparse
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
@@ -55,6 +56,24 @@ def test_equal_to_brute_force(seed, labels, dimension, queries, k, whole):
     queries_QD = random_sparse(queries, dimension, generator, share=0.5, whole=whole)
     index = Sparse().build(labels_LD.split(17), similarity="dot", device="cpu")
     assert rows_of(index.search(queries_QD, k)) == brute_force(labels_LD, queries_QD, k)
+
+
+def test_of_labels_that_tie_no_more_are_kept_than_are_wanted(monkeypatch):
+    """A query of few words ties with all labels that have none of them: kept, they would be as many as all scores."""
+    generator = torch.Generator().manual_seed(2)
+    labels_LD = random_sparse(300, 60, generator, whole=True)
+    queries_QD = torch.cat([torch.eye(60)[:9], -torch.eye(60)[:9], torch.zeros(2, 60), torch.ones(1, 60)])
+    kept = []
+    rank = sparse_index.rank_hits
+    monkeypatch.setattr(
+        sparse_index, "rank_hits", lambda *given, **more: kept.append(len(given[0])) or rank(*given, **more)
+    )
+    index = Sparse().build([labels_LD], similarity="dot", device="cpu")
+    assert rows_of(index.search(queries_QD, 40)) == brute_force(labels_LD, queries_QD, 40)
+    allowed = np.arange(1, 300, 2)
+    among = [allowed[rows].tolist() for rows in brute_force(labels_LD[1::2], queries_QD, 40)]
+    assert rows_of(index.search_among(queries_QD, 40, allowed)) == among
+    assert kept == [40 * len(queries_QD)] * 2
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
