@@ -34,11 +34,14 @@ def scan_rows(
     """
     k = min(k, len(label_rows))
     queries, rows = (torch.from_numpy(array).to(vectors.device) for array in (queries_QD, label_rows))
-    found = [_Found(rows[:0], rows[:0], queries[:0, :0].flatten())]
-    for start in range(0, len(queries) if k else 0, QUERIES):
-        part = _scan_group(queries[start : start + QUERIES], vectors, rows, k)
-        part = part._replace(scores_P=rescore(queries[start : start + QUERIES], vectors, part[0], part[1]))
-        found.append(part._replace(query_rows_P=part.query_rows_P + start))
+    is_zero_Q = ~queries.any(dim=1)
+    found, others = [_tied(is_zero_Q.nonzero().flatten(), rows[:k])], (~is_zero_Q).nonzero().flatten()
+    for start in range(0, len(others) if k else 0, QUERIES):
+        query_rows = others[start : start + QUERIES]
+        group_QD = queries[query_rows]
+        part = _scan_group(group_QD, vectors, rows, k)
+        part = part._replace(scores_P=rescore(group_QD, vectors, part.query_rows_P, part.label_rows_P))
+        found.append(part._replace(query_rows_P=query_rows[part.query_rows_P]))
     columns = [torch.cat(column).cpu().numpy() for column in zip(*found, strict=True)]
     return rank_hits(*columns, queries=len(queries), k=max(k, 1))
 
@@ -53,6 +56,13 @@ def rescore(queries_QD: Tensor, vectors: GatheredVectors, query_rows_P: Tensor, 
         for query_rows, label_rows in zip(query_rows_P.split(step), label_rows_P.split(step), strict=True)
     ]
     return torch.cat(parts)
+
+
+def _tied(query_rows: Tensor, label_rows_K: Tensor) -> _Found:
+    """Zero queries, which score 0 with every label, and the first rows: scored as others, each would keep all rows."""
+    label_rows = label_rows_K.repeat(len(query_rows))
+    scores = torch.zeros(len(label_rows), dtype=torch.float64, device=label_rows.device)
+    return _Found(query_rows.repeat_interleave(len(label_rows_K)), label_rows, scores)
 
 
 def _scan_group(queries_QD: Tensor, vectors: GatheredVectors, label_rows: Tensor, k: int) -> _Found:

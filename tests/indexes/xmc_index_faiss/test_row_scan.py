@@ -59,6 +59,25 @@ def test_slices_do_not_matter(monkeypatch, numbers):
     assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
 
 
+def test_zero_queries_keep_the_first_rows_and_no_others(monkeypatch):
+    """Scored as others each would keep all rows, which tie: memory for so many pairs."""
+    generator = np.random.default_rng(0)
+    labels_LD, queries_QD = (generator.standard_normal((count, 8)).astype(np.float32) for count in (400, 9))
+    queries_QD[[0, 3, 8]] = 0.0
+    queries_QD[3, 1] = -0.0
+    rows, pairs, rescore = np.arange(1, 400, 2), [], row_scan.rescore
+    monkeypatch.setattr(row_scan, "QUERIES", 4)
+    monkeypatch.setattr(row_scan, "rescore", lambda *given: pairs.append(len(given[2])) or rescore(*given))
+    for k in (1, 7, 500):
+        hits = scan_rows(queries_QD, HeldVectors(labels_LD), rows, k)
+        scores_QN = (queries_QD.astype("f8") @ labels_LD[rows].astype("f8").T).astype("f4")
+        for (found, scores), true_N in zip(hits, scores_QN, strict=True):
+            assert found.tolist() == rows[np.lexsort((rows, -true_N))][:k].tolist()
+            np.testing.assert_allclose(scores, np.sort(true_N)[::-1][:k], rtol=1e-6)
+    assert max(pairs[:2]) < 20
+    assert scan_rows(queries_QD[:1], HeldVectors(labels_LD), rows, 3).label_rows.tolist() == [1, 3, 5]
+
+
 @pytest.mark.parametrize("setting", ["high", "medium"])
 def test_a_scan_counts_with_shortened_products_and_a_proof_does_not(setting, monkeypatch):
     """Products of a scan are torch's; those of candidates and cells are numpy's and faiss's, whatever torch is told."""
