@@ -51,13 +51,16 @@ def search_kept(index: Index, queries_QE: Tensor, k: int, kept_L: np.ndarray[Any
     """The best k labels among those marked, for any index; with an exact one the true best.
 
     Naive: `index.search(queries, L)` without the labels that are not marked, cut at k. The k best of k + n hits are
-    still there when n labels are left out, so no query asks for more than that.
+    still there when n labels are left out, so no query asks for more than that. Where most labels are left out, an
+    exact index that can filter is asked for the others alone: lists of nearly all labels would be long.
     """
     labels, kept = len(kept_L), int(np.count_nonzero(kept_L))
     if kept == labels:
         return index.search(queries_QE, k)
     if kept == 0:
         return no_hits(queries_QE.shape[0])
+    if 2 * kept < labels and index.report.exact and isinstance(index, FilteredIndex):
+        return index.search_among(queries_QE, k, np.flatnonzero(kept_L))
     most = min(labels, k + labels - kept)
     asked = min(most, k + SLACK + int(2 * k * (labels - kept) / kept))
     rows_Q = np.arange(queries_QE.shape[0])

@@ -130,6 +130,7 @@ def test_an_index_without_a_filter_is_asked_until_every_list_is_filled(seed, lab
     ]
     ids = range(labels)
     assert named(search_kept(index, queries_QD, k, kept_L), ids) == wanted
+    assert named(search_kept(Unfilterable(index), queries_QD, k, kept_L), ids) == wanted
     assert named(search_among(Unfilterable(index), queries_QD, k, np.flatnonzero(kept_L)), ids) == wanted
 
 
@@ -154,6 +155,18 @@ def test_wrong_queries_are_refused_in_the_words_of_the_base_and_with_rows_of_the
                     asked(index)(queries, k)
                 said.append((type(caught.value), str(caught.value)))
             assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_where_most_labels_are_gone_the_others_alone_are_searched(name, monkeypatch):
+    """Asked for all that the base has until k are left, each query would get a list of nearly all labels."""
+    generator = np.random.default_rng(2)
+    index = build(name, torch.tensor(generator.integers(-1, 2, (300, 3)), dtype=torch.float32))
+    kept_L = generator.random(300) < 0.05
+    queries_QD = queries_of(generator)
+    wanted = named(index.search_among(queries_QD, 4, np.flatnonzero(kept_L)), range(300))
+    monkeypatch.setattr(type(index), "search", lambda *_: pytest.fail("all labels are searched"))
+    assert named(search_kept(index, queries_QD, 4, kept_L), range(300)) == wanted
 
 
 def test_an_index_that_cannot_fill_a_filtered_list_is_named():
