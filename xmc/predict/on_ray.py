@@ -7,6 +7,7 @@ queries of a batch are put into Ray's object store once for all of them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -26,16 +27,18 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from xmc.api import Index
     from xmc.predict.shard import ShardPredictor
     from xmc.values import Hits, IndexReport
 
 POLL_S = 0.3
 LOCAL_STORE_BYTES = 200 << 20  # only embedded queries and hits of single batches go through it
-# no CPU is reserved, for an actor that waits for one would hold its shard for ever; their number is chosen instead
+# No CPU is reserved, for an actor that waits for one would hold its shard for ever; their number is chosen instead.
+# An actor may die as often as it likes, a shard costs it at most TRIES lives: over thousands of shards these add up.
 PLACING: dict[str, Any] = {
     "num_cpus": 0,
     "scheduling_strategy": "SPREAD",
-    "max_restarts": TRIES,
+    "max_restarts": -1,
     "max_task_retries": TRIES - 1,
 }
 
@@ -119,14 +122,22 @@ class _Holder:
 
 
 class _PartHolder:
-    """An actor that holds one part of a sharded index."""
+    """An actor that holds one part of a sharded index; it opens it at the first search.
+
+    Not when it starts: an actor that is killed while it starts would be started anew for ever.
+    """
 
     def __init__(self, job: dict[str, Any], number: int) -> None:
+        self.job = Job.from_dict(job)
+        self.number = number
+
+    @functools.cached_property
+    def index(self) -> Index:
+        """The part."""
         from xmc.plugin_manager import load_plugins
         from xmc.retrieve.sharded import load_part
 
-        folder = index_folder(Job.from_dict(job))
-        self.index = load_part(folder, number, device=job["device"], plugins=load_plugins())
+        return load_part(index_folder(self.job), self.number, device=self.job.device, plugins=load_plugins())
 
     def search(self, queries_QD: Any, k: int, label_rows: np.ndarray[Any, Any] | None = None) -> Hits:
         """The hits of the part, in rows of its own; among these rows of its own, if any are given."""
@@ -175,7 +186,10 @@ class RemoteParts:
 
         shared = ray.put(queries_QD.numpy() if queries_QD.layout == torch.strided else queries_QD)
         answers = [actor.search.remote(shared, k, own) for actor, own in zip(self.actors, rows, strict=True)]
-        return merge_parts(ray.get(answers), self.starts, k)
+        try:
+            return merge_parts(ray.get(answers), self.starts, k)
+        except ray.exceptions.RayTaskError as error:  # of a class that Ray makes up, which nobody knows by its name
+            raise error.cause from error
 
     def save(self, folder: Path) -> None:
         """Refused: the parts lie in their run already."""

@@ -7,21 +7,24 @@ import signal
 import socket
 import threading
 import time
+import types
 from functools import partial
 
 import forked
 import pyarrow.parquet as pq
 import pytest
+import torch
 from predict_cases import contents, require_complete, write_shards
 from repetitions import IS_FULL, only_in_full
 
 import xmc
 from xmc import predict_run
 from xmc.data.shard_list import ShardFile, list_shards
-from xmc.errors import ArtifactError, ConfigError, PeerError
+from xmc.errors import ArtifactError, ConfigError, DeviceError, PeerError
 from xmc.predict.engine import Failure, answered, understood
 from xmc.predict.job import make_job
 from xmc.predict.on_dask import DaskEngine, _collect
+from xmc.predict.on_ray import RemoteParts
 from xmc.predict.scheduler import require_reachable
 from xmc.store.location import Location
 
@@ -66,13 +69,20 @@ def dask_address():
         yield cluster.scheduler_address
 
 
-def kill_a_writer(out, killed):
-    """Kill the first process that is seen to write a shard into the folder."""
+def kill_a_writer(out, killed, *, kills=1):
+    """Kill the first process that is seen to write a shard into the folder; more `kills` each at another shard."""
     import psutil
 
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not killed:
-        if not list(out.glob(".tmp-*.parquet")):
+    shards = set()
+    for _ in range(kills):
+        kill_one(psutil, out, killed, shards)
+
+
+def kill_one(psutil, out, killed, shards):
+    before, deadline = len(killed), time.monotonic() + 120
+    while time.monotonic() < deadline and len(killed) == before:
+        new = [path for path in out.glob(".tmp-*.parquet") if path.name.partition("part-")[2] not in shards]
+        if not new:
             time.sleep(0.005)
             continue
         for process in psutil.Process().children(recursive=True):
@@ -80,19 +90,20 @@ def kill_a_writer(out, killed):
                 files = [file.path for file in process.open_files()]
             except psutil.Error:
                 continue
-            if any(str(out) in path and ".tmp-" in path for path in files):
+            if str(new[0]) in files:
                 process.send_signal(signal.SIGKILL)
                 killed.append(process.pid)
+                shards.add(new[0].name.partition("part-")[2])
                 return
 
 
-def predict_while_a_worker_is_killed(run, shards, out, **options):
+def predict_while_a_worker_is_killed(run, shards, out, *, kills=1, **options):
     killed: list[int] = []
-    killer = threading.Thread(target=kill_a_writer, args=(out, killed))
+    killer = threading.Thread(target=partial(kill_a_writer, kills=kills), args=(out, killed))
     killer.start()
-    report = predict_run(run, str(shards), out, workers=2, **OPTIONS, **options)
+    report = predict_run(run, str(shards), out, **{"workers": 2, **OPTIONS, **options})
     killer.join()
-    assert killed and report.skipped == 0
+    assert len(killed) == kills and report.skipped == 0
     for path in out.glob(".tmp-*"):  # of the killed one; the next start collects it
         path.unlink()
     require_complete(out)
@@ -106,6 +117,28 @@ def test_native_survives_a_killed_worker(tiny_run, shards, expected, tmp_path):
 def test_ray_survives_a_killed_actor(ray, tiny_run, shards, expected, tmp_path):
     predict_while_a_worker_is_killed(tiny_run, shards, tmp_path / "out", engine="ray")
     assert contents(tmp_path / "out") == expected
+
+
+@only_in_full
+def test_ray_actors_may_die_once_at_each_of_many_shards(ray, tiny_run, shards, expected, tmp_path):
+    predict_while_a_worker_is_killed(tiny_run, shards, tmp_path / "out", kills=5, engine="ray", workers=1)
+    assert contents(tmp_path / "out") == expected
+
+
+def test_what_a_part_on_ray_cannot_do_keeps_its_name(monkeypatch):
+    """Ray gives the error a class that it makes up, which no engine knows."""
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    error = ray.exceptions.RayTaskError("search", "its traceback", DeviceError("no GPU.", hint="Use cpu."))
+
+    def get(references):
+        raise error.as_instanceof_cause()
+
+    monkeypatch.setattr(ray, "put", lambda value: value)
+    monkeypatch.setattr(ray, "get", get)
+    part = types.SimpleNamespace(search=types.SimpleNamespace(remote=lambda queries, k, rows: None))
+    with pytest.raises(DeviceError, match=r"no GPU\. Use cpu\.") as raised:
+        understood(None, answered(lambda: RemoteParts((part,), (0,), None).search(torch.eye(2), 1)))
+    assert type(raised.value) is DeviceError
 
 
 def test_dask_survives_a_killed_worker(dask_address, tiny_run, shards, expected, tmp_path):
