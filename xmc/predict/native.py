@@ -21,11 +21,13 @@ from xmc.predict.engine import TRIES, Failure, understood
 from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
 from xmc.predict.machine import available_memory, cores
-from xmc.retrieve.layout import index_store
+from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.opening import require_device
 
 POLL_S = 0.2
 END_S = 30.0
+LIBRARY_BYTES = 500 << 20
+LABEL_BYTES, CHARACTER_BYTES = 150, 4  # of a label and of each character of it, as measured
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 COMMAND = "from xmc.predict.worker import main; main()"
 
@@ -83,15 +85,32 @@ def _here(job: Job, shards: Sequence[ShardFile], watch: Watch) -> Generator[Ack 
 
 
 def affordable_workers(run: Path, *, count: int | None = None, available: int | None = None) -> int:
-    """One worker a core, but no more than have room: each holds the index, and twice that while it opens it.
+    """One worker a core, but no more than have room for what a worker takes.
 
     `count` cores and `available` bytes are asked of the machine when they are not given.
     """
-    description = json.loads((index_store(run).current().folder / "index.json").read_text(encoding="utf-8"))
-    size = 2 * int(description["report"]["memory_bytes"]) + (500 << 20)  # and the libraries
     count = cores() if count is None else count
     available = available_memory() if available is None else available
-    return max(1, min(count, int(0.8 * available) // size))
+    return max(1, min(count, int(0.8 * available) // worker_bytes(run)))
+
+
+def worker_bytes(run: Path) -> int:
+    """What a worker takes at most: encoder and index, twice that while it opens them, label table, libraries."""
+    index = index_store(run).current()
+    description = json.loads((index.folder / "index.json").read_text(encoding="utf-8"))
+    encoder = sum(size for size, _ in encoder_store(run).current().manifest.files.values())
+    held = int(description["report"]["memory_bytes"]) + encoder
+    return 2 * held + _label_bytes(index.folder / "labels.parquet") + LIBRARY_BYTES
+
+
+def _label_bytes(path: Path) -> int:
+    """What ids and texts of the labels take when they are read: Python's strings, and Arrow's copies meanwhile."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_metadata(path)
+    groups = [table.row_group(number) for number in range(table.num_row_groups)]
+    characters = sum(group.column(i).total_uncompressed_size for group in groups for i in range(table.num_columns))
+    return LABEL_BYTES * int(table.num_rows) + CHARACTER_BYTES * int(characters)
 
 
 @dataclass(eq=False)

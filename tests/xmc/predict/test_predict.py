@@ -15,8 +15,8 @@ from xmc import Retriever, predict_run
 from xmc.data.shards import read_table
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
 from xmc.predict.machine import available_memory, cores
-from xmc.predict.native import affordable_workers
-from xmc.retrieve.layout import index_store
+from xmc.predict.native import affordable_workers, worker_bytes
+from xmc.retrieve.layout import encoder_store, index_store
 from xmc.store import locked
 
 
@@ -232,8 +232,15 @@ def test_options_that_cannot_be(tiny_run, shards, tmp_path, options, message):
 
 
 def test_workers_as_many_as_there_is_memory_for(tiny_run):
-    index = index_store(tiny_run).current().folder / "index.json"
-    size = 2 * json.loads(index.read_text())["report"]["memory_bytes"] + (500 << 20)
+    """Each holds encoder, index and label table: of many labels with short codes the table is the largest."""
+    index, encoder = index_store(tiny_run).current().folder, encoder_store(tiny_run).current().folder
+    held = json.loads((index / "index.json").read_text())["report"]["memory_bytes"]
+    held += sum(path.stat().st_size for path in encoder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    labels = read_table(index / "labels.parquet").to_pydict()
+    characters = sum(map(len, labels["label_id"] + labels["text"]))
+    size = worker_bytes(tiny_run)
+    least = 2 * held + 150 * len(labels["text"]) + 4 * characters + (500 << 20)
+    assert least <= size < least + 8_000  # of which Arrow's own words of a column
     assert affordable_workers(tiny_run, count=8, available=100 * size) == 8
     assert affordable_workers(tiny_run, count=8, available=4 * size) == 3
     assert affordable_workers(tiny_run, count=8, available=0) == 1
