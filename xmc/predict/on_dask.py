@@ -122,13 +122,22 @@ def _require_distributed() -> Any:
 
 
 def _cluster(distributed: Any, engine: DaskEngine, job: Job, shards: int) -> Any:
-    """Something that yields the address of a scheduler: the given one, or that of processes of this machine."""
+    """Something that yields the address of a scheduler: the given one, or that of processes of this machine.
+
+    Raises: PeerError when these do not start.
+    """
     if engine.scheduler:
         return contextlib.nullcontext(engine.scheduler)
     workers = min(engine.workers or (1 if gpus_for(job.device) else cores()), shards)
-    return distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-    )
+    try:
+        return distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        )
+    except RuntimeError as error:
+        raise PeerError(
+            f"no Dask cluster starts on this machine: {str(error).rstrip('.')}.",
+            hint="Dask's processes import the script that starts them: call it there below if __name__ == '__main__':",
+        ) from error
 
 
 def _collect(distributed: Any, futures: dict[Any, ShardFile], watch: Watch) -> Generator[Ack | Failure]:

@@ -220,6 +220,19 @@ def test_without_a_cluster_an_output_is_not_overwritten(tiny_run, shards, expect
     assert contents(tmp_path / "out") == expected
 
 
+def test_a_dask_that_does_not_start_is_told(tiny_run, shards, tmp_path, monkeypatch):
+    """As in a script without the guard, which each of its processes would run once more."""
+    distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+
+    def refuse(**options):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", refuse)
+    with pytest.raises(PeerError, match=r"no Dask cluster starts .*: Nanny failed to start\. .*__name__ == '__main__'"):
+        predict_run(tiny_run, str(shards), tmp_path / "out", engine="dask", **OPTIONS)
+    assert contents(tmp_path / "out") == {}
+
+
 def test_a_dask_that_is_lost_is_told():
     distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
     shard = ShardFile(Location.of("in/a.parquet"), "a.parquet", 1, 1)
