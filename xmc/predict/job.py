@@ -118,7 +118,10 @@ def index_folder(job: Job) -> Path:
 
 def changed_since(run: str) -> ArtifactError:
     """The error of a run that is no longer what the job was made for."""
-    return ArtifactError(f"{run} was changed since this prediction began.", hint="Start it again.")
+    return ArtifactError(
+        f"{run} was changed since this prediction began.",
+        hint="Start it again with --overwrite, or with another --out.",
+    )
 
 
 def model_facts(identity: Mapping[str, str], fitted: Fitted) -> dict[str, str]:

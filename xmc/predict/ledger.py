@@ -139,6 +139,7 @@ class Ledger:
         Raises: ArtifactError when the folder is no longer as this command left it.
         """
         self._require_left_alone(done)
+        self._remove_orphans(known=True)  # of a worker that died while another did its shard
         others = self.acks(but=done, before_each=before_each)
         earlier = {name: ack for name, ack in others.items() if self._is_whole(ack, before_each)}
         lines = [
