@@ -13,7 +13,7 @@ from xmc.engine.run_config import FILE_NAME
 from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import checks_folder, index_store
-from xmc.retrieve.opening import identity_of
+from xmc.retrieve.run_state import identity_of
 from xmc.store.manifest import damaged
 
 REPORT_NAME = "report.json"

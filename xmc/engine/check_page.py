@@ -6,21 +6,26 @@ import base64
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from xmc.engine.check_report import ChecksReport, picture_bytes
+from xmc.engine.check_report import ChecksReport
+from xmc.retrieve.layout import checks_folder
 
 MOST_ROWS = 100  # of a table on the page; the Parquet file has all
 
 
 def checks_page(report: ChecksReport) -> str:
-    """The page: verdicts first, then for each check its figures, notes, pictures and the start of its tables."""
+    """The page: verdicts first, then for each check its figures, notes, pictures and the start of its tables.
+
+    The pictures are those that stand in the run's folder.
+    """
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"number": show_number, "inline": _inline, "rows": _rows}
     text = files("xmc.engine").joinpath("check_page.html").read_text(encoding="utf-8")
-    return environment.from_string(text).render(report=report)
+    return environment.from_string(text).render(report=report, folder=checks_folder(report.run))
 
 
 def show_number(value: Any) -> str:
@@ -36,9 +41,9 @@ def show_number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _inline(picture: Any) -> str:
-    """A picture as the address of an image that carries its own bytes; an image cannot disturb the page's names."""
-    return "data:image/svg+xml;base64," + base64.b64encode(picture_bytes(picture, ".svg")).decode()
+def _inline(picture: Path) -> str:
+    """An SVG file as the address of an image that carries its own bytes; an image cannot disturb the page's names."""
+    return "data:image/svg+xml;base64," + base64.b64encode(picture.read_bytes()).decode()
 
 
 def _rows(table: Mapping[str, Sequence[Any]]) -> Iterable[tuple[Any, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,9 +10,10 @@ from typing import Any
 
 from xmc.api import CheckFigure, CheckResult
 from xmc.engine.check_settings import Limit
+from xmc.engine.pictures import write_picture
 from xmc.errors import PluginError
 from xmc.retrieve.layout import checks_folder
-from xmc.store import atomic_writer, write_json
+from xmc.store import write_json
 
 
 @dataclass(frozen=True)
@@ -145,28 +145,8 @@ def write_outcome(run: Path, outcome: CheckOutcome, *, about: Mapping[str, Any])
         for name, columns in outcome.result.tables.items():
             write_table(folder / f"{name}.parquet", pa.table(dict(columns)))
         for name, picture in outcome.result.pictures.items():
-            write_picture(folder / f"{name}.png", picture)
-            write_picture(folder / f"{name}.svg", picture)
+            write_picture(folder, name, picture)
     write_json(folder / "report.json", {**outcome.to_dict(), **about})
-
-
-def write_picture(path: Path, picture: Any) -> None:
-    """Write a matplotlib figure as PNG or SVG, by the suffix."""
-    with atomic_writer(path) as file:
-        file.write(picture_bytes(picture, path.suffix))
-
-
-def picture_bytes(picture: Any, suffix: str) -> bytes:
-    """A matplotlib figure as the bytes of a `.png` or `.svg`, without the date, so that equal figures are equal."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    stream = io.BytesIO()
-    if suffix == ".svg":
-        FigureCanvasSVG(picture).print_svg(stream, metadata={"Date": None})
-    else:
-        FigureCanvasAgg(picture).print_png(stream)
-    return stream.getvalue()
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from xmc.engine.fitted_folder import FittedFolder
 from xmc.engine.held_out import HeldOut, HeldOutSearch, held_out
 from xmc.engine.model_card import write_card
 from xmc.engine.more_queries import advise_more_queries
+from xmc.engine.progress import Progress
 from xmc.engine.removed_labels import without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import load_for_training
@@ -40,7 +41,6 @@ from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json, write_text
 
 ALL = "all"
-Progress = Callable[[str, int, int], None]  # name of the check, done, total
 
 
 def run_checks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from xmc.choose.judge import ChooseOptions, Scored, judge
 from xmc.choose.log import ClickLog
 from xmc.choose.picture import draw_choice
 from xmc.choose.report import ChoiceReport, check_truths, portfolios_of
-from xmc.engine.check_report import write_picture
 from xmc.engine.environment import versions
+from xmc.engine.pictures import write_picture
+from xmc.engine.progress import Progress
 from xmc.engine.separation import positive_scores
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve.batch import search_texts
@@ -22,8 +23,6 @@ from xmc.retrieve.query_checks import MAX_K
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
 from xmc.values import Hits, Positives
-
-Progress = Callable[[str, int, int], None]  # name of the run, done, total
 
 
 def choose(
@@ -142,7 +141,5 @@ def _label_rows(log: ClickLog, name: str, retriever: Retriever) -> Array:
 def write_choice(report: ChoiceReport, out: Path) -> None:
     """Write `out/report.json` and return against risk as `out/return-risk.png` and `.svg`."""
     out.mkdir(parents=True, exist_ok=True)
-    picture = draw_choice(report)
-    for suffix in ("png", "svg"):
-        write_picture(out / f"return-risk.{suffix}", picture)
+    write_picture(out, "return-risk", draw_choice(report))
     write_json(out / "report.json", report.to_dict())

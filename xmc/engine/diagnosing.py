@@ -19,9 +19,9 @@ from xmc.diagnose.features import Data
 from xmc.diagnose.picture import draw_diagnosis
 from xmc.diagnose.report import Diagnosis, RunHead, diagnose
 from xmc.encode.encoder import embed_texts
-from xmc.engine.check_report import write_picture
 from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
+from xmc.engine.pictures import write_picture
 from xmc.engine.run_config import RunConfig, read_run_config
 from xmc.engine.run_sizes import refuse_whole, training_report
 from xmc.engine.training_set import load_for_training
@@ -91,9 +91,7 @@ def write_diagnosis(run: Path, found: Diagnosed) -> Path:
     """Write `run/diagnosis/report.json` and the picture as PNG and SVG; the folder."""
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
-    picture = draw_diagnosis(found.diagnosis)
-    for suffix in ("png", "svg"):
-        write_picture(folder / f"diagnosis.{suffix}", picture)
+    write_picture(folder, "diagnosis", draw_diagnosis(found.diagnosis))
     write_json(folder / "report.json", found.to_dict())
     return folder
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from xmc.retrieve.answering import Lineage
 from xmc.retrieve.layout import index_store
 from xmc.retrieve.living_labels import live_labels
 from xmc.retrieve.own_vectors import load_own
+from xmc.retrieve.run_state import description_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ def lineage_of(run: Path, description: Mapping[str, Any], indexed: IndexedLabels
     """
     try:
         before = index_store(run).current()
-        then = json.loads((before.folder / "index.json").read_text(encoding="utf-8"))
+        then = description_of(before)
         labels, own = read_labels([before.folder / "labels.parquet"]), load_own(before.folder)
     except ArtifactError:  # there is none, or it is damaged: nothing is known of its answers
         return Lineage()

@@ -26,9 +26,9 @@ from xmc.retrieve.edit_vectors import with_edits, with_vectors
 from xmc.retrieve.label_edits import Edit, LabelEdits, read_edits
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.living_labels import find, live_labels
-from xmc.retrieve.opening import fitted_now
 from xmc.retrieve.row_file import row_hashes
 from xmc.retrieve.run_plugins import recorded_options
+from xmc.retrieve.run_state import description_of, fitted_now
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.retrieve.unfinished import require_indexed, require_trained
 from xmc.values import IndexReport
@@ -152,7 +152,7 @@ class LabelEditor:
         """
         plugins = self._loaded_plugins()
         config, base = read_run_config(plugins, self.run), self._current_base()
-        facts = _description(self.run)
+        facts = description_of(index_store(self.run).current())
         options = recorded_options(plugins, "index", facts)
         config = replace(config, index=Component(facts["name"], options))
         report = run_indexing(config, self.run, plugins=plugins, device=device, labels=base.labels, before=base.sha256)
@@ -234,13 +234,6 @@ class LabelEditor:
         if self._base is None or self._base.sha256 != index_store(self.run).current_sha256():
             self._base = index_store(self.run).parse_current(Base.of)
         return self._base
-
-
-def _description(run: Path) -> dict[str, Any]:
-    import json
-
-    facts: dict[str, Any] = json.loads((index_store(run).current().folder / "index.json").read_text(encoding="utf-8"))
-    return facts
 
 
 def _others(state: LabelState, label_ids: Collection[str], most_removed: float) -> list[str]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from xmc.data.dataset import Dataset, take_train
 from xmc.engine.carried import Carried
-from xmc.engine.check_report import write_picture
 from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
 from xmc.engine.ladder import Rung, ladder
+from xmc.engine.pictures import write_picture
+from xmc.engine.progress import Progress, say_nothing
 from xmc.engine.run_config import RunConfig, read_run_config
 from xmc.engine.run_folder import remove_run
 from xmc.engine.run_sizes import measured_point, planned_size
@@ -28,7 +29,6 @@ from xmc.scale.points import Point, Size
 from xmc.scale.prediction import Prediction, predict
 from xmc.store import write_json
 
-Progress = Callable[[str, int, int], None]
 BUDGET = 0.1  # unless another share is given
 POINTS, TRAINING = "points", "training"  # the second in the first: a run of the user's may be named so
 
@@ -54,7 +54,7 @@ def scale_ladder(
     plugins: Plugins,
     budget: float = BUDGET,
     seed: int = 0,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: Progress = say_nothing,
 ) -> Scaled:
     """Train the ladder below `config` and predict the run that `config` describes.
 
@@ -115,7 +115,7 @@ def scale_runs(
     parameters: int = 0,
     device: str = "cpu",
     seed: int = 0,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: Progress = say_nothing,
 ) -> Scaled:
     """Predict, from finished runs, the run that `config` describes, or the largest of them made so much larger.
 
@@ -153,9 +153,7 @@ def trained_point(name: str, config: RunConfig, run: Path, data: Dataset, *, hel
 def write_scale(scaled: Scaled, out: Path) -> None:
     """Write `out/report.json` and the picture of runs, laws and prediction as `out/scale.png` and `.svg`."""
     out.mkdir(parents=True, exist_ok=True)
-    picture = draw_scale(scaled.prediction)
-    for suffix in ("png", "svg"):
-        write_picture(out / f"scale.{suffix}", picture)
+    write_picture(out, "scale", draw_scale(scaled.prediction))
     write_json(out / "report.json", scaled.to_dict())
 
 

@@ -21,8 +21,8 @@ from xmc.data.shards import write_table
 from xmc.data.tables import QueryTable, label_table_to_arrow
 from xmc.encode.encoder import Encoder, Role, chunks, embed_chunks
 from xmc.encode.sentence_transformer import SentenceTransformerOptions
-from xmc.engine.checking import Progress
 from xmc.engine.devices import choose_device
+from xmc.engine.progress import Progress
 from xmc.engine.run_config import FILE_NAME as CONFIG_NAME
 from xmc.engine.teacher import KIND, LABELS_NAME, VECTORS_NAME
 from xmc.errors import ConfigError, DataError, NonFiniteError

@@ -14,9 +14,10 @@ import torch
 from xmc.api import QueryMap
 from xmc.data.shards import write_table
 from xmc.encode.encoder import Encoder, embed_texts
-from xmc.engine.check_report import write_picture
 from xmc.engine.environment import versions
 from xmc.engine.indexing import commit_index, labels_to_index
+from xmc.engine.pictures import write_picture
+from xmc.engine.progress import Progress, say_nothing
 from xmc.engine.run_config import Component, RunConfig
 from xmc.engine.training_set import load_for_training
 from xmc.engine.tuning_queries import TuningTexts, tuning_texts
@@ -26,7 +27,7 @@ from xmc.retrieve.reranking import NONE
 from xmc.retrieve.trained_model import TrainedModel
 from xmc.store import write_json, write_text
 from xmc.tune.candidates import find_candidates
-from xmc.tune.choose import Choice, Progress, TuningQueries, choose_index
+from xmc.tune.choose import Choice, TuningQueries, choose_index
 from xmc.tune.goal import Goal
 from xmc.tune.label_vectors import keep_vectors
 from xmc.tune.picture import draw
@@ -53,7 +54,7 @@ def run_tuning(
     device: str = "auto",
     seed: int = 0,
     dry_run: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = say_nothing,
 ) -> Tuned:
     """Choose by goal among what the installed backends propose, and make it the run's current index.
 
@@ -111,6 +112,4 @@ def _write(choice: Choice, report: dict[str, Any], folder: Path) -> None:
     write_json(folder / "report.json", report)
     write_table(folder / "curve.parquet", pa.table(curve(choice)))
     write_text(folder / "curve.csv", curve_csv(choice))
-    picture = draw(choice)
-    for suffix in ("png", "svg"):
-        write_picture(folder / f"curve.{suffix}", picture)
+    write_picture(folder, "curve", draw(choice))

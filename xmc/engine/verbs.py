@@ -15,7 +15,7 @@ from xmc.choose.report import ChoiceReport
 from xmc.config import Settings, parse_assignments
 from xmc.data.dataset import load_dataset
 from xmc.engine.check_report import ChecksReport
-from xmc.engine.checking import Progress, run_checks
+from xmc.engine.checking import run_checks
 from xmc.engine.choosing import choose, write_choice
 from xmc.engine.devices import choose_device
 from xmc.engine.diagnosing import Diagnosed, diagnose_head, write_diagnosis
@@ -23,6 +23,7 @@ from xmc.engine.evaluation import run_evaluation
 from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
 from xmc.engine.model_card import write_card
+from xmc.engine.progress import Progress, say_nothing
 from xmc.engine.report_folder import require_report_folder
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
@@ -34,8 +35,8 @@ from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError
 from xmc.evaluate.report import EvaluationReport
 from xmc.plugin_manager import load_plugins
-from xmc.retrieve.opening import fitted_now
 from xmc.retrieve.retriever import Retriever
+from xmc.retrieve.run_state import fitted_now
 from xmc.tune.goal import Goal
 from xmc.values import IndexReport
 
@@ -120,7 +121,7 @@ def tune_run(
         )
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run))
-    progress = on_progress or (lambda what, done, total: None)
+    progress = on_progress or say_nothing
     tuned = run_tuning(
         config, Path(run), goal, plugins=plugins, device=device, seed=seed, dry_run=dry_run, progress=progress
     )
@@ -141,7 +142,7 @@ def rerank_run(
     chosen = settings_for("xmc rerank", settings, takes=["reranker", "fusion"])
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=chosen)
-    progress = on_progress or (lambda what, done, total: None)
+    progress = on_progress or say_nothing
     report = run_reranking(config, Path(run), plugins=plugins, device=device, progress=partial(progress, "fitting"))
     fitted_now(Path(run)).warn()
     return report
@@ -163,7 +164,7 @@ def evaluate_run(
     chosen = settings_for("xmc evaluate", settings, takes=["evaluate"])
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=chosen)
-    progress = on_progress or (lambda what, done, total: None)
+    progress = on_progress or say_nothing
     return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device, on_progress=progress)
 
 
@@ -285,7 +286,7 @@ def scale_run(
     parameters: int = 0,
     seed: int = 0,
     device: str = "auto",
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: Progress = say_nothing,
 ) -> Scaled:
     """Predict P@1, validation loss and seconds of a training on `data`, from small trainings below `out`.
 

@@ -36,7 +36,7 @@ class AllowedLabels:
         Raises: DataError when there is none, and naming the first that are no labels of the run.
         """
         from xmc.retrieve.label_filter import make_filter
-        from xmc.retrieve.opening import labels_of
+        from xmc.retrieve.run_state import labels_of
 
         labels = labels_of(run)
         rows = make_filter(labels, label_ids).label_rows

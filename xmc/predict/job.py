@@ -12,8 +12,8 @@ from typing import Any
 from xmc.errors import ArtifactError, ConfigError
 from xmc.retrieve.fitted import Fitted, read_fitted
 from xmc.retrieve.layout import index_store
-from xmc.retrieve.opening import answering_of
 from xmc.retrieve.run_plugins import require_run_plugins
+from xmc.retrieve.run_state import answering_of
 from xmc.store.location import Location
 
 FORMAT = 1

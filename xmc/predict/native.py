@@ -22,7 +22,7 @@ from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
 from xmc.predict.machine import available_memory, cores
 from xmc.retrieve.layout import encoder_store, index_store
-from xmc.retrieve.opening import require_device
+from xmc.retrieve.run_state import require_device
 
 POLL_S = 0.2
 END_S = 30.0

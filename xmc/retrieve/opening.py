@@ -6,29 +6,27 @@ index was built with, and the two together are one committed label set.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import PlacedBackend
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.answering import Answering, Lineage
-from xmc.retrieve.fitted import CHECKS, Fitted, read_fitted
+from xmc.retrieve.fitted import read_fitted
 from xmc.retrieve.flat_scan import FlatScan
 from xmc.retrieve.label_edits import LabelEdits, read_edits
-from xmc.retrieve.layout import encoder_store, fitted_store, index_store, labels_store, reranker_store
+from xmc.retrieve.layout import encoder_store, index_store, labels_store, reranker_store
 from xmc.retrieve.living_index import LivingIndex
 from xmc.retrieve.living_labels import LivingLabels, live_labels
 from xmc.retrieve.own_vectors import OwnVectors, load_own
 from xmc.retrieve.query_map import load_query_map
 from xmc.retrieve.reranking import NONE, load_reranking
 from xmc.retrieve.run_plugins import naming_packages, recorded_options, warn_of_other_files
+from xmc.retrieve.run_state import description_of, generation_of
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.retrieve.unfinished import require_indexed
 
@@ -124,63 +122,6 @@ def open_run(
     }
 
 
-def identity_of(run: Path) -> dict[str, str]:
-    """The `identity` that a retriever of this run will have, without loading encoder and index; both are verified.
-
-    Raises: ArtifactError when the folder is not a run, or is damaged.
-    """
-    return dict(answering_of(run).identity)
-
-
-def answering_of(run: Path) -> Answering:
-    """What will answer in a retriever of this run, as `identity_of`. Raises: as `identity_of`."""
-    encoder, index = encoder_store(run).current(), index_store(run).current()
-    identity = {"encoder": encoder.sha256, "index": index.sha256}
-    edits = read_edits(run)
-    if _living_of(index, edits):
-        identity["labels"] = edits.sha256
-    if reranker_store(run).exists():
-        identity["reranker"] = reranker_store(run).current().sha256
-    return Answering(identity, edits, Lineage.from_dict(_description(index)))
-
-
-def fitted_now(run: Path) -> Fitted:
-    """What is fitted to a run, without loading encoder and index; where nothing is, they are not verified either.
-
-    Raises: as `identity_of`.
-    """
-    if not any(fitted_store(run, check, kind).exists() for kind, check in CHECKS.items()):
-        return Fitted()
-    return read_fitted(run, answering_of(run))
-
-
-def require_device(run: Path, device: str) -> None:
-    """Refuse a device that the index of a run cannot lie on, without loading it; what any may lie on is not looked at.
-
-    Raises: DeviceError; ConfigError for what is no device; ArtifactError, PluginError as far as they go.
-    """
-    if device in ("auto", "cpu"):
-        return
-    backend = recorded_options(load_plugins(), "index", _description(index_store(run).current()))
-    if isinstance(backend, PlacedBackend):
-        backend.require_device(device)
-
-
-def labels_of(run: Path) -> LabelTable:
-    """The `labels` that a retriever of this run will have, without loading encoder and index.
-
-    Raises: ArtifactError when the folder is not a run, or is damaged.
-    """
-    index = index_store(run).current()
-    living = _living_of(index, read_edits(run))
-    return living.labels if living else read_labels([index.folder / "labels.parquet"])
-
-
-def _living_of(index: Version, edits: LabelEdits) -> LivingLabels | None:
-    """The labels of an index after the edits, None when nothing was edited since it was built."""
-    return live_labels(read_labels([index.folder / "labels.parquet"]), load_own(index.folder), edits)
-
-
 def reopened(opened: Opened | None) -> dict[str, Any] | None:
     """The fields of a new retriever over the same run, None when nothing was committed since.
 
@@ -204,14 +145,6 @@ def reopened(opened: Opened | None) -> dict[str, Any] | None:
     )
 
 
-def generation_of(run: Path, shas: Mapping[str, str]) -> str:
-    """A name for a state of a run: the identities of its parts, and of what is fitted to them now."""
-    parts = {name: sha for name, sha in shas.items() if sha}
-    for kind, check in CHECKS.items():
-        parts[kind] = fitted_store(run, check, kind).current_sha256()
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _model(run: Path, plugins: Plugins, before: Opened | None) -> TrainedModel:
     if before and before.model.sha256 == encoder_store(run).current_sha256():
         return before.model
@@ -230,7 +163,7 @@ def _built_index(
 def _open_index(
     run: Path, model: TrainedModel, plugins: Plugins, device: str, index: Index | None, version: Version
 ) -> BuiltIndex:
-    description = _description(version)
+    description = description_of(version)
     if description["encoder_sha256"] != model.sha256:
         raise ArtifactError(
             f"the index of {run} was built with another encoder than the one that is there now.",
@@ -247,11 +180,6 @@ def _open_index(
         Lineage.from_dict(description),
         version.sha256,
     )
-
-
-def _description(index: Version) -> dict[str, Any]:
-    description: dict[str, Any] = json.loads((index.folder / "index.json").read_text(encoding="utf-8"))
-    return description
 
 
 def _living_index(

@@ -11,6 +11,8 @@ from xmc.store import atomic_writer, write_text
 
 COLUMNS = ("epoch", "step", "loss", "validation_p1", "learning_rate", "seconds")
 
+MARGINS = (0.12, 0.13, 0.88, 0.94)  # left, bottom, right, top; to let matplotlib find them takes as long as to draw
+
 
 def write_curve_table(path: Path, curve: Sequence[dict[str, float]]) -> None:
     """Write the curve as CSV, a row for each epoch."""
@@ -27,7 +29,8 @@ def write_curve_picture(path: Path, curve: Sequence[dict[str, float]]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4))
+    figure.subplots_adjust(*MARGINS)
     loss_axes = figure.add_subplot()
     epochs = [row["epoch"] for row in curve]
     loss_axes.plot(epochs, [row["loss"] for row in curve], "o-", color="tab:blue")

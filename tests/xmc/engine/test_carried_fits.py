@@ -14,8 +14,8 @@ from xmc.engine.run_config import read_run_config
 from xmc.engine.training_set import load_for_training
 from xmc.errors import ArtifactError
 from xmc.plugin_manager import load_plugins
-from xmc.retrieve.opening import fitted_now
 from xmc.retrieve.retriever import Retriever
+from xmc.retrieve.run_state import fitted_now
 
 PLUGINS = load_plugins()
 QUICK = ["check.calibrate.bootstrap_samples=0"]

@@ -1,0 +1,94 @@
+"""What will answer in a run, and which state it is in, without loading encoder and index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmc.api import PlacedBackend
+from xmc.data.tables import LabelTable, read_labels
+from xmc.plugin_manager import load_plugins
+from xmc.retrieve.answering import Answering, Lineage
+from xmc.retrieve.fitted import CHECKS, Fitted, read_fitted
+from xmc.retrieve.label_edits import LabelEdits, read_edits
+from xmc.retrieve.layout import encoder_store, fitted_store, index_store, reranker_store
+from xmc.retrieve.living_labels import LivingLabels, live_labels
+from xmc.retrieve.own_vectors import load_own
+from xmc.retrieve.run_plugins import recorded_options
+
+if TYPE_CHECKING:
+    from xmc.store.versions import Version
+
+
+def identity_of(run: Path) -> dict[str, str]:
+    """The `identity` that a retriever of this run will have, encoder and index being verified.
+
+    Raises: ArtifactError when the folder is not a run, or is damaged.
+    """
+    return dict(answering_of(run).identity)
+
+
+def answering_of(run: Path) -> Answering:
+    """What will answer in a retriever of this run, as `identity_of`. Raises: as `identity_of`."""
+    encoder, index = encoder_store(run).current(), index_store(run).current()
+    identity = {"encoder": encoder.sha256, "index": index.sha256}
+    edits = read_edits(run)
+    if _living_of(index, edits):
+        identity["labels"] = edits.sha256
+    if reranker_store(run).exists():
+        identity["reranker"] = reranker_store(run).current().sha256
+    return Answering(identity, edits, Lineage.from_dict(description_of(index)))
+
+
+def fitted_now(run: Path) -> Fitted:
+    """What is fitted to a run, without loading encoder and index; where nothing is, they are not verified either.
+
+    Raises: as `identity_of`.
+    """
+    if not any(fitted_store(run, check, kind).exists() for kind, check in CHECKS.items()):
+        return Fitted()
+    return read_fitted(run, answering_of(run))
+
+
+def require_device(run: Path, device: str) -> None:
+    """Refuse a device that the index of a run cannot lie on; what any may lie on is not looked at.
+
+    Raises: DeviceError; ConfigError for what is no device; ArtifactError, PluginError as far as they go.
+    """
+    if device in ("auto", "cpu"):
+        return
+    backend = recorded_options(load_plugins(), "index", description_of(index_store(run).current()))
+    if isinstance(backend, PlacedBackend):
+        backend.require_device(device)
+
+
+def labels_of(run: Path) -> LabelTable:
+    """The `labels` that a retriever of this run will have, without loading encoder and index.
+
+    Raises: ArtifactError when the folder is not a run, or is damaged.
+    """
+    index = index_store(run).current()
+    living = _living_of(index, read_edits(run))
+    return living.labels if living else read_labels([index.folder / "labels.parquet"])
+
+
+def generation_of(run: Path, shas: Mapping[str, str]) -> str:
+    """A name for a state of a run: the identities of its parts, and of what is fitted to them now."""
+    parts = {name: sha for name, sha in shas.items() if sha}
+    for kind, check in CHECKS.items():
+        parts[kind] = fitted_store(run, check, kind).current_sha256()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def description_of(index: Version) -> dict[str, Any]:
+    """What an index says of itself: backend, options, encoder, report."""
+    description: dict[str, Any] = json.loads((index.folder / "index.json").read_text(encoding="utf-8"))
+    return description
+
+
+def _living_of(index: Version, edits: LabelEdits) -> LivingLabels | None:
+    """The labels of an index after the edits, None when nothing was edited since it was built."""
+    return live_labels(read_labels([index.folder / "labels.parquet"]), load_own(index.folder), edits)
