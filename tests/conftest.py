@@ -9,9 +9,11 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "false"  # nothing is sent, and nothi
 os.environ["LANGSMITH_TRACING"] = "false"
 
 import fcntl
+import functools
 import gc
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ settings.register_profile("xmc", deadline=None, max_examples=repetitions(20, ful
 settings.load_profile("xmc")
 
 _STAYING: set[str] = set()  # modules that are no plugin files: to look at all of them after each test took a minute
+READ_ENTRY_POINTS = metadata.entry_points
 TINY_SETTINGS = ("encoder.dimension=32", "train.epochs=4", "train.batch_size=64", "train.learning_rate=0.02")
 
 
@@ -31,6 +34,21 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@functools.cache
+def _entry_points_in(folders, wanted):
+    return READ_ENTRY_POINTS(**dict(wanted))
+
+
+def _entry_points(**wanted):
+    """The installed ones, read again where a folder has changed: each command asks, and hundreds of files answer."""
+    places = [Path(folder).resolve() for folder in sys.path]
+    folders = tuple((place, place.stat().st_mtime_ns) for place in places if place.is_dir())
+    return _entry_points_in(folders, tuple(wanted.items()))
+
+
+metadata.entry_points = _entry_points
 
 
 @pytest.fixture(scope="session")
