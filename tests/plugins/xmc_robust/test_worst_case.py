@@ -141,7 +141,7 @@ def test_a_rewritten_query_is_nearer_to_the_wrong_label():
     assert bool((after_N <= before_N + 1e-6).all()) and after != texts
 
 
-def test_what_cannot_work_is_refused(tmp_path):
+def test_what_cannot_work_is_refused():
     texts, encoder, _ = toy(0)
     tfidf = TfidfOptions(dimension=4, minimum_count=1).build(texts, texts, seed=0)
     with pytest.raises(ConfigError, match=r"sum over words, got 'tfidf'.*static, or augmentation.name=robust.random"):

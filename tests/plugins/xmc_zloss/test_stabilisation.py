@@ -111,7 +111,7 @@ def drift(learning_rate, *, stabilise_every, steps, labels=500, width=32, querie
 @pytest.mark.slow
 @pytest.mark.parametrize("learning_rate", [pytest.param(0.05, marks=only_in_full), 2.0])
 def test_single_precision_stays_near_double_precision(learning_rate):
-    error, statistics_error = drift(learning_rate, stabilise_every=100, steps=repetitions(300, full=1000))
+    error, statistics_error = drift(learning_rate, stabilise_every=100, steps=repetitions(200, full=1000))
     assert error < 1e-5
     assert statistics_error < 1e-5
 
@@ -119,7 +119,7 @@ def test_single_precision_stays_near_double_precision(learning_rate):
 @pytest.mark.slow
 def test_without_stabilisation_it_does_not(monkeypatch):
     monkeypatch.setattr(factored_step, "is_strained", lambda matrix: False)
-    error, _ = drift(2.0, stabilise_every=10**9, steps=400)
+    error, _ = drift(2.0, stabilise_every=10**9, steps=200)
     assert not error < 1e-4
 
 

@@ -197,7 +197,7 @@ def test_files_that_cannot_be_read_are_refused_by_row(xmc_command, tiny_run, fil
         assert code == 2 and message in err
 
 
-def test_a_search_among_allowed_labels(xmc_command, tiny_run, files, tmp_path):
+def test_a_search_among_allowed_labels(xmc_command, tiny_run, files):
     retriever, ids = Retriever.load(tiny_run), [f"L{number:02d}" for number in range(5, 20)]
     wanted = [hit._asdict() for hit in retriever.search(["tender tram"], k=4, allowed=ids)[0]]
     for path in (

@@ -46,8 +46,15 @@ def equal_embeddings(encoder, folder, *, absolute):
     return served
 
 
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+@pytest.mark.parametrize(
+    ("shared", "similarity"),
+    [
+        (True, "cosine"),
+        (False, "dot"),
+        pytest.param(True, "dot", marks=only_in_full),
+        pytest.param(False, "cosine", marks=only_in_full),
+    ],
+)
 def test_static(tmp_path, shared, similarity):
     options = StaticOptions(dimension=16, shared=shared, similarity=similarity)
     encoder = options.build(*CORPUS, seed=0)

@@ -164,7 +164,7 @@ def test_a_run_that_lacks_a_candidate_is_refused_with_the_row(log, good):
         choose(log, {"a": replace(good, labels=labels)})
 
 
-def test_what_a_run_would_show_outside_the_candidates_is_said(log, good):
+def test_what_a_run_would_show_outside_the_candidates_is_said(good):
     """The candidates are its own best 12; with the two that it would show taken away, all it shows is outside."""
     queries = load_dataset("tiny").test
     table = simulate_log(good, queries, rows=300, shown=2, candidates=12, temperature=TEMPERATURE, seed=5).table

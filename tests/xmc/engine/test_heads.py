@@ -1,5 +1,6 @@
 """Invariants: every head trains, resumes to the same bits, is indexed, searched and evaluated through one door."""
 
+import functools
 import json
 
 import numpy as np
@@ -19,14 +20,22 @@ MINED = (*CLASSIFIER, "train.label_scope=mined", "train.sampled_labels=8", "trai
 TEXT_FREE = (*CLASSIFIER, "head.text=false", "head.learning_rate=0.1")
 
 
-def train(tmp_path, settings, name="run"):
-    xmc.train_run("tiny", tmp_path / name, settings=settings)
-    return tmp_path / name
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of such settings, each trained once; nothing of what is trained may be changed."""
+
+    @functools.cache
+    def run(settings):
+        folder = tmp_path_factory.mktemp("heads") / "run"
+        xmc.train_run("tiny", folder, settings=settings)
+        return folder
+
+    return run
 
 
 @pytest.mark.parametrize("settings", [CLASSIFIER, MINED, TEXT_FREE], ids=["with text", "mined", "rows alone"])
-def test_a_classifier_trains_and_answers(tmp_path, settings):
-    run = train(tmp_path, settings)
+def test_a_classifier_trains_and_answers(trained, settings):
+    run = trained(settings)
     report = xmc.evaluate_run(run, split="test", settings=["evaluate.auc_negatives=20"])
     assert report.overall.figures["P@1"].value > 0.5
     assert report.auc is not None and report.auc.value > 0.5
@@ -75,9 +84,8 @@ def tensors_of(run):
     return load_file(folder / "head.safetensors")
 
 
-def test_a_label_that_was_not_there_in_training_is_refused(tmp_path):
-    run = train(tmp_path, CLASSIFIER)
-    retriever = xmc.Retriever.load(run)
+def test_a_label_that_was_not_there_in_training_is_refused(trained):
+    retriever = xmc.Retriever.load(trained(CLASSIFIER))
     with pytest.raises(DataError, match="'new', were not there in training") as caught:
         retriever.model.label_vectors(type(retriever.labels)(["new"], ["a new label"]))
     assert "dual-encoder" in caught.value.hint

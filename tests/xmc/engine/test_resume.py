@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from repetitions import only_in_full
 from resume_cases import (
     BASE,
     CASES,
@@ -39,7 +40,13 @@ def uninterrupted(tmp_path_factory):
     return bits
 
 
-@pytest.mark.parametrize("step", range(1, STEPS + 1))
+TELLING_STEPS = (1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 1, STEPS - 1, STEPS)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [step if step in TELLING_STEPS else pytest.param(step, marks=only_in_full) for step in range(1, STEPS + 1)],
+)
 def test_stopped_after_any_step(tmp_path, uninterrupted, step):
     """Every step there is: among them the first, the ends of epochs, the one before the last and the last."""
     stop_after(tmp_path, step, CASES["all labels"])

@@ -4,6 +4,7 @@ is refused; log loss and P@1 equal the loops."""
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -73,8 +74,10 @@ def test_a_rung_that_is_there_is_not_trained_again_unless_its_settings_differ(sc
     ]
 
 
-def test_a_run_beside_the_ladder_stays_whatever_it_is_named(tmp_path):
+def test_a_run_beside_the_ladder_stays_whatever_it_is_named(scaled, tmp_path):
     xmc.train_run("tiny", tmp_path / "training", settings=SETTINGS)
+    shutil.copytree(scaled[0] / "points", tmp_path / "points")
+    (tmp_path / "points" / "152x16.json").unlink()  # so that one rung is trained
     before = {path: path.read_bytes() for path in (tmp_path / "training").rglob("*") if path.is_file()}
     xmc.scale_run("tiny", tmp_path, settings=SETTINGS, budget=1.0)
     assert before == {path: path.read_bytes() for path in (tmp_path / "training").rglob("*") if path.is_file()}
@@ -149,7 +152,7 @@ def test_refusals(runs, config, plugins, tmp_path):
         measured_point("a", runs["40"], config, load_for_training(config), plugins=plugins)
 
 
-def test_what_auto_comes_to_on_all_the_data_holds_on_a_part(config, plugins):
+def test_what_auto_comes_to_on_all_the_data_holds_on_a_part(config):
     """A part of the data leaves more labels without a query, which must not make label texts join."""
     data = load_for_training(config)
     assert {rung.config.train.label_text_share for rung in ladder(config, data, budget=1.0)} == {0.0}

@@ -165,7 +165,7 @@ def test_frozen_labels_without_a_teacher_or_without_its_vectors_are_refused(taug
         )
 
 
-def test_a_refused_teacher_leaves_the_run_as_it_was(student, taught, tmp_path):
+def test_a_refused_teacher_leaves_the_run_as_it_was(student, tmp_path):
     shutil.copytree(student, tmp_path / "run")
     before = (tmp_path / "run" / "config.toml").read_bytes()
     with pytest.raises(DataError, match="there is no table nowhere"):

@@ -120,7 +120,7 @@ def test_more_labels_than_there_are_are_not_mined(tmp_path):
     assert rows_NM.shape == (400, 60) and ((rows_NM >= 0).sum(dim=1) >= 50).all()
 
 
-def test_observers_hear_the_error_of_a_run_that_fails(observed, tmp_path, monkeypatch):
+def test_observers_hear_the_error_of_a_run_that_fails(observed, tmp_path):
     plugins, calls = observed
     config = quick(plugins, "train.learning_rate=1e30", "train.schedule=constant", "encoder.similarity=dot")
     with pytest.raises(NonFiniteError) as raised:
@@ -176,7 +176,7 @@ def test_without_a_dev_split_one_is_carved_out_or_none_is_used(tiny_folder):
     assert load_for_training(quick(plugins, "train.validation_share=0", data=tiny_folder)).dev is None
 
 
-def test_a_dev_split_too_large_is_sampled_the_same_each_time(tmp_path):
+def test_a_dev_split_too_large_is_sampled_the_same_each_time():
     from xmc.engine.training_set import validation_queries
 
     plugins = load_plugins()

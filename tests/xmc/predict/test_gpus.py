@@ -11,6 +11,7 @@ from repetitions import only_in_full
 
 from xmc import predict_run
 from xmc.data.shards import read_table
+from xmc.errors import PeerError
 from xmc.predict import gpus as gpus_module
 from xmc.predict import native
 from xmc.predict.gpus import gpus_for
@@ -58,7 +59,19 @@ def shards(tmp_path):
     return write_shards(tmp_path / "in", shards=4, rows=3)
 
 
-def test_workers_see_their_own_gpu(monkeypatch, started, tiny_run, shards, tmp_path):
+def test_workers_see_their_own_gpu_and_so_does_who_takes_the_place_of_one(
+    monkeypatch, started, tiny_run, shards, tmp_path
+):
+    """Of workers that end at once: what they see is settled before, and to start real ones takes seconds."""
+    monkeypatch.setattr(native, "gpus_for", lambda device: ["2", "7"])
+    monkeypatch.setattr(native, "COMMAND", "")
+    with pytest.raises(PeerError, match="worker processes died on"):
+        predict_run(tiny_run, str(shards), tmp_path / "out", k=2, workers=3, device="cpu")
+    assert started[:3] == ["2", "7", "2"] and set(started[3:]) <= {"2", "7"} and len(started) > 4
+
+
+@only_in_full
+def test_workers_that_see_their_own_gpu_answer(monkeypatch, started, tiny_run, shards, tmp_path):
     monkeypatch.setattr(native, "gpus_for", lambda device: ["2", "7"])
     report = predict_run(tiny_run, str(shards), tmp_path / "out", k=2, workers=3, device="cpu")
     assert report.rows == 3 + 4 + 5 + 6 and started == ["2", "7", "2"]

@@ -32,7 +32,7 @@ def finished(tiny_run, shards, tmp_path_factory):
     return out, predict_run(tiny_run, str(shards), out, k=3, workers=1, batch_rows=16)
 
 
-def test_every_row_has_its_hits_in_order(tiny_run, shards, finished):
+def test_every_row_has_its_hits_in_order(tiny_run, finished):
     out, report = finished
     lines = require_complete(out)
     assert [line["name"] for line in lines] == [f"part-{number}.parquet" for number in range(4)]

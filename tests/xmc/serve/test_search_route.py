@@ -108,7 +108,7 @@ def test_an_approximate_index_tells_which_lists_are_proven(tiny_run_copy):
         assert {result["certified"] for result in filtered["results"]} == {None}
 
 
-def test_the_second_run_answers_when_named(client, tiny_run):
+def test_the_second_run_answers_when_named(client):
     answer = ask(client, texts=TEXTS, run="plain")
     assert answer["run"] == "plain" and answer["results"][0]["hits"][0]["probability"] is None
 
