@@ -55,7 +55,10 @@ class Encoder(Protocol):
         """Tokenise texts."""
 
     def embed(self, features: Features, role: Role) -> Tensor:
-        """Embeddings (N, D), with gradient when torch's grad mode is on."""
+        """Embeddings (N, D), with gradient when torch's grad mode is on.
+
+        Where `similarity` is cosine they have length 1, or 0 for a text of which nothing is known.
+        """
 
     def save(self, folder: Path) -> None:
         """Write the encoder into an empty folder, in the layout that `SentenceTransformer(folder)` opens."""

@@ -35,9 +35,7 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
     given = [UNKNOWN, *_letters(counts)]
     # they would be unknown all the same, and the time of training grows with the square of a word's length
     counts = {word: count for word, count in counts.items() if len(word) <= LONGEST_WORD}
-    possible = len(given) + sum(
-        map(len, counts)
-    )  # more pieces there are not, and the trainer makes room for all it may
+    possible = len(given) + sum(map(len, counts))  # pieces; the trainer makes room for all that it may make
     trainer = trainers.WordPieceTrainer(
         vocab_size=min(max(1000, vocabulary_size // PIECE_SHARE), possible),
         special_tokens=given,

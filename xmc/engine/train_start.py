@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass, replace
 
 from xmc.api import Head
+from xmc.encode.embedding_check import TEXTS, require_embeddings
 from xmc.encode.encoder import Encoder
 from xmc.engine.job import Job
 from xmc.engine.teacher import Teacher, needs_of, open_teacher
@@ -49,6 +50,8 @@ def train_start(job: Job, checkpoint: Checkpoint | None = None) -> TrainStart:
     precision = choose_precision(config.train.precision, encoder=encoder, device=job.device)
     options = replace(config.train, precision=precision)
     context = replace(job.head_context(encoder), train=options, ranks=None if ranks.size == 1 else ranks)
+    require_embeddings(encoder, encoder.prepare(data.train.texts[:TEXTS], "query"), "query")
+    require_embeddings(encoder, context.label_features, "label")
     if teacher and "teacher_vectors" in needs_of(config):
         context = replace(context, teacher_vectors=teacher.vectors(data))
     built = config.head.options.build(context)
