@@ -73,7 +73,10 @@ def sampled_labels_are_taken(loss: Loss) -> None:
     for dtype in (torch.float32, torch.float64):
         leaf_QC = example_scores().to(dtype).requires_grad_()
         inputs = inputs_of(loss, leaf_QC, relevance_QC.to(dtype))
-        value_Q = loss(replace(inputs, log_inclusion_C=drawn_C.to(dtype)))
+        given_C = drawn_C.to(dtype, copy=True)
+        value_Q = loss(replace(inputs, log_inclusion_C=given_C))
+        same = torch.equal(given_C, drawn_C.to(dtype))  # all parts of a batch are given the same
+        expect(same, loss, "log_inclusion_C is not written into", before=drawn_C, after=given_C)
         (gradient_QC,) = torch.autograd.grad(value_Q.sum(), leaf_QC)
         expect(value_Q.shape == (QUERIES,), loss, "one value per query of sampled labels", shape=tuple(value_Q.shape))
         finite = value_Q.isfinite().all() and gradient_QC.isfinite().all()

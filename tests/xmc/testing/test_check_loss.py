@@ -51,6 +51,13 @@ class WritesIntoRelevance(Sound):
         return value_Q
 
 
+class WritesIntoSampling(Sound):
+    def __call__(self, inputs):
+        if inputs.log_inclusion_C is not None:
+            inputs.log_inclusion_C.mul_(2)
+        return super().__call__(inputs)
+
+
 class AsksForPositives(Sound):
     def __call__(self, inputs):
         return soft(inputs) + 1
@@ -152,6 +159,7 @@ def test_a_sound_loss_passes():
         (Infinite(), "values are finite"),
         (WritesIntoScores(), "scores_QC is not written into"),
         (WritesIntoRelevance(), "relevance_QC is not written into"),
+        (WritesIntoSampling(), "log_inclusion_C is not written into"),
         (AsksForPositives(), "queries without positives give 0"),
         (NoNegativesNan(), "finite without negatives"),
         (KnowsColumns(), "the order of the labels does not matter"),
