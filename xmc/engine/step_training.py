@@ -79,13 +79,15 @@ def augmented_queries(job: Job, encoder: Encoder, pool: Pool) -> AugmentedQuerie
     texts, positives = query_texts(job.data, pool)
     context = AugmentationContext(texts, positives, job.config.train.seed, encoder)
     augmentation = job.config.augmentation.options.build(context)
-    if augmentation is not None and not isinstance(augmentation, Augmentation):
+    if augmentation is None:
+        return None
+    if not isinstance(augmentation, Augmentation):
         raise PluginError(
             f"augmentation '{job.config.augmentation.name}' builds a {type(augmentation).__name__}, which lacks "
             "needs_model or rewrite().",
             hint="docs/plugins.md has an example.",
         )
-    return augmentation and AugmentedQueries(augmentation, texts, open_augmented(job.run), job.ranks)
+    return AugmentedQueries(augmentation, texts, open_augmented(job.run), job.ranks)
 
 
 def augmentation_facts(job: Job, progress: Progress, pool: Pool) -> dict[str, Any]:

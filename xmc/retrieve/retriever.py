@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.api import ConfigError, Hits, IndexReport, QueryMap, RerankQueries
 from xmc.retrieve.fitted import Fitted
+from xmc.retrieve.hit_check import require_hits
 from xmc.retrieve.judging import judge, search_and_judge
 from xmc.retrieve.label_filter import LabelFilter, as_filter, make_filter
 from xmc.retrieve.query_checks import check_k, check_texts
@@ -286,6 +287,7 @@ class Retriever:
         check_k(k)
         queries_QE = self.query_map.queries(queries_QD) if self.query_map else queries_QD
         hits = self.index.search(queries_QE, k) if allowed is None else allowed.search(self.index, queries_QE, k)
+        require_hits(hits, self.index, queries=queries_QE.shape[0], labels=len(self.labels))
         if self.query_map is None:
             return hits
         offsets_H = self.query_map.offsets(queries_QD).repeat_interleave(torch.from_numpy(np.diff(hits.offsets)))

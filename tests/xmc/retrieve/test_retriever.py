@@ -2,6 +2,8 @@
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +12,10 @@ import pytest
 import torch
 
 import xmc
+from xmc.api import Hits
 from xmc.data.dataset import load_dataset
 from xmc.data.named import named_folder
-from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError
+from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError, NonFiniteError, PluginError
 from xmc.retrieve.layout import encoder_store
 from xmc.retrieve.query_checks import MAX_K
 from xmc.retrieve.retriever import Retriever
@@ -114,6 +117,24 @@ def test_embeddings_can_be_searched_and_bad_ones_are_refused(retriever):
         retriever.search_embeddings(queries_QD[:, 1:])
     with pytest.raises(NonFiniteError, match="query vectors hold NaN"):
         retriever.search_embeddings(queries_QD * float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            Hits(np.array([0, 2]), np.array([3, -1]), np.ones(2)),
+            r"label row -1; there are 0 to 59\. A query with",
+        ),
+        (Hits(np.array([0, 1]), np.array([60]), np.ones(1)), "label row 60; there are 0 to 59"),
+        (Hits(np.array([0]), np.array([], int), np.ones(0)), "0 queries of 1"),
+        ((np.array([[3]]), np.ones((1, 1))), r"a tuple, wanted are Hits\. rank_hits"),
+    ],
+)
+def test_what_an_index_answers_in_another_form_is_never_taken_for_a_label(retriever, answer, message):
+    index = SimpleNamespace(search=lambda queries_QD, k: answer, report=retriever.index.report)
+    with pytest.raises(PluginError, match=rf"index 'exact' answers {message}"):
+        replace(retriever, index=index).search(["tram"], k=2)
 
 
 def test_a_text_alone_and_among_others_has_the_same_answer(retriever):
