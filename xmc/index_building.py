@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from xmc.errors import PluginError
+from xmc.values import IndexReport
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +54,11 @@ def build_index(backend: IndexBackend, chunks: Iterable[Tensor], *, labels: int,
     name = type(backend).__name__
     stream = LabelStream(chunks, backend=name)
     index = backend.build(stream, similarity=similarity, device=device)
+    if not isinstance(getattr(index, "report", None), IndexReport):
+        raise PluginError(
+            f"index backend {name}: build() answers a {type(index).__name__} whose report is no IndexReport.",
+            hint="It answers the index, and index.report is an IndexReport of xmc.api.",
+        )
     read, given = stream.passed, stream.count()
     if given != labels:
         raise PluginError(

@@ -40,6 +40,12 @@ class Half(Exact):
         return super().build([whole[::2]], similarity=similarity, device=device)
 
 
+@dataclass(frozen=True)
+class Forgetful(Exact):
+    def build(self, embeddings, *, similarity, device):
+        super().build(embeddings, similarity=similarity, device=device)
+
+
 @pytest.mark.parametrize(
     ("backend", "labels", "message"),
     [
@@ -47,6 +53,7 @@ class Half(Exact):
         (Exact(), 3, "the head gives 4 label vectors for 3 labels"),
         (Twice(), 4, "Twice reads the label vectors a second time"),
         (FirstChunk(), 4, "FirstChunk read 2 of 4 label vectors"),
+        (Forgetful(), 4, r"Forgetful: build\(\) answers a NoneType whose report is no IndexReport"),
         (Half(), 4, "Half was given 4 label vectors and reports labels=2"),
     ],
 )
