@@ -24,7 +24,7 @@ from xmc.api import (
 )
 from xmc_index_exact.first_pass import FirstPass
 from xmc_index_exact.int8_pass import Int8Pass
-from xmc_index_exact.scan import Candidates, best_first, joined, parted, tightened
+from xmc_index_exact.scan import Candidates, TooManyCandidates, best_first, joined, parted, tightened
 
 LABELS_FILE = "labels.safetensors"
 FACTS_FILE = "index.json"
@@ -54,7 +54,7 @@ class ExactIndex:
         Raises: ConfigError for k < 1; DataError for another width; NonFiniteError naming query rows.
         """
         validate_k(k)
-        return self._search(queries_QD, min(k, self.report.labels), None)
+        return self._searched(queries_QD, min(k, self.report.labels), None)
 
     def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
         """The true best k of these label rows (ascending, each once); the same bits that `search` gives them.
@@ -64,7 +64,7 @@ class ExactIndex:
         """
         validate_k(k)
         rows = validate_label_rows(label_rows, labels=self.report.labels)
-        return self._search(queries_QD, min(k, len(rows)), torch.from_numpy(rows).to(self.wide.labels_LD.device))
+        return self._searched(queries_QD, min(k, len(rows)), torch.from_numpy(rows).to(self.wide.labels_LD.device))
 
     def save(self, folder: Path) -> None:
         """Write labels (safetensors) and facts (JSON) into an empty folder that the caller commits."""
@@ -74,7 +74,7 @@ class ExactIndex:
         facts = {"similarity": self.report.similarity, "build_s": self.report.build_s}
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
-    def _search(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Hits:
+    def _searched(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Hits:
         queries_QD = validate_vectors(queries_QD, what="query", dimension=self.report.dimension)
         has_zero = bool((~queries_QD.any(dim=1)).any())
         queries_QD = queries_QD.to(self.wide.labels_LD.device)
@@ -82,8 +82,19 @@ class ExactIndex:
             queries_QD = normalise_rows(queries_QD)
         if k == 0 or len(queries_QD) == 0:
             return Hits(np.zeros(len(queries_QD) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        return self._best(queries_QD, k, allowed, has_zero=has_zero)
+
+    def _best(self, queries_QD: Tensor, k: int, allowed: Tensor | None, *, has_zero: bool) -> Hits:
+        """The hits of checked queries, of half of them at a time where all would have too many candidates."""
         find = self._with_zero_queries if has_zero else self._found
-        found = find(queries_QD, k, allowed)
+        try:
+            found = find(queries_QD, k, allowed)
+        except TooManyCandidates:
+            halves = queries_QD.tensor_split(2)
+            parts = [self._best(half_QD, k, allowed, has_zero=has_zero) for half_QD in halves]
+            label_rows = np.concatenate([part.label_rows for part in parts])
+            scores = np.concatenate([part.scores for part in parts])
+            return Hits(np.arange(0, len(scores) + 1, k), label_rows, scores)
         if len(found.scores_P) >= SORTED_ON_GPU and found.scores_P.is_cuda:
             found = best_first(found, k, queries=len(queries_QD))
             label_rows, scores = found.label_rows_P.cpu().numpy(), found.scores_P.cpu().numpy()

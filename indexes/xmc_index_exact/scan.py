@@ -21,6 +21,14 @@ MAX_BLOCK = 128
 GATHER_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # vectors of allowed labels come together in slices of this size
 # Walked together: more share the labels' memory traffic, but on a CPU their scores leave the cache.
 MAX_QUERIES = {"cpu": 256, "cuda": 1024}
+MOST_PAIRS = {
+    "cpu": 2 << 20,
+    "cuda": 64 << 20,
+}  # held beyond what k wants: all of equal labels are candidates
+
+
+class TooManyCandidates(Exception):  # noqa: N818 - no error: fewer queries at a time have fewer
+    """Several queries have more candidates than are to be held at a time."""
 
 
 class Candidates(NamedTuple):
@@ -54,8 +62,10 @@ def find_candidates(
     Queries are taken in groups and labels in spans, so that the scores held at a time fit `score_bytes`.
     `scores` is the format of the scores, None for that of the vectors.
     With `allowed`, ascending label rows, there are no other labels; needs k <= their number.
+    Raises: TooManyCandidates, never for a single query.
     """
     parts = []
+    room = MOST_PAIRS[queries_QD.device.type] + 4 * k * len(queries_QD)
     together = MAX_QUERIES[queries_QD.device.type]
     for start in range(0, len(queries_QD), together):
         group = slice(start, start + together)
@@ -63,8 +73,9 @@ def find_candidates(
             found = _scan_one(queries_QD[group], labels_LD, k, margins_Q[group], score_bytes, allowed)
         else:
             dtype = scores or queries_QD.dtype
-            found = _scan(queries_QD[group], labels_LD, k, margins_Q[group], dtype, score_bytes, allowed)
+            found = _scan(queries_QD[group], labels_LD, k, margins_Q[group], dtype, score_bytes, allowed, room)
         parts.append(found._replace(query_rows_P=found.query_rows_P + start))
+        room -= len(found.scores_P)
     found = joined(parts)
     return found if allowed is None else found._replace(label_rows_P=allowed[found.label_rows_P])
 
@@ -91,11 +102,13 @@ def _scan(
     dtype: torch.dtype,
     score_bytes: int,
     allowed: Tensor | None,
+    room: int,
 ) -> Candidates:
     """One group of queries over all spans of labels.
 
     In a span only the maximum of each block is looked at: the kth best maximum so far is reached by k labels, so
     whole blocks below it (less the margin) are out. Few blocks remain, and only those are read again.
+    Raises: TooManyCandidates where several queries have more than there is `room` for.
     """
     queries, labels = len(queries_QD), len(labels_LD if allowed is None else allowed)
     # One column would go to a matrix-vector kernel, which reads memory at half the speed of a two-column product.
@@ -114,6 +127,9 @@ def _scan(
         maxima_NQ = scores_NBQ.amax(1).to(margins_Q.dtype)
         best_KQ = torch.cat([best_KQ, maxima_NQ]).topk(k, dim=0).values
         parts.append(_above(scores_NBQ, maxima_NQ, best_KQ[-1] - margins_Q, start))
+        room -= len(parts[-1].scores_P)
+        if room < 0 and queries > 1:
+            raise TooManyCandidates
     found = joined(parts)
     # After one span hardly any are to be dropped: a GPU takes longer to start these steps than to score the few again.
     return found if labels_LD.is_cuda and len(parts) == 1 else tightened(found, k, margins_Q=margins_Q)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from xmc.config import build_options
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError
 from xmc.testing import check_index
+from xmc_index_exact import scan
 from xmc_index_exact.exact import Exact
 from xmc_index_exact.first_pass import FLOAT16, FirstPass
 
@@ -63,6 +64,21 @@ def test_many_spans_and_query_groups(first_pass):
     queries_QD = torch.randn(300, 12, generator=generator)
     index = Exact(first_pass=first_pass, score_memory_mb=1).build([labels_LD], similarity="dot", device="cpu")
     assert rows_of(index.search(queries_QD, 11)) == brute_force(labels_LD, queries_QD, 11)
+
+
+@pytest.mark.parametrize("first_pass", PASSES)
+@pytest.mark.parametrize("spread", [0.0, 1e-7], ids=["equal", "nearly equal"])
+def test_labels_of_a_collapsed_encoder_are_searched_for_few_queries_at_a_time(first_pass, spread, monkeypatch):
+    generator = torch.Generator().manual_seed(4)
+    labels_LD = torch.randn(1, 24, generator=generator) + spread * torch.randn(3000, 24, generator=generator)
+    queries_QD = torch.randn(70, 24, generator=generator)
+    queries_QD[3] = 0
+    index = Exact(first_pass=first_pass).build([labels_LD], similarity="dot", device="cpu")
+    held, joined = [], scan.joined
+    monkeypatch.setattr(scan, "joined", lambda parts: held.append(len(joined(parts).scores_P)) or joined(parts))
+    monkeypatch.setitem(scan.MOST_PAIRS, "cpu", 9_000)
+    assert rows_of(index.search(queries_QD, 7)) == brute_force(labels_LD, queries_QD, 7)
+    assert max(held) < 70 * 3000 / 10
 
 
 def test_nearly_equal_labels_are_told_apart():
