@@ -1,10 +1,10 @@
 """Which index, at which recall, answers how many queries a second; and what does xmc add to the raw library?
 
 Run: python benchmarks/bench_index_curve.py [--labels 1000000] [--graph-labels 200000] [--threads 2] [--texts FILE]
-Clustered vectors of 384 numbers, or embeddings of the lines of a text file (wordllama's static token vectors, 256
-numbers; rows go to index_curve_texts.csv), or those that a sentence-transformers folder makes of them, such as the
-encoder of a run (--encoder; index_curve_encoder.csv). HNSW and its peers are built over the first --graph-labels. Peers
-that are not installed are skipped.
+Clustered vectors of 384 numbers, or embeddings of the lines of a text file (make_sentences.py makes one of a million
+sentences): wordllama's static token vectors, 256 numbers (rows go to index_curve_texts.csv), or those that a
+sentence-transformers folder makes of them, such as the encoder of a run (--encoder; index_curve_encoder.csv). HNSW and
+its peers are built over the first --graph-labels. Peers that are not installed are skipped.
 The same on a GPU: bench_index_curve_gpu.py. With --indexes only these are measured, and rows of others are kept. Rows
 are recorded as they come: a run that is stopped leaves those it has measured beside the earlier ones of the others.
 About an hour with the defaults on two cores; --labels 50000 --graph-labels 20000 is a look of a few minutes.
