@@ -213,6 +213,8 @@ class LabelEditor:
             new_NE = None if own_NE is None else take_rows(own_NE, torch.tensor(rows, dtype=torch.long))
             gone = [] if most_removed is None else _others(state, table.ids, most_removed)
             before.require_encoder(model.sha256, replaced={*new, *gone})
+            if not new and not gone:
+                return before, 0
             after = with_edits(before, {label_id: Edit(None) for label_id in gone}, model.sha256)
             after = with_edits(after, new, model.sha256, new_NE)
             return with_vectors(after, live_labels(base.labels, base.own, after), model), len(new) + len(gone)

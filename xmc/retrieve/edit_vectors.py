@@ -60,6 +60,6 @@ def with_vectors(edits: LabelEdits, living: LivingLabels | None, model: TrainedM
     if len(lacking):
         parts += list(model.label_vectors(lacking)[0])
     row_of = {label_id: row for row, label_id in enumerate([*kept, *lacking.ids])}
-    after = {label_id: edit._replace(row=row_of.get(label_id, -1)) for label_id, edit in edits.edits.items()}
+    after = {i: Edit(edit.text, row_of.get(i, -1), edit.own) for i, edit in edits.edits.items()}
     vectors_NE = concatenate_rows(parts, dimension=parts[0].shape[1]) if parts else None
     return LabelEdits(after, vectors_NE, edits.encoder_sha256)

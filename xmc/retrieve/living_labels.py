@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -79,25 +80,26 @@ def _merged(base: LabelTable, gone: IntArray, added: list[tuple[str, str]]) -> L
     added_rows_N = kept_before_B[places_N] + np.arange(len(added))
     added_before_B = np.searchsorted(places_N, np.arange(len(base)), side="right")
     base_rows_B = np.where(stays_B, kept_before_B[:-1] + added_before_B, -1)
-    ids: list[str] = []
-    texts: list[str] = []
-    start = 0
-    for place, (label_id, text) in zip(places_N.tolist(), added, strict=True):
-        if start < place:
-            _extend(ids, texts, base, stays_B, start, place)
-        ids.append(label_id)
-        texts.append(text)
-        start = place
-    _extend(ids, texts, base, stays_B, start, len(base))
+    places = kept_before_B[places_N].tolist()
+    kept = [base.ids, base.texts]
+    if len(gone):
+        kept = [list(compress(column, stays_B.tolist())) for column in kept]
+    new = [label_id for label_id, _ in added], [text for _, text in added]
+    ids, texts = (_inserted(*columns, places) for columns in zip(kept, new, strict=True))
     return LivingLabels(LabelTable(ids, texts), base_rows_B, added_rows_N)
 
 
-def _extend(ids: list[str], texts: list[str], base: LabelTable, stays_B: IntArray, start: int, stop: int) -> None:
-    """Append the base labels of a stretch that stay."""
-    if stays_B[start:stop].all():
-        ids += base.ids[start:stop]
-        texts += base.texts[start:stop]
-        return
-    rows = (np.flatnonzero(stays_B[start:stop]) + start).tolist()
-    ids += [base.ids[row] for row in rows]
-    texts += [base.texts[row] for row in rows]
+def _inserted(values: list[str], new: list[str], places: list[int]) -> list[str]:
+    """The values with each new one before the value that stands at its place; places ascend.
+
+    >>> _inserted(["a", "d"], ["b", "c"], [1, 1])
+    ['a', 'b', 'c', 'd']
+    """
+    merged: list[str] = []
+    start = 0
+    for place, value in zip(places, new, strict=True):
+        if start < place:
+            merged += values[start:place]
+        merged.append(value)
+        start = place
+    return merged + values[start:]
