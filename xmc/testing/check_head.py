@@ -115,13 +115,18 @@ def _the_gradient_is_that_of_the_mean_loss(case: HeadCase) -> None:
 
 
 def _labels_wait_for_the_update(case: HeadCase) -> None:
-    training = Training(case)
-    before_LE = vectors_of(training.head)
-    training.learn()
-    expect(torch.equal(vectors_of(training.head), before_LE), case.options, "learn() alone changes no vector")
-    training.head.update(0.0)
-    moved = float((vectors_of(training.head) - before_LE).abs().max())
-    expect(moved <= 1e-6, case.options, "a learning rate share of 0 moves nothing", moved=moved)
+    moved = []
+    for share in (0.0, 0.5, 1.0):
+        training = Training(case)
+        before_LE = vectors_of(training.head)
+        training.learn()
+        expect(torch.equal(vectors_of(training.head), before_LE), case.options, "learn() alone changes no vector")
+        training.head.update(share)
+        moved.append(float((vectors_of(training.head) - before_LE).abs().max()))
+    none, half, whole = moved
+    expect(none <= 1e-6, case.options, "a learning rate share of 0 moves nothing", moved=none)
+    heeded = half < whole or whole <= 1e-6  # the labels of an encoder wait for its optimiser
+    expect(heeded, case.options, "a smaller learning rate share moves vectors less", half=half, whole=whole)
 
 
 def _the_loss_falls(case: HeadCase) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from xmc.api import Loss
 from xmc.config import build_options, write_toml
@@ -22,13 +23,16 @@ from xmc.testing.loss_cases import (
     example_scores,
     example_teacher,
     inputs_of,
+    uneven_relevance,
     value,
     value_and_gradient,
 )
 from xmc.testing.loss_claims import CLAIMS
 from xmc.testing.loss_row_state import row_state_is_sound
 from xmc.testing.loss_sense import (
+    few_labels_are_enough,
     float32_is_near_float64,
+    it_answers_the_same_again,
     it_teaches,
     raising_the_best_negative_never_helps,
     sampled_labels_are_taken,
@@ -129,13 +133,24 @@ def _label_order_does_not_matter(loss: Loss) -> None:
     expect(same, loss, "the order of the labels does not matter", value=value_Q, reordered=other_Q)
 
 
+def _query_order_does_not_matter(loss: Loss) -> None:
+    value_Q, gradient_QC = value_and_gradient(loss, example_scores(), uneven_relevance())
+    reversed_Q, reversed_QC = value_and_gradient(loss, *_rows(torch.arange(QUERIES - 1, -1, -1)))
+    same = not (differ(value_Q.flip(0), reversed_Q, 1e-9) or differ(gradient_QC.flip(0), reversed_QC, 1e-9))
+    expect(same, loss, "the order of the queries does not matter", value=value_Q, reordered=reversed_Q.flip(0))
+
+
 def _queries_are_independent(loss: Loss) -> None:
-    value_Q, gradient_QC = value_and_gradient(loss, example_scores(), example_relevance())
+    value_Q, gradient_QC = value_and_gradient(loss, example_scores(), uneven_relevance())
     for rows in (slice(0, 1), slice(1, 4), slice(4, QUERIES)):
-        own = (each_QC[rows] for each_QC in (example_scores(), example_relevance(), example_teacher()))
-        part, part_gradient = value_and_gradient(loss, *own)
+        part, part_gradient = value_and_gradient(loss, *_rows(rows))
         same = not (differ(part, value_Q[rows], 1e-9) or differ(part_gradient, gradient_QC[rows], 1e-9))
         expect(same, loss, "pool='row': queries do not influence each other", whole=value_Q[rows], alone=part)
+
+
+def _rows(rows: slice | Tensor) -> list[Tensor]:
+    """Scores, relevance and teacher of some queries, which have 0, 1, 2, … positives."""
+    return [each_QC[rows] for each_QC in (example_scores(), uneven_relevance(), example_teacher())]
 
 
 def _raising_the_only_positive_never_hurts(loss: Loss) -> None:
@@ -214,11 +229,14 @@ def _a_deep_copy_is_the_same_loss(loss: Loss) -> None:
 CHECKS: tuple[Callable[[Loss], None], ...] = (
     _is_its_configuration,
     _one_finite_value_per_query,
+    it_answers_the_same_again,
     _a_deep_copy_is_the_same_loss,
     _inputs_stay_as_they_are,
     _no_positives_teach_nothing,
     _no_negatives_are_finite,
+    few_labels_are_enough,
     _label_order_does_not_matter,
+    _query_order_does_not_matter,
     _raising_the_only_positive_never_hurts,
     raising_the_best_negative_never_helps,
     sampled_labels_are_taken,

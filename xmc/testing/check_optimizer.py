@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from xmc.api import OptimizerContext, OptimizerOptions
 from xmc.optimizer_contract import as_saved, from_saved
 from xmc.testing.conformance import expect, keep_to, plain_options
+from xmc.train.options import TrainOptions
 
 TEXTS, STEPS, RATE = 12, 30, 0.03
 
@@ -55,10 +55,12 @@ def example_model() -> ExampleModel:
         return ExampleModel()
 
 
-def _context(model: nn.Module) -> OptimizerContext:
-    groups = [{"params": list(model.parameters()), "lr": RATE, "peak_lr": RATE}]
-    train = SimpleNamespace(learning_rate=RATE, weight_decay=0.0, second_moment_decay=0.99)
-    return OptimizerContext(groups, model, train)
+def _context(model: ExampleModel) -> OptimizerContext:
+    """Two groups, as of an encoder whose labels have parameters of their own."""
+    own = list(model.project.parameters())
+    others = [*model.table.parameters(), *model.reader.parameters()]
+    groups = [{"params": parameters, "lr": RATE, "peak_lr": RATE} for parameters in (others, own)]
+    return OptimizerContext(groups, model, TrainOptions(learning_rate=RATE))
 
 
 def _batch() -> tuple[Tensor, Tensor]:
@@ -116,6 +118,19 @@ def _a_rate_of_zero_moves_nothing(options: OptimizerOptions) -> None:
     expect(not moved, options, "a learning rate of 0 moves nothing", moved=moved)
 
 
+def _groups_have_rates_of_their_own(options: OptimizerOptions) -> None:
+    model = example_model()
+    optimizer, before = options.build(_context(model)), _weights(model)
+    own = {id(parameter) for parameter in model.project.parameters()}
+    for group in optimizer.param_groups:
+        if own & {id(parameter) for parameter in group["params"]}:
+            group["peak_lr"] = 0.0
+    _step(model, optimizer)
+    moved = {name for name, value in _weights(model).items() if not torch.equal(value, before[name])}
+    kept = bool(moved) and not any(name.startswith("project.") for name in moved)
+    expect(kept, options, "a group of rate 0 stays, while others move", moved=sorted(moved))
+
+
 def _chunks_make_no_difference(options: OptimizerOptions) -> None:
     found = []
     for chunk in (1, TEXTS):
@@ -161,6 +176,7 @@ CHECKS: tuple[Callable[[Any], None], ...] = (
     _groups_are_sound,
     _a_loss_falls,
     _a_rate_of_zero_moves_nothing,
+    _groups_have_rates_of_their_own,
     _chunks_make_no_difference,
     _a_parameter_without_gradient_stays,
     _a_resumed_one_goes_on,

@@ -75,17 +75,16 @@ class HeadCase:
 
     @cached_property
     def positives(self) -> Positives:
-        """Which labels are relevant to which query; to one of them none is."""
+        """Which labels are relevant to which query, by weights of 1 to 3; to one of them none is."""
         offsets = np.cumsum([0, *map(len, RELEVANT)]).astype(np.int64)
         rows = np.array([row for rows in RELEVANT for row in rows], np.int32)
-        return Positives(offsets, rows, np.ones(len(rows), np.float32))
+        return Positives(offsets, rows, 1 + rows.astype(np.float32) % 3)
 
     @cached_property
     def relevance_QL(self) -> Tensor:
         """The same as a dense matrix."""
         relevance_QL = torch.zeros(len(QUERIES), len(LABELS))
-        for query, rows in enumerate(RELEVANT):
-            relevance_QL[query, list(rows)] = 1.0
+        relevance_QL[self.positives.query_rows(), self.positives.label_rows] = torch.from_numpy(self.positives.weights)
         return relevance_QL
 
 

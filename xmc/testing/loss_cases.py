@@ -27,6 +27,12 @@ def example_relevance(positives: int = 3) -> Tensor:
     return relevance_QC
 
 
+def uneven_relevance() -> Tensor:
+    """No positive of the first query, one of the second, two of the third, …, with the weights of the example."""
+    relevance_QC = example_relevance(positives=LABELS)
+    return relevance_QC * (torch.arange(LABELS) < torch.arange(QUERIES).unsqueeze(1))
+
+
 def example_teacher() -> Tensor:
     """A teacher's scores of a shortlist of each query, (QUERIES, LABELS), NaN where a label is not on it."""
     generator = torch.Generator().manual_seed(13)

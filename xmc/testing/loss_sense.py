@@ -16,6 +16,7 @@ from xmc.testing.loss_cases import (
     differ,
     example_relevance,
     example_scores,
+    example_teacher,
     inputs_of,
     value,
     value_and_gradient,
@@ -35,6 +36,29 @@ def it_teaches(loss: Loss) -> None:
     before_Q, *_, after_Q = with_a_rising_negative(loss)
     rises = (after_Q > before_Q + 1e-9).any()
     expect(rises, loss, "raising the best negative's score raises the loss", before=before_Q, after=after_Q)
+
+
+def it_answers_the_same_again(loss: Loss) -> None:
+    """No chance and no memory of calls: a resumed run would learn something else. Nor does it seed what others draw."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(17)
+        before = torch.get_rng_state()
+        value_Q, again_Q = (value(loss, example_scores(), example_relevance()) for _ in range(2))
+        after = torch.get_rng_state()
+    expect(torch.equal(value_Q, again_Q), loss, "called twice it answers the same", first=value_Q, second=again_Q)
+    expect(torch.equal(before, after), loss, "torch's random generator, which others draw from, is left alone")
+
+
+def few_labels_are_enough(loss: Loss) -> None:
+    """One label or two, relevant or not: as many values and gradients as ever, all of them finite."""
+    for labels in (1, 2):
+        case = [each_QC[:, :labels] for each_QC in (example_scores(), example_teacher())]
+        for relevant in range(labels + 1):
+            relevance_QC = (torch.arange(labels) < relevant).double().expand(QUERIES, labels)
+            value_Q, gradient_QC = value_and_gradient(loss, case[0], relevance_QC, case[1])
+            fine = value_Q.shape == (QUERIES,) and value_Q.isfinite().all() and gradient_QC.isfinite().all()
+            promise = f"finite where labels = {labels}, of which relevant = {relevant}"
+            expect(fine, loss, promise, value=value_Q, gradient=gradient_QC)
 
 
 def raising_the_best_negative_never_helps(loss: Loss) -> None:

@@ -65,6 +65,17 @@ class Impatient(Wrapped):
         return learned
 
 
+class BlindToWeights(Wrapped):
+    def learn(self, queries_QD, batch):
+        ones = np.ones_like(batch.positives.weights)
+        return self.inner.learn(queries_QD, replace(batch, positives=replace(batch.positives, weights=ones)))
+
+
+class AllOrNothing(Wrapped):
+    def update(self, share):
+        self.inner.update(float(share > 0))
+
+
 class Uphill(Wrapped):
     def update(self, share):
         self.inner.update(-share)
@@ -123,6 +134,8 @@ def test_the_one_that_is_not_spoilt_keeps_it():
         ("SumOfLosses", "the gradient is that of the mean loss"),
         ("AscendingRows", "answers the rows asked, in order"),
         ("Impatient", r"learn\(\) alone changes no vector"),
+        ("BlindToWeights", "losses are those of the scores an index gives"),
+        ("AllOrNothing", "a smaller learning rate share moves vectors less"),
         ("Uphill", "the loss falls in 40 steps"),
         ("Forgetful", "saved and loaded it goes on bit for bit|raised KeyError"),
         ("Halved", "losses are those of the scores an index gives"),

@@ -79,6 +79,40 @@ class MixesQueries(Sound):
         return soft(inputs) * soft(inputs).mean()
 
 
+class CountsOtherPositives(Sound):
+    """A leak that is 1 where all queries have equally many positives."""
+
+    def __call__(self, inputs):
+        return soft(inputs) * len(inputs.scores_QC) / max(len(inputs.positive_rows_P), 1)
+
+
+class KnowsRows(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) * (1 + torch.arange(len(inputs.scores_QC)))
+
+
+class WantsFiveLabels(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) + 0 * inputs.scores_QC.topk(5, dim=1).values.sum(dim=1)
+
+
+class NanAgainstOneLabel(Sound):
+    def __call__(self, inputs):
+        labels = inputs.scores_QC.shape[1]
+        return soft(inputs) * ((labels - 1) / torch.tensor(labels - 1.0))
+
+
+class Chance(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) * (1 + torch.rand(()))
+
+
+class Seeds(Sound):
+    def __call__(self, inputs):
+        torch.manual_seed(0)
+        return soft(inputs)
+
+
 class UpsideDown(Sound):
     def __call__(self, inputs):
         return soft(LossInputs.from_dense(-inputs.scores_QC, inputs.relevance_QC))
@@ -164,6 +198,12 @@ def test_a_sound_loss_passes():
         (NoNegativesNan(), "finite without negatives"),
         (KnowsColumns(), "the order of the labels does not matter"),
         (MixesQueries(), "pool='row': queries do not influence each other"),
+        (CountsOtherPositives(), "pool='row': queries do not influence each other"),
+        (KnowsRows(), "the order of the queries does not matter"),
+        (WantsFiveLabels(), "few labels are enough: raised RuntimeError"),
+        (NanAgainstOneLabel(), "finite where labels = 1, of which relevant = 0"),
+        (Chance(), "called twice it answers the same"),
+        (Seeds(), "random generator, which others draw from, is left alone"),
         (UpsideDown(), r"raising the only positive's score to -.* must not raise the loss; before="),
         (Overflows(), "queries without positives give 0"),
         (Coarse(), "bfloat16 is near float64"),

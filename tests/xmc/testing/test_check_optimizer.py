@@ -36,6 +36,15 @@ class OwnRate(torch.optim.SGD):
         super().step(closure)
 
 
+class FirstRate(torch.optim.SGD):
+    """Has the rate of the first group for all."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["lr"] = self.param_groups[0]["lr"]
+        super().step(closure)
+
+
 class Upwards(torch.optim.SGD):
     """Climbs."""
 
@@ -128,6 +137,7 @@ def test_a_number_in_the_state_is_kept():
         (KeepsMore, r"has 'more' beside 'state' and 'param_groups'"),
         (Forgetful, "goes on bit for bit"),
         (OwnRate, "a learning rate of 0 moves nothing"),
+        (FirstRate, "a group of rate 0 stays, while others move"),
         (Upwards, "the loss falls"),
         (Shrinks, "a parameter without gradient stays"),
         (Without, "each group has lr and peak_lr"),
