@@ -94,9 +94,15 @@ def _notes(runs: Sequence[Path], reports: Sequence[RunReports]) -> list[str]:
             notes.append(f"{run} has no figures. Measure them: xmc evaluate --run {run}")
         elif found.evaluation_stale:
             notes.append(f"{run} has changed since its figures were measured. Again: xmc evaluate --run {run}")
-    data = {found.evaluation["data"]["fingerprint"] for found in reports if found.evaluation}
-    if len(data) > 1:
+    data = [found.evaluation["data"] for found in reports if found.evaluation]
+    judged_by = {each.get("split_fingerprint", each["fingerprint"]) for each in data}  # reports of before have none
+    if len(judged_by) > 1:
         notes.append("the runs were evaluated on different data sets, or states of one: their figures may not compare")
+    elif len({each["fingerprint"] for each in data}) > 1:
+        notes.append(
+            "the runs were evaluated on the same queries and labels and trained on other queries, by which bands (head "
+            "to zero-shot), PSP and PSnDCG are counted: these do not compare"
+        )
     weighed = [_read(_propensities, *each, REPORT_NAME) for each in zip(runs, reports, strict=True)]
     by = [f"A = {each['a']:g}, B = {each['b']:g}" for each in weighed if each]
     if len(set(by)) > 1:

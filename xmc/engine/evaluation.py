@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xmc.data.dataset import Dataset
+from xmc.data.fingerprint import fingerprint_of
 from xmc.engine.data_since import data_since_training
 from xmc.engine.environment import versions
 from xmc.engine.model_card import write_card
@@ -130,8 +131,15 @@ def index_rows(data: Dataset, retriever: Retriever) -> np.ndarray[Any, Any]:
 def _to_dict(
     report: EvaluationReport, data: Dataset, split: str, depth: int, search_s: float, retriever: Retriever
 ) -> dict[str, Any]:
+    judged_by = fingerprint_of(data.labels, {split: data.splits[split]})
     return {
-        "data": {"name": data.name, "split": split, "fingerprint": data.fingerprint, "notes": list(data.notes)},
+        "data": {
+            "name": data.name,
+            "split": split,
+            "fingerprint": data.fingerprint,
+            "split_fingerprint": judged_by,
+            "notes": list(data.notes),
+        },
         "model": retriever.identity,
         "evaluation": report.to_dict(),
         "search": {

@@ -34,13 +34,32 @@ def test_other_data_is_noted(tiny_run_copy, tmp_path):
     for name in ("config.toml", "train.json"):
         (other / name).write_text((tiny_run_copy / name).read_text())
     report = json.loads((tiny_run_copy / "report.json").read_text())
-    report["data"]["fingerprint"] = "another"
+    report["data"] |= {"fingerprint": "another", "split_fingerprint": "another"}
+    (other / "report.json").write_text(json.dumps(report))
+    notes = compare_runs([tiny_run_copy, other], plugins=load_plugins()).notes
+    assert any("different data sets" in note for note in notes)
+    del report["data"]["split_fingerprint"]  # as reports of before have it
     (other / "report.json").write_text(json.dumps(report))
     notes = compare_runs([tiny_run_copy, other], plugins=load_plugins()).notes
     assert any("different data sets" in note for note in notes)
     (other / "report.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"report\.json.*cannot be read"):
         compare_runs([tiny_run_copy, other], plugins=load_plugins())
+
+
+def test_other_training_queries_alone_are_told_apart_from_other_data(tiny_run_copy, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run_copy, other)
+    xmc.evaluate_run(tiny_run_copy, settings=QUICK)
+    config = (other / "config.toml").read_text()
+    (other / "config.toml").write_text(config.replace("train_queries = 0", "train_queries = 300"))
+    xmc.evaluate_run(other, settings=QUICK)
+    first, second = (json.loads((run / "report.json").read_text())["data"] for run in (tiny_run_copy, other))
+    assert first["fingerprint"] != second["fingerprint"] and first["split_fingerprint"] == second["split_fingerprint"]
+    notes = compare_runs([tiny_run_copy, other], plugins=load_plugins()).notes
+    assert [note.partition(",")[0] for note in notes] == [
+        "the runs were evaluated on the same queries and labels and trained on other queries"
+    ]
 
 
 def test_figures_weighed_by_other_propensities_are_noted_and_the_pooled_auc_is_among_them(tiny_run_copy, tmp_path):
