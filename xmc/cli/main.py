@@ -17,6 +17,7 @@ from xmc.cli.diagnose import diagnose_command
 from xmc.cli.doctor import doctor_command
 from xmc.cli.evaluate import evaluate_command
 from xmc.cli.export import export_command
+from xmc.cli.failures import told
 from xmc.cli.import_ import import_command
 from xmc.cli.index import index_command
 from xmc.cli.info import info_command
@@ -33,7 +34,7 @@ from xmc.cli.serve import serve_command
 from xmc.cli.strict_command import StrictCommand
 from xmc.cli.teach import teach_command
 from xmc.cli.train import train_command
-from xmc.errors import InterruptedRunError, XmcError
+from xmc.errors import InterruptedRunError
 
 app = typer.Typer(
     name="xmc",
@@ -106,35 +107,13 @@ def _run() -> None:
     try:
         with answers_apart(sys.argv[1:]):
             app(prog_name="xmc")
-    except XmcError as error:
-        if debug:
-            raise
-        typer.secho(f"error: {error.message}", err=True, fg="red")
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        sys.exit(error.exit_code if isinstance(error, InterruptedRunError) else 2)
-    except (OSError, MemoryError, RuntimeError) as error:
-        if debug or not _is_refusal(error):
-            raise
-        typer.secho(f"error: {_sentence(error)}", err=True, fg="red")
-        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "size calculation overflowed")
-
-
-def _is_refusal(error: OSError | MemoryError | RuntimeError) -> bool:
-    """Whether the system said no, which is nobody's bug; torch says so for memory with a RuntimeError."""
-    return not isinstance(error, RuntimeError) or any(phrase in str(error) for phrase in OUT_OF_MEMORY)
-
-
-def _sentence(error: OSError | MemoryError | RuntimeError) -> str:
-    """What the system refused, and for which file."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
-    if isinstance(error, OSError):
-        return f"{type(error).__name__}: {error}."
-    reason = str(error).strip().partition("\n")[0].rstrip(".")
-    return f"there is not enough memory: {reason}." if reason else "there is not enough memory."
+    except Exception as error:
+        sentence, hint = told(error)
+        if debug or not sentence:
+            raise
+        typer.secho(f"error: {sentence}", err=True, fg="red")
+        if hint:
+            typer.echo(f"hint: {hint}", err=True)
+        sys.exit(error.exit_code if isinstance(error, InterruptedRunError) else 2)

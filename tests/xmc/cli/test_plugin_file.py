@@ -59,6 +59,18 @@ def test_a_file_trains_and_its_run_is_opened_with_it_only(xmc_command, plugin_fi
     assert xmc_command("evaluate", "--run", run, "--plugin-file", plugin_file)[0] == 0
 
 
+def test_an_error_in_the_code_of_a_plugin_names_the_line(xmc_command, plugin_file, tmp_path):
+    plugin_file.write_text(FILE.replace("mean=True)", "maen=True)"))
+    line = 1 + next(row for row, text in enumerate(FILE.splitlines()) if "mean=True)" in text)
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    train = ["train", "--data", "tiny", "--out", tmp_path / "run", "--plugin-file", plugin_file, *settings]
+    code, _, err = xmc_command(*train)
+    where = f"error: plugin 'my_margin' failed in __call__ ({plugin_file}, line {line}): TypeError: "
+    assert code == 2 and where in err and "'maen'" in err and "xmc --debug" in err and "Traceback" not in err
+    with pytest.raises(TypeError, match="maen"):
+        xmc_command("--debug", *train[:4], tmp_path / "again", *train[5:])
+
+
 INDEX_FILE = """
 from dataclasses import dataclass
 

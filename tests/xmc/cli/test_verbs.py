@@ -335,12 +335,12 @@ def test_resuming_where_no_run_is_says_that_a_new_training_begins(xmc_command, t
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(error, sentence):
-    from xmc.cli.main import _is_refusal, _sentence
+    from xmc.cli.failures import told
 
-    assert _is_refusal(error) and _sentence(error) == sentence
+    assert told(error) == (sentence, "")
 
 
 def test_a_mistake_of_xmc_itself_keeps_its_traceback():
-    from xmc.cli.main import _is_refusal
+    from xmc.cli.failures import told
 
-    assert not _is_refusal(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert told(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ("", "")
