@@ -63,17 +63,15 @@ class SentenceTransformerOptions:
     def _open(self, model: str) -> SentenceTransformerEncoder:
         from sentence_transformers import SentenceTransformer
 
-        looks_local = model.startswith((".", "/", "~")) or Path(model).exists()
-        path = Path(model).expanduser()
-        if looks_local and not (path / FILE_NAME).is_file():
+        is_local, path = names_a_folder(model), Path(model).expanduser()
+        if is_local and not (path / FILE_NAME).is_file():
+            lacks = f"it has no {FILE_NAME}" if path.is_dir() else f"there is no folder {path.absolute()}"
             raise ConfigError(
-                f"[encoder] model: {model} is not a sentence-transformers folder (it has no {FILE_NAME}).",
+                f"[encoder] model: {model} is not a sentence-transformers folder ({lacks}).",
                 hint="Give the folder that SentenceTransformer.save_pretrained wrote.",
             )
         try:
-            loaded = SentenceTransformer(
-                str(path) if looks_local else model, device="cpu", local_files_only=looks_local
-            )
+            loaded = SentenceTransformer(str(path) if is_local else model, device="cpu", local_files_only=is_local)
         except Exception as error:  # whatever reads the folder's many files may raise anything
             reason = (str(error).splitlines() or [""])[0]
             raise ConfigError(
@@ -83,6 +81,16 @@ class SentenceTransformerOptions:
         if self.max_tokens:
             loaded.max_seq_length = self.max_tokens
         return SentenceTransformerEncoder(loaded, self)
+
+
+def names_a_folder(model: str) -> bool:
+    """Whether a name is that of a folder, if perhaps a mistyped one, and the hub is not to be asked for it.
+
+    >>> names_a_folder("./minilm"), names_a_folder("my/models/minilm"), names_a_folder("intfloat/e5-small-v2")
+    (True, True, False)
+    """
+    there, beside = Path(model).exists(), "/" in model and Path(model).parent.is_dir()
+    return model.startswith((".", "/", "~")) or model.count("/") > 1 or there or beside
 
 
 class SentenceTransformerEncoder:

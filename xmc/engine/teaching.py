@@ -20,7 +20,7 @@ from xmc.data.dataset import Dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import QueryTable, label_table_to_arrow
 from xmc.encode.encoder import Encoder, Role, chunks, embed_chunks
-from xmc.encode.sentence_transformer import SentenceTransformerOptions
+from xmc.encode.sentence_transformer import SentenceTransformerOptions, names_a_folder
 from xmc.engine.devices import choose_device
 from xmc.engine.progress import Progress
 from xmc.engine.run_config import FILE_NAME as CONFIG_NAME
@@ -87,6 +87,11 @@ def run_teaching(
     """
     check_k(k)
     require_new(out)
+    if names_a_folder(teacher) and not Path(teacher).expanduser().is_dir():
+        raise ConfigError(
+            f"there is no folder {Path(teacher).expanduser().absolute()}, so nothing can teach.",
+            hint="A teacher is a trained run, or a sentence-transformers folder.",
+        )
     k = min(k, len(data.labels))
     device, found = choose_device(device), 0
     is_run = (Path(teacher) / CONFIG_NAME).is_file()

@@ -8,7 +8,7 @@ import torch
 
 from xmc.config import build_options
 from xmc.encode.encoder import Encoder, EncoderOptions, embed_texts
-from xmc.encode.sentence_transformer import INFERENCE_BATCH, SentenceTransformerOptions
+from xmc.encode.sentence_transformer import INFERENCE_BATCH, SentenceTransformerOptions, names_a_folder
 from xmc.errors import ConfigError
 
 TEXTS = ["heart attack", "broken left wrist", "a much longer text about a broken wrist and more"]
@@ -146,12 +146,20 @@ def test_max_tokens_cuts_texts(minilm):
     assert (one_ND - other_ND).abs().max() > 0.01
 
 
+def test_a_folder_beside_others_is_no_name_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not names_a_folder("models/minilm")
+    (tmp_path / "models").mkdir()
+    assert names_a_folder("models/minilm")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({}, r"\[encoder\] model is empty\. Set encoder\.model=PATH"),
         ({"model": "/nowhere/at/all"}, "/nowhere/at/all is not a sentence-transformers folder"),
-        ({"model": "./nowhere"}, r"it has no modules\.json"),
+        ({"model": "models/no/minilm"}, r"models/no/minilm is not .* \(there is no folder .*/models/no/minilm\)"),
+        ({"model": "."}, r"it has no modules\.json"),
     ],
 )
 def test_a_model_that_is_not_there_is_a_configuration_error(options, message):

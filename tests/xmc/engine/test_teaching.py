@@ -206,6 +206,9 @@ def test_what_a_teacher_may_not_be(tiny_run, taught, tmp_path):
         xmc.teach(tiny_run, "tiny", tmp_path / "out", settings=["encoder.max_tokens=3"])
     with pytest.raises(DataError, match=r"the labels of the run .* are not those of the data set icd10cm"):
         xmc.teach(tiny_run, "icd10cm", tmp_path / "out")
+    mistyped = tiny_run.parent / "tinny"  # with the hub it would take a minute to learn that there is none
+    with pytest.raises(ConfigError, match=f"there is no folder {mistyped}, so nothing can teach"):
+        xmc.teach(mistyped, "tiny", tmp_path / "out")
     with pytest.raises(ConfigError, match="is not a sentence-transformers folder"):
         xmc.teach(tmp_path, "tiny", tmp_path / "out")
     with pytest.raises(ConfigError, match="k must"):
