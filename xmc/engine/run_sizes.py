@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import safe_open
 
 from xmc.api import WholeHeadOptions
-from xmc.data.dataset import Dataset
+from xmc.data.dataset import Dataset, QueryTable
 from xmc.engine.held_out_loss import held_out_loss
 from xmc.engine.job import Job
 from xmc.engine.run_config import RunConfig
@@ -50,8 +50,8 @@ def measured_point(
 ) -> Point:
     """A finished run as a point; `seconds` are those of its report unless they are given.
 
-    Raises: ArtifactError when the run is not finished; ConfigError for a head that is fitted in one go; DataError
-    without held-out queries, or when the data set is not the one that the run was trained on.
+    Raises: ArtifactError when the run is not finished; ConfigError for a head that is fitted in one go; DataError when
+    the data set is not the one that the run was trained on, and as `held_out_queries`.
     """
     refuse_whole(config)
     _refuse_untrained(config)
@@ -61,16 +61,28 @@ def measured_point(
             f"run '{name}' was trained on another state of the data set '{config.data.name}'.",
             hint="Put the data set back, or train the run again.",
         )
-    queries = validation_queries(data, config)
-    if queries is None:
-        raise DataError(
-            f"run '{name}' has no held-out queries.",
-            hint="Train anew with a dev table, or with train.validation_share > 0.",
-        )
+    queries = held_out_queries(f"run '{name}'", data, config)
     model = load_model(run, plugins=plugins)
     size = _size(report["plan"], data, of_head=_head_parameters(model), epochs=report["epochs_run"])
     found = held_out_loss(model, data.labels, queries, device=device)
     return Point(name, size, found.loss, found.p1, found.queries, report["train_s"] if seconds is None else seconds)
+
+
+def held_out_queries(who: str, data: Dataset, config: RunConfig) -> QueryTable:
+    """The queries that a law is about. Raises: DataError, naming `who` has none, or has them in bags."""
+    queries = validation_queries(data, config)
+    if queries is None:
+        raise DataError(
+            f"{who} has no held-out queries.",
+            hint="Train anew with a dev table, or with train.validation_share > 0.",
+        )
+    if queries.bag_ids is not None:
+        raise DataError(
+            f"the held-out queries of {who} are in bags, and their labels are those of the bag, with any noise: loss "
+            "and P@1 on them are not those of single queries.",
+            hint="Add a dev table of queries with labels of their own.",
+        )
+    return queries
 
 
 def refuse_whole(config: RunConfig) -> None:

@@ -19,7 +19,7 @@ from xmc.engine.pictures import write_picture
 from xmc.engine.progress import Progress, say_nothing
 from xmc.engine.run_config import RunConfig, read_run_config
 from xmc.engine.run_folder import remove_run
-from xmc.engine.run_sizes import measured_point, planned_size
+from xmc.engine.run_sizes import held_out_queries, measured_point, planned_size
 from xmc.engine.training import run_training
 from xmc.engine.training_set import load_for_training
 from xmc.errors import ConfigError
@@ -60,10 +60,11 @@ def scale_ladder(
 
     Each rung is trained in `out/points/training`, measured on the held-out queries and thrown away; its point stays in
     `out/points`, and a rung whose point is there already is not trained again.
-    Raises: ConfigError for a budget or a head that cannot be; what training raises.
+    Raises: ConfigError for a budget or a head that cannot be; DataError as `held_out_queries`; what training raises.
     """
     whole = load_for_training(replace(config, data=replace(config.data, train_queries=0)))
     data = _with_queries(whole, config)
+    held_out_queries("the training", data, config)
     rungs = ladder(config, data, budget=budget)
     points = []
     for done, rung in enumerate(rungs):

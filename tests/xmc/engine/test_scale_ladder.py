@@ -21,6 +21,7 @@ from xmc.engine.run_sizes import measured_point, planned_size
 from xmc.engine.training_set import load_for_training
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.plugin_manager import load_plugins
+from xmc.privacy.privatise import privatise
 from xmc.retrieve.trained_model import load_model
 from xmc.values import Positives
 
@@ -150,6 +151,15 @@ def test_refusals(runs, config, plugins, tmp_path):
         measured_point("a", tmp_path, config, load_for_training(config), plugins=plugins)
     with pytest.raises(DataError, match="another state of the data set"):
         measured_point("a", runs["40"], config, load_for_training(config), plugins=plugins)
+
+
+def test_held_out_queries_in_bags_are_refused_before_anything_is_trained(tmp_path):
+    privatise("tiny", tmp_path / "private", epsilon="1", bag_size=4)
+    for share, message in ((0.1, "held-out queries of the training are in bags"), (0.0, "no held-out queries")):
+        with pytest.raises(DataError, match=message):
+            settings = [*SETTINGS, f"train.validation_share={share}"]
+            xmc.scale_run(tmp_path / "private", tmp_path / "out", plugin="aggregate", settings=settings, budget=1.0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_auto_comes_to_on_all_the_data_holds_on_a_part(config):
