@@ -53,6 +53,9 @@ class Client:
             raise ConfigError(f"the address of a service begins with http:// or https://, got '{url}'.")
         if retries < 0:
             raise ConfigError(f"retries must be at least 0, got {retries}.")
+        token = token.strip()  # one that was read from a file ends with a new line
+        if not token.isprintable():
+            raise ConfigError("the token has a control character in it.", hint="Give what the token's file holds.")
         headers = {b"authorization": f"Bearer {token}".encode()} if token else {}  # the service reads UTF-8
         try:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
@@ -157,19 +160,19 @@ class Client:
 
     def add_labels(self, labels: Mapping[str, str]) -> LabelsReport:
         """Add labels, id to text, for which the client's token must be that of an admin; see `LabelEditor.add`."""
-        return self._edit("add", labels=dict(labels))
+        return self._edit("add", labels=_labels(labels))
 
     def put_labels(self, labels: Mapping[str, str]) -> LabelsReport:
         """Add labels, and give those that are there these texts; see `LabelEditor.put`."""
-        return self._edit("put", labels=dict(labels))
+        return self._edit("put", labels=_labels(labels))
 
     def replace_labels(self, labels: Mapping[str, str]) -> LabelsReport:
         """Give labels other texts; see `LabelEditor.replace`."""
-        return self._edit("replace", labels=dict(labels))
+        return self._edit("replace", labels=_labels(labels))
 
     def remove_labels(self, label_ids: Iterable[str]) -> LabelsReport:
         """Remove labels; see `LabelEditor.remove`."""
-        return self._edit("remove", ids=list(label_ids))
+        return self._edit("remove", ids=_ids(label_ids, what="label_ids"))
 
     def _edit(self, action: str, **what: Any) -> LabelsReport:
         from xmc.engine.labels_report import LabelsReport
@@ -272,12 +275,18 @@ def _texts(texts: Sequence[str]) -> Sequence[str]:
     return texts
 
 
-def _ids(allowed: Iterable[str] | None) -> list[str] | None:
-    if isinstance(allowed, (str, bytes)):
-        raise DataError("allowed must be a collection of label ids, got one text.", hint="Write allowed=[label_id].")
-    if allowed is not None and not isinstance(allowed, Iterable):
-        raise DataError(f"allowed must be a collection of label ids, got {type(allowed).__name__}.")
-    return None if allowed is None else list(allowed)
+def _ids(given: Iterable[str] | None, what: str = "allowed") -> list[str] | None:
+    if isinstance(given, (str, bytes)):
+        raise DataError(f"{what} must be a collection of label ids, got one text.", hint=f"Write {what}=[label_id].")
+    if given is not None and not isinstance(given, Iterable):
+        raise DataError(f"{what} must be a collection of label ids, got {type(given).__name__}.")
+    return None if given is None else list(given)
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(labels, Mapping):  # a list of texts with two letters would be one of pairs
+        raise DataError(f"labels must be a mapping of label ids to texts, got {type(labels).__name__}.")
+    return dict(labels)
 
 
 def _json(body: Any) -> bytes:

@@ -77,6 +77,10 @@ def test_what_is_one_text_is_not_taken_for_many(client):
             call("tender")
     with pytest.raises(DataError, match=r"allowed=\[label_id\]"):
         client.search(TEXTS, allowed="L21")
+    with pytest.raises(DataError, match=r"label_ids=\[label_id\]"):
+        client.remove_labels("12")  # not the labels 1 and 2
+    with pytest.raises(DataError, match="labels must be a mapping of label ids to texts, got list"):
+        client.add_labels(["ab", "cd"])  # not the texts b and d
 
 
 def test_what_is_no_list_or_number_is_an_error_of_xmc_as_of_the_library(client, offline):
@@ -197,6 +201,16 @@ def test_a_token_is_sent_in_the_form_that_the_service_reads():
     with xmc.Client(address, token="schlüssel-für-leser") as client:
         assert client.search(["a"]) == [[]]
     assert "authorization: Bearer schlüssel-für-leser\r\n".encode() in asked[0]
+
+
+def test_a_token_as_its_file_holds_it_and_one_that_no_header_can():
+    address, asked = answer_in_turn([GOOD])
+    with xmc.Client(address, token="a-token-for-readers\n") as client:
+        assert client.search(["a"]) == [[]]
+    assert b"authorization: Bearer a-token-for-readers\r\n" in asked[0]
+    with pytest.raises(ConfigError, match="control character") as error:
+        xmc.Client(address, token="secret\nX-Other: 1")
+    assert "secret" not in str(error.value)
 
 
 def test_a_busy_service_is_asked_again_after_the_time_it_names():
