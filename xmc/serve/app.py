@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -34,6 +35,8 @@ PAGES = {"/": "index.html", "/playground.js": "playground.js", "/playground.css"
 CONTENT_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
 CONTENT_POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 CODES = {404: "not_found", 405: "method_not_allowed"}
+REASONS = {404: "there is no such path here.", 405: "this path takes other methods, which the header Allow names."}
+READ: Any = {"methods": ["GET", "HEAD"], "include_in_schema": False}  # health checks ask with HEAD, too
 
 
 def create_app(
@@ -97,11 +100,11 @@ def create_app(
 
 
 def _add_state_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
-    @app.get("/healthz", include_in_schema=False)
+    @app.api_route("/healthz", **READ)
     async def healthz() -> Response:
         return json_response({"status": "ok"})
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.api_route("/readyz", **READ)
     async def readyz() -> Response:
         runs = {
             run.name: {
@@ -113,7 +116,7 @@ def _add_state_routes(app: FastAPI, service: Service, metrics: Metrics) -> None:
         }
         return json_response({"status": "ready", "runs": runs})
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.api_route("/metrics", **READ)
     async def prometheus() -> Response:
         return metrics.response()
 
@@ -126,12 +129,13 @@ def _add_playground(app: FastAPI) -> None:
         return page
 
     for path, name in PAGES.items():
-        app.get(path, include_in_schema=False)(page_of(name))
+        app.api_route(path, **READ)(page_of(name))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """No such path, or not with this method."""
     if not isinstance(error, HTTPException):
         return refusal_response(refusal_of(error))
-    code = CODES.get(error.status_code, "refused")
-    return refusal_response(RefusedError(error.status_code, code, str(error.detail), headers=error.headers))
+    status = error.status_code
+    code, reason = CODES.get(status, "refused"), REASONS.get(status, str(error.detail))
+    return refusal_response(RefusedError(status, code, reason, headers=error.headers))

@@ -99,6 +99,18 @@ def test_another_host_name_is_refused(client, host):
     assert answer.status_code == 421 and answer.json()["error"]["code"] == "unknown_host"
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics"])
+def test_a_health_check_may_ask_with_head(client, path):
+    assert client.head(path).status_code == 200
+
+
+def test_what_is_not_there_is_said_in_a_sentence(client):
+    answer = client.post("/v1/v1/search", json=SEARCH)
+    assert answer.status_code == 404 and answer.json()["error"]["message"] == "there is no such path here."
+    answer = client.get("/v1/search")
+    assert answer.headers["allow"] == "POST" and "header Allow" in answer.json()["error"]["message"]
+
+
 def test_no_other_site_may_read(client):
     answer = client.options("/v1/search", headers={"origin": "http://evil.example"})
     assert answer.status_code == 405 and not any(name.startswith("access-control") for name in answer.headers)
