@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from xmc.errors import ConfigError
 from xmc.integrations.metadata_filters import Group, LookedUp
@@ -53,11 +53,13 @@ class Passages:
     """The passages of a run.
 
     A folder is opened here and followed: before each search it is looked whether something was committed to the run
-    since. A retriever that is given stays as it is. Safe to use from several threads.
+    since. A retriever that is given stays as it is. Safe to use from several threads. Where it is unpickled the folder
+    is opened again, and is followed there.
     Raises: as `Retriever.load`; ConfigError for what cannot be searched.
     """
 
     def __init__(self, run: str | Path | Searcher) -> None:
+        self._given = run
         self._is_followed = isinstance(run, (str, Path))
         self._searcher: Any = Retriever.load(run) if isinstance(run, (str, Path)) else run
         if not callable(getattr(self._searcher, "search", None)):
@@ -68,6 +70,12 @@ class Passages:
         self.records = PassageRecords(opened.run) if opened else None
         self._lock = threading.Lock()
         self._filters: tuple[Any, Records | None, dict[str, LabelFilter]] = (None, None, {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._given,)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # threads share one, and so can copies
 
     def current(self) -> Any:
         """What is searched now. Raises: as `Retriever.reload_if_changed`."""
@@ -91,10 +99,10 @@ class Passages:
         ConfigError for `keep` with a searcher that does not hold its labels, and for a filter of other labels than are
         there now.
         """
-        searcher = self.current()
+        searcher, records = self.current(), self.kept_now()
         among = self.among(searcher, allowed, keep)
         (hits,) = searcher.search([text], k=k, min_probability=min_probability, allowed=among)
-        return self.found(hits)
+        return found(hits, records)
 
     def among(
         self,
@@ -137,20 +145,24 @@ class Passages:
         """All passages that there are, those of records without a label among them."""
         return Group(records.by_id.keys(), bare=True)
 
-    def found(self, hits: Iterable[Hit]) -> list[Passage]:
-        """Hits as passages, with what is kept beside them."""
-        records = self.records.current() if self.records else None
-        return [Passage(hit.label_id, hit.text, records.metadata(hit.label_id) if records else {}, hit) for hit in hits]
+    def kept_now(self) -> Records | None:
+        """What is kept beside the passages; read before a search, it has those that are removed during it."""
+        return self.records.current() if self.records else None
 
     def named(self, labels: LabelTable, ids: Iterable[str]) -> list[Passage]:
         """The passages of these ids, without those that are not there."""
-        records = self.records.current() if self.records else None
+        records = self.kept_now()
         rows = ((label_id, find(labels, label_id)) for label_id in ids)
         return [
             Passage(label_id, labels.texts[row], records.metadata(label_id) if records else {})
             for label_id, row in rows
             if row >= 0
         ]
+
+
+def found(hits: Iterable[Hit], records: Records | None) -> list[Passage]:
+    """Hits as passages, with what is kept beside them."""
+    return [Passage(hit.label_id, hit.text, records.metadata(hit.label_id) if records else {}, hit) for hit in hits]
 
 
 def labels_of(searcher: Any) -> LabelTable:

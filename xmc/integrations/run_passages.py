@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.metadata_filters import Group
 from xmc.integrations.passage_records import PassageRecords, Records, to_json
-from xmc.integrations.passages import Passage, Passages, labels_of, narrowed
+from xmc.integrations.passages import Passage, Passages, found, labels_of, narrowed
 from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.retriever import Retriever
 
@@ -42,6 +43,9 @@ class RunPassages(Passages):
         self._editor = LabelEditor(self.run)
         self._editing = threading.Lock()
         self._members: tuple[Retriever, Records, LabelFilter] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), self.run, collection=self.collection), ()
 
     def add(self, texts: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Add passages, id to text, and what is to be kept beside them; an id that is there gets the new ones.
@@ -130,11 +134,11 @@ class RunPassages(Passages):
         """`search` for a query that is embedded already. Raises: as `Retriever.search_vectors`."""
         import torch
 
-        retriever = self.current()
+        retriever, records = self.current(), self.kept_now()
         queries_QD = torch.tensor([list(vector_D)], dtype=torch.float32)
         among = self.among(retriever, allowed, keep)
         (hits,) = retriever.search_vectors(queries_QD, k=k, min_probability=min_probability, allowed=among)
-        return self.found(hits)
+        return found(hits, records)
 
     def index_vectors(self, query_D: Sequence[float], passages: Sequence[Passage]) -> tuple[Tensor, Tensor]:
         """A query, (E,), and passages, (N, E), as the index compares them; the passages are embedded anew."""

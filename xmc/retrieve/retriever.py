@@ -47,6 +47,15 @@ class Retriever:
     labels_sha256: str = ""  # of the edits that the index was built without; empty when it has them all
     opened: Opened | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a Retriever cannot be pickled: send the path of its run, and open it there: Retriever.load.")
+
+    def __copy__(self) -> Retriever:
+        return self  # nothing in it changes
+
+    def __deepcopy__(self, memo: object) -> Retriever:
+        return self
+
     @property
     def encoder(self) -> Encoder:
         """The text encoder."""

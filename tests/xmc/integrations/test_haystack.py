@@ -1,6 +1,8 @@
 """Invariants: the component works in a pipeline, written to YAML and read again, synchronous and not."""
 
 import asyncio
+import copy
+import pickle
 import random
 
 import numpy as np
@@ -227,3 +229,10 @@ def test_a_retriever_cannot_be_written_down(tiny_run):
     assert component.run("tender tram", top_k=1)["documents"][0].id == "L21"
     with pytest.raises(ConfigError, match="this one has a Retriever"):
         component.to_dict()
+
+
+def test_a_component_that_has_searched_can_be_copied_and_sent_to_another_process(tiny_run):
+    component = XmcRetriever(tiny_run, top_k=2)
+    found = component.run("tender tram")
+    assert copy.deepcopy(component).run("tender tram") == found
+    assert pickle.loads(pickle.dumps(component)).run("tender tram") == found

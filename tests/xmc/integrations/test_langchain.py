@@ -2,6 +2,8 @@
 diverse hits are those of the definition; a store over a run has its labels."""
 
 import asyncio
+import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -192,3 +194,11 @@ def test_one_text_is_not_taken_for_its_letters(tiny_run_copy):
         with pytest.raises(DataError, match=r"must be a list, got one text: '(ab|xy)'. Write it in brackets"):
             call()
     assert [d.id for d in store.get_by_ids(["a", "b", "x"])] == ["a", "b"]
+
+
+def test_what_is_made_of_a_folder_can_be_sent_to_another_process(tiny_run_copy):
+    retriever, store = XmcRetriever(retriever=tiny_run_copy, k=2), XmcVectorStore(tiny_run_copy, collection="notes")
+    store.add_texts(TEXTS, ids=["a", "b", "c"])
+    sent, sent_store = pickle.loads(pickle.dumps((retriever, store)))
+    assert sent.invoke("solar kettle") == retriever.invoke("solar kettle") == copy.deepcopy(sent).invoke("solar kettle")
+    assert sent_store.similarity_search("solar") == store.similarity_search("solar")

@@ -2,6 +2,8 @@
 added; what is deleted is gone from the run."""
 
 import asyncio
+import copy
+import pickle
 
 import pytest
 from llama_index.core import Document, StorageContext, VectorStoreIndex, get_response_synthesizer
@@ -245,3 +247,12 @@ def test_a_store_over_the_whole_run_has_its_labels_and_cannot_be_emptied(tiny_ru
         store.clear()
     with pytest.raises(DataError, match="2 nodes have 1 ids"):
         store.add([TextNode(id_="x", text="a"), TextNode(id_="x", text="b")])
+
+
+def test_what_is_made_of_a_folder_can_be_copied_and_sent_to_another_process(tiny_run, store):
+    retriever = XmcRetriever(str(tiny_run), k=2)
+    (first, _), found = retriever.retrieve("tender tram"), ask(store, "solar")
+    sent = pickle.loads(pickle.dumps((retriever, store)))
+    for other, other_store in (copy.deepcopy((retriever, store)), sent):
+        assert other.retrieve("tender tram")[0].node_id == first.node_id
+        assert ask(other_store, "solar") == found

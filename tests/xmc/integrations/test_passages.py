@@ -1,7 +1,9 @@
 """Invariants: a folder is followed and a retriever is not; what is kept with a passage is durable and comes back as it
 was; a collection sees its own passages only; an edit that was interrupted is completed by the same call."""
 
+import copy
 import json
+import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,6 +64,32 @@ def test_a_folder_is_followed_and_a_retriever_stays_as_it_is(tiny_run_copy):
 
 
 @only_in_full
+def test_another_process_opens_the_folder_again_and_a_copy_is_the_same(tiny_run_copy):
+    passages, notes = Passages(tiny_run_copy), RunPassages(tiny_run_copy, collection="notes")
+    notes.add(TEXTS, KEPT)
+    for each in (passages, notes):
+        sent = pickle.loads(pickle.dumps(each))
+        assert copy.deepcopy(each) is each and sent is not each
+        assert sent.search("solar kettle", k=2) == each.search("solar kettle", k=2)
+    assert pickle.loads(pickle.dumps(notes)).ids() == list(TEXTS)
+    fixed = Passages(Retriever.load(tiny_run_copy))
+    assert copy.deepcopy(fixed.current()) is copy.copy(fixed.current()) is fixed.current()
+    with pytest.raises(TypeError, match="send the path of its run"):
+        pickle.dumps(fixed)
+
+
+def test_a_passage_that_is_removed_during_its_search_has_its_metadata_yet(tiny_run_copy):
+    notes = RunPassages(tiny_run_copy, collection="notes")
+    notes.add(TEXTS, KEPT)
+
+    def keep(passage):
+        notes.remove([passage.id])
+        return passage.id == "n1"
+
+    (found,) = notes.search("solar kettle", k=1, keep=keep)
+    assert found.id == "n1" and found.metadata == KEPT["n1"] and notes.ids() == []
+
+
 def test_a_client_of_a_service_is_searched_like_a_retriever(calibrated_run):
     with served("--run", calibrated_run) as process, Client(process.address) as client:
         remote, local = Passages(client), Passages(calibrated_run)
