@@ -129,6 +129,11 @@ class Plugins:
             hint=f"Installed: {', '.join(names) or 'none'} (see: xmc plugins). A plugin in a file: --plugin-file FILE.",
         )
 
+    def is_own(self, kind: str, name: str) -> bool:
+        """Whether xmc itself offers this, and not a plugin of others. Raises: as `find`."""
+        plugin = self.find(kind, name).plugin
+        return any(each.name == plugin and each.distribution == ENGINE for each in self.loaded)
+
     def require_not_failed(self, plugin: str) -> None:
         """Raise the PluginError of `plugin` if it is installed but failed to load, and no other has its name."""
         if any(each.name == plugin for each in self.loaded):

@@ -30,5 +30,32 @@ def require_hits(hits: Hits, index: Index, *, queries: int, labels: int) -> None
         )
 
 
+def require_best_first(hits: Hits, index: Index, *, k: int) -> None:
+    """Refuse lists of more than k labels, scores that are not finite, and a score above the one before it.
+
+    Raises: PluginError naming the backend and what it answered.
+    """
+    import numpy as np
+
+    counts_Q = np.diff(hits.offsets)
+    if counts_Q.min(initial=0) < 0 or hits.offsets[0] != 0 or hits.offsets[-1] != len(hits.label_rows):
+        raise _wrong(index, "lists whose offsets do not fit its hits", "rank_hits of xmc.api makes Hits.")
+    if len(hits.scores) != len(hits.label_rows):
+        raise _wrong(index, f"{len(hits.scores)} scores for {len(hits.label_rows)} labels")
+    if counts_Q.max(initial=0) > k:
+        raise _wrong(index, f"{counts_Q.max()} labels where k is {k}")
+    if not np.isfinite(hits.scores).all():
+        raise _wrong(index, "a score that is not finite", "Leave out what was not found.")
+    rises_H = hits.scores[1:] > hits.scores[:-1]
+    starts = hits.offsets[1:-1]
+    rises_H[starts[(starts > 0) & (starts < len(hits.scores))] - 1] = False  # from one query to the next
+    if rises_H.any():
+        raise _wrong(
+            index,
+            "a list that is not in the order of its scores, the highest first",
+            "rank_hits of xmc.api orders them; a distance is a score with its sign turned.",
+        )
+
+
 def _wrong(index: Index, what: str, hint: str = "") -> PluginError:
     return PluginError(f"index '{index.report.backend}' answers {what}.", hint=hint)

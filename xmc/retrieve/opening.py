@@ -16,6 +16,7 @@ from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.answering import Answering, Lineage
+from xmc.retrieve.checked_index import checked
 from xmc.retrieve.fitted import read_fitted
 from xmc.retrieve.flat_scan import FlatScan
 from xmc.retrieve.label_edits import LabelEdits, read_edits
@@ -171,7 +172,7 @@ def _open_index(
         )
     backend = recorded_options(plugins, "index", description)
     return BuiltIndex(
-        index or backend.load(version.folder / "backend", device=device),
+        index or checked(backend.load(version.folder / "backend", device=device), description["name"], plugins),
         backend,
         read_labels([version.folder / "labels.parquet"]),
         load_own(version.folder),

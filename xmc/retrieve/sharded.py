@@ -35,6 +35,7 @@ from xmc.api import (
 from xmc.config import build_options
 from xmc.encode.csr import take_rows
 from xmc.plugin_manager import Plugins, load_plugins
+from xmc.retrieve.checked_index import checked
 from xmc.retrieve.kept_search import search_among
 from xmc.retrieve.merge import merge_hits
 
@@ -190,7 +191,8 @@ def load_part(folder: Path, number: int, *, device: str, plugins: Plugins) -> In
     """Open one part alone, in rows of its own. Raises: ArtifactError, DeviceError, PluginError."""
     _, report = read_facts(folder)
     backend = _inner(plugins, report.options["backend"], report.options["options"])
-    return backend.load(part_folder(folder, number), device=device)
+    index = backend.load(part_folder(folder, number), device=device)
+    return checked(index, report.options["backend"], plugins)
 
 
 def _inner(plugins: Plugins, name: str, options: Mapping[str, Any]) -> IndexBackend:
