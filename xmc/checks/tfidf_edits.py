@@ -22,6 +22,7 @@ from xmc.checks.length_slopes import LengthSlopes
 from xmc.checks.text_edits import Edit, Group, TextEdits, arrange
 from xmc.encode.encoder import Role
 from xmc.encode.tfidf import TfidfEncoder
+from xmc.encode.words import split_words
 from xmc.errors import ConfigError
 from xmc.substitutions.word_sets import Site
 
@@ -45,8 +46,8 @@ class TfidfTexts:
     def edits(self, text: str, sites: Sequence[Site], radius: int) -> TextEdits:
         """See `AdditiveTexts.edits`."""
         words = [match.group().lower() for match in WORD.finditer(text)]
-        if words != WORD.findall(text.lower()):
-            raise NotAdditiveError("its words differ in lower case")
+        if words != split_words(text):
+            raise NotAdditiveError("its words differ in lower case, or where letters with marks are composed")
         place_of_start = {match.start(): place for place, match in enumerate(WORD.finditer(text))}
         allowed = radius_of(radius, len(sites))
         site_at = {place_of_start[site.start]: site for site in sites}

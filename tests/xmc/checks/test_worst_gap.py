@@ -79,6 +79,8 @@ def test_texts_that_do_not_fall_apart_are_refused():
         additive_texts(static, "query").edits("re\u0301d sea", substitutions.sites("re\u0301d sea"), 1)
     with pytest.raises(NotAdditiveError):
         additive_texts(tfidf, "query").edits("\u0130stanbul sea", [], 1)
+    with pytest.raises(NotAdditiveError):
+        additive_texts(tfidf, "query").edits("re\u0301d sea", substitutions.sites("re\u0301d sea"), 1)
 
 
 def test_an_encoder_without_a_sum_is_refused():

@@ -1,8 +1,11 @@
-"""Invariants: words are what the regular expression finds in lower case; pieces end with texts and leave no seam."""
+"""Invariants: words are what the regular expression finds in lower case, letters composed; pieces end with texts and
+leave no seam."""
 
 import re
+from unicodedata import normalize
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -17,13 +20,18 @@ mixed = st.text(st.one_of(st.characters(), st.characters(max_codepoint=127), st.
 @example("ΟΔΟΣ, a_b\x1cc\x85d\u2028e\ud800f\x00g")
 @example("e\u0301 İstanbul ② ½ n°1")
 def test_words_are_those_of_the_regular_expression(text):
-    assert split_words(text) == WORD.findall(text.lower())
+    assert split_words(text) == WORD.findall(normalize("NFC", text).lower())
+
+
+@pytest.mark.parametrize("text", ["café naïve", "Ångström", "한국어", "Việt"])
+def test_a_word_is_the_same_however_its_letters_are_written(text):
+    assert split_words(normalize("NFD", text)) == split_words(text) == text.lower().split()
 
 
 def test_every_character_alone_and_between_letters():
     for code in range(0x11000):
         text = f"{chr(code)} a{chr(code)}B"
-        assert split_words(text) == WORD.findall(text.lower()), hex(code)
+        assert split_words(text) == WORD.findall(normalize("NFC", text).lower()), hex(code)
 
 
 @given(st.lists(st.text("ab _", max_size=8), max_size=8), st.integers(1, 6))
