@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
@@ -180,6 +181,13 @@ def test_lengths_that_differ_are_refused_before_anything_is_written(tiny_run_cop
         store.add_texts(TEXTS, ids=["a"])
     assert store.add_texts([]) == []
     assert not (tiny_run_copy / "passages").exists()
+
+
+def test_a_text_that_is_empty_is_named_by_its_place(tiny_run_copy):
+    store = XmcVectorStore(tiny_run_copy, collection="notes")
+    with pytest.raises(DataError, match=r"2 of 4 texts have no character, such as texts\[1\]"):
+        store.add_documents([Document(page_content=text) for text in ("a page", "", "another", "\n")])
+    assert store.similarity_search("a page") == []
 
 
 def test_one_text_is_not_taken_for_its_letters(tiny_run_copy):
