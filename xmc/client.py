@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError, XmcError
+from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError, XmcError, XmcWarning
+from xmc.retrieve.no_match import NO_MATCH
 from xmc.values import Hit
 from xmc.vectors import validate_vectors
 
@@ -192,9 +194,13 @@ class Client:
         if not isinstance(k, Real):
             raise DataError(f"k must be a whole number, got {k!r:.60}.")
         lists: list[list[Hit]] = []
+        unmatched = False
         for part in self._parts(queries, k=k, beside=asked):
             for results in _halved(part, lambda some: self._post("/v1/search", {kind: some, **asked})["results"]):
                 lists += [[Hit(**hit) for hit in result["hits"]] for result in results]
+                unmatched = unmatched or any(result.get("no_match") for result in results)
+        if unmatched:
+            warnings.warn(NO_MATCH, XmcWarning, stacklevel=3)
         return lists
 
     def _parts(

@@ -123,7 +123,8 @@ def print_prediction(report: PredictReport) -> None:
         typer.echo(f"note: {note}", err=True)
     for status, count in report.statuses.items():
         if status != "ok":
-            typer.echo(f"note: {count:,} rows are '{status}' and have no hits")
+            meaning = "the first labels by id as their hits" if status == "no-match" else "no hits"
+            typer.echo(f"note: {count:,} rows are '{status}' and have {meaning}")
     earlier = f", {report.skipped:,} of them there already" if report.skipped else ""
     rate = f" at {report.rows_now / report.seconds:,.0f} rows/s" if report.rows_now and report.seconds else ""
     typer.echo(f"{report.rows:,} rows of {report.shards:,} shards{earlier}{rate}")

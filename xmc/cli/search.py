@@ -82,7 +82,9 @@ def search_command(
     with allowed_by_option():
         label_filter = None if allowed_ids is None else retriever.filter(allowed_ids)
     texts = _lines(sys.stdin) if text == "-" else [text]
-    answers = retriever.search(texts, k=k, min_probability=min_probability, allowed=label_filter)
+    with warnings_as_notes() as notes:
+        answers = retriever.search(texts, k=k, min_probability=min_probability, allowed=label_filter)
+    print_notes(notes)
     if as_json:
         found = [_facts(query, k, hits) for query, hits in zip(texts, answers, strict=True)]
         print_json(found if text == "-" else found[0])

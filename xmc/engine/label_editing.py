@@ -5,6 +5,7 @@ Every call that changes something is one committed version of `run/labels/`: rea
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,9 @@ from xmc.engine.label_state import Base, LabelState
 from xmc.engine.label_versions import LabelsVersion, edits_back, edits_in, versions_of
 from xmc.engine.labels_report import LabelsReport
 from xmc.engine.run_config import Component, read_run_config
-from xmc.errors import ConfigError, DataError
+from xmc.errors import ConfigError, DataError, XmcWarning
 from xmc.plugin_manager import Plugins, load_plugins
-from xmc.retrieve.edit_vectors import with_edits, with_vectors
+from xmc.retrieve.edit_vectors import with_edits, with_vectors, without_direction
 from xmc.retrieve.label_edits import Edit, LabelEdits, read_edits
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.living_labels import find, live_labels
@@ -195,6 +196,7 @@ class LabelEditor:
         own_NE = None if vectors is None else given_vectors(vectors, table, model)
         hashes = [""] * len(table) if own_NE is None else row_hashes(own_NE)
         any_vector = own_NE is None and most_removed is not None
+        unread: list[str] = []
 
         def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
             state = LabelState(base, before)
@@ -217,9 +219,19 @@ class LabelEditor:
                 return before, 0
             after = with_edits(before, {label_id: Edit(None) for label_id in gone}, model.sha256)
             after = with_edits(after, new, model.sha256, new_NE)
-            return with_vectors(after, live_labels(base.labels, base.own, after), model), len(new) + len(gone)
+            after = with_vectors(after, live_labels(base.labels, base.own, after), model)
+            unread[:] = without_direction(after, new)
+            return after, len(new) + len(gone)
 
-        return commit_edit(self.run, change, edited, base)
+        report = commit_edit(self.run, change, edited, base)
+        if unread:
+            warnings.warn(
+                f"the encoder knows no word of the text of {len(unread):,} of these labels, such as '{unread[0]}', "
+                "which score 0 with every query.",
+                XmcWarning,
+                stacklevel=3,
+            )
+        return report
 
     def _loaded_plugins(self) -> Plugins:
         self._plugins = self._plugins or load_plugins()

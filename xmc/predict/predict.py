@@ -19,7 +19,7 @@ from xmc.predict.inputs import Inputs
 from xmc.predict.job import Job, make_job
 from xmc.predict.ledger import Ledger
 from xmc.predict.report import PredictReport, Progress, failed_shards
-from xmc.retrieve.query_columns import OK
+from xmc.retrieve.query_columns import NO_MATCH, OK
 from xmc.store import locked
 from xmc.store.location import Location
 from xmc.train.signals import StopRequest, stop_on_signals
@@ -199,7 +199,7 @@ def _report(job: Job, inputs: Inputs, earlier: Mapping[str, Ack], answers: _Answ
 
 def _no_answers(statuses: Mapping[str, int]) -> tuple[str, ...]:
     """A note when there are rows and none of them has hits."""
-    if not statuses or statuses.get(OK):
+    if not statuses or statuses.get(OK) or statuses.get(NO_MATCH):
         return ()
     reasons = ", ".join(f"{count:,} are '{status}'" for status, count in statuses.items())
     return (f"no row has hits: {reasons}; docs/batch.md says what these mean.",)

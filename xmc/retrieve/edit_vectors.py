@@ -5,7 +5,7 @@ Shapes: N vectors, E width of an index vector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,3 +63,16 @@ def with_vectors(edits: LabelEdits, living: LivingLabels | None, model: TrainedM
     after = {i: Edit(edit.text, row_of.get(i, -1), edit.own) for i, edit in edits.edits.items()}
     vectors_NE = concatenate_rows(parts, dimension=parts[0].shape[1]) if parts else None
     return LabelEdits(after, vectors_NE, edits.encoder_sha256)
+
+
+def without_direction(edits: LabelEdits, label_ids: Collection[str]) -> list[str]:
+    """Those of these labels whose kept vector is zero: the model knows no word of their texts."""
+    kept = [label_id for label_id in label_ids if edits.edits[label_id].row >= 0]
+    if not kept or edits.vectors_NE is None:
+        return []
+    vectors_NE = take_rows(edits.vectors_NE, torch.tensor([edits.edits[label_id].row for label_id in kept]))
+    if vectors_NE.layout == torch.sparse_csr:
+        zero_N = vectors_NE.crow_indices().diff() == 0
+    else:
+        zero_N = (vectors_NE == 0).all(dim=1)
+    return [kept[row] for row in zero_N.nonzero().flatten().tolist()]

@@ -28,7 +28,8 @@ TOO_LONG = "too-long"
 INVALID_TEXT = "invalid-text"
 NOT_FINITE = "not-finite"
 WRONG_WIDTH = "wrong-width"
-STATUSES = (OK, NULL, BLANK, TOO_LONG, INVALID_TEXT, NOT_FINITE, WRONG_WIDTH)
+NO_MATCH = "no-match"  # searched; see `xmc.retrieve.no_match`
+STATUSES = (OK, NO_MATCH, NULL, BLANK, TOO_LONG, INVALID_TEXT, NOT_FINITE, WRONG_WIDTH)
 ID_COLUMNS = ("query_id", "id")
 COLUMNS = (*ID_COLUMNS, "text", "embedding")  # all that is read of a table of queries
 

@@ -14,6 +14,7 @@ from xmc.retrieve.fitted import Fitted
 from xmc.retrieve.hit_check import require_hits
 from xmc.retrieve.judging import judge, search_and_judge
 from xmc.retrieve.label_filter import LabelFilter, as_filter, make_filter
+from xmc.retrieve.no_match import warn_of_no_match
 from xmc.retrieve.query_checks import check_k, check_texts
 from xmc.retrieve.reranking import Reranking
 from xmc.retrieve.trained_model import TrainedModel
@@ -77,8 +78,8 @@ class Retriever:
         `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one; `index`
         stands in for the run's own, which is then not loaded (its parts are held by other processes, say). An
         XmcWarning says when labels were edited since the probabilities were fitted, or index or encoder are others;
-        with `warn=False` only `fitted` does, here and in what `reload_if_changed` makes of it. Another one says when a
-        plugin file that the run was made with has changed.
+        with `warn=False` only `fitted` does, here and in what `reload_if_changed` makes of it, and searches say nothing
+        either. Another one says when a plugin file that the run was made with has changed.
         Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
         for another encoder; PluginError when it needs a plugin that is not installed.
         """
@@ -137,12 +138,14 @@ class Retriever:
         """The best k labels of each text, best first; fewer when there are fewer labels.
 
         With `allowed`, label ids or a `filter` of them, the best k of those. After `xmc check calibrate` each hit has a
-        probability; `min_probability` then leaves out hits below it, all of them where nothing matches.
+        probability; `min_probability` then leaves out hits below it, all of them where nothing matches. An XmcWarning
+        says when the best score of a query is exactly 0, as where the encoder knows no word of it.
         Raises: DataError for a text that is not a non-blank string, and for an allowed label that is not there;
         ConfigError for k outside 1..10,000 or a probability outside 0..1; ArtifactError for `min_probability` without
         a calibration of this encoder and index.
         """
         hits, probabilities_H = self.judged_search(texts, k=k, min_probability=min_probability, allowed=allowed)
+        warn_of_no_match(self, hits)
         return self._named(hits, probabilities_H)
 
     def search_sets(
@@ -164,6 +167,7 @@ class Retriever:
         label_filter = as_filter(self.labels, allowed)
         label_sets = self.fitted.require_label_sets()
         hits = self.hits(texts, k=label_sets.most_labels)
+        warn_of_no_match(self, hits)
         hits, probabilities_H = self.judged_hits(label_sets.cut(hits, alpha=alpha, risk=risk))
         if label_filter is not None:
             hits, probabilities_H = label_filter.keep(hits, probabilities_H)
@@ -194,7 +198,9 @@ class Retriever:
         self.require_no_reranker("vectors have none")
         label_filter = as_filter(self.labels, allowed)
         search = partial(self.search_embeddings, queries_QD)
-        return self._named(*self.judged_by(search, k=k, min_probability=min_probability, label_filter=label_filter))
+        judged = self.judged_by(search, k=k, min_probability=min_probability, label_filter=label_filter)
+        warn_of_no_match(self, judged[0])
+        return self._named(*judged)
 
     def require_no_reranker(self, why: str) -> None:
         """Refuse queries without texts where the second stage needs them. Raises: ConfigError."""
@@ -323,9 +329,10 @@ class Retriever:
         """The hits of an Arrow table with `query_id`, and `text` or `embedding`: a row for each row, in their order.
 
         Columns: `query_id` as it came, `label_ids`, `scores`, `probabilities` (after `xmc check calibrate`) and
-        `status`: `ok`, or why the row could not be searched (`null`, `blank`, `too-long`, `invalid-text`,
-        `not-finite`, `wrong-width`). Raises: DataError for what is no Arrow table, and for missing or wrong columns; as
-        `search` for k, `min_probability` and `allowed`.
+        `status`: `ok`, `no-match` where the best score is exactly 0, so that the hits are the first labels by id, or
+        why the row could not be searched (`null`, `blank`, `too-long`, `invalid-text`, `not-finite`, `wrong-width`).
+        Raises: DataError for what is no Arrow table, and for missing or wrong columns; as `search` for k,
+        `min_probability` and `allowed`.
         """
         from xmc.retrieve.table_search import search_table
 

@@ -18,8 +18,9 @@ from xmc.api import DataError, Hits
 from xmc.data.schemas import schema_of
 from xmc.retrieve.batch import concatenate_hits, hit_columns
 from xmc.retrieve.label_filter import LabelFilter, as_filter
+from xmc.retrieve.no_match import no_match
 from xmc.retrieve.query_checks import check_k
-from xmc.retrieve.query_columns import OK, QueryColumns
+from xmc.retrieve.query_columns import NO_MATCH, OK, QueryColumns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,19 +84,22 @@ class TableSearch:
         return max(1, MAX_HITS // self.k)
 
     def batch(self, batch: Any) -> Any:
-        """The `hits` of one record batch, with the column `status`; a row that is not `ok` has empty lists.
+        """The `hits` of one record batch, with the column `status`; a row that was not searched has empty lists.
 
         Raises: ArtifactError, NonFiniteError from the index or a reranker.
         """
         queries, statuses = self._usable(batch)
         hits, probabilities_H = self._answers(queries)
         counts_N = np.zeros(batch.num_rows, np.int64)
-        counts_N[np.asarray(statuses, dtype=object) == OK] = np.diff(hits.offsets)
+        statuses_N = np.array(statuses, dtype=object)
+        searched = np.flatnonzero(statuses_N == OK)
+        counts_N[searched] = np.diff(hits.offsets)
+        statuses_N[searched[no_match(self.retriever, hits)]] = NO_MATCH
         offsets = np.concatenate(([0], np.cumsum(counts_N)))
         columns = {
             "query_id": self.columns.ids(batch),
             **hit_columns(Hits(offsets, hits.label_rows, hits.scores), self.retriever.labels, probabilities_H),
-            "status": pa.array(statuses, pa.string()),
+            "status": pa.array(statuses_N, pa.string()),
         }
         return pa.record_batch([columns[name] for name in self.schema.names], schema=self.schema)
 

@@ -104,11 +104,13 @@ class HitAnswer(BaseModel):
 
 class ListAnswer(BaseModel):
     """The answer to one query: `abstained` when nothing was probable enough, `truncated` when there are fewer labels
-    than k, `certified` whether the list is proven to be the exact top k (null: not asked, or cannot be told)."""
+    than k, `no_match` when the best score is exactly 0, so that the hits are the first labels by id and mean nothing,
+    `certified` whether the list is proven to be the exact top k (null: not asked, or cannot be told)."""
 
     hits: list[HitAnswer]
     abstained: bool
     truncated: bool
+    no_match: bool
     certified: bool | None
 
 

@@ -44,9 +44,11 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """The hits of each query, what is known of their exactness, how many labels could be hits, and of which state."""
+    """The hits of each query, whether it matches nothing (see `xmc.retrieve.no_match`), what is known of the exactness
+    of its hits, how many labels could be hits, and of which state."""
 
     lists: list[list[Hit]]
+    no_match: list[bool]
     certified: list[bool | None]
     searched_labels: int
     generation: str
@@ -75,8 +77,9 @@ def _answer_group(retriever: Retriever, wish: Wish, asks: Sequence[Ask]) -> list
     start = 0
     for ask in asks:
         stop = start + len(ask.queries)
-        lists, certified = whole.lists[start:stop], whole.certified[start:stop]
-        answers.append(Answer(lists, certified, whole.searched_labels, whole.generation))
+        own = slice(start, stop)
+        lists, unmatched, certified = whole.lists[own], whole.no_match[own], whole.certified[own]
+        answers.append(Answer(lists, unmatched, certified, whole.searched_labels, whole.generation))
         start = stop
     return answers
 
@@ -93,7 +96,10 @@ def _search(retriever: Retriever, wish: Wish, queries: Sequence[Any]) -> Answer:
         lists = retriever.search_vectors(vectors_QD, k=wish.k, min_probability=wish.min_probability, allowed=allowed)
     else:
         lists = retriever.search(queries, k=wish.k, min_probability=wish.min_probability, allowed=allowed)
-    return Answer(lists, _certified(retriever, wish, queries, allowed), searched, retriever.generation)
+    adds = retriever.reranking is not None or retriever.query_map is not None  # something to the score of a match
+    unmatched = [bool(hits) and hits[0].score == 0 and not adds for hits in lists]
+    certified = _certified(retriever, wish, queries, allowed)
+    return Answer(lists, unmatched, certified, searched, retriever.generation)
 
 
 def _require_prepared(retriever: Retriever, wish: Wish) -> None:

@@ -100,7 +100,7 @@ def _results(answer: Answer, asked: SearchAsk, most_bytes: int) -> Iterator[dict
     """The result of each query. Raises: RefusedError 422 before one that makes the answer too large."""
     truncated = asked.sets is None and asked.k > answer.searched_labels
     characters = 0  # each is written with a byte or more: a list of long texts need not be written to be refused
-    for hits, certified in zip(answer.lists, answer.certified, strict=True):
+    for hits, no_match, certified in zip(answer.lists, answer.no_match, answer.certified, strict=True):
         characters += sum(len(hit.text) for hit in hits)
         if characters > most_bytes:
             raise answer_too_large(most_bytes)
@@ -108,6 +108,7 @@ def _results(answer: Answer, asked: SearchAsk, most_bytes: int) -> Iterator[dict
             "hits": [hit._asdict() for hit in hits],
             "abstained": not hits and answer.searched_labels > 0,
             "truncated": truncated,
+            "no_match": no_match,
             "certified": certified,
         }
 

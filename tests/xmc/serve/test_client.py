@@ -11,7 +11,7 @@ import torch
 from serve_cases import ADMIN, served
 
 import xmc
-from xmc.errors import ArtifactError, ConfigError, DataError, NonFiniteError, ServiceError
+from xmc.errors import ArtifactError, ConfigError, DataError, NonFiniteError, ServiceError, XmcWarning
 
 TEXTS = ["red apple", "green pear", "old house"]
 
@@ -33,6 +33,16 @@ def test_the_same_answers_of_the_same_types(client, offline):
         assert client.threshold(**aim) == offline.threshold(**aim)
     assert client.generation == offline.generation
     assert client.search([]) == []
+
+
+def test_a_query_that_matches_nothing_is_told_as_by_the_library(client, offline):
+    with pytest.warns(XmcWarning, match="best score is exactly 0") as said:
+        found = client.search(["red apple", "$"], k=2)
+    assert said[0].filename == __file__ and len(said) == 1
+    with pytest.warns(XmcWarning, match="exactly 0"):
+        assert found == offline.search(["red apple", "$"], k=2)
+    with pytest.warns(XmcWarning, match="exactly 0"):
+        client.search_vectors(torch.zeros(1, offline.encoder.dimension))
 
 
 def test_more_queries_than_the_service_takes_at_once(client, offline):

@@ -248,6 +248,7 @@ function columnOf({ name, body, answer, hits, refused, tripMs }, other) {
   if (hits[0]?.probability === null) times.push(["probabilities", "none, it is not calibrated"]);
   column.append(facts([...times, ["generation", make("code", "", answer.generation)]]));
   column.append(hits.length ? listOf(hits, other) : nothing(result.abstained, body));
+  if (result.no_match) column.append(make("p", "why", "The best score is exactly 0: nothing matches, and these are the first labels by id."));
   if (result.truncated) column.append(make("p", "why", "These are all the labels that are searched."));
   return column;
 }

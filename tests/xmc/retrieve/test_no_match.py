@@ -1,0 +1,74 @@
+"""Invariants: a best score of exactly 0 is told wherever a search is asked for; other queries are told nothing."""
+
+import json
+import warnings
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from xmc import LabelEditor, Retriever
+from xmc.api import Hits
+from xmc.cli.main import app
+from xmc.errors import XmcWarning
+from xmc.retrieve.no_match import no_match
+
+NOTHING = ["$", "!?", "\u200b", "🙂"]
+
+
+@pytest.fixture(scope="module")
+def retriever(tiny_run):
+    return Retriever.load(tiny_run, device="cpu")
+
+
+@pytest.mark.parametrize("text", NOTHING)
+def test_a_text_without_a_known_word_is_told_with_hits_as_ever(retriever, text):
+    with pytest.warns(XmcWarning, match="best score is exactly 0") as said:
+        lists = retriever.search(["tender tram", text], k=2)
+    assert said[0].filename == __file__ and len(said) == 1
+    assert [[hit.label_id for hit in hits] for hits in lists][1] == ["L00", "L01"]
+    with pytest.warns(XmcWarning, match="exactly 0"):
+        assert retriever.search([text], k=1, allowed=["L05", "L09"])[0][0].label_id == "L05"
+    with pytest.warns(XmcWarning, match="exactly 0"):
+        retriever.search_vectors(retriever.encode([text]))
+
+
+def test_other_searches_and_one_that_warns_of_nothing_are_quiet(retriever, tiny_run):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        retriever.search(["tender tram", "zzz", "你好", "C"], k=2)
+        assert retriever.search(["$"], allowed=[]) == [[]]
+        assert len(Retriever.load(tiny_run, device="cpu", warn=False).search(["$"], k=2)[0]) == 2
+
+
+def test_a_table_has_a_status_and_the_hits(retriever):
+    table = pa.table({"query_id": ["a", "b", "c"], "text": ["tender tram", None, "$"]})
+    found = retriever.search_table(table, k=2)
+    assert found["status"].to_pylist() == ["ok", "null", "no-match"]
+    assert found["label_ids"].to_pylist()[1:] == [[], ["L00", "L01"]]
+    rows = torch.cat([retriever.encode(["tender tram"]), torch.zeros(1, retriever.encoder.dimension)]).tolist()
+    vectors = pa.table({"query_id": ["a", "c"], "embedding": pa.array(rows, pa.list_(pa.float32()))})
+    assert retriever.search_table(vectors, k=2)["status"].to_pylist() == ["ok", "no-match"]
+
+
+def test_the_best_of_each_query_counts_and_a_second_stage_has_other_scores(retriever):
+    hits = Hits(np.array([0, 2, 2, 3]), np.array([1, 2, 3]), np.array([0.5, 0.0, -0.0], np.float32))
+    assert no_match(retriever, hits).tolist() == [False, False, True]
+    reranked = type("Reranked", (), {"reranking": object(), "query_map": None})
+    assert not no_match(reranked, hits).any()
+
+
+def test_the_command_says_so_beside_the_answer(tiny_run):
+    done = CliRunner().invoke(app, ["search", "$", "--run", str(tiny_run), "-k", "2", "--json"])
+    assert done.exit_code == 0 and "note: a query matches no label" in done.stderr
+    assert len(json.loads(done.stdout)["hits"]) == 2
+
+
+def test_labels_that_no_query_can_find_are_named_when_they_are_added(tiny_run_copy):
+    editor = LabelEditor(tiny_run_copy)
+    with pytest.warns(XmcWarning, match="no word of the text of 2 of these labels, such as 'a'") as said:
+        assert editor.add({"a": "$$$", "b": "words", "c": "…"}).added == 3
+    assert said[0].filename == __file__
+    editor.add({"d": "more words"})
