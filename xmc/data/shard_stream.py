@@ -27,8 +27,8 @@ class ShardStream:
 
 
 @contextlib.contextmanager
-def open_stream(shard: ShardFile, *, columns: Sequence[str], rows: int) -> Iterator[ShardStream]:
-    """Open a `.parquet` or `.arrow` shard (file or stream format); only those of `columns` that it has are read.
+def open_stream(shard: ShardFile, *, columns: Sequence[Sequence[str]], rows: int) -> Iterator[ShardStream]:
+    """Open a `.parquet` or `.arrow` shard (file or stream format); of each of `columns` the first that it has is read.
 
     Memory: of Parquet a batch and a page of each column, of Arrow IPC the largest record batch that was written.
     Raises: DataError naming the shard when it is missing, refused or damaged, also in the middle.
@@ -69,7 +69,13 @@ def _as_bytes(column: Any) -> Any:
     return column.view(bytes_of[column.type]) if column.type in bytes_of else column
 
 
-def _parquet(file: Any, columns: Sequence[str], rows: int, shard: ShardFile) -> ShardStream:
+def _wanted(schema: Any, columns: Sequence[Sequence[str]]) -> list[str]:
+    """The names of the columns that are read, in the order of the schema."""
+    wanted = {next((name for name in names if name in schema.names), None) for names in columns}
+    return [name for name in schema.names if name in wanted]
+
+
+def _parquet(file: Any, columns: Sequence[Sequence[str]], rows: int, shard: ShardFile) -> ShardStream:
     metadata = pa.parquet.read_metadata(file)
     source = pa.parquet.ParquetFile(
         file,
@@ -79,7 +85,7 @@ def _parquet(file: Any, columns: Sequence[str], rows: int, shard: ShardFile) -> 
         buffer_size=BUFFER_BYTES,
         pre_buffer=False,
     )
-    wanted = [name for name in source.schema_arrow.names if name in columns]
+    wanted = _wanted(source.schema_arrow, columns)
     total = source.metadata.num_rows
 
     def batches() -> Iterator[tuple[Any, float]]:
@@ -106,12 +112,13 @@ def _categories(metadata: Any) -> list[str]:
     return [field.name for field in fields if field.name == "text" and pa.types.is_dictionary(field.type)]
 
 
-def _ipc(file: Any, columns: Sequence[str], rows: int, shard: ShardFile) -> ShardStream:
+def _ipc(file: Any, columns: Sequence[Sequence[str]], rows: int, shard: ShardFile) -> ShardStream:
     in_stream = is_stream(file)
     open_ipc = pa.ipc.open_stream if in_stream else pa.ipc.open_file
     schema = open_ipc(file).schema
     file.seek(0)
-    options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in columns])
+    wanted = _wanted(schema, columns)
+    options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in wanted])
     opened = open_ipc(file, options=options)
     size = max(shard.size, 1)
 

@@ -19,7 +19,7 @@ from xmc.predict.allowed import read_allowed
 from xmc.predict.job import Job, Watch, changed_since, model_facts
 from xmc.predict.ledger import Ledger
 from xmc.retrieve.label_filter import LabelFilter
-from xmc.retrieve.query_columns import COLUMNS, count_statuses
+from xmc.retrieve.query_columns import ID_COLUMNS, QUERY_COLUMNS, count_statuses
 from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.table_search import MAX_HITS, TableSearch
 from xmc.store.location_writer import HashedFile, location_writer
@@ -61,7 +61,8 @@ class ShardPredictor:
         statuses: Counter[str] = Counter()
         rows = min(self.job.batch_rows, max(1, MAX_HITS // self.job.k))
         place = self.job.out.child(name)
-        with open_stream(shard, columns=COLUMNS, rows=rows) as stream, location_writer(place) as file:
+        columns = (ID_COLUMNS, QUERY_COLUMNS)
+        with open_stream(shard, columns=columns, rows=rows) as stream, location_writer(place) as file:
             self._write(file, stream, shard, statuses, watch)
             if shard.has_changed():
                 raise DataError(f"{shard.location.shown} was changed while it was read.", hint="Start again.")

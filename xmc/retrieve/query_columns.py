@@ -31,7 +31,7 @@ WRONG_WIDTH = "wrong-width"
 NO_MATCH = "no-match"  # searched; see `xmc.retrieve.no_match`
 STATUSES = (OK, NO_MATCH, NULL, BLANK, TOO_LONG, INVALID_TEXT, NOT_FINITE, WRONG_WIDTH)
 ID_COLUMNS = ("query_id", "id")
-COLUMNS = (*ID_COLUMNS, "text", "embedding")  # all that is read of a table of queries
+QUERY_COLUMNS = ("text", "embedding")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class QueryColumns:
         Raises: DataError naming the source, the column, its type and what is allowed.
         """
         id_name = next((name for name in ID_COLUMNS if name in schema.names), "")
-        query_name = next((name for name in ("text", "embedding") if name in schema.names), "")
+        query_name = next((name for name in QUERY_COLUMNS if name in schema.names), "")
         if not id_name or not query_name:
             missing = "query_id" if not id_name else "text"
             raise DataError(

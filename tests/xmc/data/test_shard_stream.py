@@ -35,7 +35,7 @@ def path(request, tmp_path):
 
 def read(path, rows=64):
     (shard,) = list_shards(str(path)).shards
-    with open_stream(shard, columns=["query_id", "text"], rows=rows) as stream:
+    with open_stream(shard, columns=[["query_id", "id"], ["text"]], rows=rows) as stream:
         return list(stream.batches)
 
 
@@ -103,6 +103,16 @@ def test_nor_among_the_categories_of_a_parquet_file(tmp_path, numbers):
     assert [text for texts in found for text in texts] == [b"bad \xff", "tram", None, "tram"]
 
 
+@pytest.mark.parametrize("kind", ["parquet", "file"])
+def test_damage_of_a_column_that_is_not_read_is_none(tmp_path, kind, monkeypatch):
+    """With `query_id` no `id` is needed."""
+    damaged = pa.array([b"\xff"] * 500).view(pa.string())
+    monkeypatch.setitem(globals(), "TABLE", TABLE.append_column("id", damaged).append_column("id", damaged))
+    path = tmp_path / ("q.parquet" if kind == "parquet" else "q.arrow")
+    write(path, kind)
+    assert {name for batch, _ in read(path) for name in batch.schema.names} == {"query_id", "text"}
+
+
 def test_a_missing_file(tmp_path):
     pq.write_table(TABLE, tmp_path / "q.parquet")
     (shard,) = list_shards(str(tmp_path)).shards
@@ -123,7 +133,7 @@ def test_a_file_that_cannot_be_opened(tmp_path):
 
 def test_what_the_caller_raises_is_not_damage(path):
     (shard,) = list_shards(str(path)).shards
-    with pytest.raises(OSError, match="disk"), open_stream(shard, columns=["text"], rows=9):
+    with pytest.raises(OSError, match="disk"), open_stream(shard, columns=[["text"]], rows=9):
         raise OSError("the disk is full")
 
 
