@@ -13,7 +13,8 @@ from xmc.predict.ack import output_name
 from xmc.store.atomic import temporary_name
 from xmc.store.location import Location
 
-LONGEST_NAME = 255 - len(temporary_name(".json"))  # bytes, for an acknowledgement on its way to the disk
+LONGEST_FOLDER = 255  # bytes, of a disk; stores have longer ones
+LONGEST_NAME = LONGEST_FOLDER - len(temporary_name(".json"))  # for an acknowledgement on its way to the disk
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Inputs:
 
 
 def _require_places(paired: Mapping[str, ShardFile], out: Location) -> None:
-    """Raises: ConfigError for an output whose name is too long for a file, or that would be a folder of another one."""
+    """Raises: ConfigError for an output that no disk can hold by its name, or that would be a folder of another one."""
     for name, shard in paired.items():
         size = len(os.fsencode(PurePosixPath(name).name))
         if size > LONGEST_NAME:
@@ -56,6 +57,12 @@ def _require_places(paired: Mapping[str, ShardFile], out: Location) -> None:
                 f"{shard.location.shown}: its name is too long: that of its hits would have {size} bytes, and at most "
                 f"{LONGEST_NAME} leave room for that of their acknowledgement.",
                 hint="Rename it.",
+            )
+        if too_long := [part for part in PurePosixPath(name).parts[:-1] if len(os.fsencode(part)) > LONGEST_FOLDER]:
+            raise ConfigError(
+                f"{shard.location.shown}: the name of its folder {too_long[0][:40]}… is too long for one in "
+                f"{out.shown}: at most {LONGEST_FOLDER} bytes.",
+                hint="Name the shards by a pattern below that folder, or give an --out in a store.",
             )
         for folder in map(str, PurePosixPath(name).parents):
             if folder in paired:

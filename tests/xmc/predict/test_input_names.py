@@ -11,6 +11,7 @@ from xmc.data.shards import write_table
 from xmc.errors import ConfigError
 from xmc.predict.inputs import Inputs
 from xmc.store.location import Location
+from xmc.store.location_writer import write_text_at
 
 
 @pytest.mark.parametrize("letter", ["a", "ü"])
@@ -23,6 +24,16 @@ def test_a_name_that_is_too_long_is_refused_at_the_start(tiny_run, tmp_path, let
     with pytest.raises(ConfigError, match=r"its name is too long: that of its hits would have 23[34] bytes"):
         predict_run(tiny_run, str(folder), tmp_path / "refused", workers=1)
     assert not (tmp_path / "refused").exists()
+
+
+def test_so_is_that_of_a_folder_which_only_a_store_can_have():
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    write_text_at(Location.of(f"memory://names/in/{'a' * 255}/b.parquet"), "")
+    assert len(Inputs.of("memory://names/in", Location.of("out")).shards) == 1
+    write_text_at(Location.of(f"memory://names/in/{'b' * 256}/b.parquet"), "")
+    with pytest.raises(ConfigError, match=r"the name of its folder b+… is too long for one in .*/out: at most 255"):
+        Inputs.of("memory://names/in", Location.of("out"))
+    assert len(Inputs.of("memory://names/in", Location.of("memory://names/out")).shards) == 2
 
 
 def test_an_output_that_would_be_the_folder_of_another_is_refused(tiny_run, tmp_path):
