@@ -4,7 +4,7 @@ out/part-0.parquet            the hits of in/part-0.…
 out/_acks/part-0.parquet.json size, SHA-256, rows and statuses of that file, written after it: only then it counts
 out/_job.json                 the fingerprint of the job, and what it is made of
 out/_allowed.jsonl            of a job with a filter: the ids of the labels it may answer with
-out/_failures.jsonl           when the work ends, where there are any: a line for each shard that could not be answered
+out/_failures.jsonl           where there are any: a line for each shard that could not be answered when named last
 out/_manifest.jsonl           at the end: one line a shard, in the order of the names
 out/_SUCCESS                  last of all: the SHA-256 of the manifest
 """
@@ -24,6 +24,7 @@ from xmc.errors import ArtifactError, ConfigError
 from xmc.predict.ack import Ack
 from xmc.predict.allowed import ALLOWED, AllowedLabels
 from xmc.predict.changed import inputs_to_redo
+from xmc.predict.failure_list import FailureList
 from xmc.predict.job import Job
 from xmc.predict.same_job import require_same
 from xmc.store import remove_temporaries, sha256_of
@@ -32,7 +33,7 @@ from xmc.store.location import Location, store_errors
 from xmc.store.location_writer import delete_at, write_json_at, write_text_at
 from xmc.store.lock import LOCK_NAME
 
-ACKS, JOB, MANIFEST, SUCCESS, FAILURES = "_acks", "_job.json", "_manifest.jsonl", "_SUCCESS", "_failures.jsonl"
+ACKS, JOB, MANIFEST, SUCCESS = "_acks", "_job.json", "_manifest.jsonl", "_SUCCESS"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Ledger:
     def out(self) -> Location:
         """The output folder."""
         return self.job.out
+
+    @property
+    def failures(self) -> FailureList:
+        """The shards that could not be answered."""
+        return FailureList(self.out)
 
     def examine(
         self,
@@ -89,14 +95,17 @@ class Ledger:
         again = [name for name in there if name not in done]  # of those too that are damaged nothing is to stay
         return Found(done, again, is_known=written is not None, replaced=False)
 
-    def claim(self, found: Found, *, allowed: AllowedLabels | None = None) -> None:
+    def claim(self, found: Found, inputs: Container[str], *, allowed: AllowedLabels | None = None) -> None:
         """Make the folder this job's, as it was found: what does not count goes.
 
         `allowed` are the labels of its filter, put there for the workers.
         """
         self._remove_orphans(known=found.is_known)
-        for name in (SUCCESS, MANIFEST, FAILURES):  # in this order: success never names a manifest that is not there
+        for name in (SUCCESS, MANIFEST):  # in this order: success never names a manifest that is not there
             delete_at(self.out.child(name))
+        if found.replaced or not found.is_known:
+            self.failures.clear()
+        self.failures.record((), named=inputs)
         if found.replaced and found.is_known:
             self._forget()
         if found.replaced or not found.is_known:
@@ -150,16 +159,6 @@ class Ledger:
         write_text_at(self.out.child(MANIFEST), manifest)
         write_text_at(self.out.child(SUCCESS), hashlib.sha256(manifest.encode()).hexdigest() + "\n")
         return len(earlier), len(others) - len(earlier)
-
-    @property
-    def failures(self) -> Location:
-        """The file that `record` writes."""
-        return self.out.child(FAILURES)
-
-    def record(self, failures: Iterable[Mapping[str, str]]) -> None:
-        """Name the shards that could not be answered in a file."""
-        lines = sorted(json.dumps(failure, sort_keys=True, ensure_ascii=False) for failure in failures)
-        write_text_at(self.failures, "".join(line + "\n" for line in lines))
 
     def _require_left_alone(self, done: Mapping[str, Ack]) -> None:
         """Raises: ArtifactError when somebody removed the folder, or outputs in it, or made it another job's."""

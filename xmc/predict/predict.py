@@ -88,14 +88,14 @@ def predict_run(
         watching = _Watching(Progress(len(todo), sum(shard.size for shard in todo)), stop, hint, on_progress)
         answers = _Answers()
         with chosen.started(job, most=len(todo)) if todo else contextlib.nullcontext() as crew:
-            ledger.claim(found, allowed=labels)  # only now: with no workers, what it overwrites stays
+            ledger.claim(found, inputs.shards, allowed=labels)  # only now: with no workers, what it overwrites stays
             done = ledger.located(found.done, inputs.shards)
             if crew:
-                with _failures_listed(ledger, answers):
+                with _failures_listed(ledger, answers, inputs):
                     answers.take(crew.map_shards(todo, watch=watching), watching)
         report = _report(job, inputs, done, answers, time.monotonic() - started)
         if answers.failures and not (skip_failed and (done or answers.acks)):
-            raise failed_shards(answers.failures, len(todo), listed=ledger.failures.shown, report=report)
+            raise failed_shards(answers.failures, len(todo), listed=ledger.failures.place.shown, report=report)
         earlier, lost = ledger.succeed(done | answers.acks, before_each=partial(watching, 0, 0))
     said = [words.format(count) for words, count in ((EARLIER, earlier), (LOST, lost)) if count]
     return replace(report, notes=(*report.notes, *said))
@@ -139,6 +139,7 @@ class _Answers:
                 if isinstance(result, Failure):
                     self.failures.append(result)
                     watching.progress.failed += 1
+                    watching(0, result.shard.size)  # done with, as far as the bar goes
                     continue
                 self.acks[result.name] = result
                 watching.progress.shards += 1
@@ -159,13 +160,13 @@ class _Answers:
 
 
 @contextlib.contextmanager
-def _failures_listed(ledger: Ledger, answers: _Answers) -> Iterator[None]:
+def _failures_listed(ledger: Ledger, answers: _Answers, inputs: Inputs) -> Iterator[None]:
     """Name the shards that could not be answered in a file, whatever ends the block."""
     try:
         yield
     finally:
         if answers.failures:
-            ledger.record(answers.named_failures())
+            ledger.failures.record(answers.named_failures(), named=inputs.shards)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,9 @@ done as a whole or counts as not begun.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +63,15 @@ class ShardPredictor:
         rows = min(self.job.batch_rows, max(1, MAX_HITS // self.job.k))
         place = self.job.out.child(name)
         columns = (ID_COLUMNS, QUERY_COLUMNS)
-        with open_stream(shard, columns=columns, rows=rows) as stream, location_writer(place) as file:
-            self._write(file, stream, shard, statuses, watch)
+        with (
+            _taken_back_on_failure(watch) as counted,
+            open_stream(shard, columns=columns, rows=rows) as stream,
+            location_writer(place) as file,
+        ):
+            self._write(file, stream, shard, statuses, counted)
             if shard.has_changed():
                 raise DataError(f"{shard.location.shown} was changed while it was read.", hint="Start again.")
-            watch(0, 0)
+            counted(0, 0)
         ack = Ack(
             name=name,
             input=shard.name,
@@ -105,3 +110,20 @@ class ShardPredictor:
                 now = int(share * shard.size)
                 watch(batch.num_rows, now - done)
                 done = now
+
+
+@contextlib.contextmanager
+def _taken_back_on_failure(watch: Watch) -> Iterator[Watch]:
+    """A watch that tells this one the same; where the shard turns out to be none, it takes all of that back."""
+    told_rows = told_size = 0
+
+    def counted(rows: int, size: int) -> None:
+        nonlocal told_rows, told_size
+        told_rows, told_size = told_rows + rows, told_size + size
+        watch(rows, size)
+
+    try:
+        yield counted
+    except DataError:
+        watch(-told_rows, -told_size)
+        raise

@@ -7,9 +7,10 @@ import signal
 
 import forked
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
-from predict_cases import contents, require_complete, write_few
+from predict_cases import contents, queries, require_complete, write_few
 
 from xmc import predict_run
 from xmc.errors import DataError, InterruptedRunError
@@ -60,6 +61,21 @@ def test_finished_without_them(tiny_run, folder, tmp_path):
     again = predict_run(tiny_run, str(folder), out, skip_failed=True, **OPTIONS)
     assert again.skipped == 2 and again.failures == report.failures
     assert (out / "_failures.jsonl").read_bytes() == (tmp_path / "failures").read_bytes()
+
+
+def test_they_stay_named_until_they_are_tried_again(tiny_run, folder, tmp_path):
+    out, other = tmp_path / "out", write_few(tmp_path / "other", ("c",))
+    predict_run(tiny_run, folder, out, skip_failed=True, **OPTIONS)
+    before = listed(out)
+    predict_run(tiny_run, other, out, **OPTIONS)
+    assert listed(out) == before
+    write_few(folder, ("bad-0",))
+    (other / "d.parquet").write_text("no table")
+    predict_run(tiny_run, [f"{other}/d*", f"{folder}/bad-0.*", f"{other}/c*"], out, skip_failed=True, **OPTIONS)
+    names = {failure["name"] for failure in before}
+    assert {failure["name"] for failure in listed(out)} == names - {"bad-0.parquet"} | {"d.parquet"}
+    predict_run(tiny_run, f"{folder}/a.*", out, overwrite=True, **OPTIONS)
+    assert not (out / "_failures.jsonl").exists()
 
 
 def test_damaged_hits_that_cannot_be_made_again_do_not_stay(tiny_run, tmp_path):
@@ -123,6 +139,23 @@ def test_those_known_before_a_signal_are_named_too(tiny_run, folder, tmp_path):
     with pytest.raises(InterruptedRunError):
         predict_run(tiny_run, str(folder), tmp_path / "out", on_progress=interrupt, **OPTIONS)
     assert [failure["name"] for failure in listed(tmp_path / "out")] == ["0-bad.parquet"]
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_rows_of_a_shard_that_fails_in_the_middle_do_not_count(tiny_run, tmp_path, workers):
+    folder = write_few(tmp_path / "in", ("a", "b"))
+    with pa.OSFile(str(folder / "c.arrow"), "wb") as file, pa.ipc.new_stream(file, queries(9).schema) as writer:
+        writer.write_table(queries(9))
+    (folder / "c.arrow").write_bytes((folder / "c.arrow").read_bytes()[:-8])  # its end, missed when all rows are read
+    heard = []
+
+    def hear(progress):
+        heard.append((progress.rows, progress.size, progress.shards, progress.failed))
+
+    options = {"k": 2, "batch_rows": 3, "workers": workers, "skip_failed": True, "on_progress": hear}
+    report = predict_run(tiny_run, folder, tmp_path / "out", **options)
+    assert max(rows for rows, *_ in heard) > report.rows == 10  # they were heard of
+    assert heard[-1] == (10, sum(path.stat().st_size for path in folder.iterdir()), 2, 1)
 
 
 def test_that_no_row_has_hits_is_said(tiny_run, tmp_path):
