@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 from xmc.errors import ArtifactError, ConfigError
 from xmc.retrieve.fitted import Fitted, read_fitted
-from xmc.retrieve.layout import index_store
+from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.run_plugins import require_run_plugins
-from xmc.retrieve.run_state import answering_of
+from xmc.retrieve.run_state import answering_of, require_device
 from xmc.store.location import Location
 
 FORMAT = 1
@@ -114,6 +115,23 @@ def index_folder(job: Job) -> Path:
     if version.sha256 != job.model["index"]:
         raise changed_since(job.run)
     return version.folder / "backend"
+
+
+def require_here(job: Job) -> None:
+    """Refuse a job whose run or device this machine lacks, without reading all of the run: for workers elsewhere.
+
+    Raises: ArtifactError when the run is not here, or another by now; as `require_device`.
+    """
+    run = Path(job.run)
+    if not run.is_dir():
+        raise ArtifactError(
+            f"{platform.node()}, where a worker runs, has no run folder {run}.",
+            hint="Every machine needs the run under the same path: a shared disk, or a copy.",
+        )
+    for name, store in (("encoder", encoder_store), ("index", index_store)):
+        if store(run).current_sha256() != job.model[name]:
+            raise changed_since(job.run)
+    require_device(run, job.device)
 
 
 def changed_since(run: str) -> ArtifactError:

@@ -42,11 +42,12 @@ class NativeEngine:
     workers: int = 0
 
     @contextlib.contextmanager
-    def started(self, job: Job, *, most: int) -> Iterator[Processes]:
+    def started(self, job: Job, *, most: int, watch: Watch) -> Iterator[Processes]:
         """See `Engine.started`; processes start with their first shards.
 
         Raises: DeviceError, ConfigError for a device that the index cannot lie on here.
         """
+        del watch  # nothing is waited for
         require_device(Path(job.run), job.device)
         gpus = gpus_for(job.device)
         count = min(self.workers or len(gpus) or affordable_workers(Path(job.run)), most)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xmc.data.shard_list import ShardFile
-from xmc.errors import ConfigError, PeerError
+from xmc.errors import ConfigError, PeerError, XmcError
 from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, answered, understood
 from xmc.predict.gpus import gpus_for
-from xmc.predict.job import Job, Watch
+from xmc.predict.job import Job, Watch, require_here
 from xmc.predict.machine import cores
 
 if TYPE_CHECKING:
@@ -41,10 +41,12 @@ class DaskEngine:
         _require_distributed()
 
     @contextlib.contextmanager
-    def started(self, job: Job, *, most: int) -> Iterator[DaskWorkers]:
+    def started(self, job: Job, *, most: int, watch: Watch) -> Iterator[DaskWorkers]:
         """See `Engine.started`."""
         distributed = _require_distributed()
         with _cluster(distributed, self, job, most) as address, distributed.Client(address) as client:
+            watch(0, 0)
+            _require_ready(client, job)
             yield DaskWorkers(job, client)
 
 
@@ -83,6 +85,23 @@ def predict_here(job: dict[str, Any], shard: dict[str, Any], stop: str) -> dict[
     It ends when the event `stop` is set: the command that asked for it has ended.
     """
     return answered(lambda: _predictor(job).predict(ShardFile.from_dict(shard), _Until(stop)))
+
+
+def _require_ready(client: Any, job: Job) -> None:
+    """See that every worker of the cluster has what the job needs. Raises: as `require_here`; PeerError."""
+    try:
+        client.run(_require_here, job.to_dict())
+    except XmcError:
+        raise
+    except Exception as error:  # what ended it on a worker, and Dask's own words
+        raise PeerError(
+            f"the Dask workers are not ready: {type(error).__name__}: {error}.",
+            hint="Is the cluster up, with xmc in this version on every worker? See also the logs of the workers.",
+        ) from error
+
+
+def _require_here(job: dict[str, Any]) -> None:
+    require_here(Job.from_dict(job))
 
 
 class _Until:

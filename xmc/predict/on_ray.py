@@ -19,7 +19,7 @@ from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError
 from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, answered, understood
-from xmc.predict.job import Job, Watch, index_folder
+from xmc.predict.job import Job, Watch, index_folder, require_here
 from xmc.predict.machine import cores
 from xmc.train.signals import kept_handlers
 
@@ -47,7 +47,7 @@ PLACING: dict[str, Any] = {
 class RayEngine:
     """Actors of a Ray cluster: `scheduler` is its address; empty takes the one of this process, else starts one here.
 
-    `workers` 0: one actor a GPU of the cluster, where it has any and the job may use them; else one a CPU, less those
+    `workers` 0: one actor a GPU of the cluster, where it has any and the job may use them, else one a CPU; less those
     that hold parts of the index. More actors than GPUs share them.
     """
 
@@ -58,7 +58,7 @@ class RayEngine:
         _require_ray()
 
     @contextlib.contextmanager
-    def started(self, job: Job, *, most: int) -> Iterator[RayWorkers]:
+    def started(self, job: Job, *, most: int, watch: Watch) -> Iterator[RayWorkers]:
         """See `Engine.started`."""
         ray = _require_ray()
         mine = not ray.is_initialized()
@@ -66,10 +66,14 @@ class RayEngine:
             _connect(ray, self.scheduler, self.workers)
         actors: list[Any] = []
         try:
-            parts = _hold_parts(ray, job)
+            numbers = _part_numbers(job)
+            count, placing = self._planned(ray, job, parts=len(numbers), most=most)
+            part_holder, holder = ray.remote(**placing)(_PartHolder), ray.remote(**placing)(_Holder)
+            parts = [part_holder.remote(job.to_dict(), number) for number in numbers]
             actors += parts
-            predictors = self._hold_predictors(ray, job, parts, most=most)
+            predictors = [holder.remote(job.to_dict(), parts) for _ in range(count)]
             actors += predictors
+            _require_ready(ray, actors, watch)
             yield RayWorkers(predictors)
         finally:
             for actor in actors:
@@ -77,16 +81,14 @@ class RayEngine:
             if mine:
                 ray.shutdown()
 
-    def _hold_predictors(self, ray: Any, job: Job, parts: Sequence[Any], *, most: int) -> list[Any]:
-        """At most so many actors that answer shards."""
-        gpus = (
-            0 if job.device == "cpu" else int(ray.available_resources().get("GPU", 0))
-        )  # others would wait for theirs
+    def _planned(self, ray: Any, job: Job, *, parts: int, most: int) -> tuple[int, dict[str, Any]]:
+        """How many actors, at most so many, answer shards, and what each of them and of the parts asks of Ray."""
+        # of the GPUs only those that are free: who asks for others waits for them
+        gpus = 0 if job.device == "cpu" else int(ray.available_resources().get("GPU", 0))
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        count = min(self.workers or gpus or max(1, cpus - len(parts)), most)
-        share = {"num_gpus": min(1.0, gpus / count)} if gpus else {}
-        holder = ray.remote(**PLACING, **share)(_Holder)
-        return [holder.remote(job.to_dict(), parts) for _ in range(count)]
+        count = min(self.workers or max(1, (gpus or cpus) - parts), most)
+        to_a_gpu = -(-(count + parts) // gpus) if gpus else 0
+        return count, {**PLACING, **({"num_gpus": 1 / to_a_gpu} if gpus else {})}  # so that each fits onto one GPU
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,22 @@ class RayWorkers:
         yield from _run(_require_ray(), self.actors, deque(shards), watch)
 
 
-class _Holder:
+class _Actor:
+    """One of a job, on some machine."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job = Job.from_dict(job)
+
+    def require_here(self) -> None:
+        """See `xmc.predict.job.require_here`."""
+        require_here(self.job)
+
+
+class _Holder(_Actor):
     """An actor that answers shards; it opens the retriever at the first one."""
 
     def __init__(self, job: dict[str, Any], parts: Sequence[Any]) -> None:
-        self.job = Job.from_dict(job)
+        super().__init__(job)
         self.parts = parts
         self.predictor: ShardPredictor | None = None
 
@@ -121,14 +134,14 @@ class _Holder:
         return self.predictor
 
 
-class _PartHolder:
+class _PartHolder(_Actor):
     """An actor that holds one part of a sharded index; it opens it at the first search.
 
     Not when it starts: an actor that is killed while it starts would be started anew for ever.
     """
 
     def __init__(self, job: dict[str, Any], number: int) -> None:
-        self.job = Job.from_dict(job)
+        super().__init__(job)
         self.number = number
 
     @functools.cached_property
@@ -225,16 +238,33 @@ def _connect(ray: Any, scheduler: str, workers: int) -> None:
         ) from error
 
 
-def _hold_parts(ray: Any, job: Job) -> list[Any]:
-    """An actor for each part of a sharded index, none for another."""
+def _part_numbers(job: Job) -> range:
+    """The parts of a sharded index, none for another."""
     folder = index_folder(job).parent
     if json.loads((folder / "index.json").read_text(encoding="utf-8"))["name"] != "sharded":
-        return []
+        return range(0)
     from xmc.retrieve.sharded import read_facts
 
-    holder = ray.remote(**PLACING)(_PartHolder)
     starts, _ = read_facts(folder / "backend")
-    return [holder.remote(job.to_dict(), number) for number in range(len(starts))]
+    return range(len(starts))
+
+
+def _require_ready(ray: Any, actors: Sequence[Any], watch: Watch) -> None:
+    """Wait until every actor is there and has what the job needs. Raises: as `require_here`; PeerError."""
+    waiting = [actor.require_here.remote() for actor in actors]
+    while waiting:
+        watch(0, 0)
+        ended, waiting = ray.wait(waiting, timeout=POLL_S)
+        for reference in ended:
+            try:
+                ray.get(reference)
+            except ray.exceptions.RayTaskError as error:  # of a class that Ray makes up
+                raise error.cause from error
+            except ray.exceptions.RayActorError as error:
+                raise PeerError(
+                    f"a Ray actor does not start: {str(error).strip().splitlines()[0]}",
+                    hint="Is xmc in this version on every machine? See also the logs of Ray.",
+                ) from error
 
 
 def _run(ray: Any, workers: Sequence[Any], waiting: deque[ShardFile], watch: Watch) -> Generator[Ack | Failure]:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import types
+from dataclasses import replace
 from functools import partial
 
 import forked
@@ -22,9 +23,9 @@ from xmc import predict_run
 from xmc.data.shard_list import ShardFile, list_shards
 from xmc.errors import ArtifactError, ConfigError, DeviceError, PeerError
 from xmc.predict.engine import Failure, answered, understood
-from xmc.predict.job import make_job
+from xmc.predict.job import make_job, require_here
 from xmc.predict.on_dask import DaskEngine, _collect
-from xmc.predict.on_ray import RemoteParts
+from xmc.predict.on_ray import RayEngine, RemoteParts
 from xmc.predict.scheduler import require_reachable
 from xmc.store.location import Location
 
@@ -153,7 +154,7 @@ def test_tasks_on_dask_end_with_the_command_that_asked_for_them(dask_address, ti
         if list(out.iterdir()):
             raise KeyboardInterrupt
 
-    with DaskEngine(scheduler=dask_address).started(job, most=4) as workers:
+    with DaskEngine(scheduler=dask_address).started(job, most=4, watch=lambda rows, size: None) as workers:
         with pytest.raises(KeyboardInterrupt):
             list(workers.map_shards(list_shards(str(folder)).shards, watch=interrupt))
         assert not list(out.iterdir())  # what was under way is dropped
@@ -216,6 +217,38 @@ def test_without_a_cluster_an_output_is_not_overwritten(tiny_run, shards, expect
     done = forked.run(replace_by_a_cluster_that_does_not_start, tiny_run, shards, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "out") == expected
+
+
+def refused_by_workers(engine, run, shards, out):
+    """Another run there than here, then one that they lack, and a device."""
+    job, watch = make_job(run, str(out), k=3, batch_rows=2), lambda rows, size: None
+    other = replace(job, model={**job.model, "encoder": "another"})
+    with (
+        pytest.raises(ArtifactError, match="was changed since this prediction began"),
+        engine.started(other, most=1, watch=watch),
+    ):
+        pass
+    options = {"workers": engine.workers, "scheduler": engine.scheduler, "overwrite": True}
+    if not torch.cuda.is_available():
+        name = "ray" if isinstance(engine, RayEngine) else "dask"
+        with pytest.raises(DeviceError):
+            predict_run(run, str(shards), out, engine=name, k=5, device="cuda", **options)
+
+
+def test_what_only_workers_lack_is_found_before_anything_is_replaced(dask_address, tiny_run, shards, tmp_path, request):
+    predict_run(tiny_run, str(shards / "part-0.parquet"), tmp_path / "out", workers=1, **OPTIONS)
+    before = contents(tmp_path / "out")
+    refused_by_workers(DaskEngine(scheduler=dask_address), tiny_run, shards, tmp_path / "out")
+    if IS_FULL:
+        request.getfixturevalue("ray")
+        refused_by_workers(RayEngine(1), tiny_run, shards, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_run_that_a_machine_lacks_is_told(tiny_run, tmp_path):
+    job = replace(make_job(tiny_run, str(tmp_path / "out"), k=3, batch_rows=2), run=str(tmp_path / "none"))
+    with pytest.raises(ArtifactError, match=rf"where a worker runs, has no run folder {tmp_path}/none\. Every machine"):
+        require_here(job)
 
 
 def test_a_dask_that_does_not_start_is_told(tiny_run, shards, tmp_path, monkeypatch):

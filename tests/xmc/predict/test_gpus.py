@@ -84,29 +84,26 @@ def test_on_a_cpu_nothing_is_hidden(started, tiny_run, shards, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("device", "gpus", "workers", "actors", "share"),
+    ("device", "gpus", "workers", "parts", "actors", "share"),
     [
-        ("auto", 2, 0, 2, 1.0),
-        ("auto", 2, 8, 8, 0.25),
-        ("cpu", 2, 0, 4, None),
-        ("auto", 0, 0, 4, None),
-        ("cuda", 8, 3, 3, 1.0),
+        ("auto", 2, 0, 0, 2, 1.0),
+        ("auto", 2, 8, 0, 8, 1 / 4),
+        ("auto", 2, 3, 0, 3, 1 / 2),  # of two thirds a GPU has room for one, and the third actor would wait for ever
+        ("cpu", 2, 0, 0, 4, None),
+        ("auto", 0, 0, 0, 4, None),
+        ("cuda", 8, 3, 0, 3, 1.0),
+        ("cuda", 8, 0, 2, 6, 1.0),
+        ("cuda", 2, 0, 4, 1, 1 / 3),
+        ("cpu", 2, 0, 1, 3, None),
     ],
 )
-def test_ray_actors_ask_for_gpus(device, gpus, workers, actors, share):
-    asked = []
-
-    def remote(**options):
-        asked.append(options)
-        return lambda holder: types.SimpleNamespace(remote=lambda job, parts: object())
-
+def test_ray_actors_ask_for_gpus(device, gpus, workers, parts, actors, share):
     ray = types.SimpleNamespace(
-        remote=remote, available_resources=lambda: {"GPU": gpus}, cluster_resources=lambda: {"CPU": 4, "GPU": gpus}
+        available_resources=lambda: {"GPU": gpus}, cluster_resources=lambda: {"CPU": 4, "GPU": gpus}
     )
-    job = types.SimpleNamespace(device=device, to_dict=dict)
-    made = RayEngine(workers)._hold_predictors(ray, job, [], most=20)
-    assert len(made) == actors
-    assert asked == [{**PLACING, **({"num_gpus": share} if share else {})}]
+    job = types.SimpleNamespace(device=device)
+    planned = RayEngine(workers)._planned(ray, job, parts=parts, most=20)
+    assert planned == (actors, {**PLACING, **({"num_gpus": share} if share else {})})
 
 
 @pytest.mark.gpu
