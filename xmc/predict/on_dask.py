@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import queue
+import signal
 import threading
 import time
 import uuid
@@ -150,13 +151,24 @@ def _cluster(distributed: Any, engine: DaskEngine, job: Job, shards: int) -> Any
     workers = min(engine.workers or (1 if gpus_for(job.device) else cores()), shards)
     try:
         return distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            preload=[__name__],
         )
     except RuntimeError as error:
         raise PeerError(
             f"no Dask cluster starts on this machine: {str(error).rstrip('.')}.",
             hint="Dask's processes import the script that starts them: call it there below if __name__ == '__main__':",
         ) from error
+
+
+def dask_setup(worker: Any) -> None:
+    """What Dask calls in a process that starts for `_cluster`, to which it is named as a `preload`."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the engine decides
 
 
 def _collect(distributed: Any, futures: dict[Any, ShardFile], watch: Watch) -> Generator[Ack | Failure]:

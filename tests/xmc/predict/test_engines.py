@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -189,6 +191,23 @@ def test_a_signal_ends_ray_with_a_word(tiny_run, shards, tmp_path):
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 128 + signal.SIGTERM, errors
     assert "The same command goes on" in errors
+
+
+@only_in_full
+def test_ctrl_c_ends_dask_with_a_word(tiny_run, shards, tmp_path):
+    """It reaches all processes of a terminal; those of the cluster wait for what the command decides."""
+    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+    options = ["--out", tmp_path / "out", "--batch-rows", "1", "--engine", "dask", "--workers", "1"]
+    command = [sys.executable, "-m", "xmc", "predict", "--run", tiny_run, "--shards", shards, *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 240
+    while not list(tmp_path.glob("out/.tmp-*.parquet")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 128 + signal.SIGINT, errors
+    assert "The same command goes on" in errors and "Traceback" not in errors
+    assert not list(tmp_path.glob("out/.tmp-*"))  # what was under way was dropped
 
 
 @pytest.mark.parametrize("engine", ["ray", "dask"])
