@@ -51,7 +51,7 @@ def solve_threshold(
 def _newton(centred_RC: Tensor, k_R: Tensor, labels_R: Tensor) -> tuple[Tensor, Tensor]:
     """The shift of each row and whether it lies in a gap, where the sum is k already but the shift is open."""
     tolerance_R = k_R * TOLERANCE[centred_RC.dtype]
-    middle_R = torch.logit(k_R / labels_R)
+    middle_R = _logit_of_share(k_R, labels_R)
     low_R, high_R = middle_R - centred_RC.amax(dim=1).double(), middle_R - _smallest(centred_RC).double()
     shift_R = torch.zeros_like(k_R).clamp(low_R, high_R)
     open_R, gap_R = torch.ones_like(k_R, dtype=torch.bool), torch.zeros_like(k_R, dtype=torch.bool)
@@ -63,7 +63,7 @@ def _newton(centred_RC: Tensor, k_R: Tensor, labels_R: Tensor) -> tuple[Tensor, 
         last_R = -excess_R / slope_R
         near_R = slope_R * (last_R.abs().expm1() - last_R.abs()) <= tolerance_R
         gap_R |= open_R & (slope_R < GAP_SLOPE) & (excess_R.abs() < 0.5)
-        logit_step_R = (middle_R - torch.logit(sum_R / labels_R)) * sum_R * (1 - sum_R / labels_R) / slope_R
+        logit_step_R = (middle_R - _logit_of_share(sum_R, labels_R)) * sum_R * (1 - sum_R / labels_R) / slope_R
         next_R = shift_R + torch.where(near_R, last_R, logit_step_R)
         inside_R = (next_R >= low_R) & (next_R <= high_R)  # False for NaN
         next_R = torch.where(inside_R, next_R, (low_R + high_R) / 2)
@@ -72,6 +72,11 @@ def _newton(centred_RC: Tensor, k_R: Tensor, labels_R: Tensor) -> tuple[Tensor, 
         if not bool(open_R.any()):
             break
     return shift_R, gap_R
+
+
+def _logit_of_share(part_R: Tensor, whole_R: Tensor) -> Tensor:
+    """`torch.logit(part / whole)`, which wakes all threads even for a few rows: long waits where the cores are busy."""
+    return (part_R / (whole_R - part_R)).log()
 
 
 def _memberships(centred_RC: Tensor, shift_R: Tensor, work_RC: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from xmc.cli.options import JsonOption
+from xmc.machine import cores, visible_cores
 
 DISTRIBUTIONS = (
     "numpy",
@@ -60,7 +61,8 @@ def diagnose() -> dict[str, Any]:
         facts |= found_facts
         notes += found_notes
         problems += found_problems
-    facts["processors"] = _processors()
+    facts["processors"] = cores()
+    notes += quota_notes(cores(), visible_cores())
     facts["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "not set")
     return {"facts": facts, "notes": notes, "problems": problems}
 
@@ -106,8 +108,18 @@ def torch_findings() -> Findings:
     gpus = ", ".join(torch.cuda.get_device_name(device) for device in range(count))
     facts = {"torch threads": torch.get_num_threads(), "GPUs for torch": f"{count} ({gpus})" if count else 0}
     threads = torch.get_num_threads()
-    notes = [f"torch uses {threads} threads on {_processors()} processors"] if threads > _processors() else []
+    notes = [f"torch uses {threads} threads on {cores()} processors"] if threads > cores() else []
     return facts, notes, []
+
+
+def quota_notes(allowed: int, visible: int) -> list[str]:
+    """That a container may use fewer processors than its libraries see."""
+    if allowed >= visible:
+        return []
+    return [
+        f"a quota lets this process use {allowed} of {visible} processors; xmc starts {allowed} threads unless "
+        f"OMP_NUM_THREADS says otherwise. A program of yours that imports xmc needs OMP_NUM_THREADS={allowed}"
+    ]
 
 
 def faiss_findings(distributions: Sequence[str]) -> Findings:
@@ -149,8 +161,3 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _processors() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -35,6 +35,7 @@ from xmc.cli.strict_command import StrictCommand
 from xmc.cli.teach import teach_command
 from xmc.cli.train import train_command
 from xmc.errors import InterruptedRunError
+from xmc.machine import keep_threads_to_quota
 
 app = typer.Typer(
     name="xmc",
@@ -81,6 +82,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -88,6 +90,8 @@ def root(
 ) -> None:
     """Extreme-classification retrieval: train, index, search, evaluate."""
     del debug, version  # `main` reads --debug from the arguments, since it must work when a verb fails
+    if context.invoked_subcommand != "predict":  # which knows whether it is its processes that compute
+        keep_threads_to_quota()
 
 
 def main() -> None:

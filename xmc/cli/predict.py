@@ -11,6 +11,7 @@ import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, RunOption
 from xmc.errors import UnknownLabelsError
+from xmc.machine import keep_threads_to_quota
 
 if TYPE_CHECKING:
     from xmc.predict.report import PredictReport
@@ -52,6 +53,8 @@ def predict_command(
 
     Example: xmc predict --run runs/icd --shards 'queries/*.parquet' --out hits -k 100
     """
+    if engine == "native":  # Ray and Dask give threads to their processes themselves
+        keep_threads_to_quota()
     from xmc.data.label_files import read_id_file
 
     predict_and_show(

@@ -16,11 +16,11 @@ from typing import Any
 
 from xmc.data.shard_list import ShardFile
 from xmc.errors import DataError, PeerError
+from xmc.machine import THREAD_VARIABLES, available_memory, cores
 from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, understood
 from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
-from xmc.predict.machine import available_memory, cores
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.run_state import require_device
 
@@ -28,7 +28,6 @@ POLL_S = 0.2
 END_S = 30.0
 LIBRARY_BYTES = 500 << 20
 LABEL_BYTES, CHARACTER_BYTES = 150, 4  # of a label and of each character of it, as measured
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 COMMAND = "from xmc.predict.worker import main; main()"
 
 

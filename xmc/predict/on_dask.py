@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError, XmcError
+from xmc.machine import cores
 from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, answered, understood
 from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch, require_here
-from xmc.predict.machine import cores
 
 if TYPE_CHECKING:
     from xmc.predict.shard import ShardPredictor

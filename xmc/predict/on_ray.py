@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, PeerError
+from xmc.machine import cores
 from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, answered, understood
 from xmc.predict.job import Job, Watch, index_folder, require_here
-from xmc.predict.machine import cores
 from xmc.train.signals import kept_handlers
 
 if TYPE_CHECKING:

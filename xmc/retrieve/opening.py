@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import ArtifactError, ConfigError, DataError
+from xmc.machine import warn_of_threads_beyond_quota
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.answering import Answering, Lineage
 from xmc.retrieve.checked_index import checked
@@ -84,6 +85,8 @@ def open_run(
     Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
     for another encoder; PluginError when it needs a plugin that is not installed.
     """
+    import torch
+
     if not run.is_dir():
         raise ArtifactError(f"there is no run folder {run}.", hint=f"Make one with: xmc train --data DATA --out {run}")
     plugins = plugins or load_plugins()
@@ -92,6 +95,7 @@ def open_run(
         built = _built_index(run, model, plugins, device, before, index)
     if before is None:
         warn_of_other_files(run, plugins, stacklevel=3)
+        warn_of_threads_beyond_quota(torch.get_num_threads(), stacklevel=3)
     edits = read_edits(run)
     edits.require_encoder(model.sha256)
     own_model = replace(model, own=OwnVectors.of(edits))

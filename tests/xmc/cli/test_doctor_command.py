@@ -6,7 +6,7 @@ from importlib import metadata
 import pytest
 from typer.testing import CliRunner
 
-from xmc.cli.doctor import diagnose, faiss_findings, placeholder_problems
+from xmc.cli.doctor import diagnose, faiss_findings, placeholder_problems, quota_notes
 from xmc.cli.main import app
 
 
@@ -73,3 +73,9 @@ def test_a_failed_plugin_is_a_problem(install):
     (problem,) = diagnose()["problems"]
     assert problem.startswith("plugin 'sick' (xmc-sick 0.4) failed to load: ModuleNotFoundError")
     assert "XMC_DISABLED_PLUGINS" in problem
+
+
+def test_a_quota_below_the_cores_is_noted():
+    (note,) = quota_notes(2, 64)
+    assert "2 of 64 processors" in note and "OMP_NUM_THREADS=2" in note
+    assert quota_notes(64, 64) == []

@@ -14,7 +14,7 @@ import xmc
 from xmc import Retriever, predict_run
 from xmc.data.shards import read_table
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
-from xmc.predict.machine import available_memory, cores
+from xmc.machine import available_memory, cores
 from xmc.predict.native import affordable_workers, worker_bytes
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.store import locked

@@ -4,20 +4,56 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
+from xmc.errors import XmcWarning
+
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 def cores(*, proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     """The processor cores that this process may use: its affinity, and the quota of its control groups (v2)."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = visible_cores()
     for group in _groups(proc, cgroups):
         with contextlib.suppress(OSError, ValueError):
             quota, period = (group / "cpu.max").read_text(encoding="ascii").split()  # "max" is no number
             allowed = min(allowed, max(1, int(quota) // int(period)))
     return allowed
+
+
+def visible_cores() -> int:
+    """The processor cores that libraries see, and start a thread for each: those of the affinity."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_threads_to_quota(
+    environment: MutableMapping[str, str] = os.environ, *, proc: Path = PROC, cgroups: Path = CGROUPS
+) -> None:
+    """Let numeric libraries start as many threads as the quota has cores, unless the user has said how many.
+
+    To be called before they are imported. With more, each step waits for threads that the quota holds back.
+    """
+    allowed = cores(proc=proc, cgroups=cgroups)
+    if "OMP_NUM_THREADS" not in environment and allowed < visible_cores():
+        for variable in THREAD_VARIABLES:
+            environment.setdefault(variable, str(allowed))
+
+
+def warn_of_threads_beyond_quota(
+    threads: int, *, stacklevel: int = 1, proc: Path = PROC, cgroups: Path = CGROUPS
+) -> None:
+    """Warn a program whose libraries have started more threads than its quota has cores, unbidden."""
+    allowed = cores(proc=proc, cgroups=cgroups)
+    if threads > allowed < visible_cores() and "OMP_NUM_THREADS" not in os.environ:
+        warnings.warn(
+            f"torch has {threads} threads, but a quota lets this process use {allowed} of {visible_cores()} cores: "
+            f"searches wait for threads that it holds back. Start the program with OMP_NUM_THREADS={allowed}",
+            XmcWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def available_memory(*, proc: Path = PROC, cgroups: Path = CGROUPS) -> int:

@@ -1,10 +1,14 @@
-"""Invariants: a process takes itself for no larger than its control groups let it be, without any for what it is."""
+"""Invariants: a process takes itself for no larger than its control groups let it be, without any for what it is.
+
+And it starts no more threads than that, unless it is told how many.
+"""
 
 import os
 
 import pytest
 
-from xmc.predict.machine import available_memory, cores
+from xmc.errors import XmcWarning
+from xmc.machine import available_memory, cores, keep_threads_to_quota, warn_of_threads_beyond_quota
 
 MEMINFO = "MemTotal: 64000000 kB\nMemAvailable:   32000000 kB\n"
 
@@ -53,3 +57,34 @@ def test_without_groups_it_is_the_machine(machine, tmp_path):
     assert available_memory(**files) == 32_000_000 << 10
     nothing = {"proc": tmp_path / "none", "cgroups": tmp_path / "none"}
     assert available_memory(**nothing) > 1 << 20 and cores(**nothing) == len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+
+
+@pytest.mark.usefixtures("eight_cores")
+def test_threads_are_kept_to_the_quota(machine):
+    environment = {"PATH": "/bin"}
+    keep_threads_to_quota(environment, **machine(root={"cpu.max": "250000 100000"}))
+    assert environment.pop("PATH") == "/bin"
+    assert environment["OMP_NUM_THREADS"] == "2" and set(environment.values()) == {"2"}
+
+
+@pytest.mark.usefixtures("eight_cores")
+@pytest.mark.parametrize(("given", "quota"), [({"OMP_NUM_THREADS": "5"}, "250000"), ({}, "max"), ({}, "800000")])
+def test_threads_stay_where_they_are_given_or_no_quota_is_smaller(machine, given, quota):
+    environment = dict(given)
+    keep_threads_to_quota(environment, **machine(root={"cpu.max": f"{quota} 100000"}))
+    assert environment == given
+
+
+@pytest.mark.usefixtures("eight_cores")
+def test_a_program_with_more_threads_than_its_quota_is_warned(machine, monkeypatch):
+    files = machine(root={"cpu.max": "200000 100000"})
+    warn_of_threads_beyond_quota(8, **files)  # the tests' one thread was chosen
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    warn_of_threads_beyond_quota(2, **files)
+    with pytest.warns(XmcWarning, match=r"8 threads, .* 2 of 8 cores.*OMP_NUM_THREADS=2"):
+        warn_of_threads_beyond_quota(8, **files)
