@@ -2,7 +2,7 @@
 
     XMC_BENCHMARK_DATA=FOLDER python benchmarks/make_sentences.py sentences.txt
 
-About 1.2 million lines, for `bench_index_curve.py --texts`. A sentence ends at a line's end, or at a full stop, a
+About 1.4 million lines, for `bench_index_curve.py --texts`. A sentence ends at a line's end, or at a full stop, a
 semicolon, a question or an exclamation mark before white space; those of fewer than three words are left out.
 """
 
