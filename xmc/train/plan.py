@@ -58,8 +58,8 @@ def make_plan(
     """Estimate a run: parameters x 4 (weights, gradient, two moments) + head x 2 + scored labels x D x 3 + scores.
 
     Or what is held between steps, without gradients but with the vectors of all labels, to validate and to mine, when
-    that is more. The bytes are those of one process; with several each holds its share of the head, which is not taken
-    off.
+    that is more. Labels that were mined for each query are held all the time, and twice while others are. The bytes are
+    those of one process; with several each holds its share of the head, which is not taken off.
     """
     import torch
 
@@ -69,9 +69,16 @@ def make_plan(
     rows = min(options.batch_size, rows_in_memory(scored, options.score_memory_mb, pool=pool, device=device))
     label_bytes = scored * encoder.dimension * 4
     score_bytes = rows * scored * 4 * SCORE_COPIES
+    mined_bytes = _mined_bytes(options, queries, labels)
     in_a_step = 4 * parameter_bytes + 2 * head_bytes + 3 * label_bytes + score_bytes
     all_labels = _all_labels_bytes(
-        options, labels=labels, dimension=encoder.dimension, validation=validation, device=device, processes=processes
+        options,
+        labels=labels,
+        dimension=encoder.dimension,
+        validation=validation,
+        device=device,
+        processes=processes,
+        mined_bytes=mined_bytes,
     )
     between_steps = 3 * parameter_bytes + head_bytes + all_labels
     return Plan(
@@ -88,7 +95,7 @@ def make_plan(
         head_bytes=head_bytes,
         label_embedding_bytes=label_bytes,
         score_bytes=score_bytes,
-        peak_bytes=max(in_a_step, between_steps),
+        peak_bytes=max(in_a_step, between_steps) + mined_bytes,
         device=device,
         precision="float32" if options.precision == "auto" else options.precision,
         threads=torch.get_num_threads(),
@@ -97,9 +104,16 @@ def make_plan(
 
 
 def _all_labels_bytes(
-    options: TrainOptions, *, labels: int, dimension: int, validation: int, device: str, processes: int
+    options: TrainOptions,
+    *,
+    labels: int,
+    dimension: int,
+    validation: int,
+    device: str,
+    processes: int,
+    mined_bytes: int,
 ) -> int:
-    """The vectors of all labels with the scores of validation, or with the copy that an index to mine by is made of."""
+    """The vectors of all labels with the scores of validation, or with what an index is made of and what it finds."""
     matrix = labels * dimension * 4
     gathering = matrix if processes == 1 else 3 * matrix  # own ones twice, all as they come, all in their order
     needed = [0]
@@ -107,8 +121,15 @@ def _all_labels_bytes(
         rows = min(validation, QUERIES_AT_ONCE, rows_in_memory(labels, options.score_memory_mb, device=device))
         needed.append(max(gathering, matrix + rows * labels * 4))
     if options.label_scope == "mined":
-        needed.append(max(gathering, 2 * matrix))
+        needed.append(max(gathering, 2 * matrix) + mined_bytes)
     return max(needed)
+
+
+def _mined_bytes(options: TrainOptions, queries: Pool, labels: int) -> int:
+    """The table of the labels that are mined for each query, int32."""
+    if options.label_scope != "mined":
+        return 0
+    return (queries.always + queries.sometimes) * min(options.mining_depth, labels) * 4
 
 
 def _drawn_labels(options: TrainOptions) -> int:

@@ -1,6 +1,7 @@
 """Invariant: the plan's numbers are what the run then does and holds."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,8 +71,10 @@ def test_validation_holds_all_labels_whatever_a_step_is_scored_against():
 
 def test_mining_holds_all_labels_and_what_the_index_is_made_of():
     options = TrainOptions(batch_size=1, label_scope="mined", sampled_labels=1)
-    made = plan(options, labels=100_000, validation=0)
-    assert made.peak_bytes == 3 * made.parameter_bytes + 2 * 100_000 * 4 * 4
+    made, table = plan(options, labels=100_000, validation=0), (900 + 1000) * 50 * 4
+    assert made.peak_bytes == 3 * made.parameter_bytes + 2 * 100_000 * 4 * 4 + 2 * table, "the last ones and the next"
+    made = plan(replace(options, mining_depth=10_000), labels=100, validation=0)
+    assert made.peak_bytes - 2 * 1900 * 100 * 4 < 2 * 100 * 4 * 4 + 4 * made.parameter_bytes, "more there are not"
 
 
 def test_with_all_labels_a_step_or_validation_is_the_peak():
