@@ -5,6 +5,7 @@ is refused; log loss and P@1 equal the loops."""
 import json
 import math
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from xmc.engine.held_out_loss import held_out_loss, log_losses
 from xmc.engine.ladder import ladder
 from xmc.engine.run_config import resolve
 from xmc.engine.run_sizes import measured_point, planned_size
+from xmc.engine.scaling import trained_point
 from xmc.engine.training_set import load_for_training
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.plugin_manager import load_plugins
@@ -151,6 +153,19 @@ def test_refusals(runs, config, plugins, tmp_path):
         measured_point("a", tmp_path, config, load_for_training(config), plugins=plugins)
     with pytest.raises(DataError, match="another state of the data set"):
         measured_point("a", runs["40"], config, load_for_training(config), plugins=plugins)
+
+
+def test_the_seconds_of_the_first_training_are_not_those_of_loading_libraries(config, plugins, tmp_path, monkeypatch):
+    class StartedError(Exception):
+        pass
+
+    def clock():
+        raise StartedError("matplotlib.pyplot" in sys.modules)
+
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
+    monkeypatch.setattr("time.process_time", clock)
+    with pytest.raises(StartedError, match="True"):
+        trained_point("first", config, tmp_path / "run", load_dataset("tiny"), held_out=10, plugins=plugins)
 
 
 def test_held_out_queries_in_bags_are_refused_before_anything_is_trained(tmp_path):
