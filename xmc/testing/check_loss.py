@@ -28,6 +28,7 @@ from xmc.testing.loss_cases import (
     value_and_gradient,
 )
 from xmc.testing.loss_claims import CLAIMS
+from xmc.testing.loss_needs import a_needed_teacher_matters, needed_norms_are_taken
 from xmc.testing.loss_row_state import row_state_is_sound
 from xmc.testing.loss_sense import (
     few_labels_are_enough,
@@ -49,8 +50,9 @@ def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row", teaches: bo
     keep the promise that a higher score of the only positive never hurts says so in `disclaims`, a set holding
     "higher_positive_is_better", one that holds a part of itself constant "gradient_is_the_slope"; it is then checked
     that it does not keep it. Of a loss that keeps a number for each query (`RowStateLoss`) that number is checked too,
-    and one that `needs` a "teacher" is given one, which has to matter. With `teaches=False` the loss need not rise or
-    fall: for settings with which it is next to nothing on the twelve labels of the kit, or asks a teacher only.
+    and one that `needs` "norms" or a "teacher" is given them; the teacher has to matter. With `teaches=False` the loss
+    need not rise or fall: for settings with which it is next to nothing on the twelve labels of the kit, or asks a
+    teacher only.
 
     Raises: ConformanceError naming the loss, the promise and the numbers.
 
@@ -201,13 +203,6 @@ def _gradient_is_the_slope(loss: Loss) -> None:
         expect((slope - gradient).abs() <= 1e-6 * (1 + slope.abs()), loss, promise, gradient=gradient, slope=slope)
 
 
-def _a_needed_teacher_matters(loss: Loss) -> None:
-    if "teacher" in getattr(loss, "needs", ()):
-        value_Q = value(loss, example_scores(), example_relevance())
-        other_Q = value(loss, example_scores(), example_relevance(), -example_teacher())
-        expect(differ(value_Q, other_Q, 1e-9), loss, "another teacher teaches something else", value=value_Q)
-
-
 def _is_its_configuration(loss: Loss) -> None:
     expect(dataclasses.is_dataclass(loss), loss, "a loss is a dataclass", type=type(loss))
     parameters: Any = getattr(type(loss), "__dataclass_params__", None)
@@ -244,7 +239,8 @@ CHECKS: tuple[Callable[[Loss], None], ...] = (
     _extreme_scores_are_finite,
     _half_precision_errs_like_its_inputs,
     _gradient_is_the_slope,
-    _a_needed_teacher_matters,
+    a_needed_teacher_matters,
+    needed_norms_are_taken,
     row_state_is_sound,
 )
 DISCLAIMABLE: dict[str, Callable[[Loss], None]] = {

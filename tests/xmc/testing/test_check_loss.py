@@ -238,6 +238,48 @@ def test_scores_of_ten_thousand_that_overflow_are_found():
         check_loss(Exponential())
 
 
+class Lengths(Sound):
+    needs: ClassVar = {"norms"}
+
+    def __call__(self, inputs):
+        return soft(inputs) if inputs.query_norms_Q is None else soft(inputs) / self.length(inputs.query_norms_Q)
+
+    def length(self, norms_Q):
+        return norms_Q
+
+
+class LengthsHeldConstant(Lengths):
+    def length(self, norms_Q):
+        return norms_Q.detach()
+
+
+class LengthsOfNothing(Lengths):
+    def length(self, norms_Q):
+        return norms_Q - norms_Q
+
+
+class WritesIntoTheTeacher(Sound):
+    needs: ClassVar = {"teacher"}
+
+    def __call__(self, inputs):
+        teacher = inputs.teacher
+        value_Q = soft(inputs) * (1 + teacher.scores_T.sigmoid().mean())
+        teacher.scores_T.mul_(2)
+        return value_Q
+
+
+def test_a_loss_of_lengths_and_one_of_a_teacher_are_tried_with_them():
+    check_loss(Lengths())
+    for loss, message in (
+        (LengthsHeldConstant(), "the gradient in the queries' lengths is the slope"),
+        (LengthsOfNothing(), "finite with the lengths of embeddings"),
+    ):
+        with pytest.raises(ConformanceError, match=message):
+            check_loss(loss)
+    with pytest.raises(ConformanceError, match="the teacher's scores are not written into"):
+        check_loss(WritesIntoTheTeacher(), pool="batch")
+
+
 class Zero(Sound):
     def __call__(self, inputs):
         return 0.0 * inputs.scores_QC.sum(dim=1)
