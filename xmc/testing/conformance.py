@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xmc.config import build_options, write_toml
+from xmc.errors import XmcError
 
 SHOWN = 6  # numbers of an array
 
@@ -36,11 +37,15 @@ def expect(condition: object, subject: object, promise: str, **numbers: Any) -> 
 
 def plain_options(options: Any, *, section: str, what: str = "the options are") -> Any:
     """Expect a frozen dataclass that goes through the TOML of a run's configuration; what came back."""
-    expect(dataclasses.is_dataclass(options), options, f"{what} a dataclass")
-    expect(type(options).__dataclass_params__.frozen, options, f"{what} a frozen dataclass")
-    fields = dataclasses.asdict(options)
-    values = {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
-    back = build_options(type(options), tomllib.loads(write_toml(values)), section=section)
+    expect(dataclasses.is_dataclass(options), options, f"{what} a dataclass", type=type(options))
+    expect(type(options).__dataclass_params__.frozen, options, f"{what} a frozen dataclass", type=type(options))
+    settings = [field.name for field in dataclasses.fields(options) if field.init]
+    try:
+        values = dataclasses.asdict(options)
+        text = write_toml({name: values[name] for name in settings})
+        back = build_options(type(options), tomllib.loads(text), section=section)
+    except (XmcError, TypeError) as error:
+        raise ConformanceError(f"{options}: options go through TOML; error={error}") from error
     expect(back == options, options, "options go through TOML", back=back)
     return back
 

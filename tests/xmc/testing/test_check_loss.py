@@ -1,6 +1,6 @@
 """The kit is tried on losses that break one promise each: it must name that promise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
@@ -8,6 +8,7 @@ import torch
 
 from xmc.api import LossInputs
 from xmc.testing import ConformanceError, check_loss
+from xmc.testing.conformance import plain_options
 
 
 def soft(inputs):
@@ -208,8 +209,8 @@ def test_a_sound_loss_passes():
         (Overflows(), "queries without positives give 0"),
         (Coarse(), "bfloat16 is near float64"),
         (WrongGradient(), "the gradient at query 0, label 0 is the slope; gradient="),
-        (ChangesAnOption(), "its options survive TOML; read_back=ChangesAnOption"),
-        (NoTomlOption(), "its options survive TOML; error="),
+        (ChangesAnOption(), "options go through TOML; back=ChangesAnOption"),
+        (NoTomlOption(), "options go through TOML; error="),
         (Thawed(), "a loss is a frozen dataclass"),
         (Undescribed(), "a loss is a dataclass"),
         (ClaimsScale(), "claims scale_invariant"),
@@ -222,6 +223,24 @@ def test_a_sound_loss_passes():
 def test_each_broken_promise_is_named(loss, message):
     with pytest.raises(ConformanceError, match=message):
         check_loss(loss)
+
+
+@dataclass(frozen=True)
+class Part:
+    size: int = 3
+
+
+@dataclass(frozen=True)
+class ManyOptions(Sound):
+    part: Part = Part()
+    parts: tuple[Part, ...] = (Part(1), Part(2))
+    names: dict[str, float] = field(default_factory=lambda: {"a": 1.0})
+    derived: float = field(init=False, default=2.0)
+
+
+def test_options_may_be_all_that_a_configuration_holds():
+    check_loss(ManyOptions())
+    assert plain_options(ManyOptions(part=Part(4)), section="loss").part.size == 4
 
 
 def test_a_batch_loss_may_mix_queries():
