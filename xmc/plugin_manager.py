@@ -114,7 +114,7 @@ class Plugins:
         """
         offers = self.offers[kind]
         for offer in offers:
-            if offer.full_name == name:
+            if name in (offer.full_name, f"{offer.plugin}.{offer.spec.name}"):
                 return offer
         short = [offer for offer in offers if offer.spec.name == name]
         if len(short) == 1:

@@ -148,6 +148,7 @@ def test_a_short_name_works_while_it_is_unique(plugin):
 def test_a_thing_called_like_its_plugin_has_a_bare_name(plugin):
     plugins = load_plugins(entry_points=[plugin("alpha", losses=["alpha"])])
     assert plugins.find("loss", "alpha").full_name == "alpha"
+    assert plugins.find("loss", "alpha.alpha").full_name == "alpha", "written as the names of others are"
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_installed_ones(plugin):

@@ -57,7 +57,7 @@ def _of_plugin(error: Exception) -> str:
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         name, code = str(frame.f_globals.get("__name__", "")), frame.f_code
         plugin = name if OF_A_FILE in frame.f_globals else packages.get(name.partition(".")[0])
-        if plugin:
+        if plugin and not code.co_filename.startswith("<"):  # nor what `dataclass` has made of it
             what = f"{type(error).__name__}: {error}".rstrip(": .\n")
             return f"plugin '{plugin}' failed in {code.co_name} ({code.co_filename}, line {line}): {what}."
     return ""

@@ -25,7 +25,7 @@ from xmc.testing.loss_cases import (
     value_and_gradient,
 )
 from xmc.testing.loss_claims import CLAIMS
-from xmc.testing.loss_needs import a_needed_teacher_matters, needed_norms_are_taken
+from xmc.testing.loss_needs import NEEDS, a_needed_teacher_matters, needed_norms_are_taken
 from xmc.testing.loss_row_state import row_state_is_sound
 from xmc.testing.loss_sense import (
     few_labels_are_enough,
@@ -70,6 +70,10 @@ def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row", teaches: bo
 
 
 def _check_contract(loss: Loss) -> None:
+    for unknown in frozenset(getattr(loss, "needs", frozenset())) - {*NEEDS}:
+        raise ConformanceError(
+            f"{loss}: unknown need {unknown!r}, known are {sorted(NEEDS)}. {did_you_mean(unknown, NEEDS)}"
+        )
     disclaims = frozenset(getattr(loss, "disclaims", frozenset()))
     for unknown in disclaims - {*DISCLAIMABLE}:
         raise ConformanceError(f"{loss}: unknown disclaim {unknown!r}, known are {sorted(DISCLAIMABLE)}.")

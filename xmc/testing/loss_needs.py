@@ -20,6 +20,7 @@ from xmc.testing.loss_cases import (
     value,
 )
 
+NEEDS = ("moments", "norms", "teacher")
 STEP = 1e-5
 
 

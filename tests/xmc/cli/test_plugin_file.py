@@ -69,6 +69,11 @@ def test_an_error_in_the_code_of_a_plugin_names_the_line(xmc_command, plugin_fil
     assert code == 2 and where in err and "'maen'" in err and "xmc --debug" in err and "Traceback" not in err
     with pytest.raises(TypeError, match="maen"):
         xmc_command("--debug", *train[:4], tmp_path / "again", *train[5:])
+    sys.modules.pop("my_margin")
+    assigns = "    def __post_init__(self):\n        self.margin = 1\n"
+    plugin_file.write_text(FILE.replace("    margin: float = 0.2\n", f"    margin: float = 0.2\n\n{assigns}"))
+    code, _, err = xmc_command(*train)
+    assert code == 2 and f"failed in __post_init__ ({plugin_file}, line 14): FrozenInstanceError" in err
 
 
 INDEX_FILE = """

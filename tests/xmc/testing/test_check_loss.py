@@ -277,6 +277,10 @@ class LengthsOfNothing(Lengths):
         return norms_Q - norms_Q
 
 
+class Misspells(Sound):
+    needs: ClassVar = {"norm"}
+
+
 class WritesIntoTheTeacher(Sound):
     needs: ClassVar = {"teacher"}
 
@@ -291,6 +295,7 @@ def test_a_loss_of_lengths_and_one_of_a_teacher_are_tried_with_them():
     check_loss(Lengths())
     for loss, message in (
         (LengthsHeldConstant(), "the gradient in the queries' lengths is the slope"),
+        (Misspells(), r"unknown need 'norm', known are .*'norms'.*Did you mean 'norms'\?"),
         (LengthsOfNothing(), "finite with the lengths of embeddings"),
     ):
         with pytest.raises(ConformanceError, match=message):
