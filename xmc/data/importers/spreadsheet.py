@@ -58,24 +58,34 @@ def open_spreadsheet(folder: Path, tally: Tally) -> Source:
     queries = {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}
     if found is None:
         note_ids_as_texts(folder, LABEL_FILES[0], notes)
-        return Source(labels_of(_labels_named_by(splits.values()), tally), queries, notes)
+        return Source(labels_of(_labels_named_by(splits.values(), notes), tally), queries, notes)
     rows = read_table_rows(found, ("id", "text"), table="labels", tally=tally)
     labels = ((place, row | {"id": row["id"].strip()}) for place, row in rows)
     return Source(label_rows(labels, tally), queries, notes)
 
 
-def _labels_named_by(paths: Collection[Path]) -> Iterator[tuple[Place, Any]]:
+def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tuple[Place, Any]]:
     """The labels of each row. Raises: DataError when no row has any."""
-    are_some = False
+    are_some, several, with_comma = False, 0, 0
+    skipped = Tally("skip")
     for path in paths:
-        for place, row in read_table_rows(path, ("text", "labels"), table="", tally=Tally("skip")):
+        for place, row in read_table_rows(path, ("text", "labels"), table="", tally=skipped):
             labels = _labels_in(row["labels"])
             are_some = are_some or any(map(as_id, labels or ()))
+            several += len(labels or ()) > 1
+            with_comma += "," in row["labels"]
             yield place, labels
     if not are_some:
+        unread = [f" (one that cannot be read is {example})" for example in skipped.table("").examples[:1]]
         raise DataError(
-            f"no row of {' and '.join(map(str, paths))} names a label.",
-            hint='A cell of the column labels reads a|b, or is a JSON list of strings and whole numbers: ["a", "b"].',
+            f"no row of {' and '.join(map(str, paths))} names a label{''.join(unread)}.",
+            hint='A cell of the column labels reads a|b, or is a JSON list of strings and whole numbers: ["a", "b"].'
+            + (" Files are read as UTF-8." if unread else ""),
+        )
+    if with_comma and not several:
+        notes.append(
+            f"every row has one label, and that of {with_comma:,} rows has a comma in it: if labels are separated by "
+            f"commas, write {SEPARATOR} for them"
         )
 
 

@@ -221,6 +221,23 @@ def test_a_list_as_python_or_numpy_prints_it_is_not_one_label(source, tmp_path, 
     assert (report.tables["labels"].read, report.tables["labels"].written) == (1, 1)
 
 
+def test_without_labels_a_table_that_is_no_utf_8_is_told_so(source, tmp_path):
+    folder = source(train="")
+    (folder / "labels.csv").unlink()
+    (folder / "train.csv").write_bytes("text,labels\ncafé,a\nthé,b\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"names a label \(.*train\.csv:2: not UTF-8.*\)\. .* are read as UTF-8"):
+        import_dataset(folder, tmp_path / "out")
+
+
+def test_labels_that_look_separated_by_commas_are_told(source, tmp_path):
+    for rows, is_told in (('one,"a, b"\ntwo,b\n', True), ('one,"a, b"\ntwo,b|c\n', False)):
+        folder = source(train=f"text,labels\n{rows}")
+        (folder / "labels.csv").unlink(missing_ok=True)
+        report = import_dataset(folder, tmp_path / f"out-{is_told}")
+        said = "every row has one label, and that of 1 rows has a comma in it"
+        assert any(note.startswith(said) for note in report.notes) == is_told
+
+
 @pytest.mark.parametrize("rows", ["", "one,\n", "one,\"['a', 'b']\"\n", "one,[1.5]\n"])
 def test_without_labels_a_table_that_names_none_is_told_how_to(source, tmp_path, rows):
     folder = source(train=f"text,labels\n{rows}")
