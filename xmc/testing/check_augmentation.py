@@ -44,6 +44,9 @@ def check_augmentation(options: AugmentationOptions, *, context: AugmentationCon
         expect(turned == texts, options, "the order of the queries makes no difference", first=texts, second=turned)
         single = [_texts(options, augmentation, rows[row : row + 1], epoch, model)[0] for row in rows.tolist()]
         expect(single == texts, options, "the other queries make no difference", first=texts, second=single)
+    resumed = _texts(options, _built(options, context), rows, EPOCHS - 1, model)
+    promise = "a resumed run, without the epochs before, has the same"
+    expect(resumed == texts, options, promise, first=texts, resumed=resumed)
     expect(_texts(options, augmentation, rows[:0], 0, model) == [], options, "no queries, no texts")
     expect(list(context.texts) == before, options, "the texts it was built from are not written into")
 

@@ -41,6 +41,12 @@ def rewriting(rewrite, **parts):
 COUNT = itertools.count()
 
 
+def by_epochs_seen(self, rows, epoch, model):
+    """Right while all epochs are asked in order, and wrong where a run is resumed."""
+    self.seen = {*getattr(self, "seen", ()), epoch}
+    return [str(len(self.seen)) for _ in rows]
+
+
 def test_what_keeps_the_contract_passes():
     check_augmentation(Upper())
 
@@ -53,6 +59,7 @@ def test_what_keeps_the_contract_passes():
         (rewriting(lambda self, rows, epoch, model: [str(next(COUNT)) for _ in rows]), "built anew"),
         (rewriting(lambda self, rows, epoch, model: [str(place) for place in range(len(rows))]), "the order of"),
         (rewriting(lambda self, rows, epoch, model: [str(len(rows))] * len(rows)), "the other queries"),
+        (rewriting(by_epochs_seen), "a resumed run, without the epochs before, has the same"),
         (rewriting(UpperTexts.rewrite, fingerprint=lambda self: str(next(COUNT))), "the same fingerprint"),
         (rewriting(lambda self, rows, epoch, model: rows.tolist()), "a text for each query"),
     ],
