@@ -94,20 +94,29 @@ def _notes(runs: Sequence[Path], reports: Sequence[RunReports]) -> list[str]:
             notes.append(f"{run} has no figures. Measure them: xmc evaluate --run {run}")
         elif found.evaluation_stale:
             notes.append(f"{run} has changed since its figures were measured. Again: xmc evaluate --run {run}")
-    data = [found.evaluation["data"] for found in reports if found.evaluation]
-    judged_by = {each.get("split_fingerprint", each["fingerprint"]) for each in data}  # reports of before have none
-    if len(judged_by) > 1:
-        notes.append("the runs were evaluated on different data sets, or states of one: their figures may not compare")
-    elif len({each["fingerprint"] for each in data}) > 1:
-        notes.append(
-            "the runs were evaluated on the same queries and labels and trained on other queries, by which bands (head "
-            "to zero-shot), PSP and PSnDCG are counted: these do not compare"
-        )
+    notes += _notes_on_data([found.evaluation["data"] for found in reports if found.evaluation])
     weighed = [_read(_propensities, *each, REPORT_NAME) for each in zip(runs, reports, strict=True)]
     by = [f"A = {each['a']:g}, B = {each['b']:g}" for each in weighed if each]
     if len(set(by)) > 1:
         notes.append(f"PSP and PSnDCG do not compare, for they were measured with other propensities: {'; '.join(by)}")
     return notes
+
+
+def _notes_on_data(evaluated: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Whether figures of one split, which stand side by side, are of the same queries and after the same training."""
+    of_split: dict[str, tuple[set[str], set[str]]] = {}
+    for data in evaluated:
+        judged_by, whole = of_split.setdefault(data["split"], (set(), set()))
+        judged_by.add(data.get("split_fingerprint", data["fingerprint"]))  # which reports of before do not have
+        whole.add(data["fingerprint"])
+    if any(len(judged_by) > 1 for judged_by, _ in of_split.values()):
+        return ["the runs were evaluated on different data sets, or states of one: their figures may not compare"]
+    if any(len(whole) > 1 for _, whole in of_split.values()):
+        return [
+            "the runs were evaluated on the same queries and labels and trained on other queries, by which bands (head "
+            "to zero-shot), PSP and PSnDCG are counted: these do not compare"
+        ]
+    return []
 
 
 def _propensities(reports: RunReports) -> dict[str, Any]:

@@ -60,6 +60,9 @@ def test_other_training_queries_alone_are_told_apart_from_other_data(tiny_run_co
     assert [note.partition(",")[0] for note in notes] == [
         "the runs were evaluated on the same queries and labels and trained on other queries"
     ]
+    (other / "config.toml").write_text(config)
+    xmc.evaluate_run(other, settings=QUICK, split="dev")
+    assert not compare_runs([tiny_run_copy, other], plugins=load_plugins()).notes, "of dev and test nothing is compared"
 
 
 def test_figures_weighed_by_other_propensities_are_noted_and_the_pooled_auc_is_among_them(tiny_run_copy, tmp_path):
