@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType
 
 import pluggy
@@ -144,4 +145,8 @@ def failing_as_plugin_file(path: Path) -> Iterator[None]:
         sys.modules.pop(path.stem, None)
         if isinstance(error, PluginError):
             raise
-        raise PluginError(f"plugin file {path} failed to load: {type(error).__name__}: {error}.") from error
+        lines = [
+            line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path.resolve())
+        ]
+        where = f" at line {lines[-1]}" if lines else ""
+        raise PluginError(f"plugin file {path} failed to load{where}: {type(error).__name__}: {error}.") from error

@@ -251,8 +251,8 @@ def test_a_plugin_file_that_has_changed_since_it_was_run_has_the_checksum_of_wha
 @pytest.mark.parametrize(
     ("name", "source", "message"),
     [
-        ("xmcfile.py", "import nothing_there", r"xmcfile\.py failed to load: ModuleNotFoundError"),
-        ("xmcfile.py", "raise SystemExit(3)", r"xmcfile\.py failed to load: SystemExit: 3"),
+        ("xmcfile.py", "import nothing_there", r"xmcfile\.py failed to load at line 1: ModuleNotFoundError"),
+        ("xmcfile.py", "raise SystemExit(3)", r"xmcfile\.py failed to load at line 1: SystemExit: 3"),
         (
             "xmcfile.py",
             "from xmc.api import hookimpl\n@hookimpl\ndef xmc_loss(): return []",
@@ -261,7 +261,7 @@ def test_a_plugin_file_that_has_changed_since_it_was_run_has_the_checksum_of_wha
         (
             "xmcfile.py",
             "from xmc.api import hookimpl\n@hookimpl\ndef xmc_losses(): return [1 / 0]",
-            r"xmcfile\.py failed to load: ZeroDivisionError",
+            r"xmcfile\.py failed to load at line 3: ZeroDivisionError",
         ),
         ("xmcfile.txt", "", r"xmcfile\.txt is not a Python file"),
         ("json.py", "", "is called like the module 'json'"),
