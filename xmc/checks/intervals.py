@@ -15,6 +15,7 @@ from xmc.check_contract import CheckFigure
 
 Array = np.ndarray[Any, Any]
 TAIL = 0.025
+SURE = 3.0  # standard deviations that a gap is from 0 where its sign is taken for that of the true one
 CHUNK_WEIGHTS = 4_000_000  # query weights held at once, 16 MB
 MOST_WEIGHTS = 20_000_000  # of all samples together; the interval of so many queries needs fewer samples
 FEWEST_SAMPLES = 200
@@ -65,35 +66,38 @@ def ece_figures(
 
     `gaps` are each one's sums of probability - hit by query and bin, (Q, B), `counts` its pairs by query, (Q,).
 
-    An ECE is biased upwards, and in its resamples as much again, so the interval is the basic one,
-    [2 ECE - q97.5, 2 ECE - q2.5]. That of true probabilities it would miss more often than not, for an ECE cannot be
-    below 0: so it begins at 0 unless the ECE is above the 97.5 % point of what chance alone shows, the sums of the
-    draws less those of the whole. The bins stay those of the whole.
+    An ECE is the sum of |g| over the bins, of gaps g that chance has moved by n, so it is biased upwards. How far n
+    goes is what the draws differ from the whole. Where the sign of a gap is sure, the true one is |g| - sign(g) n;
+    elsewhere it is at least |g| - |n|, for a gap that is nothing has its sign from n. So the lower end is below the ECE
+    by what these sums reach in 97.5 % of the draws, and 0 where chance alone shows as much as the ECE. The upper end is
+    above it by what -sign(g) n reaches. The bins stay those of the whole.
 
-    Reference: Davison and Hinkley 1997, section 5.2.
+    Reference for the draws: Davison and Hinkley 1997, chapter 2.
     """
     if samples == 0 or not values:
         return [CheckFigure(value) for value in values]
     ends = np.cumsum([0, *(gaps_QB.shape[1] for gaps_QB in gaps)])
     everything = np.concatenate([*gaps, np.stack(counts, axis=1)], axis=1).astype(np.float32)
-    whole, drawn, by_chance = everything.sum(axis=0), [], []
-    for weights_SQ in query_weights(len(everything), samples=affordable(samples, len(everything)), seed=seed):
-        sums = weights_SQ @ everything
-        pairs = np.maximum(sums[:, ends[-1] :], 1)
-        drawn.append(_sizes(sums, ends) / pairs)
-        by_chance.append(_sizes(sums - whole, ends) / pairs)
-    near_M, far_M = np.quantile(np.concatenate(drawn), [TAIL, 1 - TAIL], axis=0).tolist()
-    chance_M = np.quantile(np.concatenate(by_chance), 1 - TAIL, axis=0).tolist()
-    return [
-        _around(value, max(0.0, 2 * value - far) if value > chance else 0.0, 2 * value - near)
-        for value, near, far, chance in zip(values, near_M, far_M, chance_M, strict=True)
-    ]
+    weights = query_weights(len(everything), samples=affordable(samples, len(everything)), seed=seed)
+    drawn_SX = np.concatenate([weights_SQ @ everything for weights_SQ in weights])
+    sums_SX = np.concatenate([everything.sum(axis=0, keepdims=True), drawn_SX])
+    figures = []
+    for number, (value, (start, stop)) in enumerate(zip(values, itertools.pairwise(ends.tolist()), strict=True)):
+        pairs_S = np.maximum(sums_SX[:, ends[-1] + number], 1)
+        gaps_SB = sums_SX[:, start:stop] / pairs_S[:, None]
+        figures.append(_around(value, *_ends(value, gaps_SB[0], gaps_SB[1:] - gaps_SB[0])))
+    return figures
 
 
-def _sizes(sums_SX: Array, ends: Array) -> Array:
-    """The sum over the bins of the absolute gap, for each figure, (S, M)."""
-    parts = [np.abs(sums_SX[:, a:b]).sum(axis=1) for a, b in itertools.pairwise(ends.tolist())]
-    return np.stack(parts, axis=1)
+def _ends(value: float, gaps_B: Array, noise_SB: Array) -> tuple[float, float]:
+    """The ends of the interval of an ECE; `noise_SB` is what chance does to the gaps."""
+    signed_SB = np.where(gaps_B < 0, -1, 1) * noise_SB
+    sizes_SB = np.abs(noise_SB)
+    sure_B = np.abs(gaps_B) > SURE * noise_SB.std(axis=0)
+    below = np.quantile(np.where(sure_B, signed_SB, sizes_SB).sum(axis=1), 1 - TAIL)
+    by_chance = np.quantile(sizes_SB.sum(axis=1), 1 - TAIL)
+    low = max(0.0, value - float(below)) if value > by_chance else 0.0
+    return low, value - float(np.quantile(signed_SB.sum(axis=1), TAIL))
 
 
 def _around(value: float, low: float, high: float) -> CheckFigure:

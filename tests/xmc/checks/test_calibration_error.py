@@ -95,6 +95,25 @@ def test_the_interval_of_a_known_error_holds_it_most_times():
     assert all(figure.low <= figure.value <= figure.high for figure in figures)
 
 
+def concentrated(seed):
+    """The ECE of 100 queries whose high probabilities are too high, with its interval, and the true error."""
+    generator = np.random.default_rng(seed)
+    probabilities = generator.beta(0.5, 2, 500)
+    true = np.where(probabilities > 0.6, probabilities - 0.32, probabilities)
+    gaps_H = probabilities - (generator.random(500) < true)
+    bins = equal_mass_bins(probabilities, probabilities - gaps_H, bins=15)
+    cells_H, width = np.arange(500) // 5 * len(bins.counts_B) + bins.bin_H, len(bins.counts_B)
+    gaps = np.bincount(cells_H, gaps_H, 100 * width).reshape(100, width)
+    value, errors_B = expected_calibration_error(bins), np.bincount(bins.bin_H, probabilities - true)
+    return ece_figures([value], [gaps], [np.full(100, 5)], samples=200, seed=0)[0], np.abs(errors_B).sum() / 500
+
+
+def test_an_error_of_few_bins_is_held_as_often_as_one_of_all():
+    cases = [concentrated(seed) for seed in range(80)]
+    assert sum(figure.low <= truth <= figure.high for figure, truth in cases) >= 70  # 76 are 95 %
+    assert sum(figure.low > 0 for figure, _ in cases) >= 10  # and it says something
+
+
 def test_of_true_probabilities_the_interval_reaches_down_to_nothing():
     assert sum(ece_interval(seed, 0.0).low == 0 for seed in range(40)) >= 34
     assert sum(ece_interval(seed, 0.1).low > 0 for seed in range(10)) == 10
