@@ -39,7 +39,7 @@ class RunEmbeddings:
 
         Raises: DataError for a text that is blank; ConfigError for an encoder whose vectors are sparse.
         """
-        check_texts(texts)
+        check_texts(texts, what="query" if role == "query" else "text")
         vectors_ND = embed_texts(self.encoder, texts, role)
         if vectors_ND.layout != torch.strided:
             raise ConfigError(

@@ -18,8 +18,8 @@ def check_k(k: int) -> None:
         raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
 
 
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse queries that no encoder can read.
+def check_texts(texts: Sequence[str], *, what: str = "query") -> None:
+    """Refuse texts that no encoder can read; `what` is each of them.
 
     Raises: DataError naming the first text that is not a non-blank string of valid Unicode, or is too long.
     """
@@ -30,13 +30,13 @@ def check_texts(texts: Sequence[str]) -> None:
     for row, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             shown = "an empty text" if isinstance(text, str) else repr(text)[:60]
-            raise DataError(f"query {row} is {shown}; a query must be a text with at least one character.")
+            raise DataError(f"{what} {row} is {shown}; it must be a text with at least one character.")
         if len(text) > MAX_TEXT_CHARACTERS:
-            raise DataError(f"query {row} has {len(text):,} characters; at most {MAX_TEXT_CHARACTERS:,} are allowed.")
+            raise DataError(f"{what} {row} has {len(text):,} characters; at most {MAX_TEXT_CHARACTERS:,} are allowed.")
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise DataError(f"query {row} is not valid Unicode: {error.reason}.") from None
+            raise DataError(f"{what} {row} is not valid Unicode: {error.reason}.") from None
 
 
 def check_probability(min_probability: float | None) -> None:

@@ -315,7 +315,7 @@ class Retriever:
         """
         from xmc.retrieve.text_ranking import rank_texts
 
-        check_texts(texts)
+        check_texts(texts, what="text")
         return rank_texts(self, query, texts)
 
     def search_table(

@@ -53,7 +53,7 @@ def admit_count(what: str, count: int, most: int) -> None:
 
 def admit_texts(texts: Sequence[str], limits: Limits, *, what: str = "text") -> None:
     """Refuse texts that are blank, too long or not Unicode. Raises: RefusedError 422, DataError."""
-    check_texts(texts)
+    check_texts(texts, what=what)
     for row, text in enumerate(texts):
         size = len(text) if text.isascii() else len(text.encode())
         if size > limits.text_bytes:

@@ -163,7 +163,7 @@ def test_a_folder_that_must_not_be_written_into(refused, tmp_path, tiny_run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["search", ""], "query 0 is an empty text; a query must be a text with at least one character"),
+        (["search", ""], "query 0 is an empty text; it must be a text with at least one character"),
         (["search", "  \n"], "query 0 is an empty text"),
         (["search", "tram", "-k", "0"], "k must lie in 1..10000, got 0"),
         (["search", "tram", "-k", "-3"], "k must lie in 1..10000, got -3"),

@@ -335,5 +335,5 @@ def test_embeddings_are_those_that_the_run_compares(tiny_run):
         for scores_L, hits in zip(queries_QD @ labels_LD.T, answers, strict=True):
             assert [retriever.labels.ids[row] for row in np.argsort(-scores_L)[:5]] == [hit.label_id for hit in hits]
             np.testing.assert_allclose(np.sort(scores_L)[::-1][:5], [hit.score for hit in hits], atol=1e-5)
-    with pytest.raises(DataError, match="query 1"):
+    with pytest.raises(DataError, match=r"(query|text) 1"):
         embeddings.embed(["a", " "], "label")

@@ -103,6 +103,20 @@ def test_rerank(client, offline):
     assert [result["document"]["text"] for result in few] == [documents[row] for row in expected[:2]]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/v1/rerank", {"query": "a", "documents": ["a", " "]}, "document 1 is an empty text"),
+        ("/v2/rerank", {"query": " ", "documents": ["a"]}, "query 0 is an empty text"),
+        ("/v1/embeddings", {"input": ["a", "\t"]}, "text 1 is an empty text"),
+        ("/v1/search", {"texts": ["a", "\n"]}, "text 1 is an empty text"),
+    ],
+)
+def test_a_blank_text_is_named_as_what_it_is(client, path, body, said):
+    answer = client.post(path, json=body)
+    assert answer.status_code == 422 and answer.json()["error"]["message"].startswith(said)
+
+
 def test_rerank_in_the_second_form(client, offline):
     """What cohere.ClientV2.rerank sends and reads."""
     documents = [offline.labels.texts[row] for row in (5, 0, 9)]
