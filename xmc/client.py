@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
-BUSY = 503
+BUSY, TOO_LARGE = 503, 413
 BESIDE_BYTES = 256  # of a body, for names and brackets
 JSON_HEADERS = {"content-type": "application/json"}
 
@@ -135,12 +135,17 @@ class Client:
         import numpy as np
         import torch
 
-        rows: list[str] = []
         asked = {"encoding_format": "base64"} | ({"model": self._run} if self._run else {})
-        for part in self._parts(_texts(texts)):
-            for data in _halved(part, lambda some: self._post("/v1/embeddings", {"input": some, **asked})["data"]):
-                rows += [row["embedding"] for row in data]
-        if not rows:
+        texts = _texts(texts)
+
+        def ask() -> list[str]:
+            rows: list[str] = []
+            for part in self._parts(texts):
+                for data in _halved(part, lambda some: self._post("/v1/embeddings", {"input": some, **asked})["data"]):
+                    rows += [row["embedding"] for row in data]
+            return rows
+
+        if not (rows := self._within_limits(ask)):
             return torch.zeros(0, self.describe()["dimension"])
         raw = b"".join(base64.b64decode(row) for row in rows)
         return torch.from_numpy(np.frombuffer(raw, "<f4").reshape(len(rows), -1).copy())
@@ -193,15 +198,33 @@ class Client:
         k = most_hits or options["k"]
         if not isinstance(k, Real):
             raise DataError(f"k must be a whole number, got {k!r:.60}.")
-        lists: list[list[Hit]] = []
-        unmatched = False
-        for part in self._parts(queries, k=k, beside=asked):
-            for results in _halved(part, lambda some: self._post("/v1/search", {kind: some, **asked})["results"]):
-                lists += [[Hit(**hit) for hit in result["hits"]] for result in results]
-                unmatched = unmatched or any(result.get("no_match") for result in results)
-        if unmatched:
+
+        def ask() -> list[Any]:
+            found: list[Any] = []
+            for part in self._parts(queries, k=k, beside=asked):
+                for results in _halved(part, lambda some: self._post("/v1/search", {kind: some, **asked})["results"]):
+                    found += results
+            return found
+
+        found = self._within_limits(ask)
+        if any(result.get("no_match") for result in found):
             warnings.warn(NO_MATCH, XmcWarning, stacklevel=3)
-        return lists
+        return [[Hit(**hit) for hit in result["hits"]] for result in found]
+
+    def _within_limits(self, ask: Callable[[], list[Any]]) -> list[Any]:
+        """What `ask` comes to, once more where the limits that are remembered are no more those of the service."""
+        remembered = self._limits
+        try:
+            return ask()
+        except XmcError as error:
+            may_be_over = isinstance(error, DataError) or getattr(error, "status", 0) == TOO_LARGE
+            if not (remembered and may_be_over):
+                raise
+            limits = self._send("GET", "/v1/runs")["limits"]
+            if limits == remembered:
+                raise
+            self._limits = limits
+        return ask()
 
     def _parts(
         self, queries: Sequence[Any], *, k: Any = 1, beside: Mapping[str, Any] | None = None

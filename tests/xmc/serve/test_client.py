@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from serve_cases import ADMIN, served
+from serve_cases import ADMIN, client_of, served
 
 import xmc
 from xmc.errors import ArtifactError, ConfigError, DataError, NonFiniteError, ServiceError, XmcWarning
+from xmc.serve.limits import Limits
 
 TEXTS = ["red apple", "green pear", "old house"]
 
@@ -229,6 +230,17 @@ def test_a_busy_service_is_asked_again_after_the_time_it_names():
     with xmc.Client(address) as client:
         assert client.search(["a"]) == [[]]
     assert len(asked) == 3 and time.monotonic() - started >= 1
+
+
+def test_a_service_that_was_started_again_with_smaller_limits(live, offline, calibrated_run):
+    with client_of({"good": calibrated_run}, limits=Limits(queries=2)) as small, xmc.Client(live.address) as client:
+        assert client.search(TEXTS, k=2) == offline.search(TEXTS, k=2)  # and remembers its limits
+        client._http = small
+        assert client.search(TEXTS, k=2) == offline.search(TEXTS, k=2)
+        client._limits = client._limits | {"queries": 64}
+        assert client.encode(TEXTS).equal(offline.encode(TEXTS))
+        with pytest.raises(DataError, match="text 1 is an empty text"):
+            client.search(["a", " "])
 
 
 def test_a_change_that_may_have_been_made_is_not_sent_again():
