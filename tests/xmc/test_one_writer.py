@@ -22,6 +22,7 @@ ALLOWED = {
     ("xmc/engine/indexing.py", "save"): UNCOMMITTED,
     ("xmc/engine/onnx_files.py", "save"): UNCOMMITTED,
     ("xmc/engine/replacement.py", "rename"): "moves whole runs and their files, which are committed already",
+    ("xmc/retrieve/checked_index.py", "save"): UNCOMMITTED,
     ("xmc/retrieve/sharded.py", "save"): UNCOMMITTED,
     ("xmc/retrieve/sharded.py", "write_text"): UNCOMMITTED,
     ("xmc/retrieve/trained_model.py", "save"): UNCOMMITTED,
