@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pluggy
 
+from xmc.all_pairs import best_of_all, most_candidates
 from xmc.augmentations import (
     AdditiveEncoder,
     Augmentation,
@@ -175,11 +176,13 @@ __all__ = [
     "WholeHeadOptions",
     "XmcError",
     "XmcWarning",
+    "best_of_all",
     "checked_array",
     "checked_units",
     "dot_pairs",
     "float32_product_error",
     "hookimpl",
+    "most_candidates",
     "normalise_rows",
     "query_losses",
     "rank_hits",

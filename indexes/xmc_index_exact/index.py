@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 from xmc.api import (
     Hits,
     IndexReport,
+    best_of_all,
     dot_pairs,
     normalise_rows,
     rank_hits,
@@ -85,16 +87,14 @@ class ExactIndex:
         return self._best(queries_QD, k, allowed, has_zero=has_zero)
 
     def _best(self, queries_QD: Tensor, k: int, allowed: Tensor | None, *, has_zero: bool) -> Hits:
-        """The hits of checked queries, of half of them at a time where all would have too many candidates."""
+        """The hits of checked queries; of every label, where most of them would be candidates."""
         find = self._with_zero_queries if has_zero else self._found
         try:
             found = find(queries_QD, k, allowed)
         except TooManyCandidates:
-            halves = queries_QD.tensor_split(2)
-            parts = [self._best(half_QD, k, allowed, has_zero=has_zero) for half_QD in halves]
-            label_rows = np.concatenate([part.label_rows for part in parts])
-            scores = np.concatenate([part.scores for part in parts])
-            return Hits(np.arange(0, len(scores) + 1, k), label_rows, scores)
+            labels_LD = self.wide.labels_LD
+            rows_L = torch.arange(len(labels_LD), device=labels_LD.device) if allowed is None else allowed
+            found = Candidates(*best_of_all(queries_QD, labels_LD.__getitem__, rows_L, k))
         if len(found.scores_P) >= SORTED_ON_GPU and found.scores_P.is_cuda:
             found = best_first(found, k, queries=len(queries_QD))
             label_rows, scores = found.label_rows_P.cpu().numpy(), found.scores_P.cpu().numpy()
@@ -115,8 +115,10 @@ class ExactIndex:
 
     def _found(self, queries_QD: Tensor, k: int, allowed: Tensor | None) -> Candidates:
         """A superset of the top k with true scores."""
-        first = self._first(len(queries_QD), k, allowed)
-        found = first.candidates(queries_QD, k, score_bytes=self.score_bytes, allowed=allowed)
+        first, found = self._first(len(queries_QD), k, allowed), None
+        if first is not self.wide:
+            with suppress(TooManyCandidates):
+                found = first.candidates(queries_QD, k, score_bytes=self.score_bytes, allowed=allowed)
         if found is None:
             first = self.wide
             found = first.candidates(queries_QD, k, score_bytes=self.score_bytes, allowed=allowed)

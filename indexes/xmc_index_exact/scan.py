@@ -15,20 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmc.api import most_candidates
 from xmc_index_exact.one_query import candidates_of_one, is_one_query
 
 MAX_BLOCK = 128
 GATHER_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # vectors of allowed labels come together in slices of this size
 # Walked together: more share the labels' memory traffic, but on a CPU their scores leave the cache.
 MAX_QUERIES = {"cpu": 256, "cuda": 1024}
-MOST_PAIRS = {
-    "cpu": 2 << 20,
-    "cuda": 64 << 20,
-}  # held beyond what k wants: all of equal labels are candidates
 
 
-class TooManyCandidates(Exception):  # noqa: N818 - no error: fewer queries at a time have fewer
-    """Several queries have more candidates than are to be held at a time."""
+class TooManyCandidates(Exception):  # noqa: N818 - no error: there is another way
+    """Several queries have so many that all labels had better be scored (`best_of_all`)."""
 
 
 class Candidates(NamedTuple):
@@ -65,8 +62,9 @@ def find_candidates(
     Raises: TooManyCandidates, never for a single query.
     """
     parts = []
-    room = MOST_PAIRS[queries_QD.device.type] + 4 * k * len(queries_QD)
-    together = MAX_QUERIES[queries_QD.device.type]
+    queries, labels, device = len(queries_QD), len(labels_LD if allowed is None else allowed), queries_QD.device.type
+    room = most_candidates(queries=queries, labels=labels, device=device) + 4 * k * queries
+    together = MAX_QUERIES[device]
     for start in range(0, len(queries_QD), together):
         group = slice(start, start + together)
         if is_one_query(queries_QD[group]):

@@ -11,7 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc.api import Hits, dot_pairs, float32_product_error, rank_hits, rounding_bounds
+from xmc.api import (
+    Hits,
+    best_of_all,
+    dot_pairs,
+    float32_product_error,
+    most_candidates,
+    rank_hits,
+    rounding_bounds,
+)
 from xmc_index_faiss.label_vectors import GatheredVectors
 
 SLICE_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}  # of vectors brought together at a time, and of their scores
@@ -36,14 +44,21 @@ def scan_rows(
     queries, rows = (torch.from_numpy(array).to(vectors.device) for array in (queries_QD, label_rows))
     is_zero_Q = ~queries.any(dim=1)
     found, others = [_tied(is_zero_Q.nonzero().flatten(), rows[:k])], (~is_zero_Q).nonzero().flatten()
-    for start in range(0, len(others) if k else 0, QUERIES):
-        query_rows = others[start : start + QUERIES]
-        group_QD = queries[query_rows]
-        part = _scan_group(group_QD, vectors, rows, k)
-        part = part._replace(scores_P=rescore(group_QD, vectors, part.query_rows_P, part.label_rows_P))
-        found.append(part._replace(query_rows_P=query_rows[part.query_rows_P]))
+    room = most_candidates(queries=len(queries), labels=len(rows), device=rows.device.type) + 4 * k * len(queries)
+    for query_rows in others.split(QUERIES) if k else ():
+        best = _best_of_group(queries[query_rows], vectors, rows, k, room)
+        room -= len(best.scores_P)
+        found.append(best._replace(query_rows_P=query_rows[best.query_rows_P]))
     columns = [torch.cat(column).cpu().numpy() for column in zip(*found, strict=True)]
     return rank_hits(*columns, queries=len(queries), k=max(k, 1))
+
+
+def _best_of_group(queries_QD: Tensor, vectors: GatheredVectors, label_rows: Tensor, k: int, room: int) -> _Found:
+    """Pairs with true scores, the best k of each query among them; all are scored where there is no room for others."""
+    part = _scan_group(queries_QD, vectors, label_rows, k, room)
+    if part is None:
+        return _Found(*best_of_all(queries_QD, vectors.gather, label_rows, k))
+    return part._replace(scores_P=rescore(queries_QD, vectors, part.query_rows_P, part.label_rows_P))
 
 
 def rescore(queries_QD: Tensor, vectors: GatheredVectors, query_rows_P: Tensor, label_rows_P: Tensor) -> Tensor:
@@ -65,8 +80,8 @@ def _tied(query_rows: Tensor, label_rows_K: Tensor) -> _Found:
     return _Found(query_rows.repeat_interleave(len(label_rows_K)), label_rows, scores)
 
 
-def _scan_group(queries_QD: Tensor, vectors: GatheredVectors, label_rows: Tensor, k: int) -> _Found:
-    """Every pair whose float32 score may belong to the query's best k."""
+def _scan_group(queries_QD: Tensor, vectors: GatheredVectors, label_rows: Tensor, k: int, room: int) -> _Found | None:
+    """Every pair whose float32 score may belong to the query's best k; None where there is no room for them."""
     step = max(1, SLICE_BYTES[queries_QD.device.type] // (4 * max(queries_QD.shape)))
     best_QK = queries_QD.new_full((len(queries_QD), k), -torch.inf)
     margins_Q = queries_QD.new_zeros(len(queries_QD), dtype=torch.float64)
@@ -81,6 +96,9 @@ def _scan_group(queries_QD: Tensor, vectors: GatheredVectors, label_rows: Tensor
         best_QK = torch.cat([best_QK, scores_QN], dim=1).topk(k, dim=1).values
         query_rows, columns = (scores_QN >= (best_QK[:, -1] - margins_Q)[:, None]).nonzero(as_tuple=True)
         parts.append(_Found(query_rows, rows[columns], scores_QN[query_rows, columns]))
+        room -= len(query_rows)
+        if room < 0:
+            return None
     found = _Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
     kept_P = found.scores_P >= (best_QK[:, -1] - margins_Q)[found.query_rows_P]
     return _Found(*(column[kept_P] for column in found))

@@ -14,8 +14,10 @@ import torch
 from xmc.api import (
     Hits,
     IndexReport,
+    best_of_all,
     dot_pairs,
     float32_product_error,
+    most_candidates,
     normalise_rows,
     rank_hits,
     rounding_bounds,
@@ -86,12 +88,14 @@ class FlatScan:
             errors_Q = rounding_bounds(
                 _norms(part_QE), self.largest_norm, dimension=part_QE.shape[1], further=float32_product_error()
             )
-            query_rows_P, columns_P, scores_P = _best(part_QE, labels_NE, wanted, errors_Q)
-            parts.append((query_rows_P.numpy() + start, label_rows[columns_P.numpy()], scores_P.numpy()))
+            rows_P, columns_P, scores_P = (one.numpy() for one in _best(part_QE, labels_NE, wanted, errors_Q))
+            parts.append(rank_hits(rows_P, label_rows[columns_P], scores_P, queries=len(part_QE), k=k))
         if not parts:
             return no_hits(0)
-        found = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return rank_hits(*found, queries=len(queries_QE), k=k)
+        found = (
+            np.concatenate(column) for column in zip(*((one.label_rows, one.scores) for one in parts), strict=True)
+        )
+        return Hits(wanted * np.arange(len(queries_QE) + 1), *found)
 
     def save(self, folder: Path) -> None:
         """Not saved: it is made of the edits of a run each time. Raises: TypeError."""
@@ -106,6 +110,9 @@ def _best(queries_QE: Tensor, labels_NE: Tensor, k: int, errors_Q: Tensor) -> tu
     scores_QN = queries_QE @ labels_NE.T
     least_Q = scores_QN.topk(k, dim=1).values[:, -1].double() - 2 * errors_Q
     query_rows_P, columns_P = (scores_QN >= least_Q[:, None]).nonzero(as_tuple=True)
+    queries, labels = scores_QN.shape
+    if len(columns_P) > most_candidates(queries=queries, labels=labels, device="cpu") + 4 * k * queries:
+        return best_of_all(queries_QE, labels_NE.__getitem__, torch.arange(labels), k)
     step = max(1, NUMBERS_AT_ONCE // labels_NE.shape[1])
     pairs = zip(query_rows_P.split(step), columns_P.split(step), strict=True)
     return query_rows_P, columns_P, torch.cat([dot_pairs(queries_QE[rows], labels_NE[cols]) for rows, cols in pairs])

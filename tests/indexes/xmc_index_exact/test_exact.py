@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from xmc.config import build_options
 from xmc.errors import ArtifactError, ConfigError, DataError, DeviceError
 from xmc.testing import check_index
+from xmc_index_exact import index as index_module
 from xmc_index_exact import scan
 from xmc_index_exact.exact import Exact
 from xmc_index_exact.first_pass import FLOAT16, FirstPass
@@ -68,7 +69,8 @@ def test_many_spans_and_query_groups(first_pass):
 
 @pytest.mark.parametrize("first_pass", PASSES)
 @pytest.mark.parametrize("spread", [0.0, 1e-7], ids=["equal", "nearly equal"])
-def test_labels_of_a_collapsed_encoder_are_searched_for_few_queries_at_a_time(first_pass, spread, monkeypatch):
+@pytest.mark.parametrize("allowed", [3000, 2000])
+def test_labels_of_a_collapsed_encoder_are_not_scored_pair_by_pair(first_pass, spread, allowed, monkeypatch):
     generator = torch.Generator().manual_seed(4)
     labels_LD = torch.randn(1, 24, generator=generator) + spread * torch.randn(3000, 24, generator=generator)
     queries_QD = torch.randn(70, 24, generator=generator)
@@ -76,9 +78,11 @@ def test_labels_of_a_collapsed_encoder_are_searched_for_few_queries_at_a_time(fi
     index = Exact(first_pass=first_pass).build([labels_LD], similarity="dot", device="cpu")
     held, joined = [], scan.joined
     monkeypatch.setattr(scan, "joined", lambda parts: held.append(len(joined(parts).scores_P)) or joined(parts))
-    monkeypatch.setitem(scan.MOST_PAIRS, "cpu", 9_000)
-    assert rows_of(index.search(queries_QD, 7)) == brute_force(labels_LD, queries_QD, 7)
-    assert max(held) < 70 * 3000 / 10
+    summed, dots = [], index_module.dot_pairs
+    monkeypatch.setattr(index_module, "dot_pairs", lambda *pair: summed.append(len(pair[0])) or dots(*pair))
+    hits = index.search(queries_QD, 7) if allowed == 3000 else index.search_among(queries_QD, 7, np.arange(allowed))
+    assert rows_of(hits) == brute_force(labels_LD[:allowed], queries_QD, 7)
+    assert max(held, default=0) + sum(summed) < 70 * 2000 / 10
 
 
 def test_nearly_equal_labels_are_told_apart():

@@ -78,6 +78,23 @@ def test_zero_queries_keep_the_first_rows_and_no_others(monkeypatch):
     assert scan_rows(queries_QD[:1], HeldVectors(labels_LD), rows, 3).label_rows.tolist() == [1, 3, 5]
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-7], ids=["equal", "nearly equal"])
+def test_labels_of_a_collapsed_encoder_are_not_scored_pair_by_pair(spread, monkeypatch):
+    """Nor are their pairs held: for every group of queries as many as there are labels."""
+    generator = np.random.default_rng(1)
+    labels_LD = (generator.standard_normal(16) + spread * generator.standard_normal((900, 16))).astype(np.float32)
+    queries_QD = generator.standard_normal((120, 16)).astype(np.float32)
+    rows, pairs, rescore = np.arange(0, 900, 2), [], row_scan.rescore
+    monkeypatch.setattr(row_scan, "QUERIES", 50)
+    monkeypatch.setattr(row_scan, "rescore", lambda *given: pairs.append(len(given[2])) or rescore(*given))
+    hits = scan_rows(queries_QD, HeldVectors(labels_LD), rows, 5)
+    scores_QN = (queries_QD.astype("f8") @ labels_LD[rows].astype("f8").T).astype("f4")
+    for (found, scores), true_N in zip(hits, scores_QN, strict=True):
+        assert found.tolist() == rows[np.lexsort((rows, -true_N))][:5].tolist()
+        np.testing.assert_allclose(scores, np.sort(true_N)[::-1][:5], rtol=1e-6)
+    assert sum(pairs) < 120 * 450 / 10
+
+
 @pytest.mark.parametrize("setting", ["high", "medium"])
 def test_a_scan_counts_with_shortened_products_and_a_proof_does_not(setting, monkeypatch):
     """Products of a scan are torch's; those of candidates and cells are numpy's and faiss's, whatever torch is told."""

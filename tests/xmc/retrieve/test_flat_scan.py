@@ -38,6 +38,17 @@ def test_it_answers_as_the_exact_index_does_to_the_bit(similarity, monkeypatch):
             assert same(scan.search(queries_QE, k), found)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-7], ids=["equal", "nearly equal"])
+def test_labels_of_a_collapsed_encoder_are_not_scored_pair_by_pair(spread, monkeypatch):
+    labels_NE = vectors_of(7, 1) + spread * vectors_of(8, 600)
+    queries_QE, rows, pairs, dots = vectors_of(9, 80), np.arange(0, 600, 2), [], flat_scan.dot_pairs
+    scan, exact = FlatScan.of(labels_NE, similarity="dot"), build("exact", labels_NE, "dot")
+    monkeypatch.setattr(flat_scan, "dot_pairs", lambda *pair: pairs.append(len(pair[0])) or dots(*pair))
+    assert same(scan.search(queries_QE, 5), exact.search(queries_QE, 5))
+    assert same(scan.search_among(queries_QE, 5, rows), exact.search_among(queries_QE, 5, rows))
+    assert sum(pairs) < 80 * 600 / 10
+
+
 def test_a_query_gets_the_same_bits_alone_and_among_others():
     labels_NE, queries_QE = vectors_of(3, 60, 32), vectors_of(4, 60, 32)
     scan = FlatScan.of(labels_NE, similarity="dot")
