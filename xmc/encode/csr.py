@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_SHORTEST = 1e-300  # norm that is divided by: below that of any float32 vector but zero
+
 
 def csr_tensor(offsets: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     """`torch.sparse_csr_tensor` without torch's warning that it calls the layout beta."""
@@ -37,17 +39,17 @@ def concatenate_rows(parts: Iterable[Tensor], *, dimension: int) -> Tensor:
 
 
 def wide_unit_rows(vectors_ND: Tensor) -> Tensor:
-    """The rows of a dense or CSR tensor divided by their norm, in float64; a row of zeros stays one.
+    """The rows of a dense or CSR tensor divided by their norm, in float64, however short; a row of zeros stays one.
 
     >>> wide_unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]).to_sparse_csr()).to_dense().tolist()
     [[0.6, 0.8], [0.0, 0.0]]
     """
     wide_ND = vectors_ND.double()
     if wide_ND.layout != torch.sparse_csr:
-        return torch.nn.functional.normalize(wide_ND, dim=1)
+        return torch.nn.functional.normalize(wide_ND, dim=1, eps=_SHORTEST)
     counts_N, values = wide_ND.crow_indices().diff(), wide_ND.values()
     rows = torch.arange(len(counts_N), device=values.device).repeat_interleave(counts_N)
-    norms_N = values.new_zeros(len(counts_N)).index_add(0, rows, values.square()).sqrt().clamp(min=1e-12)
+    norms_N = values.new_zeros(len(counts_N)).index_add(0, rows, values.square()).sqrt().clamp(min=_SHORTEST)
     size = (wide_ND.shape[0], wide_ND.shape[1])
     return csr_tensor(wide_ND.crow_indices(), wide_ND.col_indices(), values / norms_N[rows], size)
 

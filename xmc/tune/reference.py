@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from xmc.checks.brute_force import row_norms, score_margins
+from xmc.encode.csr import wide_unit_rows
 from xmc.tune.label_vectors import LabelVectors
 from xmc.values import Hits
 
@@ -97,4 +98,4 @@ def pair_scores(
 
 
 def _unit_rows(vectors_NE: Tensor, similarity: str) -> Tensor:
-    return torch.nn.functional.normalize(vectors_NE, dim=1) if similarity == "cosine" else vectors_NE
+    return wide_unit_rows(vectors_NE).to(vectors_NE.dtype) if similarity == "cosine" else vectors_NE

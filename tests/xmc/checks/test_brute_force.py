@@ -31,13 +31,13 @@ def space_of(queries_QE, labels_LE, similarity, *, sparse):
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
-def test_shares_are_those_of_all_scores(similarity, sparse):
-    queries_QE, labels_LE = some_rows(6, 0), some_rows(11, 1)
+@pytest.mark.parametrize(("similarity", "scale"), [("dot", 1.0), ("cosine", 1.0), ("cosine", 1e-20)])
+def test_shares_are_those_of_all_scores(similarity, scale, sparse):
+    queries_QE, labels_LE = some_rows(6, 0), some_rows(11, 1) * scale
     space = space_of(queries_QE, labels_LE, similarity, sparse=sparse)
     left, right = queries_QE.double(), labels_LE.double()
     if similarity == "cosine":
-        left, right = (torch.nn.functional.normalize(each, dim=1) for each in (left, right))
+        left, right = (torch.nn.functional.normalize(each, dim=1, eps=1e-99) for each in (left, right))
     order_QL = (left @ right.T).argsort(dim=1, descending=True).numpy()
     right_QK, half_QK = order_QL[:, :2], np.stack((order_QL[:, 0], order_QL[:, -1]), axis=1)
     offsets = np.arange(7) * 2

@@ -26,7 +26,7 @@ def all_scores(matrix_LE, queries_QE, similarity):
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 @pytest.mark.parametrize(("labels", "k"), [(500, 10), (500, 1), (12, 10), (4, 10)])
-@pytest.mark.parametrize("scale", [1e-6, 30.0])
+@pytest.mark.parametrize("scale", [1e-25, 1e-6, 30.0])
 def test_kth_scores_and_shares_are_those_of_a_full_sort(monkeypatch, similarity, labels, k, scale):
     monkeypatch.setattr(reference, "_QUERIES", 7)
     monkeypatch.setattr(reference, "_PAIR_BYTES", 2000)
