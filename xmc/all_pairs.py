@@ -1,8 +1,8 @@
 """Every query with every label, scored exactly: where nearly all labels tie, quicker than pair by pair.
 
-A product of matrices in float64 takes for a pair a twentieth to a fortieth of the time of its sum in the fixed order.
-Products of two float32 are exact in float64, so in any order their sum is near to that of the fixed order. Only where
-rounding to float32 may show the difference, as a rule of a few pairs in a million, is a pair added up again, as in
+A product of matrices in float64 takes for a pair about a fortieth of the time of its sum in the fixed order. Products
+of two float32 are exact in float64, so in any order their sum is near to that of the fixed order. Only where rounding
+to float32 may show the difference, as a rule of a few pairs in a million, is a pair added up again, as in
 `rounded_dots`.
 
 Letters: Q queries, L labels, S labels of a slice, K wanted, D dimension.
