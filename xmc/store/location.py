@@ -35,7 +35,8 @@ class Location:
     def of(cls, text: str | Path) -> Location:
         """The location that a path or URL names.
 
-        Raises: ConfigError for a `file://` URL of another host, and for a key that would break the URL apart.
+        Raises: ConfigError for a `file://` URL of another host or with options, and for a key that would break the URL
+        apart.
         """
         scheme, separator, rest = str(text).partition("://")
         if not separator or not scheme.replace("+", "").isalnum():
@@ -44,6 +45,8 @@ class Location:
             parts = urlsplit(str(text))
             if parts.netloc not in ("", "localhost"):
                 raise ConfigError(f"{text}: a file URL names no host.", hint="Write file:///folder/file, or a path.")
+            if "?" in rest or "#" in rest:  # which end the path of a URL
+                raise ConfigError(f"{text}: a file URL has no '?' or '#'.", hint="Write %3F or %23, or a path.")
             return cls("", unquote(parts.path))
         place, _, query = rest.partition("?")
         host, slash, path = place.partition("/")

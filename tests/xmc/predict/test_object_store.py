@@ -185,6 +185,10 @@ def test_other_urls(tmp_path):
     assert (tmp_path / "a b" / "c").read_text() == "here"
     with pytest.raises(ConfigError, match="a file URL names no host"):
         Location.of("file://elsewhere/a")
+    for name in ("a#1", "part-?.parquet"):
+        with pytest.raises(ConfigError, match=r"a file URL has no '\?' or '#'\. Write %3F or %23"):
+            Location.of(f"file://{tmp_path}/{name}")
+    assert Location.of(f"file://{tmp_path}/a%231").path == f"{tmp_path}/a#1"
     with pytest.raises(ConfigError, match="no file system for 'gopher://' URLs"):
         list_shards("gopher://host/in")
     pytest.importorskip("fsspec", reason="fsspec is not installed")
