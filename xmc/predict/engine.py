@@ -60,6 +60,8 @@ def open_engine(name: str, *, workers: int, scheduler: str = "") -> Engine:
     Raises: ConfigError for an unknown name, or when the library it needs is not installed; PeerError when nobody
     answers at the address.
     """
+    if isinstance(workers, bool) or not isinstance(workers, int):
+        raise ConfigError(f"workers must be a whole number, got {workers!r:.60}.")
     if workers < 0:
         raise ConfigError(f"workers must be at least 1 (0 chooses), got {workers}.")
     if scheduler and name == "native":

@@ -90,15 +90,14 @@ def predict_here(job: dict[str, Any], shard: dict[str, Any], stop: str) -> dict[
 
 def _require_ready(client: Any, job: Job) -> None:
     """See that every worker of the cluster has what the job needs. Raises: as `require_here`; PeerError."""
-    try:
-        client.run(_require_here, job.to_dict())
-    except XmcError:
-        raise
-    except Exception as error:  # what ended it on a worker, and Dask's own words
-        raise PeerError(
-            f"the Dask workers are not ready: {type(error).__name__}: {error}.",
-            hint="Is the cluster up, with xmc in this version on every worker? See also the logs of the workers.",
-        ) from error
+    for address, found in client.run(_require_here, job.to_dict(), on_error="return").items():
+        if isinstance(found, XmcError):
+            raise found
+        if isinstance(found, Exception) and not isinstance(found, OSError):  # so Dask says that one is gone
+            raise PeerError(
+                f"the Dask worker {address} is not ready: {type(found).__name__}: {found}.",
+                hint="Is xmc there in this version on every worker? See also the logs of the workers.",
+            ) from found
 
 
 def _require_here(job: dict[str, Any]) -> None:

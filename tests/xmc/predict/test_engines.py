@@ -26,7 +26,7 @@ from xmc.data.shard_list import ShardFile, list_shards
 from xmc.errors import ArtifactError, ConfigError, DeviceError, PeerError
 from xmc.predict.engine import Failure, answered, understood
 from xmc.predict.job import make_job, require_here
-from xmc.predict.on_dask import DaskEngine, _collect
+from xmc.predict.on_dask import DaskEngine, _collect, _require_ready
 from xmc.predict.on_ray import RayEngine, RemoteParts
 from xmc.predict.scheduler import require_reachable
 from xmc.store.location import Location
@@ -262,6 +262,17 @@ def test_what_only_workers_lack_is_found_before_anything_is_replaced(dask_addres
         request.getfixturevalue("ray")
         refused_by_workers(RayEngine(1), tiny_run, shards, tmp_path / "out")
     assert contents(tmp_path / "out") == before
+
+
+def test_a_dask_worker_that_cannot_be_asked(tiny_run, tmp_path):
+    """One that is gone meanwhile is none of those that answer shards; one without xmc is told."""
+    job = make_job(tiny_run, str(tmp_path / "out"), k=3, batch_rows=2)
+    found = {"tcp://a:1": OSError("Timed out trying to connect"), "tcp://b:1": None}
+    client = types.SimpleNamespace(run=lambda function, values, on_error: found)
+    _require_ready(client, job)
+    found["tcp://c:1"] = ModuleNotFoundError("No module named 'xmc'")
+    with pytest.raises(PeerError, match=r"Dask worker tcp://c:1 is not ready: ModuleNotFoundError: No module named"):
+        _require_ready(client, job)
 
 
 def test_a_run_that_a_machine_lacks_is_told(tiny_run, tmp_path):

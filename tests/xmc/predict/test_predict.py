@@ -223,6 +223,8 @@ def test_probabilities_after_calibration(tiny_run_copy, shards, tmp_path):
         ({"engine": "daskk"}, "unknown engine 'daskk'. Did you mean 'dask'? One of: native, ray, dask."),
         ({"scheduler": "tcp://127.0.0.1:1"}, "--scheduler is for --engine ray and dask"),
         ({"workers": -1}, "workers must be at least 1"),
+        ({"workers": 1.5}, "workers must be a whole number, got 1.5"),
+        ({"workers": "2"}, "workers must be a whole number, got '2'"),
     ],
 )
 def test_options_that_cannot_be(tiny_run, shards, tmp_path, options, message):
