@@ -15,6 +15,7 @@ from xmc.retrieve.fitted import Fitted, read_fitted
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.run_plugins import require_run_plugins
 from xmc.retrieve.run_state import answering_of, require_device
+from xmc.retrieve.unfinished import require_indexed, require_trained
 from xmc.store.location import Location
 
 FORMAT = 1
@@ -76,8 +77,8 @@ def make_job(
 ) -> Job:
     """The job of a run; encoder and index are verified but not loaded.
 
-    Raises: ConfigError for a wrong number; ArtifactError when the run is none, is damaged, or has no calibration though
-    `min_probability` needs one; PluginError when it needs a plugin that is not installed.
+    Raises: ConfigError for a wrong number; ArtifactError when the run is none, is not finished, is damaged, or has no
+    calibration though `min_probability` needs one; PluginError when it needs a plugin that is not installed.
     """
     from xmc.plugin_manager import load_plugins
     from xmc.retrieve.query_checks import check_k, check_probability
@@ -91,6 +92,8 @@ def make_job(
         raise ConfigError(f"batch_rows must lie in 1..1,000,000, got {batch_rows}.")
     check_probability(min_probability)
     folder = Path(run).absolute()
+    require_trained(folder)
+    require_indexed(folder)
     answering = answering_of(folder)
     fitted = read_fitted(folder, answering)
     require_run_plugins(folder, load_plugins())

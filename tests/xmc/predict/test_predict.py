@@ -2,6 +2,7 @@
 formats; bad rows say why; another job, a changed input, a second writer are refused; what is done is not done again."""
 
 import json
+import shutil
 
 import forked
 import numpy as np
@@ -73,8 +74,6 @@ def test_two_processes_write_the_bytes_of_one(tiny_run, shards, finished, tmp_pa
 
 def test_what_is_done_stays(tiny_run, shards, finished, tmp_path):
     """And what was lost or damaged meanwhile is made again."""
-    import shutil
-
     out = tmp_path / "out"
     shutil.copytree(finished[0], out)
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
@@ -92,8 +91,6 @@ def test_what_is_done_stays(tiny_run, shards, finished, tmp_path):
 
 
 def test_what_another_prediction_writes_in_a_folder_below_stays(tiny_run, shards, finished, tmp_path):
-    import shutil
-
     out = tmp_path / "out"
     shutil.copytree(finished[0], out)
     for folder in ("mine", "deep/locked", "job"):
@@ -110,8 +107,6 @@ def test_what_another_prediction_writes_in_a_folder_below_stays(tiny_run, shards
     ("options", "message"), [({"k": 2}, "k 3 there, 2 here"), ({"batch_rows": 8}, "batch_rows 16 there, 8 here")]
 )
 def test_another_job_is_refused_and_replaced_when_asked(tiny_run, shards, finished, tmp_path, options, message):
-    import shutil
-
     out = tmp_path / "out"
     shutil.copytree(finished[0], out)
     other = {"k": 3, "batch_rows": 16, "workers": 1} | options
@@ -231,6 +226,15 @@ def test_options_that_cannot_be(tiny_run, shards, tmp_path, options, message):
     with pytest.raises(ConfigError) as raised:
         predict_run(tiny_run, str(shards), tmp_path / "out", **options)
     assert message in str(raised.value) and not (tmp_path / "out").exists()
+
+
+def test_what_is_no_run_or_none_yet_is_told(tiny_run_copy, shards, tmp_path):
+    with pytest.raises(ArtifactError, match=r"none is not a run folder .* A run is made by"):
+        predict_run(tmp_path / "none", str(shards), tmp_path / "out")
+    shutil.rmtree(index_store(tiny_run_copy).root)
+    with pytest.raises(ArtifactError, match=r"is trained, but has no index\. Build it: xmc index"):
+        predict_run(tiny_run_copy, str(shards), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_workers_as_many_as_there_is_memory_for(tiny_run):
