@@ -45,11 +45,12 @@ class Workers(Protocol):
 class Engine(Protocol):
     """Runs the shards of a job on a machine or a cluster."""
 
-    def started(self, job: Job, *, most: int, watch: Watch) -> AbstractContextManager[Workers]:
+    def started(self, job: Job, *, most: int, waiting: Callable[[], None]) -> AbstractContextManager[Workers]:
         """Workers for at least one and at most so many shards, until the block ends.
 
         A cluster is joined, or started, here, so that one that is not there costs nothing but an error, and so does a
-        worker of it that lacks the run or the device. `watch` as in `map_shards`, while they are waited for.
+        worker of it that lacks the run or the device. `waiting` is called while they are waited for, and ends
+        that with what it raises.
         Raises: PeerError when it cannot be; as `xmc.predict.job.require_here`.
         """
 

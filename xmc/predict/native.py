@@ -9,7 +9,7 @@ import selectors
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,12 @@ class NativeEngine:
     workers: int = 0
 
     @contextlib.contextmanager
-    def started(self, job: Job, *, most: int, watch: Watch) -> Iterator[Processes]:
+    def started(self, job: Job, *, most: int, waiting: Callable[[], None]) -> Iterator[Processes]:
         """See `Engine.started`; processes start with their first shards.
 
         Raises: DeviceError, ConfigError for a device that the index cannot lie on here.
         """
-        del watch  # nothing is waited for
+        del waiting  # there is nothing to wait for
         require_device(Path(job.run), job.device)
         gpus = gpus_for(job.device)
         count = min(self.workers or len(gpus) or affordable_workers(Path(job.run)), most)

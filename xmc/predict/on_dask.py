@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +42,11 @@ class DaskEngine:
         _require_distributed()
 
     @contextlib.contextmanager
-    def started(self, job: Job, *, most: int, watch: Watch) -> Iterator[DaskWorkers]:
+    def started(self, job: Job, *, most: int, waiting: Callable[[], None]) -> Iterator[DaskWorkers]:
         """See `Engine.started`."""
         distributed = _require_distributed()
         with _cluster(distributed, self, job, most) as address, distributed.Client(address) as client:
-            watch(0, 0)
+            waiting()
             _require_ready(client, job)
             yield DaskWorkers(job, client)
 

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import json
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ class RayEngine:
         _require_ray()
 
     @contextlib.contextmanager
-    def started(self, job: Job, *, most: int, watch: Watch) -> Iterator[RayWorkers]:
+    def started(self, job: Job, *, most: int, waiting: Callable[[], None]) -> Iterator[RayWorkers]:
         """See `Engine.started`."""
         ray = _require_ray()
         mine = not ray.is_initialized()
@@ -73,7 +73,7 @@ class RayEngine:
             actors += parts
             predictors = [holder.remote(job.to_dict(), parts) for _ in range(count)]
             actors += predictors
-            _require_ready(ray, actors, watch)
+            _require_ready(ray, actors, waiting)
             yield RayWorkers(predictors)
         finally:
             for actor in actors:
@@ -249,12 +249,12 @@ def _part_numbers(job: Job) -> range:
     return range(len(starts))
 
 
-def _require_ready(ray: Any, actors: Sequence[Any], watch: Watch) -> None:
+def _require_ready(ray: Any, actors: Sequence[Any], waiting: Callable[[], None]) -> None:
     """Wait until every actor is there and has what the job needs. Raises: as `require_here`; PeerError."""
-    waiting = [actor.require_here.remote() for actor in actors]
-    while waiting:
-        watch(0, 0)
-        ended, waiting = ray.wait(waiting, timeout=POLL_S)
+    asked = [actor.require_here.remote() for actor in actors]
+    while asked:
+        waiting()
+        ended, asked = ray.wait(asked, timeout=POLL_S)
         for reference in ended:
             try:
                 ray.get(reference)

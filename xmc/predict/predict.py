@@ -87,7 +87,8 @@ def predict_run(
         todo = [shard for name, shard in inputs.shards.items() if name not in found.done]
         watching = _Watching(Progress(len(todo), sum(shard.size for shard in todo)), stop, hint, on_progress)
         answers = _Answers()
-        with chosen.started(job, most=len(todo), watch=watching) if todo else contextlib.nullcontext() as crew:
+        waiting = partial(_unless_stopped, stop, "stopped by a signal before it began.", "Nothing was changed.")
+        with chosen.started(job, most=len(todo), waiting=waiting) if todo else contextlib.nullcontext() as crew:
             ledger.claim(found, inputs.shards, allowed=labels)  # only now: with no workers, what it overwrites stays
             done = ledger.located(found.done, inputs.shards)
             if crew:

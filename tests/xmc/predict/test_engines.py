@@ -1,6 +1,7 @@
 """Invariants: a Ray cluster and a Dask cluster write the bytes that one process writes, also when a worker is killed in
 the middle and when the parts of the index are held by actors of their own. One local cluster each serves all tests."""
 
+import contextlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from repetitions import IS_FULL, only_in_full
 import xmc
 from xmc import predict_run
 from xmc.data.shard_list import ShardFile, list_shards
-from xmc.errors import ArtifactError, ConfigError, DeviceError, PeerError
+from xmc.errors import ArtifactError, ConfigError, DeviceError, InterruptedRunError, PeerError
 from xmc.predict.engine import Failure, answered, understood
 from xmc.predict.job import make_job, require_here
 from xmc.predict.on_dask import DaskEngine, _collect, _require_ready
@@ -156,7 +157,7 @@ def test_tasks_on_dask_end_with_the_command_that_asked_for_them(dask_address, ti
         if list(out.iterdir()):
             raise KeyboardInterrupt
 
-    with DaskEngine(scheduler=dask_address).started(job, most=4, watch=lambda rows, size: None) as workers:
+    with DaskEngine(scheduler=dask_address).started(job, most=4, waiting=lambda: None) as workers:
         with pytest.raises(KeyboardInterrupt):
             list(workers.map_shards(list_shards(str(folder)).shards, watch=interrupt))
         assert not list(out.iterdir())  # what was under way is dropped
@@ -240,11 +241,11 @@ def test_without_a_cluster_an_output_is_not_overwritten(tiny_run, shards, expect
 
 def refused_by_workers(engine, run, shards, out):
     """Another run there than here, then one that they lack, and a device."""
-    job, watch = make_job(run, str(out), k=3, batch_rows=2), lambda rows, size: None
+    job = make_job(run, str(out), k=3, batch_rows=2)
     other = replace(job, model={**job.model, "encoder": "another"})
     with (
         pytest.raises(ArtifactError, match="was changed since this prediction began"),
-        engine.started(other, most=1, watch=watch),
+        engine.started(other, most=1, waiting=lambda: None),
     ):
         pass
     options = {"workers": engine.workers, "scheduler": engine.scheduler, "overwrite": True}
@@ -261,6 +262,23 @@ def test_what_only_workers_lack_is_found_before_anything_is_replaced(dask_addres
     if IS_FULL:
         request.getfixturevalue("ray")
         refused_by_workers(RayEngine(1), tiny_run, shards, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_signal_while_workers_are_waited_for_changes_nothing(tiny_run, shards, tmp_path, monkeypatch):
+    """It would be told to begin anew without --overwrite, and then take what is there for its own."""
+    distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+    predict_run(tiny_run, str(shards / "part-0.parquet"), tmp_path / "out", workers=1, **OPTIONS)
+    before = contents(tmp_path / "out")
+
+    def stop(**options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return contextlib.nullcontext("tcp://127.0.0.1:1")
+
+    monkeypatch.setattr(distributed, "LocalCluster", stop)
+    monkeypatch.setattr(distributed, "Client", contextlib.nullcontext)
+    with pytest.raises(InterruptedRunError, match=r"before it began\. Nothing was changed\."):
+        predict_run(tiny_run, str(shards), tmp_path / "out", engine="dask", overwrite=True, **OPTIONS)
     assert contents(tmp_path / "out") == before
 
 
