@@ -34,10 +34,10 @@ def stream_batches(file: Any, reader: Any) -> Iterator[Any]:
         last = file.tell()
         yield batch
     if file.size() - last < END_BYTES:
-        raise pa.ArrowInvalid("the stream has no end; was it cut off, or its writer not closed?")
+        raise pa.ArrowInvalid("the stream has no end, as when it was cut off or its writer not closed")
     if file.tell() < file.size():
         at = f"{file.tell():,} of {file.size():,} bytes"
-        raise pa.ArrowInvalid(f"the stream ends after {at}; are there several in it?")
+        raise pa.ArrowInvalid(f"the stream ends after {at}, as when several are in one file")
 
 
 def read_ipc(file: Any) -> Any:

@@ -221,5 +221,5 @@ def test_a_stream_that_lost_its_end_or_has_a_second_one_is_refused(stream):
         with pytest.raises(DataError, match=r"l\.arrow cannot be read: .*(the stream has no end|Expected|Corrupted)"):
             read_table(path, kind="labels")
     path.write_bytes(whole + whole)
-    with pytest.raises(DataError, match="are there several in it"):
+    with pytest.raises(DataError, match="as when several are in one file"):
         read_table(path, kind="labels")
