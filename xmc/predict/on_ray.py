@@ -7,12 +7,9 @@ queries of a batch are put into Ray's object store once for all of them.
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.data.shard_list import ShardFile
@@ -20,16 +17,12 @@ from xmc.errors import ConfigError, PeerError
 from xmc.machine import cores
 from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, answered, understood
-from xmc.predict.job import Job, Watch, index_folder, require_here
+from xmc.predict.job import Job, Watch
+from xmc.predict.ray_parts import JobActor, PartHolder, RemoteParts, part_numbers
 from xmc.train.signals import kept_handlers
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from xmc.api import Index
     from xmc.predict.shard import ShardPredictor
-    from xmc.values import Hits, IndexReport
 
 POLL_S = 0.3
 LOCAL_STORE_BYTES = 200 << 20  # only embedded queries and hits of single batches go through it
@@ -66,9 +59,9 @@ class RayEngine:
             _connect(ray, self.scheduler, self.workers)
         actors: list[Any] = []
         try:
-            numbers = _part_numbers(job)
+            numbers = part_numbers(job)
             count, placing = self._planned(ray, job, parts=len(numbers), most=most)
-            part_holder, holder = ray.remote(**placing)(_PartHolder), ray.remote(**placing)(_Holder)
+            part_holder, holder = ray.remote(**placing)(PartHolder), ray.remote(**placing)(_Holder)
             parts = [part_holder.remote(job.to_dict(), number) for number in numbers]
             actors += parts
             predictors = [holder.remote(job.to_dict(), parts) for _ in range(count)]
@@ -102,18 +95,7 @@ class RayWorkers:
         yield from _run(_require_ray(), self.actors, deque(shards), watch)
 
 
-class _Actor:
-    """One of a job, on some machine."""
-
-    def __init__(self, job: dict[str, Any]) -> None:
-        self.job = Job.from_dict(job)
-
-    def require_here(self) -> None:
-        """See `xmc.predict.job.require_here`."""
-        require_here(self.job)
-
-
-class _Holder(_Actor):
+class _Holder(JobActor):
     """An actor that answers shards; it opens the retriever at the first one."""
 
     def __init__(self, job: dict[str, Any], parts: Sequence[Any]) -> None:
@@ -132,81 +114,6 @@ class _Holder(_Actor):
             index = RemoteParts.of(self.job, self.parts) if self.parts else None
             self.predictor = ShardPredictor.open(self.job, index=index)
         return self.predictor
-
-
-class _PartHolder(_Actor):
-    """An actor that holds one part of a sharded index; it opens it at the first search.
-
-    Not when it starts: an actor that is killed while it starts would be started anew for ever.
-    """
-
-    def __init__(self, job: dict[str, Any], number: int) -> None:
-        super().__init__(job)
-        self.number = number
-
-    @functools.cached_property
-    def index(self) -> Index:
-        """The part."""
-        from xmc.plugin_manager import load_plugins
-        from xmc.retrieve.sharded import load_part
-
-        return load_part(index_folder(self.job), self.number, device=self.job.device, plugins=load_plugins())
-
-    def search(self, queries_QD: Any, k: int, label_rows: np.ndarray[Any, Any] | None = None) -> Hits:
-        """The hits of the part, in rows of its own; among these rows of its own, if any are given."""
-        import torch
-
-        from xmc.retrieve.kept_search import search_among
-
-        if not isinstance(queries_QD, torch.Tensor):
-            queries_QD = torch.from_numpy(queries_QD.copy())  # what Ray shares is read-only
-        if label_rows is None:
-            return self.index.search(queries_QD, k)
-        return search_among(self.index, queries_QD, k, label_rows)
-
-
-@dataclass(frozen=True, eq=False)
-class RemoteParts:
-    """A sharded index whose parts are held by actors: searched all at once, merged here."""
-
-    actors: Sequence[Any]
-    starts: tuple[int, ...]
-    report: IndexReport
-
-    @classmethod
-    def of(cls, job: Job, actors: Sequence[Any]) -> RemoteParts:
-        """The index of the job's run."""
-        from xmc.retrieve.sharded import read_facts
-
-        starts, report = read_facts(index_folder(job))
-        return cls(actors, starts, report)
-
-    def search(self, queries_QD: Tensor, k: int) -> Hits:
-        """The best k labels over all parts."""
-        return self._merged(queries_QD, k, [None] * len(self.actors))
-
-    def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
-        """The best k of these label rows over all parts."""
-        from xmc.retrieve.sharded import rows_of_parts
-
-        return self._merged(queries_QD, k, rows_of_parts(label_rows, self.starts))
-
-    def _merged(self, queries_QD: Tensor, k: int, rows: Sequence[np.ndarray[Any, Any] | None]) -> Hits:
-        import ray
-        import torch
-
-        from xmc.retrieve.sharded import merge_parts
-
-        shared = ray.put(queries_QD.numpy() if queries_QD.layout == torch.strided else queries_QD)
-        answers = [actor.search.remote(shared, k, own) for actor, own in zip(self.actors, rows, strict=True)]
-        try:
-            return merge_parts(ray.get(answers), self.starts, k)
-        except ray.exceptions.RayTaskError as error:  # of a class that Ray makes up, which nobody knows by its name
-            raise error.cause from error
-
-    def save(self, folder: Path) -> None:
-        """Refused: the parts lie in their run already."""
-        raise ConfigError(f"an index that other processes hold is not written to {folder}.")
 
 
 def _require_ray() -> Any:
@@ -236,17 +143,6 @@ def _connect(ray: Any, scheduler: str, workers: int) -> None:
             f"no Ray cluster at '{scheduler or 'local'}': {' '.join(str(error).split())[:200]}",
             hint="Is the address right and the cluster up?",
         ) from error
-
-
-def _part_numbers(job: Job) -> range:
-    """The parts of a sharded index, none for another."""
-    folder = index_folder(job).parent
-    if json.loads((folder / "index.json").read_text(encoding="utf-8"))["name"] != "sharded":
-        return range(0)
-    from xmc.retrieve.sharded import read_facts
-
-    starts, _ = read_facts(folder / "backend")
-    return range(len(starts))
 
 
 def _require_ready(ray: Any, actors: Sequence[Any], waiting: Callable[[], None]) -> None:

@@ -28,7 +28,8 @@ from xmc.errors import ArtifactError, ConfigError, DeviceError, InterruptedRunEr
 from xmc.predict.engine import Failure, answered, understood
 from xmc.predict.job import make_job, require_here
 from xmc.predict.on_dask import DaskEngine, _collect, _require_ready
-from xmc.predict.on_ray import RayEngine, RemoteParts
+from xmc.predict.on_ray import RayEngine
+from xmc.predict.ray_parts import RemoteParts
 from xmc.predict.scheduler import require_reachable
 from xmc.store.location import Location
 
