@@ -18,7 +18,8 @@ from torch.nn import functional
 from xmc.encode.bags import TEXTS_AT_ONCE
 from xmc.encode.encoder import IntArray, Role, Similarity
 from xmc.encode.sentence_transformer import SentenceTransformerEncoder, SentenceTransformerOptions
-from xmc.encode.tokenizer import UNKNOWN, token_encoder, train_tokenizer
+from xmc.encode.tokenizer import UNKNOWN, train_tokenizer
+from xmc.encode.word_tokens import WordTokens
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class LstmEncoder(SentenceTransformerEncoder):
         """Token ids, as `WordEmbeddings` makes them of a text."""
         del role
         words = self.model[0]
-        encode = token_encoder(words.tokenizer.tokenizer.backend_tokenizer)
+        encode = WordTokens(words.tokenizer.tokenizer.backend_tokenizer)
         parts = (list(texts[start : start + TEXTS_AT_ONCE]) for start in range(0, len(texts), TEXTS_AT_ONCE))
         return TokenRows([ids[: words.max_seq_length] for part in parts for ids in encode(part)])
 

@@ -20,8 +20,9 @@ from xmc.encode.bags import Bags, tokenise
 from xmc.encode.description import DESCRIPTION_NAME, read_description
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.text_graph import TextGraph
-from xmc.encode.tokenizer import character_ngrams, package_vectors, token_encoder, train_tokenizer
+from xmc.encode.tokenizer import character_ngrams, package_vectors, train_tokenizer
 from xmc.encode.tower import Tower, tower_graphs
+from xmc.encode.word_tokens import WordTokens
 from xmc.errors import ConfigError
 from xmc.unit_rows import unit_rows
 
@@ -134,7 +135,7 @@ class StaticEncoder:
 
     def prepare(self, texts: Sequence[str], role: Role) -> Bags:
         """Tokenise texts into bags."""
-        return tokenise(texts, token_encoder(self.towers[role].tokenizer))
+        return tokenise(texts, self.towers[role].token_ids)
 
     def embed(self, features: Bags, role: Role) -> Tensor:
         """Embeddings (N, D); the empty text has the zero vector."""
@@ -154,7 +155,7 @@ class StaticEncoder:
                 "words.",
                 hint="Train the encoder 'static' without `pretrained`.",
             )
-        ids_of_words = token_encoder(tower.tokenizer)(list(words))
+        ids_of_words = tower.token_ids(list(words))
         offsets = np.concatenate(([0], np.cumsum([len(ids) for ids in ids_of_words]))).astype(np.int64)
         ids = np.concatenate([np.zeros(0, np.int64), *ids_of_words]).astype(np.int32)
         with torch.no_grad():
@@ -193,7 +194,7 @@ class StaticEncoder:
 
 def _document_frequency(texts: Sequence[str], tokenizer: Any) -> np.ndarray[Any, Any]:
     """Number of texts that hold each token, (V,)."""
-    return np.bincount(tokenise(texts, token_encoder(tokenizer)).ids, minlength=tokenizer.get_vocab_size())
+    return np.bincount(tokenise(texts, WordTokens(tokenizer)).ids, minlength=tokenizer.get_vocab_size())
 
 
 def _idf(frequency: np.ndarray[Any, Any], texts: int) -> np.ndarray[Any, Any]:

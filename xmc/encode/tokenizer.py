@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xmc.encode.bags import Bags
-from xmc.encode.encoder import IntArray
+from xmc.encode.word_tokens import ascii_words, word_normalizer, word_splitter
 
 UNKNOWN = "[UNK]"
 CONTINUATION = "##"
@@ -25,10 +25,9 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
 
     Returns a `tokenizers.Tokenizer`. The same texts give the same tokenizer.
     """
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, models, trainers
 
-    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    splitter = pre_tokenizers.Split(Regex(r"[^\w]+"), "removed")
+    normalizer, splitter = word_normalizer(), word_splitter()
     counts = _word_counts(texts, normalizer, splitter)
     pieces = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
     pieces.normalizer, pieces.pre_tokenizer = normalizer, splitter
@@ -58,9 +57,13 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
 def _word_counts(texts: Iterable[str], normalizer: Any, splitter: Any) -> dict[str, int]:
     from collections import Counter
 
-    counts: Counter[str] = Counter()
+    ascii_counts, counts = Counter[bytes](), Counter[str]()
     for text in texts:
-        counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+        if text.isascii():
+            ascii_counts.update(ascii_words(text))
+        else:
+            counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    counts.update({word.decode(): count for word, count in ascii_counts.items()})
     return counts
 
 
@@ -73,16 +76,6 @@ def _letters(words: Iterable[str]) -> list[str]:
         first.update(word)
         later.update(word[1:])
     return [*sorted(first), *sorted(CONTINUATION + letter for letter in later)]
-
-
-def token_encoder(tokenizer: Any) -> Callable[[list[str]], list[IntArray]]:
-    """A function from texts to their token ids, without special tokens."""
-
-    def encode(texts: list[str]) -> list[IntArray]:
-        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
-
-    return encode
 
 
 def character_ngrams(tokens: Sequence[str], *, shortest: int, longest: int, minimum_count: int = 2) -> tuple[Bags, int]:

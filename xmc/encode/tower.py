@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from xmc.encode.bags import Bags, bag_embeddings
 from xmc.encode.encoder import ROLES, Role
 from xmc.encode.text_graph import MEAN_INPUTS, MeanOfTokens, TextGraph, plain_tokenizer
+from xmc.encode.word_tokens import WordTokens
 
 
 class Tower(nn.Module):
@@ -27,6 +29,11 @@ class Tower(nn.Module):
         self.tokenizer = tokenizer
         self.expansion = expansion
         self.table_FD = nn.Parameter(table_FD.float())
+
+    @cached_property
+    def token_ids(self) -> WordTokens:
+        """From texts to their token ids; it remembers the words that it has met."""
+        return WordTokens(self.tokenizer)
 
     def forward(self, bags: Bags, *, dropout: float = 0.0, row_gradient: bool = False) -> Tensor:
         """Sum of weight x token vector over each bag, (N, D)."""

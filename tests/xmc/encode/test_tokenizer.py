@@ -15,7 +15,6 @@ from xmc.encode.tokenizer import (
     UNKNOWN,
     character_ngrams,
     package_vectors,
-    token_encoder,
     train_tokenizer,
 )
 from xmc.errors import ConfigError
@@ -77,12 +76,6 @@ def test_a_vocabulary_larger_than_any_makes_room_for_what_there_is_only():
     texts = ["fog at sea", "sea fog", "the fog"]
     vast, enough = (train_tokenizer(texts, vocabulary_size=size).get_vocab() for size in (2**62, 60_000))
     assert vast == enough
-
-
-def test_token_encoder_gives_ids_without_special_tokens(tokenizer):
-    one, none = token_encoder(tokenizer)(["heart attack heart", ""])
-    assert one.dtype == np.int64 and one[0] == one[2] != one[1]
-    assert len(one) == 3 and len(none) == 0
 
 
 def naive_ngrams(tokens, shortest, longest):
