@@ -41,7 +41,10 @@ OURS = {
         "xmc linear": ("linear", ()),
         "xmc dexml.documents": ("dexml.documents", ()),
     },
-    "wordnet": {"xmc dexml": ("dexml", ("train.epochs=4", "train.label_scope=sampled"))},
+    "wordnet": {
+        "xmc dexml": ("dexml", ("train.epochs=4", "train.label_scope=sampled")),
+        "xmc linear.fused-short": ("linear.fused-short", ("train.epochs=4", "train.label_scope=sampled")),
+    },
     "geonames": {"xmc dexml": ("dexml", ())},
 }
 

@@ -42,7 +42,7 @@ def xmc_rerankers() -> list[RerankerSpec]:
 
 @hookimpl
 def xmc_recipes() -> list[RecipeSpec]:
-    """`--plugin linear`: words alone; `--plugin linear.fused`: dual encoder and linear model together."""
+    """`--plugin linear`: words alone; `--plugin linear.fused`, `linear.fused-short`: both a dual encoder and it."""
     return [
         RecipeSpec(
             "linear",
@@ -54,6 +54,12 @@ def xmc_recipes() -> list[RecipeSpec]:
             "fused",
             "xmc_linear:fused.toml",
             summary="long texts, the best figures: dual encoder proposes, linear model adds its score",
+            reference="Gupta et al., ICLR 2024; " + PARABEL,
+        ),
+        RecipeSpec(
+            "fused-short",
+            "xmc_linear:fused_short.toml",
+            summary="short texts, some labels often seen: `dexml`, then a linear model for each of these",
             reference="Gupta et al., ICLR 2024; " + PARABEL,
         ),
     ]

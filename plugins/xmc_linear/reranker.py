@@ -18,7 +18,9 @@ import torch
 from xmc.api import Hits, Positives, RerankContext, RerankQueries
 from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
+from xmc_linear.matrices import FloatArray
 from xmc_linear.one_vs_rest import SolverOptions
+from xmc_linear.tfidf import inverse_frequencies, tfidf_matrix
 from xmc_linear.weights import LinearWeights
 
 FILE_NAME = "weights.safetensors"
@@ -29,9 +31,10 @@ class LinearReranker:
     """Fits a linear classifier for each label to its positives and to the queries on whose shortlist it stands.
 
     The features are those of the first stage's encoder, which must be bags of words (`tfidf`, `sparse-tfidf` or
-    `static`). `loss` to `solver` as in `SolverOptions`; `threads` 0 is as many as there are cores. The score is the
-    margin w · x; a label that could not be fitted (it had no positives in training, or was on no other shortlist than
-    theirs) has the mean margin of the shortlists.
+    `static`). `loss` to `solver` as in `SolverOptions`; `threads` 0 is as many as there are cores. `inverse_frequency`
+    makes TF-IDF vectors of length 1 of them, with a constant: for bags of counts, such as those of `static`. The score
+    is the margin w · x; a label that could not be fitted (it had no positives in training, or was on no other shortlist
+    than theirs) has the mean margin of the shortlists.
 
     Raises: ValueError for an option that cannot work.
     Reference: Prabhu et al. 2018 (Parabel) and Yu et al. 2022 (PECOS) for hard negatives; Babbar and Schölkopf 2017
@@ -46,6 +49,7 @@ class LinearReranker:
     prune: float = 0.05
     solver: Literal["newton", "dual"] = "dual"
     threads: int = 0
+    inverse_frequency: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -61,6 +65,8 @@ class LinearReranker:
     def fit(self, context: RerankContext, *, progress: Callable[[int, int], None]) -> FittedLinearReranker:
         """One classifier for each label. Raises: ConfigError when the encoder's features are no bags."""
         features_QF, labels = bag_matrix(context.queries.features), len(context.label_texts)
+        inverse_F = inverse_frequencies(features_QF) if self.inverse_frequency else None
+        features_QF = features_QF if inverse_F is None else tfidf_matrix(features_QF, inverse_F)
         done = 0
 
         def on_progress(fitted: int) -> None:
@@ -84,7 +90,8 @@ class LinearReranker:
         margins_H = pair_margins(features_QF, weights_LF, shortlist)
         fitted_L = np.diff(weights_LF.indptr) > 0
         known_H = margins_H[fitted_L[shortlist.label_rows]]
-        return FittedLinearReranker(LinearWeights(weights_LF), float(known_H.mean()) if len(known_H) else 0.0)
+        neutral = float(known_H.mean()) if len(known_H) else 0.0
+        return FittedLinearReranker(LinearWeights(weights_LF), neutral, inverse_F)
 
     def load(self, folder: Path) -> FittedLinearReranker:
         """Open what `FittedLinearReranker.save` wrote."""
@@ -92,30 +99,38 @@ class LinearReranker:
 
         state = load_file(folder / FILE_NAME)
         neutral = float(state.pop("neutral"))
-        return FittedLinearReranker(LinearWeights.from_state(state), neutral)
+        inverse_F = state.pop("inverse_frequencies").numpy() if "inverse_frequencies" in state else None
+        return FittedLinearReranker(LinearWeights.from_state(state), neutral, inverse_F)
 
 
 @dataclass(frozen=True, eq=False)
 class FittedLinearReranker:
-    """The classifiers, and the margin that a label without one is given."""
+    """The classifiers, the margin that a label without one is given, and the inverse frequencies if they are used."""
 
     weights: LinearWeights
     neutral: float
+    inverse_F: FloatArray | None = None
 
     def scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """The margin of each hit, (H,) float32."""
         weights_LF = self.weights.weights_LF
-        features_QF = bag_matrix(queries.features, features=weights_LF.shape[1])
+        if self.inverse_F is None:
+            features_QF = bag_matrix(queries.features, features=weights_LF.shape[1])
+        else:
+            features_QF = tfidf_matrix(bag_matrix(queries.features, features=len(self.inverse_F)), self.inverse_F)
         margins_H = pair_margins(features_QF, weights_LF, hits)
         margins_H[np.diff(weights_LF.indptr)[hits.label_rows] == 0] = self.neutral
         return margins_H
 
     def save(self, folder: Path) -> None:
-        """Write weights and neutral margin."""
+        """Write weights, neutral margin and inverse frequencies."""
         from safetensors.torch import save_file
 
         neutral = torch.tensor(self.neutral, dtype=torch.float64)
-        save_file({**self.weights.state(), "neutral": neutral}, folder / FILE_NAME)
+        state = {**self.weights.state(), "neutral": neutral}
+        if self.inverse_F is not None:
+            state["inverse_frequencies"] = torch.from_numpy(self.inverse_F)
+        save_file(state, folder / FILE_NAME)
 
 
 def pair_margins(features_QF: Any, weights_LF: Any, hits: Hits) -> np.ndarray[Any, Any]:

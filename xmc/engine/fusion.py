@@ -20,19 +20,23 @@ class FusionOptions:
 
     `depth`: so many best labels of the first stage are scored again. `negatives`: the reranker is fitted to so many
     best labels of each training query, those of them that are not relevant, and to the relevant ones. `weight`: of the
-    second score; 0 chooses the one that is best by nDCG at `k` on the dev split.
+    second score; 0 chooses the one that is best by nDCG at `k` on the dev split. `least_queries`: the second stage
+    knows the labels with at least so many training queries; any other has the mean second score.
     """
 
     depth: int = 30
     negatives: int = 40
     weight: float = 0.0
     k: int = 5
+    least_queries: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         for name in ("depth", "negatives", "k"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        if self.least_queries < 0:
+            raise ValueError(f"least_queries must be >= 0, got {self.least_queries}")
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"weight must be a finite number >= 0, got {self.weight}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +45,17 @@ def require_positives(queries: QueryTable, split: str) -> None:
 
 def _kept_positives(queries: QueryTable, stays_L: np.ndarray[tuple[int], np.dtype[np.bool]]) -> QueryTable:
     """The queries with those positives that stay, by their new label rows."""
-    truth = queries.positives
+    return QueryTable(queries.ids, queries.texts, kept_positives(queries.positives, stays_L), queries.bag_ids)
+
+
+def kept_positives(truth: Positives, stays_L: np.ndarray[Any, Any]) -> Positives:
+    """The positives among the marked labels, by their rows in a table of these alone.
+
+    >>> truth = Positives(np.array([0, 2, 3]), np.array([0, 2, 1]), np.ones(3, np.float32))
+    >>> kept_positives(truth, np.array([False, True, True])).label_rows.tolist()
+    [1, 0]
+    """
     stays_P = stays_L[truth.label_rows]
     offsets = np.concatenate(([0], np.cumsum(stays_P)))[truth.offsets].astype(np.int64)
     new_rows_L = (np.cumsum(stays_L) - 1).astype(truth.label_rows.dtype)
-    positives = Positives(offsets, new_rows_L[truth.label_rows[stays_P]], truth.weights[stays_P])
-    return QueryTable(queries.ids, queries.texts, positives, queries.bag_ids)
+    return Positives(offsets, new_rows_L[truth.label_rows[stays_P]], truth.weights[stays_P])

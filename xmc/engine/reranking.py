@@ -19,12 +19,14 @@ from xmc.engine.evaluation import index_rows
 from xmc.engine.fusion import WeightChoice, choose_weight
 from xmc.engine.model_card import write_card
 from xmc.engine.removed_labels import require_positives, without_removed
+from xmc.engine.reranked_labels import RerankedLabels
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import validation_queries
 from xmc.errors import ConfigError
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.batch import search_queries
 from xmc.retrieve.label_edits import read_edits
+from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.layout import reranker_store
 from xmc.retrieve.reranking import BACKEND_FOLDER, LABELS_FILE, NONE, Reranking, labels_identity
 from xmc.retrieve.retriever import Retriever
@@ -61,20 +63,21 @@ def run_reranking(
         queries = first.prepare(data.train.texts)
     else:
         queries = RerankQueries(data.train.texts, carried.train_features)
-    hits = search_queries(first, queries, k=min(config.fusion.negatives, len(first.labels)))
-    context = RerankContext(queries, truth, hits, first.labels.texts, seed=config.train.seed)
-    reranker = config.reranker.options.fit(context, progress=progress)
-    reranking = Reranking(reranker, config.fusion.depth, config.fusion.weight)
-    choice = None if config.fusion.weight else _choose(config, data, first, reranking)
-    reranking = replace(
-        reranking,
-        weight=choice.weight if choice else config.fusion.weight,
-        neutral=_mean_score(reranking, queries, hits),
+    known = RerankedLabels.of(first.labels, truth, least_queries=config.fusion.least_queries)
+    hits = search_queries(first, queries, k=min(config.fusion.negatives, len(known.table)), allowed=known.allowed)
+    context = RerankContext(
+        queries, known.positives(truth), known.hits(hits), known.table.texts, seed=config.train.seed
     )
-    _commit(config, run, first, reranking)
+    reranker = config.reranker.options.fit(context, progress=progress)
+    reranking = Reranking(reranker, config.fusion.depth, config.fusion.weight, fitted_rows_L=known.rows_L)
+    reranking = replace(reranking, neutral=_mean_score(reranking, first, queries, hits))
+    choice = None if config.fusion.weight else _choose(config, data, first, reranking)
+    reranking = replace(reranking, weight=choice.weight if choice else config.fusion.weight)
+    _commit(config, run, first, reranking, known)
     config.write_plugins(run, "reranker", plugins=plugins)
     report = {
         "reranker": config.reranker.name,
+        "labels": len(known.table),
         "depth": reranking.depth,
         "weight": reranking.weight,
         "chosen": asdict(choice) if choice else None,
@@ -100,12 +103,20 @@ def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reran
     return choose_weight(reranking, queries, hits, positives, k=config.fusion.k, labels=labels)
 
 
-def _mean_score(reranking: Reranking, queries: RerankQueries, hits: Hits) -> float:
-    """The mean second score of the first shortlists: what a label gets that is added later."""
+def _mean_score(reranking: Reranking, first: Retriever, queries: RerankQueries, hits: Hits) -> float:
+    """The mean second score of the labels that it knows on first shortlists: what any other label gets.
+
+    `hits` are the shortlists of `queries` that it was fitted to. Where it knows some labels only, they are of these
+    alone, while a search brings others as well: then it is shortlists as a search makes them, without the others.
+    """
     count = min(len(hits), NEUTRAL_QUERIES)
     some = RerankQueries(queries.texts[:count], queries.features.take(np.arange(count)))
-    stop = int(hits.offsets[count])
-    shortlist = Hits(hits.offsets[: count + 1], hits.label_rows[:stop], hits.scores[:stop])
+    rows_L = reranking.fitted_rows_L
+    if rows_L is None:
+        shortlist = hits.take(np.arange(count))
+    else:
+        shortlist = search_queries(first, some, k=min(reranking.depth, len(first.labels)))
+        shortlist = keep_hits(shortlist, rows_L[shortlist.label_rows] >= 0)
     scores_H = reranking.second_scores(some, shortlist)
     return float(scores_H.mean(dtype=np.float64)) if len(scores_H) else 0.0
 
@@ -115,7 +126,7 @@ def _in_index_rows(queries: QueryTable, rows_L: Any) -> Positives:
     return Positives(truth.offsets, rows_L[truth.label_rows], truth.weights)
 
 
-def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking) -> None:
+def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking, known: RerankedLabels) -> None:
     section = config.reranker.to_dict()
     facts = {
         "name": section.pop("name"),
@@ -125,8 +136,9 @@ def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking
         "encoder_sha256": first.model.sha256,
         "labels_sha256": labels_identity(first.labels),
         "neutral": reranking.neutral,
+        "labels": len(known.table),
     }
     with reranker_store(run).new_version(facts=facts) as folder:
-        write_table(folder / LABELS_FILE, label_table_to_arrow(first.labels))
+        write_table(folder / LABELS_FILE, label_table_to_arrow(known.table))
         (folder / BACKEND_FOLDER).mkdir()
         reranking.reranker.save(folder / BACKEND_FOLDER)

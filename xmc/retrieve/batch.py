@@ -44,12 +44,12 @@ def search_texts(
     return concatenate_hits(parts)
 
 
-def search_queries(retriever: Retriever, queries: RerankQueries, *, k: int) -> Hits:
+def search_queries(retriever: Retriever, queries: RerankQueries, *, k: int, allowed: LabelFilter | None = None) -> Hits:
     """Hits of prepared queries, searched 1,024 at a time."""
     parts = []
     for rows in chunks(len(queries), CHUNK):
         part = RerankQueries(queries.texts[rows[0] : rows[-1] + 1], queries.features.take(rows))
-        parts.append(retriever.hits_of(part, k=k))
+        parts.append(retriever.hits_of(part, k=k, allowed=allowed))
     return concatenate_hits(parts)
 
 

@@ -3,8 +3,8 @@
 score = first + weight x second      for the best `depth` labels of the first stage
 score = first + shift                for the others, which stay below these in the order they had
 
-A label that the second stage was not fitted to (added or replaced since) has in place of a second score the mean one of
-all shortlists that it was fitted to.
+A label that the second stage was not fitted to (added or replaced since, or with fewer training queries than it asks
+for) has in place of a second score the mean one of the labels that it knows, on first shortlists.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ def load_reranking(
         )
     options = recorded_options(plugins, "reranker", facts)
     reranker = options.load(version.folder / BACKEND_FOLDER)
-    rows_L = _rows_in(read_labels([path]), labels) if labels_may_differ and path.is_file() else None
+    some = facts.get("labels", len(labels)) < len(labels)
+    rows_L = _rows_in(read_labels([path]), labels) if some or (labels_may_differ and path.is_file()) else None
     return Reranking(
         reranker,
         int(facts["depth"]),

@@ -15,6 +15,7 @@ from xmc.api import ConfigError, HeadContext, Hits, Positives, RerankContext, Re
 from xmc_linear.bags import bag_matrix
 from xmc_linear.head import Centroids, LinearHead
 from xmc_linear.reranker import LinearReranker, pair_margins
+from xmc_linear.tfidf import CONSTANT, inverse_frequencies, tfidf_matrix
 
 LABELS = 6
 
@@ -78,6 +79,34 @@ def test_the_reranker_separates_what_it_was_shown_and_is_neutral_elsewhere(tmp_p
     assert np.array_equal(again.scores(queries, hits), scores.ravel())
 
 
+def test_counts_are_made_tfidf_vectors_of_length_1_and_a_constant():
+    generator = np.random.default_rng(0)
+    counts = generator.integers(0, 4, (20, 6)) * (generator.random((20, 6)) < 0.5)
+    counts[3] = 0
+    inverse = inverse_frequencies(csr_matrix(counts, dtype=np.float32))
+    found = tfidf_matrix(csr_matrix(counts, dtype=np.float32), inverse).toarray()
+    for row, own in zip(counts, found, strict=True):
+        queries = (counts > 0).sum(axis=0)
+        wanted = np.array([np.log(1 + row[f]) * (np.log(21 / (1 + queries[f])) + 1) for f in range(6)])
+        np.testing.assert_allclose(own[:-1], wanted / max(np.linalg.norm(wanted), 1e-30), rtol=1e-5, atol=1e-7)
+    assert (found[:, -1] == np.float32(CONSTANT)).all()
+
+
+def test_inverse_frequencies_are_kept_with_the_weights(tmp_path):
+    features, positives = learnable()
+    options = LinearReranker(inverse_frequency=True, loss="logistic", solver="newton", cost=10.0)
+    fitted = options.fit(context(features, positives, every_label(120)), progress=lambda done, total: None)
+    queries, hits = RerankQueries([""] * 120, bags_of(features)), every_label(120)
+    scores = fitted.scores(queries, hits)
+    assert (scores.reshape(120, LABELS)[:, :5].argmax(axis=1) == positives.label_rows).all()
+    fitted.save(tmp_path)
+    assert np.array_equal(options.load(tmp_path).scores(queries, hits), scores)
+    alone = fitted.scores(RerankQueries([""], bags_of(features[7:8])), every_label(1))
+    assert alone.tolist() == scores[7 * LABELS : 8 * LABELS].tolist()
+    longer = bags_of(np.hstack([features, np.ones((120, 3), np.float32)]))  # words that training never saw
+    assert np.array_equal(fitted.scores(RerankQueries([""] * 120, longer), hits), scores)
+
+
 @pytest.mark.parametrize("solver", ["dual", "newton"])
 def test_any_number_of_threads_gives_the_same_answer(solver):
     features, positives = learnable()
@@ -127,7 +156,7 @@ def test_wrong_options(cls, options):
         cls(**options)
 
 
-@pytest.mark.parametrize("recipe", ["linear", "linear.fused"])
+@pytest.mark.parametrize("recipe", ["linear", "linear.fused", "linear.fused-short"])
 def test_a_recipe_trains_reranks_and_evaluates(tmp_path, recipe):
     report = xmc.train_run("tiny", tmp_path / "run", plugin=recipe)
     assert report["rerank"]["reranker"] == "linear.one-vs-rest"

@@ -11,6 +11,7 @@ import pytest
 import xmc
 from xmc.api import RerankerSpec, RerankQueries, hookimpl
 from xmc.data.dataset import load_dataset
+from xmc.engine.carried import Carried
 from xmc.engine.evaluation import index_rows, run_evaluation
 from xmc.engine.fusion import FusionOptions, choose_weight
 from xmc.engine.reranking import run_reranking
@@ -91,6 +92,40 @@ def test_fitted_weighed_stored_and_used(tiny_run_copy, plugins):
     assert np.array_equal(alone.hits(texts, k=5).scores, first.hits(texts, k=5).scores)
 
 
+def test_only_labels_with_enough_training_queries_are_known_to_the_second_stage(tiny_run_copy, plugins):
+    first = xmc.Retriever.load(tiny_run_copy)
+    config = read_run_config(plugins, tiny_run_copy)
+    data = Carried().load(config)
+    counts_L = np.zeros(len(first.labels), np.int64)
+    counts_L[index_rows(data, first)] = data.train_counts()
+    least = int(np.median(counts_L)) + 1
+    known = np.flatnonzero(counts_L >= least)
+    assert 0 < len(known) < len(counts_L)
+    report = rerank(plugins, tiny_run_copy, f"fusion.least_queries={least}", "fusion.weight=0.5", "fusion.depth=60")
+    context = CONTEXTS[-1]
+    assert list(context.label_texts) == [first.labels.texts[row] for row in known] and report["labels"] == len(known)
+    assert len(context.positives.label_rows) == counts_L[known].sum()
+    assert context.shortlist.label_rows.max() < len(known)
+    assert set(np.diff(context.shortlist.offsets)) == {min(config.fusion.negatives, len(known))}
+    both = xmc.Retriever.load(tiny_run_copy, plugins=plugins)
+    queries = first.prepare(data.test.texts)
+    hits = first.hits(data.test.texts, k=60)
+    is_known_H = np.isin(hits.label_rows, known)
+    second_H = both.reranking.second_scores(queries, hits)
+    overlap_H = Fitted(first.labels.texts, 1.0).scores(queries, hits)
+    assert set(second_H[~is_known_H].tolist()) == {np.float32(both.reranking.neutral)}
+    assert np.array_equal(second_H[is_known_H], overlap_H[is_known_H]) and second_H[is_known_H].any()
+    train = first.prepare(data.train.texts)
+    shortlists = first.hits(data.train.texts, k=60)
+    mean = Fitted(first.labels.texts, 1.0).scores(train, shortlists)[np.isin(shortlists.label_rows, known)].mean()
+    assert both.reranking.neutral == pytest.approx(mean, abs=1e-6)
+
+
+def test_no_label_with_so_many_training_queries(tiny_run_copy, plugins):
+    with pytest.raises(ConfigError, match=r"no label has .*least_queries = 100000 training queries.* has [0-9]+[.]"):
+        rerank(plugins, tiny_run_copy, "fusion.least_queries=100000")
+
+
 def test_the_auc_is_that_of_the_fused_scores_however_few_hits_are_asked_for(tiny_run_copy, plugins):
     rerank(plugins, tiny_run_copy, "reranker.gain=-1.0", "fusion.depth=25", "fusion.weight=0.2")  # positives sink
     settings = ["reranker.name=overlap.word-overlap", "evaluate.ks=[1]", "evaluate.auc_negatives=1"]
@@ -137,7 +172,7 @@ def test_the_weight_is_kept_only_if_it_helps():
     assert helped.weight > 1 and (helped.ndcg_first, helped.ndcg_fused) == (0, 1)
 
 
-@pytest.mark.parametrize("options", [{"depth": 0}, {"negatives": 0}, {"k": 0}, {"weight": -1.0}])
+@pytest.mark.parametrize("options", [{"depth": 0}, {"negatives": 0}, {"k": 0}, {"weight": -1.0}, {"least_queries": -1}])
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         FusionOptions(**options)
