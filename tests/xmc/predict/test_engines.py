@@ -232,6 +232,7 @@ def replace_by_a_cluster_that_does_not_start(run, shards, out):
         predict_run(run, shards, out, k=5, engine="ray", overwrite=True)
 
 
+@only_in_full
 def test_without_a_cluster_an_output_is_not_overwritten(tiny_run, shards, expected, tmp_path):
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
     predict_run(tiny_run, str(shards), tmp_path / "out", workers=1, **OPTIONS)
