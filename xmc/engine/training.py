@@ -31,6 +31,8 @@ from xmc.train.process_group import process_group
 from xmc.train.reporter import Reporter, SilentReporter
 from xmc.values import RunInfo
 
+MANY_TEXTS = 200_000  # so many take seconds before the first step, in which nothing would be seen
+
 
 def run_training(
     config: RunConfig,
@@ -41,6 +43,7 @@ def run_training(
     overwrite: bool = False,
     reporter: Reporter | None = None,
     on_plan: Callable[[Plan, Dataset], None] | None = None,
+    say: Callable[[str], None] = lambda line: None,
     carried: Carried | None = None,
 ) -> dict[str, Any]:
     """Train into the folder `run` and return the training report (also in `run/train.json`).
@@ -78,6 +81,8 @@ def run_training(
                 warn_of_other_files(work, plugins, TRAINING, stacklevel=2)
             else:
                 given.write_plugins(work, plugins=plugins)
+        if ranks.writes and (texts := len(data.train) + len(data.labels)) >= MANY_TEXTS:
+            say(f"reading {texts:,} texts of training queries and labels; then the plan")
         info = RunInfo(str(work), config.to_dict(), len(data.train), len(data.labels))
         job = Job(config, work, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
         return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)

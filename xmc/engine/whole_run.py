@@ -57,6 +57,7 @@ def make_run(
             overwrite=overwrite,
             reporter=reporter,
             on_plan=on_plan,
+            say=say,
             carried=carried,
         )
         if not is_first_process():

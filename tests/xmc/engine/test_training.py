@@ -91,6 +91,18 @@ def test_observers_hear_a_run_in_order(observed, tmp_path):
     assert (tmp_path / "run" / "curve.csv").read_text().count("\n") == 3
 
 
+def test_that_many_texts_are_read_is_said_before_they_are(tmp_path, monkeypatch):
+    plugins, said = load_plugins(), []
+    for many in (461, 460):
+        monkeypatch.setattr("xmc.engine.training.MANY_TEXTS", many)
+        config, events = (
+            quick(plugins, "train.epochs=0"),
+            {"say": said.append, "on_plan": lambda *_: said.append("plan")},
+        )
+        run_training(config, tmp_path / str(many), plugins=plugins, **events)
+    assert said == ["plan", "reading 460 texts of training queries and labels; then the plan", "plan"]
+
+
 @pytest.mark.parametrize("head", [[], ["head.name=classifier", "head.text=true"]])
 def test_no_epochs_take_the_model_as_it_is(tmp_path, head):
     plugins = load_plugins()
