@@ -299,8 +299,8 @@ def test_the_texts_of_the_data_are_found(xmc_command, tiny_run):
 def test_resuming_a_finished_run_takes_its_own_configuration_and_changes_nothing(xmc_command, tiny_run_copy):
     before = Retriever.load(tiny_run_copy)
     config = (tiny_run_copy / "config.toml").read_text()
-    code, out, _ = xmc_command("train", "--out", tiny_run_copy, "--resume", "--json")
-    assert code == 0
+    code, out, err = xmc_command("train", "--out", tiny_run_copy, "--resume", "--json")
+    assert code == 0, err
     report, epochs = json.loads(out), tomllib.loads(config)["train"]["epochs"]
     assert report["epochs_run"] == epochs and report["run"] == str(tiny_run_copy)
     assert (tiny_run_copy / "config.toml").read_text() == config
