@@ -78,6 +78,14 @@ def tiny_run_copy(tiny_run, tmp_path) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _one_thread():
+    """With more, all later tests of the process are many times slower beside others, and cannot resume `tiny_run`."""
+    yield
+    torch = sys.modules.get("torch")
+    assert torch is None or torch.get_num_threads() == 1, "the test left torch with another number of threads"
+
+
+@pytest.fixture(autouse=True)
 def _forget_plugin_files(tmp_path_factory):
     """A plugin file is a module by its stem; the next test may write another one of that name."""
     yield

@@ -54,7 +54,7 @@ def subjects_of(name):
 
 
 def run(folder, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["bench_index_curve.py", *arguments])
+    monkeypatch.setattr(sys, "argv", ["bench_index_curve.py", "--threads", "1", *arguments])
     bench_index_curve.main()
 
 
