@@ -2,8 +2,8 @@
 
     python benchmarks/bench_million.py sentences.txt [WORK_FOLDER]
 
-The labels are the first 1,000,000 lines of what `make_sentences.py` writes. A query has every other word of one of them,
-drawn at random and in order: 200,000 to train on, 2,000 held out, 10,000 to test, no sentence twice.
+The labels are the first 1,000,000 lines of what `make_sentences.py` writes. A query has half of the words of one,
+drawn at random, in order: 200,000 to train on, 2,000 held out, 10,000 to test, no sentence twice.
 """
 
 from __future__ import annotations
