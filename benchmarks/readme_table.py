@@ -57,10 +57,12 @@ SCRIPTS = {
     "best_recipe_wordnet": "bench_best_recipe.py --data wordnet",
     "best_recipe_geonames": "bench_best_recipe.py --data geonames",
     "best_recipe_geonames_gpu": 'bench_best_recipe.py --data geonames --only "xmc dexml"',
+    "million": "bench_million.py sentences.txt",
     "serve": "bench_serve.py RUN",
     "serve_faults": "bench_serve_faults.py RUN",
 }
 SERVICES = (("xmc serve",), ("bare FastAPI + faiss",))
+MILLION = ("xmc dexml, 1 epoch",)
 GEONAMES = ("Omikuji Bonsai", "PECOS")
 PICKS = (
     Pick("icd10cm", "P@1", "ICD-10-CM test, P@1", ICD, LEXICAL),
@@ -100,6 +102,15 @@ PICKS = (
     *(
         Pick("best_recipe_geonames_gpu", x, f"GeoNames on an H100, against all labels, {name}", ("xmc dexml",))
         for x, name in (("P@1", "test P@1"), ("R@100", "test R@100"), ("train wall", "`xmc train`, wall"))
+    ),
+    *(
+        Pick("million", x, f"1,000,000 sentences by half their words, {name}", MILLION, ("words alone",))
+        for x, name in (
+            ("P@1", "P@1"),
+            ("R@10", "R@10"),
+            ("train wall", "`xmc train`, wall"),
+            ("train peak memory", "`xmc train`, peak memory"),
+        )
     ),
     *(Pick("best_recipe", x, f"EURLEX57K test, {x}", FUSED, PEERS) for x in ("P@1", "P@3", "P@5", "PSP@5")),
     Pick("best_recipe", "train processor", "EURLEX57K, training, all included, processor seconds", FUSED, PEERS),
@@ -168,6 +179,7 @@ FIRST_LOOK = (
     "GeoNames test, R@10",
     "GeoNames, training, processor seconds",
     "GeoNames on an H100, against all labels, `xmc train`, wall",
+    "1,000,000 sentences by half their words, `xmc train`, wall",
     "a step over 1,000,000 labels, batch 256, d = 128",
     "exact search, 1,000,000 × 384, k = 10, two threads, batch of 1",
     "exact search, 1,000,000 × 384, k = 10, two threads, batch of 64",
