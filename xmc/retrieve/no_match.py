@@ -23,8 +23,13 @@ NO_MATCH = (  # one text, since Python shows and remembers each that it has not 
 )
 
 
+def can_be_told(retriever: Retriever) -> bool:
+    """Whether a score is that of two embeddings alone; a second stage or a query map may add to that of a match."""
+    return retriever.reranking is None and retriever.query_map is None
+
+
 def no_match(retriever: Retriever, hits: Hits) -> np.ndarray[Any, Any]:
-    """Which queries have a best hit with a score of 0, (Q,) bool; none where a second stage or a query map adds to it.
+    """Which queries have a best hit with a score of 0, (Q,) bool; none where it cannot be told.
 
     A query without hits is none of them.
     """
@@ -32,7 +37,7 @@ def no_match(retriever: Retriever, hits: Hits) -> np.ndarray[Any, Any]:
 
     counts_Q = np.diff(hits.offsets)
     found_Q = np.zeros(len(counts_Q), dtype=bool)
-    if retriever.reranking is None and retriever.query_map is None:
+    if can_be_told(retriever):
         answered = np.flatnonzero(counts_Q)
         found_Q[answered] = hits.scores[hits.offsets[answered]] == 0
     return found_Q

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xmc.errors import XmcError
+from xmc.retrieve.no_match import can_be_told
 from xmc.serve.label_conditions import Condition, filter_of
 from xmc.serve.prepared import require_calibrated, require_label_sets
 from xmc.values import Hit
@@ -96,8 +97,8 @@ def _search(retriever: Retriever, wish: Wish, queries: Sequence[Any]) -> Answer:
         lists = retriever.search_vectors(vectors_QD, k=wish.k, min_probability=wish.min_probability, allowed=allowed)
     else:
         lists = retriever.search(queries, k=wish.k, min_probability=wish.min_probability, allowed=allowed)
-    adds = retriever.reranking is not None or retriever.query_map is not None  # something to the score of a match
-    unmatched = [bool(hits) and hits[0].score == 0 and not adds for hits in lists]
+    can_tell = can_be_told(retriever)
+    unmatched = [can_tell and bool(hits) and hits[0].score == 0 for hits in lists]
     certified = _certified(retriever, wish, queries, allowed)
     return Answer(lists, unmatched, certified, searched, retriever.generation)
 
