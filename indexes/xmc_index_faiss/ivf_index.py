@@ -16,7 +16,7 @@ from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.gpu import MOST
 from xmc_index_faiss.index import FaissIndex, Found
 from xmc_index_faiss.label_vectors import HeldVectors
-from xmc_index_faiss.rescoring import is_one
+from xmc_index_faiss.rescoring import columns_above, is_one
 from xmc_index_faiss.search_options import doubling_ladder, with_options
 
 if TYPE_CHECKING:
@@ -102,6 +102,6 @@ class IvfIndex(FaissIndex):
         wanted = min(self.report.labels, k * self.options.rerank)
         said_QM, rows_QM = super()._ask(queries, wanted, effort, selector)
         if self.prover is not None and self._errors_are_small and not is_one(queries, rows_QM):
-            lowest_Q = said_QM[:, k - 1] - 2 * self.prover.score_errors(queries)
-            rows_QM[said_QM < lowest_Q[:, None]] = -1  # which cannot be among the best k, however far faiss is off
+            limits_Q = said_QM[:, k - 1] - 2 * self.prover.score_errors(queries)
+            rows_QM = rows_QM[:, : max(k, columns_above(said_QM, limits_Q))]  # others are none, far as faiss may be off
         return self._best_rescored(queries, rows_QM, k)

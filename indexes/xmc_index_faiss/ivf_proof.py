@@ -99,7 +99,7 @@ class Prover:
         Of codes: what they lost times |q|, and the rounding of a table or a decoded vector and of the product with the
         centre, whose norm need not be that of the labels; also where the codes themselves lost nothing.
         """
-        return self._score_error.of(queries_QD)
+        return self._score_error.of(norms(queries_QD))
 
     @cached_property
     def _score_error(self) -> ScoreError:

@@ -71,14 +71,6 @@ class HeldVectors(_OnHost):
         faiss.fvec_inner_products_by_idx(*pointers, queries_QD.shape[1], *rows_QM.shape)
         return scores_QM
 
-    def most_scores(self, queries_QD: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """What no score of each query exceeds, |query| times the longest vector, float64 (Q,)."""
-        return self.longest * norms(queries_QD)
-
-    def score_errors(self, queries_QD: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """How far `scores` of each query can be from the true ones, float64 (Q,)."""
-        return self._score_error.of(queries_QD)
-
     @cached_property
     def longest(self) -> float:
         """The norm of the longest vector, in float64."""
@@ -87,7 +79,8 @@ class HeldVectors(_OnHost):
         return float(norms(self.matrix_LD).max())
 
     @cached_property
-    def _score_error(self) -> ScoreError:
+    def score_error(self) -> ScoreError:
+        """How far `scores` can be from the true ones."""
         return ScoreError.rounding(self.matrix_LD.shape[1], self.longest)
 
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from xmc.api import dot_pairs, rounded_dots
 from xmc_index_faiss.label_vectors import HeldVectors, LabelVectors
+from xmc_index_faiss.score_error import norms
 
-NUMBERS = 65_536  # of pairs at a time, which stay in a cache
-FEW_PAIRS = 16  # as many are scored exactly at once in the time of finding out which need not be
+NUMBERS = 65_536  # of vectors at a time, which stay in a cache
+FEW = 16  # candidates more than wanted are scored exactly at once in the time of finding out which need not be
+_NONE = np.float32(-3.4e38)  # faiss gives such places -inf or the lowest float32
 
 Array = np.ndarray[Any, Any]
 
@@ -23,20 +25,10 @@ def best_rescored(queries_QD: Array, vectors: LabelVectors, rows_QM: Array, k: i
 
     Naive: every pair by `dot_pairs`, rounded to float32, then sorted by (-score, row).
     """
-    held = vectors if isinstance(vectors, HeldVectors) else None
-    if held and is_one(queries_QD, rows_QM):
-        return _best_of_one(queries_QD, held, rows_QM, k)
-    open_QM = rows_QM >= 0
-    if held and np.count_nonzero(open_QM) >= len(rows_QM) * k + FEW_PAIRS:
-        open_QM &= _near_the_best(queries_QD, held, rows_QM, k)
-    query_rows_P, columns_P = np.nonzero(open_QM)
-    scores_QM = np.full(rows_QM.shape, -np.inf, dtype=np.float32)
-    most_Q = held.most_scores(queries_QD) if held else None
-    step = max(1, NUMBERS // queries_QD.shape[1])
-    for start in range(0, len(columns_P), step):
-        places = rows_P, _ = query_rows_P[start : start + step], columns_P[start : start + step]
-        pairs_PD = queries_QD[rows_P], vectors.take(rows_QM[places])
-        scores_QM[places] = dot_pairs(*pairs_PD) if most_Q is None else rounded_dots(*pairs_PD, most_P=most_Q[rows_P])
+    if isinstance(vectors, HeldVectors):
+        rows_QM, scores_QM = _of_held(queries_QD, vectors, rows_QM, k)
+    else:
+        scores_QM = _of_others(queries_QD, vectors, rows_QM)
     queries_Q1, order_QK = np.arange(len(rows_QM))[:, None], np.lexsort((rows_QM, -scores_QM), axis=1)[:, :k]
     return scores_QM[queries_Q1, order_QK], rows_QM[queries_Q1, order_QK]
 
@@ -46,20 +38,45 @@ def is_one(queries_QD: Array, rows_QM: Array) -> bool:
     return len(rows_QM) == 1 and rows_QM.size * queries_QD.size <= NUMBERS
 
 
-def _best_of_one(query_1D: Array, vectors: HeldVectors, rows_1M: Array, k: int) -> tuple[Array, Array]:
-    """All are scored: each operation of numpy takes longer than the products that it would save."""
-    rows_N = rows_1M[rows_1M >= 0]
-    scores_N = rounded_dots(query_1D, vectors.take(rows_N), most_P=vectors.most_scores(query_1D))
-    order_K = np.lexsort((rows_N, -scores_N))[:k]
-    scores_K, rows_K = scores_N[order_K], rows_N[order_K]
-    if none := min(k, rows_1M.size) - len(order_K):
-        scores_K, rows_K = np.append(scores_K, [np.float32(-np.inf)] * none), np.append(rows_K, [-1] * none)
-    return scores_K[None], rows_K[None]
+def _of_held(queries_QD: Array, vectors: HeldVectors, rows_QM: Array, k: int) -> tuple[Array, Array]:
+    """Candidates that may be among the best k, the best k of each query for sure, and their scores."""
+    norms_Q = norms(queries_QD)
+    if rows_QM.shape[1] > k + FEW and not is_one(queries_QD, rows_QM):
+        rows_QM = _near_the_best(queries_QD, vectors, rows_QM, k, 2 * vectors.score_error.of(norms_Q))
+    most_Q, scores_QM = vectors.longest * norms_Q, np.empty(rows_QM.shape, np.float32)
+    step = max(1, NUMBERS // max(1, rows_QM.shape[1] * queries_QD.shape[1]))
+    for start in range(0, len(rows_QM), step):
+        part = slice(start, start + step)
+        scores_QM[part] = rounded_dots(queries_QD[part], vectors.take(rows_QM[part]), most_Q=most_Q[part])
+    scores_QM[rows_QM < 0] = -np.inf
+    return rows_QM, scores_QM
 
 
-def _near_the_best(queries_QD: Array, vectors: HeldVectors, rows_QM: Array, k: int) -> Array:
-    """Whether a float32 score leaves it open that the true one is among the best k, (Q, M) bool."""
+def _near_the_best(queries_QD: Array, vectors: HeldVectors, rows_QM: Array, k: int, margins_Q: Array) -> Array:
+    """Of each query the rows whose float32 scores leave it open that they are among the best k; as many of all."""
     quick_QM = vectors.scores(queries_QD, rows_QM)
-    kth_Q = np.partition(quick_QM, -k, axis=1)[:, -k]
-    near_QM: Array = quick_QM >= (kth_Q - 2 * vectors.score_errors(queries_QD))[:, None]
-    return near_QM
+    order_QM = (-quick_QM).argsort(axis=1)
+    falling_QM = np.take_along_axis(quick_QM, order_QM, axis=1)
+    most = columns_above(falling_QM, falling_QM[:, k - 1] - margins_Q)
+    return np.take_along_axis(rows_QM, order_QM[:, : max(k, most)], axis=1)
+
+
+def columns_above(falling_QM: Array, limits_Q: Array) -> int:
+    """In how many columns of falling scores some query has one of at least its limit; places without a label have none.
+
+    >>> columns_above(np.array([[3.0, 2.0, 1.0], [9.0, 4.0, -np.inf]]), np.array([2.0, -np.inf]))
+    2
+    """
+    limits_Q1 = np.maximum(limits_Q, _NONE)[:, None]
+    return int(np.count_nonzero((falling_QM >= limits_Q1).any(axis=0)))
+
+
+def _of_others(queries_QD: Array, vectors: LabelVectors, rows_QM: Array) -> Array:
+    """The scores of all candidates, pair by pair."""
+    query_rows_P, columns_P = np.nonzero(rows_QM >= 0)
+    scores_QM = np.full(rows_QM.shape, -np.inf, dtype=np.float32)
+    step = max(1, NUMBERS // queries_QD.shape[1])
+    for start in range(0, len(columns_P), step):
+        places = query_rows, _ = query_rows_P[start : start + step], columns_P[start : start + step]
+        scores_QM[places] = dot_pairs(queries_QD[query_rows], vectors.take(rows_QM[places]))
+    return scores_QM

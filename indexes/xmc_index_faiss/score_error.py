@@ -29,9 +29,9 @@ class ScoreError:
         of_zero, of_one = (rounding_bounds(norm, largest_norm, dimension=dimension) for norm in (0.0, 1.0))
         return cls(of_zero, of_one - of_zero)
 
-    def of(self, queries_QD: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """How far the scores of each query can be off, float64 (Q,)."""
-        return np.asarray((1 + _SLACK_64) * (self.of_zero + self.per_norm * norms(queries_QD)))
+    def of(self, norms_Q: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """How far the scores of queries of these norms can be off, float64 (Q,)."""
+        return np.asarray((1 + _SLACK_64) * (self.of_zero + self.per_norm * norms_Q))
 
 
 def norms(vectors_ND: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
