@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from xmc.choose.picture import draw_choice
 from xmc.choose.report import ChoiceReport, check_truths, portfolios_of
 from xmc.engine.environment import versions
 from xmc.engine.pictures import write_picture
-from xmc.engine.progress import Progress
+from xmc.engine.progress import Progress, counting, say_nothing
 from xmc.engine.separation import positive_scores
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve.batch import search_texts
@@ -40,7 +41,7 @@ def choose(
     """
     options, truths = options or ChooseOptions(), truths or {}
     _check(log, retrievers, options, truths)
-    scored = {name: score(log, name, retriever, on_progress) for name, retriever in retrievers.items()}
+    scored = {name: score(log, name, retriever, on_progress or say_nothing) for name, retriever in retrievers.items()}
     found = judge(log, scored, options)
     if all(candidate.verdict == "refused" for candidate in found):
         raise DataError(found[0].refusal)
@@ -70,7 +71,7 @@ def _check(
     check_truths(truths, list(retrievers))
 
 
-def score(log: ClickLog, name: str, retriever: Retriever, on_progress: Progress | None = None) -> Scored:
+def score(log: ClickLog, name: str, retriever: Retriever, on_progress: Progress = say_nothing) -> Scored:
     """Score the candidates of every row as the run does, second stage and all; a text that stands twice only once.
 
     An index that compresses its vectors scores its hits otherwise than the embeddings do. So a candidate that is no
@@ -81,14 +82,7 @@ def score(log: ClickLog, name: str, retriever: Retriever, on_progress: Progress 
     texts, text_Q = np.unique(np.asarray(log.texts, dtype=object), return_inverse=True)
     # a second stage is searched as deep as in use, for a longer shortlist would answer otherwise
     depth = max(log.ranks, retriever.reranking.depth if retriever.reranking else int(np.diff(log.offsets).max()))
-    done = 0
-
-    def on_chunk(count: int) -> None:
-        nonlocal done
-        done += count
-        if on_progress:
-            on_progress(name, done, len(texts))
-
+    on_chunk = counting(partial(on_progress, name), len(texts))
     hits = search_texts(retriever, texts.tolist(), k=min(depth, len(retriever.labels), MAX_K), on_chunk=on_chunk)
     labels = len(retriever.labels)
     keys_P, pair_N = np.unique(np.repeat(text_Q, np.diff(log.offsets)) * labels + label_rows_N, return_inverse=True)

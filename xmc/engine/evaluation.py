@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from xmc.data.fingerprint import fingerprint_of
 from xmc.engine.data_since import data_since_training
 from xmc.engine.environment import versions
 from xmc.engine.model_card import write_card
+from xmc.engine.progress import Progress, counting, say_nothing
 from xmc.engine.removed_labels import require_positives, without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.separation import measure_separation, search_depth
@@ -42,7 +43,7 @@ def run_evaluation(
     plugins: Plugins,
     split: str = "test",
     device: str = "auto",
-    on_progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    on_progress: Progress = say_nothing,
 ) -> EvaluationReport:
     """Search every query of the split, judge the hits, write `run/hits/<split>.parquet`, `run/report.json`, the card.
 
@@ -70,14 +71,8 @@ def run_evaluation(
     started = time.monotonic()
     shortlist = retriever.reranking.depth if retriever.reranking else 0
     depth = search_depth(config.evaluate, queries.positives, shortlist=shortlist)
-    answered = 0
-
-    def advance(count: int) -> None:
-        nonlocal answered
-        answered += count
-        on_progress("queries", answered, len(queries))
-
-    deep_hits = search_texts(retriever, queries.texts, k=depth, on_chunk=advance)
+    on_chunk = counting(partial(on_progress, "queries"), len(queries))
+    deep_hits = search_texts(retriever, queries.texts, k=depth, on_chunk=on_chunk)
     search_s = time.monotonic() - started
     hits = first_hits(deep_hits, max(config.evaluate.ks))
     index_rows_L = index_rows(data, retriever)

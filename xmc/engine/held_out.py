@@ -12,6 +12,7 @@ from xmc.check_contract import CheckQueries
 from xmc.data.dataset import Dataset
 from xmc.data.tables import QueryTable
 from xmc.engine.evaluation import index_rows
+from xmc.engine.progress import counting
 from xmc.engine.removed_labels import require_positives
 from xmc.errors import DataError
 from xmc.ranking import first_hits
@@ -88,13 +89,7 @@ class HeldOutSearch:
         """The best k label rows of each query."""
         _, depth, hits = self._found.get(id(queries), (queries, 0, None))
         if hits is None or depth < k:
-            done = 0
-
-            def advance(count: int) -> None:
-                nonlocal done
-                done += count
-                self.progress(done, len(queries))
-
-            hits = search_texts(self.retriever, queries.texts, k=k, on_chunk=advance)
+            on_chunk = counting(self.progress, len(queries))
+            hits = search_texts(self.retriever, queries.texts, k=k, on_chunk=on_chunk)
             self._found[id(queries)] = (queries, k, hits)  # keeps the queries alive, so that the id stays theirs
         return first_hits(hits, k)

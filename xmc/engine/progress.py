@@ -9,3 +9,22 @@ Progress = Callable[[str, int, int], None]  # what is under way (the name of a c
 
 def say_nothing(what: str, done: int, total: int) -> None:
     """The progress that nobody asked for."""
+
+
+def counting(progress: Callable[[int, int], None], total: int) -> Callable[[int], None]:
+    """A function to call with how many more are done; it adds them up and calls `progress(done, total)`.
+
+    >>> more = counting(print, 3)
+    >>> more(2), more(1)
+    2 3
+    3 3
+    (None, None)
+    """
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(done, total)
+
+    return count

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from xmc.data.tables import QueryTable, label_table_to_arrow
 from xmc.encode.encoder import Encoder, Role, chunks, embed_chunks
 from xmc.encode.sentence_transformer import SentenceTransformerOptions, names_a_folder
 from xmc.engine.devices import choose_device
-from xmc.engine.progress import Progress
+from xmc.engine.progress import Progress, counting, say_nothing
 from xmc.engine.run_config import FILE_NAME as CONFIG_NAME
 from xmc.engine.teacher import KIND, LABELS_NAME, VECTORS_NAME
 from xmc.errors import ConfigError, DataError, NonFiniteError
@@ -95,7 +96,8 @@ def run_teaching(
     k = min(k, len(data.labels))
     device, found = choose_device(device), 0
     is_run = (Path(teacher) / CONFIG_NAME).is_file()
-    on_texts = _counter(on_progress, len(data.train) + (0 if is_run else len(data.labels)))
+    total = len(data.train) + (0 if is_run else len(data.labels))
+    on_texts = counting(partial(on_progress or say_nothing, "texts"), total)
     if is_run:
         source: _Source = _RunTeacher(teacher, data, settings, device=device, plugins=plugins, on_texts=on_texts)
     else:
@@ -178,18 +180,6 @@ class _RunTeacher:
         """What the run answers, by label row of the data set."""
         hits = search_texts(self._retriever, queries.texts, k=k, on_chunk=self._on_texts)
         return replace(hits, label_rows=self._data_rows_L[hits.label_rows])
-
-
-def _counter(on_progress: Progress | None, total: int) -> OnTexts:
-    done = 0
-
-    def count(texts: int) -> None:
-        nonlocal done
-        done += texts
-        if on_progress:
-            on_progress("texts", done, total)
-
-    return count
 
 
 def embed_sorted(encoder: Encoder, texts: Sequence[str], role: Role, *, on_texts: OnTexts) -> Tensor:
