@@ -42,9 +42,11 @@ class Positives:
 
     def query_rows(self) -> np.ndarray[Any, Any]:
         """For each of the P pairs the row of its query, (P,) int64."""
-        import numpy as np
+        return _rows_of(self.offsets)
 
-        return np.repeat(np.arange(len(self)), self.counts())
+    def pair_keys(self, labels: int) -> np.ndarray[Any, Any]:
+        """A number for each of the P pairs, `query row * labels + label row`, as in `Hits`, (P,) int64."""
+        return self.query_rows() * labels + self.label_rows
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,26 @@ class Hits:
         """The answers to the given queries, in the given order."""
         offsets, source = taken(self.offsets, query_rows)
         return Hits(offsets, self.label_rows[source], self.scores[source])
+
+    def query_rows(self) -> np.ndarray[Any, Any]:
+        """For each of the H hits the row of its query, (H,) int64."""
+        return _rows_of(self.offsets)
+
+    def pair_keys(self, labels: int) -> np.ndarray[Any, Any]:
+        """A number for each (query, label) pair among `labels` labels, equal for equal pairs only, (H,) int64.
+
+        >>> import numpy as np
+        >>> Hits(np.array([0, 2, 3]), np.array([4, 1, 4]), np.ones(3)).pair_keys(5).tolist()
+        [4, 1, 9]
+        """
+        return self.query_rows() * labels + self.label_rows
+
+
+def _rows_of(offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """For each element of a ragged array the row that it is in."""
+    import numpy as np
+
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def taken(

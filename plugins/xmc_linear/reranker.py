@@ -147,7 +147,7 @@ def pair_margins(features_QF: Any, weights_LF: Any, hits: Hits) -> np.ndarray[An
     """
     margins_H = np.zeros(len(hits.label_rows), np.float32)
     order = np.argsort(hits.label_rows, kind="stable")
-    query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))[order]
+    query_rows_H = hits.query_rows()[order]
     labels, starts = np.unique(hits.label_rows[order], return_index=True)
     dense_F = np.zeros(weights_LF.shape[1], np.float32)
     for label, (start, stop) in zip(labels, pairwise([*starts, len(order)]), strict=True):

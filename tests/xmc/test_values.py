@@ -31,6 +31,9 @@ def test_counts_and_query_rows_are_those_of_the_loop(rows):
     assert len(positives) == len(rows)
     assert positives.counts().tolist() == [len(row) for row in rows]
     assert positives.query_rows().tolist() == [query for query, row in enumerate(rows) for _ in row]
+    hits = Hits(positives.offsets, positives.label_rows.astype(np.int64), positives.weights)
+    keys = [10 * query + label for query, row in enumerate(rows) for label in row]
+    assert positives.pair_keys(10).tolist() == hits.pair_keys(10).tolist() == keys
 
 
 @given(ragged, st.data())

@@ -52,7 +52,7 @@ def found_shares(space: IndexSpace, found: Sequence[tuple[Hits, int]]) -> list[n
         scores_QN = _all_products(queries_QE, _as_scored(labels_NE.detach(), space.similarity))
         for (hits, _), scores_H in zip(found, true_scores, strict=True):
             inside_H = (hits.label_rows >= start) & (hits.label_rows < start + len(labels_NE))
-            query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
+            query_rows_H = hits.query_rows()
             columns = torch.from_numpy(hits.label_rows[inside_H] - start)
             scores_H[inside_H] = scores_QN[torch.from_numpy(query_rows_H[inside_H]), columns].cpu().numpy()
         best_QK = torch.cat((best_QK, scores_QN), dim=1)
@@ -89,7 +89,7 @@ def _share(
     hits: Hits, scores_H: np.ndarray[Any, Any], best_QK: np.ndarray[Any, Any], margins_Q: np.ndarray[Any, Any], k: int
 ) -> np.ndarray[Any, Any]:
     wanted = min(k, best_QK.shape[1])
-    query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
+    query_rows_H = hits.query_rows()
     reached_H = scores_H >= (best_QK[:, wanted - 1] - margins_Q)[query_rows_H]
     return np.asarray(np.bincount(query_rows_H, reached_H, len(hits)) / wanted)
 

@@ -101,7 +101,7 @@ class Conformal:
         values = {key: np.zeros((len(context.queries), 2)) for key in cut_offs}
         counts_Q = context.queries.positives.counts()
         for rows, hits, relevant_H in judged_chunks(context, context.queries, k=self.most_labels):
-            near_H, places_H = nearness(hits, self.scored_by), np.repeat(np.arange(len(rows)), np.diff(hits.offsets))
+            near_H, places_H = nearness(hits, self.scored_by), hits.query_rows()
             for (risk, alpha), cut_off in cut_offs.items():
                 kept_H = near_H >= cut_off
                 found_R = np.bincount(places_H[kept_H & relevant_H], minlength=len(rows))

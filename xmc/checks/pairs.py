@@ -49,8 +49,7 @@ def retrieved_pairs(hits: Hits, positives: Positives, *, labels: int) -> Pairs:
     >>> pairs.ranks_H.tolist(), pairs.relevant_H.tolist()
     ([1, 2], [False, True])
     """
-    counts_Q = np.diff(hits.offsets)
-    query_rows_H = np.repeat(np.arange(len(hits)), counts_Q)
+    query_rows_H = hits.query_rows()
     ranks_H = np.arange(len(hits.scores)) - hits.offsets[query_rows_H] + 1
     relevant_H = judge_hits(hits, positives, labels=labels).relevance_H > 0
     scores_H = hits.scores.astype(np.float64)

@@ -115,7 +115,7 @@ def simulate_log(
     scores_UM = np.take_along_axis(hits.scores.reshape(len(used), candidates), order, axis=1)
     positives = queries.positives.take(used)
     keys_UM = np.arange(len(used))[:, None] * labels + label_rows_UM
-    relevant_UM = np.isin(keys_UM, positives.query_rows() * labels + positives.label_rows)
+    relevant_UM = np.isin(keys_UM, positives.pair_keys(labels))
     policy = Policy(scores_UM[place_Q].astype(np.float64), temperature)
     relevant_QM = relevant_UM[place_Q]
     ids_QM = np.asarray(retriever.labels.ids, dtype=object)[label_rows_UM[place_Q]]

@@ -37,7 +37,7 @@ def read_teacher_scores(
     counts_Q, label_rows_T, scores_T = rows.flat(pa.array(label_ids, pa.large_string()))
     rows_T = np.repeat(np.arange(len(query_ids)), counts_Q)
     keys_T = rows_T * len(label_ids) + label_rows_T
-    keys_P = positives.query_rows() * len(label_ids) + positives.label_rows
+    keys_P = positives.pair_keys(len(label_ids))
     missing_P = (counts_Q[positives.query_rows()] > 0) & ~np.isin(keys_P, keys_T)
     lowest_Q = np.full(len(query_ids), np.inf, np.float32)
     np.minimum.at(lowest_Q, rows_T, scores_T)

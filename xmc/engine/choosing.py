@@ -97,10 +97,9 @@ def score(log: ClickLog, name: str, retriever: Retriever, on_progress: Progress 
 def _below_hits(scores_P: Array, pairs: Positives, hits: Hits, *, labels: int) -> Array:
     """The scores, those of pairs that are no hits less than that of the last hit of their query."""
     counts_Q, rows_P = np.diff(hits.offsets), pairs.query_rows()
-    hit_keys_H = np.repeat(np.arange(len(hits)), counts_Q) * labels + hits.label_rows
     last_Q = np.full(len(hits), np.inf)
     last_Q[counts_Q > 0] = hits.scores[hits.offsets[1:][counts_Q > 0] - 1]
-    is_hit_P = np.isin(rows_P * labels + pairs.label_rows, hit_keys_H)
+    is_hit_P = np.isin(pairs.pair_keys(labels), hits.pair_keys(labels))
     return np.where(is_hit_P, scores_P, np.minimum(scores_P, np.nextafter(last_Q, -np.inf)[rows_P]))
 
 

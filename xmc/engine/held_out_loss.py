@@ -87,5 +87,5 @@ def _temperature(scores_QL: Tensor, positives: Positives) -> float:
 
 def _hits_at_1(scores_QL: Tensor, positives: Positives) -> int:
     best_Q = scores_QL.argmax(dim=1).cpu().numpy()
-    pairs = positives.query_rows() * scores_QL.shape[1] + positives.label_rows
-    return int(np.isin(np.arange(len(best_Q)) * scores_QL.shape[1] + best_Q, pairs).sum())
+    labels = scores_QL.shape[1]
+    return int(np.isin(np.arange(len(best_Q)) * labels + best_Q, positives.pair_keys(labels)).sum())

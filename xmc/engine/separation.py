@@ -55,10 +55,9 @@ def positive_scores(
     stage `hits` must hold its whole shortlist.
     """
     labels = len(retriever.labels)
-    hit_keys_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets)) * labels + hits.label_rows
-    pair_keys_P = positives.query_rows() * labels + positives.label_rows
-    _, place_P, place_H = np.intersect1d(pair_keys_P, hit_keys_H, assume_unique=True, return_indices=True)
-    scores_P = np.full(len(pair_keys_P), np.nan, np.float32)
+    keys_P, keys_H = positives.pair_keys(labels), hits.pair_keys(labels)
+    _, place_P, place_H = np.intersect1d(keys_P, keys_H, assume_unique=True, return_indices=True)
+    scores_P = np.full(len(keys_P), np.nan, np.float32)
     scores_P[place_P] = hits.scores[place_H]
     missing = np.flatnonzero(np.isnan(scores_P))
     scores_P[missing] = _scores_of_pairs(

@@ -196,8 +196,7 @@ def embed_sorted(encoder: Encoder, texts: Sequence[str], role: Role, *, on_texts
 
 
 def _positives_among(hits: Hits, queries: QueryTable, *, labels: int) -> int:
-    keys_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets)) * labels + hits.label_rows
-    return int(np.isin(queries.positives.query_rows() * labels + queries.positives.label_rows, keys_H).sum())
+    return int(np.isin(queries.positives.pair_keys(labels), hits.pair_keys(labels)).sum())
 
 
 def _in_float16(table: Any) -> Any:

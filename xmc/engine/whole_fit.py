@@ -94,6 +94,4 @@ def _precision_at_1(job: Job, encoder: Encoder, head: FittedHead) -> float:
     features = encoder.prepare(queries.texts, "query")
     chunks = embed_chunks(encoder, features, "query", chunk_size=1024)
     hits = concatenate_hits([index.search(part, 1) for part in chunks])
-    answered = np.flatnonzero(np.diff(hits.offsets))  # a query without a known word may have no answer
-    pairs = queries.positives.query_rows() * len(rows) + queries.positives.label_rows
-    return float(np.isin(answered * len(rows) + hits.label_rows, pairs).sum() / len(queries))
+    return float(np.isin(hits.pair_keys(len(rows)), queries.positives.pair_keys(len(rows))).sum() / len(queries))

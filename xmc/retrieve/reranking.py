@@ -80,7 +80,7 @@ def fuse(hits: Hits, second_S: np.ndarray[Any, Any], *, depth: int, weight: floa
     """
     shortlist = first_hits(hits, depth)
     fused_S = _sum(shortlist, second_S, weight)
-    query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
+    query_rows_H = hits.query_rows()
     ranks_H = np.arange(len(hits.label_rows)) - hits.offsets[:-1][query_rows_H]
     scores_H = hits.scores + _shifts(shortlist, fused_S)[query_rows_H]
     scores_H[ranks_H < depth] = fused_S

@@ -77,7 +77,5 @@ def _teacher(teacher: Hits | None, label_rows: np.ndarray[Any, Any] | None) -> T
     if teacher is None:
         return None
     columns = teacher.label_rows if label_rows is None else np.searchsorted(label_rows, teacher.label_rows)
-    rows = np.repeat(np.arange(len(teacher)), np.diff(teacher.offsets))
-    return TeacherScores(
-        torch.from_numpy(rows), torch.from_numpy(columns.astype(np.int64)), torch.from_numpy(teacher.scores)
-    )
+    columns_T = torch.from_numpy(columns.astype(np.int64))
+    return TeacherScores(torch.from_numpy(teacher.query_rows()), columns_T, torch.from_numpy(teacher.scores))

@@ -55,8 +55,7 @@ def hits_at_1(
         for queries_QD in embed_chunks(encoder, query_features, "query", chunk_size=QUERIES_AT_ONCE)
     ]
     best_Q = torch.cat(best).numpy()
-    pairs = positives.query_rows() * len(labels_LD) + positives.label_rows
-    return int(np.isin(np.arange(len(best_Q)) * len(labels_LD) + best_Q, pairs).sum())
+    return int(np.isin(np.arange(len(best_Q)) * len(labels_LD) + best_Q, positives.pair_keys(len(labels_LD))).sum())
 
 
 @torch.no_grad()

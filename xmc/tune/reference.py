@@ -44,7 +44,7 @@ class Reference:
         A hit counts when its true score reaches that of the k-th best label, within 1e-5 of the product of the norms of
         the query and of the longest label.
         """
-        query_rows_H = np.repeat(np.arange(len(hits)), np.diff(hits.offsets))
+        query_rows_H = hits.query_rows()
         scores_H = pair_scores(self.labels, self.queries_QE, query_rows_H, hits.label_rows)
         reached_H = scores_H >= (self.last_Q - self.margins_Q)[query_rows_H]
         found_Q = np.bincount(query_rows_H, reached_H, len(hits))
