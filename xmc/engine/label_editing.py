@@ -264,7 +264,7 @@ def _others(state: LabelState, label_ids: Collection[str], most_removed: float) 
 
 def _require_text_vectors(model: TrainedModel, state: LabelState, texts: Mapping[str, str]) -> None:
     """Refuse other texts for labels that have trained vectors; one that was given goes, and the trained one is back."""
-    if model.knows_any_label:
+    if model.labels_from_text:
         return
     for label_id, text in texts.items():
         now = state.now(label_id)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def rank_texts(retriever: Retriever, query: str, texts: Sequence[str]) -> list[tuple[int, float]]:
     """See `Retriever.rank_texts`, which has checked the texts."""
-    if not retriever.model.knows_any_label:
+    if not retriever.model.labels_from_text:
         raise DataError("this run's head has a vector for each label it was trained with, and none for other texts.")
     table = LabelTable([str(row) for row in range(len(texts))], list(texts))
     chunks, query_map = replace(retriever.model, own=None).label_vectors(table)

@@ -48,13 +48,8 @@ class TrainedModel:
     own: OwnVectors | None = None
 
     @property
-    def knows_any_label(self) -> bool:
-        """Whether a label's vector comes from its text alone, so that any label has one."""
-        return not (self.folder / HEAD_FOLDER).is_dir()
-
-    @property
     def labels_from_text(self) -> bool:
-        """Whether a label's vector is the embedding of its text and nothing else."""
+        """Whether a label's vector is the embedding of its text and nothing else, so that any label has one."""
         return not (self.folder / HEAD_FOLDER).is_dir()
 
     def label_vectors(self, labels: LabelTable) -> tuple[Iterator[Tensor], QueryMap | None]:
@@ -67,14 +62,14 @@ class TrainedModel:
 
     def known_vectors(self, count: int) -> tuple[Iterator[Tensor], QueryMap | None]:
         """Vectors of some labels that the model knows, to see of what kind they are."""
-        if self.knows_any_label:
+        if self.labels_from_text:
             return self._head_vectors(LabelTable(["any"] * count, ["any"] * count))
         known = self._known_labels()
         return self._head_vectors(known.take(np.arange(min(count, len(known)))))
 
     def require_known(self, label_ids: Sequence[str]) -> None:
         """Refuse labels that it would have no vector for from their text. Raises: as `label_vectors`."""
-        if label_ids and not self.knows_any_label:
+        if label_ids and not self.labels_from_text:
             _require_among(frozenset(self._known_labels().ids), label_ids)
 
     def _known_labels(self) -> LabelTable:
@@ -88,7 +83,7 @@ class TrainedModel:
         from safetensors.torch import load_file
 
         folder = self.folder / HEAD_FOLDER
-        if self.knows_any_label:
+        if self.labels_from_text:
             return self._build(labels), np.arange(len(labels))
         known = self._known_labels()
         row_of_id = {label_id: row for row, label_id in enumerate(known.ids)}

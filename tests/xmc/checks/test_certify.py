@@ -134,7 +134,7 @@ def test_a_second_stage_is_not_covered(context):
 
 
 def test_labels_that_are_more_than_their_text(context, monkeypatch):
-    monkeypatch.setattr(type(context.retriever.model), "labels_from_text", False)
+    monkeypatch.setattr(Bench, "labels_from_text", False)
     result = Certify(ks=(1,), radii=(1,), sample=5, attacks=1, greedy=0).run(context)
     assert "query_certified_at_1_radius_1" in result.figures
     assert not any(name.startswith("label_") for name in result.figures)
