@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from xmc.engine.run_names import NAME
-from xmc.serve.limits import MOST_K
+from xmc.retrieve.query_checks import MAX_K
 
 Text = Annotated[str, Field(min_length=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -36,7 +36,7 @@ class SearchAsk(Strict):
 
     texts: Annotated[list[Text], Field(min_length=1)] | None = None
     vectors: Annotated[list[Annotated[list[Finite], Field(min_length=1)]], Field(min_length=1)] | None = None
-    k: Annotated[int, Field(ge=1, le=MOST_K)] = 10
+    k: Annotated[int, Field(ge=1, le=MAX_K)] = 10
     min_probability: Probability | None = None
     allowed: list[Text] | None = Field(None, description="Only these label ids.")
     sets: SetsAsk | None = None

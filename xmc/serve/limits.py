@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields, replace
 from math import inf
 
 from xmc.errors import ConfigError, did_you_mean
-
-MOST_K = 10_000
+from xmc.retrieve.query_checks import MAX_K
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class Limits:
         for field in fields(self):
             if not 0 < getattr(self, field.name) < inf:
                 raise ConfigError(f"limit {field.name} must be above 0 and finite, got {getattr(self, field.name)}.")
-        if self.k > MOST_K:
-            raise ConfigError(f"limit k must be at most {MOST_K:,}, got {self.k:,}.")
+        if self.k > MAX_K:
+            raise ConfigError(f"limit k must be at most {MAX_K:,}, got {self.k:,}.")
 
 
 def read_limits(words: Sequence[str]) -> Limits:
