@@ -64,7 +64,7 @@ def index_command(
         if as_json:
             print_json({**asdict(report), "notes": notes})
             return
-        typer.echo(_line("indexed", report))
+        typer.echo(indexed_line("indexed", report))
         print_notes(notes)
         return
     sizes = parse_bytes(memory) if memory else None, parse_seconds(latency) if latency else None
@@ -105,7 +105,7 @@ def _print_choice(run: Path, tuned: Tuned, dry_run: bool) -> None:
     )
     for note in (*choice.notes, *choice.refusals):
         typer.echo(f"note: {note}")
-    typer.echo(_line("would index" if dry_run else "indexed", tuned.index))
+    typer.echo(indexed_line("would index" if dry_run else "indexed", tuned.index))
     if not dry_run:
         typer.echo(
             f"written: {index_store(run).current().folder / TUNING_FOLDER} and the choice in {run / 'config.toml'}"
@@ -133,7 +133,8 @@ def _row(trial: Trial, tuned: Tuned) -> dict[str, str]:
     }
 
 
-def _line(done: str, report: IndexReport) -> str:
+def indexed_line(done: str, report: IndexReport) -> str:
+    """What was indexed, how, and in how long."""
     from xmc.cli.output import human_bytes
 
     return (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xmc.cli.index import indexed_line
 from xmc.cli.options import JsonOption, RunOption
 from xmc.errors import ConfigError, did_you_mean
 
@@ -142,17 +143,14 @@ def _ids(file: Path | None, ids: Sequence[str]) -> list[str]:
 
 
 def _compact(editor: LabelEditor, device: str, as_json: bool) -> None:
-    from xmc.cli.output import human_bytes, print_json, print_notes, warnings_as_notes
+    from xmc.cli.output import print_json, print_notes, warnings_as_notes
 
     with warnings_as_notes() as notes:
         report = editor.compact(device=device)
     if as_json:
         print_json({**asdict(report), "notes": notes})
         return
-    typer.echo(
-        f"indexed {report.labels:,} labels x {report.dimension} with '{report.backend}' on {report.device_used} "
-        f"in {report.build_s:.1f} s, {human_bytes(report.memory_bytes)}"
-    )
+    typer.echo(indexed_line("indexed", report))
     print_notes(notes)
 
 

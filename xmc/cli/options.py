@@ -16,3 +16,9 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda."
 PluginOption = Annotated[str, typer.Option("--plugin", help="Plugin whose recipe is the base configuration.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file over the recipe.")]
 DataOption = Annotated[str, typer.Option("--data", help="Shipped data set (icd10cm, tiny) or a folder.")]
+ProbabilityOption = Annotated[
+    float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
+]
+AllowedOption = Annotated[
+    Path | None, typer.Option("--allowed", help="Only the label ids of this file: one a line, JSON lines or Parquet.")
+]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xmc.cli.options import DeviceOption, JsonOption, RunOption
+from xmc.cli.options import AllowedOption, DeviceOption, JsonOption, ProbabilityOption, RunOption
 from xmc.errors import UnknownLabelsError
 from xmc.machine import keep_threads_to_quota
 
@@ -27,17 +27,12 @@ def predict_command(
     ],
     out: Annotated[str, typer.Option("--out", help="Folder or URL for the hits: one Parquet file a shard.")],
     k: Annotated[int, typer.Option("-k", help="How many labels.")] = 10,
-    min_probability: Annotated[
-        float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
-    ] = None,
+    min_probability: ProbabilityOption = None,
     engine: Annotated[str, typer.Option("--engine", help="native (this machine), ray or dask.")] = "native",
     workers: Annotated[int, typer.Option("--workers", help="Processes or actors; 0: one a core.")] = 0,
     scheduler: Annotated[str, typer.Option("--scheduler", help="Address of the Ray or Dask cluster.")] = "",
     batch_rows: Annotated[int, typer.Option("--batch-rows", help="Rows searched and written at a time.")] = 1024,
-    allowed: Annotated[
-        Path | None,
-        typer.Option("--allowed", help="Only the label ids of this file: one a line, JSON lines or Parquet."),
-    ] = None,
+    allowed: AllowedOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output of another job in --out.")] = False,
     redo_changed: Annotated[
         bool, typer.Option("--redo-changed", help="Answer inputs again that were written again since.")
@@ -119,11 +114,12 @@ def print_failures(report: PredictReport) -> None:
 
 def print_prediction(report: PredictReport) -> None:
     """What was done."""
+    from xmc.cli.output import print_notes
+
     if report.failures:
         print_failures(report)
         typer.echo(f"note: {len(report.failures):,} shards are left out; see _failures.jsonl in the output", err=True)
-    for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+    print_notes(report.notes)
     for status, count in report.statuses.items():
         if status != "ok":
             meaning = "the first labels by id as their hits" if status == "no-match" else "no hits"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from xmc.cli.options import DeviceOption, JsonOption, RunOption
+from xmc.cli.options import AllowedOption, DeviceOption, JsonOption, ProbabilityOption, RunOption
 from xmc.cli.predict import allowed_by_option, predict_and_show
 from xmc.errors import ConfigError, DataError, XmcError
 
@@ -30,14 +30,9 @@ def search_command(
         typer.Option("--queries", help="Short for xmc predict --workers 1 --shards; may be repeated."),
     ] = None,
     out: Annotated[str | None, typer.Option("--out", help="Folder or URL for the hits of --queries.")] = None,
-    min_probability: Annotated[
-        float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
-    ] = None,
+    min_probability: ProbabilityOption = None,
     allow: Annotated[list[str] | None, typer.Option("--allow", help="Only this label id; may be repeated.")] = None,
-    allowed: Annotated[
-        Path | None,
-        typer.Option("--allowed", help="Only the label ids of this file: one a line, JSON lines or Parquet."),
-    ] = None,
+    allowed: AllowedOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:

@@ -113,8 +113,11 @@ def _token(path: Path | None, variable: str) -> str:
 
 
 def _end(service: Service) -> None:
-    """Say that the service has stopped. A search that nobody waits for any more does not keep the process: it writes
-    nothing, and an interpreter that ends would wait for it, however long it takes."""
+    """Say that the service has stopped.
+
+    A search that nobody waits for any more does not keep the process alive. An interpreter that ends would wait for
+    it, however long it takes; to drop it is safe, since a search writes nothing.
+    """
     ended = service.ended(LAST_S)
     if not ended:
         logger.warning("a search or reload still ran %g s after the last answer: it is dropped", LAST_S)
