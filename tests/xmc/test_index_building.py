@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from xmc.engine.component import Component
 from xmc.engine.indexing import run_indexing
-from xmc.engine.run_config import Component, read_run_config
+from xmc.engine.run_config import read_run_config
 from xmc.errors import PluginError
 from xmc.index_building import build_index
 from xmc.plugin_manager import load_plugins

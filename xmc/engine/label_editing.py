@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from xmc.encode.csr import take_rows
+from xmc.engine.component import Component
 from xmc.engine.given_labels import check_ids, check_labels, given_vectors
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_commit import commit_edit, report_of
 from xmc.engine.label_state import Base, LabelState
 from xmc.engine.label_versions import LabelsVersion, edits_back, edits_in, versions_of
 from xmc.engine.labels_report import LabelsReport
-from xmc.engine.run_config import Component, read_run_config
+from xmc.engine.run_config import read_run_config
 from xmc.errors import ConfigError, DataError, XmcWarning
 from xmc.plugin_manager import Plugins, load_plugins
 from xmc.retrieve.edit_vectors import with_edits, with_vectors, without_direction

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from xmc.data.dataset import Dataset
-from xmc.engine.run_config import Component, RunConfig
+from xmc.engine.component import Component
+from xmc.engine.run_config import RunConfig
 from xmc.engine.teacher import needs_of
 from xmc.engine.training_set import epoch_pool, with_label_scope
 from xmc.errors import ConfigError

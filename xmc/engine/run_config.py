@@ -10,8 +10,9 @@ from typing import Any
 
 from xmc.config import Options, Settings, build_options, merge, parse_assignments, read_toml, write_toml
 from xmc.engine.check_settings import CheckSettings, check_settings
+from xmc.engine.component import Component, build_component
 from xmc.engine.fusion import FusionOptions
-from xmc.errors import ConfigError, PluginError, XmcError, did_you_mean
+from xmc.errors import ConfigError, XmcError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.run_plugins import naming_packages, write_run_plugins
@@ -27,15 +28,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "optimizer": {"name": "adamw"},
     "index": {"name": "exact"},
     "reranker": {"name": "none"},
-}
-ASKED = {  # of the options of a part
-    "encoder": ("build", "load", "load_training"),
-    "head": ("build",),
-    "loss": ("__call__",),
-    "augmentation": ("build", "fingerprint"),
-    "optimizer": ("build",),
-    "index": ("build", "load"),
-    "reranker": (),
 }
 Layer = tuple[str, Mapping[str, Any]]  # where settings come from, and the settings
 
@@ -62,20 +54,6 @@ class TeacherOptions:
     """Who teaches. `path`: the folder that `xmc teach` wrote, or a table of hits (file, folder, pattern); or empty."""
 
     path: str = ""
-
-
-@dataclass(frozen=True)
-class Component:
-    """A plugin's thing by its full name, with its options built."""
-
-    name: str
-    options: Any
-
-    def to_dict(self) -> dict[str, Any]:
-        """The section as plain values; what the options derive from one another is no setting."""
-        values = dataclasses.asdict(self.options)
-        settings = [field.name for field in dataclasses.fields(self.options) if field.init]
-        return {"name": self.name, **{name: values[name] for name in settings}}
 
 
 @dataclass(frozen=True)
@@ -189,7 +167,7 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
         return build_options(cls, tree.get(name, {}), section=name, source=source)
 
     def component(kind: str) -> Component:
-        return _component(plugins, kind, tree.get(kind, {}), source)
+        return build_component(plugins, kind, tree.get(kind, {}), source=source)
 
     return RunConfig(
         data=options("data", DataOptions),
@@ -213,22 +191,26 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Settings = ()) -> 
 
     Raises: ConfigError when the folder holds none; PluginError naming the package of a plugin that is not there.
     """
+    # a run of an older xmc may lack these sections
+    made_with = {kind: DEFAULTS[kind] for kind in ("head", "augmentation", "optimizer", "reranker")}
+    recorded: Layer = (str(run / FILE_NAME), merge(made_with, read_run_toml(run)))
+    with naming_packages(run, plugins):
+        return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))])
+
+
+def read_run_toml(run: Path) -> dict[str, Any]:
+    """What stands in `run/config.toml`. Raises: ConfigError when the folder holds none."""
     path = run / FILE_NAME
     if not path.is_file():
         hint = (
             f"Is this the right folder? A run is made by: xmc train --data DATA --out {'RUN' if run.exists() else run}"
         )
         raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}).", hint=hint)
-    made_with = {
-        kind: DEFAULTS[kind] for kind in ("head", "augmentation", "optimizer", "reranker")
-    }  # which an older run leaves out
-    recorded: Layer = (str(path), merge(made_with, read_toml(path)))
-    with naming_packages(run, plugins):
-        return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))])
+    return read_toml(path)
 
 
 def how_data_differs(config: RunConfig, run: Path) -> str:
-    """How the data of this configuration, which is known to be another, differs from that of a run, in words."""
+    """In words, how the data of this configuration differs from that of a run; call it when their fingerprints do."""
     before, now = read_toml(run / FILE_NAME).get("data", {}), dataclasses.asdict(config.data)
     changed = [key for key in now if before.get(key, now[key]) != now[key]]
     words = "; ".join(f"data.{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
@@ -246,53 +228,6 @@ def template(config: RunConfig, plugins: Plugins) -> str:
             comment = f"# {spec.summary}\n# installed: {others}\n"
         blocks.append(comment + write_toml({name: _listed(values)}))
     return "\n".join(blocks)
-
-
-def _component(plugins: Plugins, kind: str, values: Mapping[str, Any], source: str) -> Component:
-    name = values.get("name")
-    if not isinstance(name, str):
-        raise ConfigError(f"{source}: [{kind}] needs a name.", hint=f"See: xmc plugins --kind {kind}")
-    offer = plugins.find(kind, name)
-    options = {key: value for key, value in values.items() if key != "name"}
-    built = build_options(offer.load(), options, section=f"{kind}", source=f"{source} ({name})")
-    component = Component(offer.full_name, built)
-    _require_contract(kind, component)
-    return component
-
-
-def _require_contract(kind: str, component: Component) -> None:
-    """Refuse options that lack what a part of this kind is asked for.
-
-    Or that the configuration of a run cannot hold: a run that was trained with them could not be opened.
-    Raises: PluginError naming what is missing, or the option.
-    """
-    if missing := [name for name in ASKED[kind] if not callable(getattr(component.options, name, None))]:
-        raise PluginError(
-            f"{kind} '{component.name}' has no {' and no '.join(f'{name}()' for name in missing)}.",
-            hint=f"In the plugin, give {type(component.options).__name__} what docs/plugins.md says of its kind.",
-        )
-    whose = f"{kind} '{component.name}' has an option"
-    for field in dataclasses.fields(component.options):
-        if field.name == "name" and field.init:
-            raise PluginError(
-                f"{whose} 'name', and [{kind}] name says which {kind} it is.",
-                hint="In the plugin, call that field something else.",
-            )
-    for key, value in component.to_dict().items():
-        if not _is_plain(value):
-            raise PluginError(
-                f"{whose} '{key}' that a configuration cannot hold, got {value!r}.",
-                hint="In the plugin, make it a bool, a number, a text, or a list, tuple, dict or dataclass of these.",
-            )
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether TOML and JSON hold it, in the same order each time."""
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(each is not None and _is_plain(each) for each in value)
-    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _listed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import torch
 from xmc.api import QueryMap
 from xmc.data.shards import write_table
 from xmc.encode.encoder import Encoder, embed_texts
+from xmc.engine.component import Component
 from xmc.engine.environment import versions
 from xmc.engine.indexing import commit_index, labels_to_index
 from xmc.engine.pictures import write_picture
 from xmc.engine.progress import Progress, say_nothing
-from xmc.engine.run_config import Component, RunConfig
+from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import load_for_training
 from xmc.engine.tuning_queries import TuningTexts, tuning_texts
 from xmc.errors import ConfigError
