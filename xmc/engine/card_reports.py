@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmc.config import read_toml
-from xmc.engine.run_config import FILE_NAME
-from xmc.errors import ConfigError
+from xmc.engine.run_config import read_run_toml
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import checks_folder, index_store
 from xmc.retrieve.run_state import identity_of
@@ -58,8 +56,7 @@ def read_reports(run: Path, *, plugins: Plugins) -> RunReports:
 
     Raises: ConfigError when the folder is not a run, ArtifactError when something in it is damaged.
     """
-    if not (run / FILE_NAME).is_file():
-        raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}).")
+    config = read_run_toml(run)
     indexed = index_store(run).exists()
     identity = identity_of(run) if indexed else {}
     evaluation = read_report(run / REPORT_NAME)
@@ -69,7 +66,7 @@ def read_reports(run: Path, *, plugins: Plugins) -> RunReports:
         report = read_report(checks_folder(run) / offer.full_name / REPORT_NAME)
         checks.append(CheckFacts(offer.full_name, offer.spec.summary, report, _is_stale(report, identity)))
     return RunReports(
-        read_toml(run / FILE_NAME),
+        config,
         read_report(run / "train.json"),
         evaluation,
         _is_stale(evaluation, identity),

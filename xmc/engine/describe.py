@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xmc.config import read_toml
 from xmc.engine.card_reports import evaluation_figures, figures_are_stale, named_parts
 from xmc.engine.label_editing import LabelEditor
-from xmc.errors import ConfigError
+from xmc.engine.run_config import read_run_toml
 from xmc.retrieve.layout import encoder_store, index_store, labels_store, passages_store, reranker_store
 from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
@@ -20,10 +19,7 @@ def describe_run(run: Path) -> dict[str, Any]:
 
     Raises: ConfigError when the folder is not a run, ArtifactError when something in it is damaged.
     """
-    if not (run / "config.toml").is_file():
-        raise ConfigError(f"{run} is not a run folder (it has no config.toml).")
-    config = read_toml(run / "config.toml")
-    facts: dict[str, Any] = dict(named_parts(config))
+    facts: dict[str, Any] = dict(named_parts(read_run_toml(run)))
     if index_store(run).exists():  # `xmc index` may have built another one than the run was configured with
         version = index_store(run).current()
         facts["index"] = version.manifest.facts["name"]
