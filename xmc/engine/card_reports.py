@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,13 +104,20 @@ def read_report(path: Path) -> dict[str, Any] | None:
     """A report of a run, None where there is none. Raises: ArtifactError when it is damaged."""
     if not path.is_file():
         return None
-    try:
+    with as_written(path):
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
     if not isinstance(value, dict):
         raise damaged(path, "it is no JSON object")
     return value
+
+
+@contextlib.contextmanager
+def as_written(path: Path) -> Iterator[None]:
+    """Take it for damage of this file when the block, which reads it, misses something. Raises: ArtifactError."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
 
 
 def named_parts(config: Mapping[str, Any]) -> dict[str, str]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmc.engine.card_reports import REPORT_NAME, RunReports, evaluation_figures, read_reports
+from xmc.engine.card_reports import REPORT_NAME, RunReports, as_written, evaluation_figures, read_reports
 from xmc.plugin_manager import Plugins
-from xmc.store.manifest import damaged
 
 OF_TRAINING = ("epochs_run", "best_validation_p1", "train_s")
 
@@ -55,10 +54,8 @@ def compare_runs(runs: Sequence[Path], *, plugins: Plugins) -> Comparison:
 
 
 def _read(facts: Callable[[RunReports], dict[str, Any]], run: Path, reports: RunReports, name: str) -> dict[str, Any]:
-    try:
+    with as_written(run / name):
         return facts(reports)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise damaged(run / name, f"it cannot be read ({type(error).__name__})") from error
 
 
 def _side_by_side(facts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

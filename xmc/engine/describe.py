@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xmc.engine.card_reports import evaluation_figures, figures_are_stale, named_parts
+from xmc.engine.card_reports import as_written, evaluation_figures, figures_are_stale, named_parts, read_report
 from xmc.engine.label_editing import LabelEditor
 from xmc.engine.run_config import read_run_toml
 from xmc.retrieve.layout import encoder_store, index_store, labels_store, passages_store, reranker_store
-from xmc.store.manifest import damaged
 from xmc.train.checkpoint import open_store
 
 
@@ -38,8 +37,9 @@ def describe_run(run: Path) -> dict[str, Any]:
         facts["labels"] = _labels(run)
     for name in ("train", "report"):
         path = run / f"{name}.json"
-        if path.is_file():
-            facts |= _read_figures(name, path)
+        if (report := read_report(path)) is not None:
+            with as_written(path):
+                facts |= _figures(name, report)
     if figures_are_stale(run):
         facts["note"] = f"it has changed since its figures were measured. Again: xmc evaluate --run {run}"
     return facts
@@ -54,26 +54,17 @@ def _labels(run: Path) -> str:
 def _chosen_by_goal(path: Path) -> dict[str, Any]:
     """What was asked of the index and what it reached; nothing where it was named."""
     kept = ("recall", "recall_low", "recall_high", "queries_per_s", "latency_s", "search_options", "exact", "notes")
-    try:
+    with as_written(path):
         choice = json.loads(path.read_text(encoding="utf-8"))["report"].get("choice")
         if choice is None:
             return {}
         return {"index goal": choice["asked"], "index reaches": {name: choice[name] for name in kept}}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
 
 
 def _verified(store: Any) -> str:
     version = store.current()
     size = sum(size for size, _ in version.manifest.files.values())
     return f"{version.folder} ({len(version.manifest.files)} files, {size:,} bytes, verified)"
-
-
-def _read_figures(name: str, path: Path) -> dict[str, Any]:
-    try:
-        return _figures(name, json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
 
 
 def _figures(name: str, report: dict[str, Any]) -> dict[str, Any]:
