@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from xmc.api import CheckContext
 from xmc.check_contract import no_progress
 from xmc.data.dataset import Dataset
@@ -24,9 +22,9 @@ from xmc.engine.check_report import (
 from xmc.engine.check_settings import CheckSettings, options_of
 from xmc.engine.data_since import data_since_training
 from xmc.engine.environment import versions
-from xmc.engine.evaluation import index_rows
 from xmc.engine.fitted_folder import FittedFolder
 from xmc.engine.held_out import HeldOut, HeldOutSearch, held_out
+from xmc.engine.index_rows import index_rows, train_counts
 from xmc.engine.model_card import write_card
 from xmc.engine.more_queries import advise_more_queries
 from xmc.engine.progress import Progress
@@ -104,8 +102,7 @@ def open_context(
     config: RunConfig, run: Path, data: Dataset, retriever: Retriever, queries: HeldOut, *, device: str = "auto"
 ) -> CheckContext:
     """The context of a run, before it belongs to one check."""
-    counts_L = np.zeros(len(retriever.labels), np.int64)
-    counts_L[index_rows(data, retriever)] = data.train_counts()
+    counts_L = train_counts(data, index_rows(data, retriever), labels=len(retriever.labels))
     return CheckContext(
         run=run,
         retriever=retriever,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xmc.data.dataset import Dataset
 from xmc.data.fingerprint import fingerprint_of
+from xmc.data.tables import QueryTable
 from xmc.engine.data_since import data_since_training
 from xmc.engine.environment import versions
+from xmc.engine.index_rows import in_index, index_rows, train_counts
 from xmc.engine.model_card import write_card
 from xmc.engine.progress import Progress, counting, say_nothing
 from xmc.engine.removed_labels import require_positives, without_removed
@@ -28,7 +29,6 @@ from xmc.retrieve.batch import search_texts, write_hits
 from xmc.retrieve.label_edits import read_edits
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
-from xmc.values import Positives
 
 OF_BAGS = (
     "the training queries are in bags: head to zero-shot, PSP and PSnDCG count a label by the shares that bags have of "
@@ -48,25 +48,15 @@ def run_evaluation(
     """Search every query of the split, judge the hits, write `run/hits/<split>.parquet`, `run/report.json`, the card.
 
     With `evaluate.auc_negatives` the report has the pooled AUC as well, and its curve is in `run/roc.csv` and `.png`.
-    Frequencies (bands, propensities) are those of the queries the run was trained on.
-    Labels that were removed from the run are no positives, and queries that had no others are left out, with a note.
-    The report notes it, too, when the split is that of training, when the data set is another than then, and when
-    frequencies are sums of the shares of bags, which count the noise of private labels as well. `on_progress` hears
-    what is done of what.
-    Raises: DataError when the data set has no such split, or none of its queries a positive any more, and when it does
-    not fit the index.
+    How frequent a label is (for bands and propensities) is counted over the queries that the run was trained on.
+    Labels that were removed from the run do not count as positives; queries with no other positive are left out.
+    Notes in the report say so, and also: when the split is the training split, when the data set has changed since
+    training, and when training queries are in bags, so that frequencies are sums of shares.
+    Raises: DataError when the data set has no such split, when none of its queries has a positive any more, and when
+    the index lacks one of its labels.
     """
     data = without_removed(load_for_training(config), read_edits(run))
-    if split not in data.splits:
-        there = [name for name in data.splits if name != "train"]
-        raise DataError(
-            f"data set '{data.name}' has no split '{split}' (it has: {', '.join(data.splits)}).",
-            hint=f"Use: {' or '.join(f'--split {name}' for name in there)}"
-            if there
-            else "Add a dev or test table of queries that it was not trained on.",
-        )
-    queries = data.splits[split]
-    require_positives(queries, split)
+    queries = _queries_of(data, split)
     retriever = Retriever.load(run, device=device, plugins=plugins, warn=False)
     started = time.monotonic()
     shortlist = retriever.reranking.depth if retriever.reranking else 0
@@ -76,30 +66,17 @@ def run_evaluation(
     search_s = time.monotonic() - started
     hits = first_hits(deep_hits, max(config.evaluate.ks))
     index_rows_L = index_rows(data, retriever)
-    counts_L = np.zeros(len(retriever.labels), np.int64)
-    counts_L[index_rows_L] = data.train_counts()
-    truth = queries.positives
-    positives = Positives(truth.offsets, index_rows_L[truth.label_rows], truth.weights)
+    positives = in_index(queries.positives, index_rows_L)
     report = evaluate_hits(
         hits,
         positives,
-        train_counts_L=counts_L,
+        train_counts_L=train_counts(data, index_rows_L, labels=len(retriever.labels)),
         train_queries=len(data.train),
         options=config.evaluate,
         extra_metrics={offer.full_name: offer.load() for offer in plugins.offers["metric"]},
     )
-    if split == "train":
-        note = "runs are trained on the split 'train': of other queries these figures say nothing"
-    else:
-        note = data_since_training(run, data)
-    report = replace(report, notes=(*report.notes, *([note] if note else [])))
-    if data.train.bag_ids is not None:
-        report = replace(report, notes=(*report.notes, OF_BAGS))
-    if queries.bag_ids is not None:
-        note = f"the queries of '{split}' are in bags, and judged by the labels of their bag for want of their own"
-        report = replace(report, notes=(*report.notes, note))
-    if config.evaluate.auc_negatives:
-        top = config.evaluate.auc_negatives
+    report = replace(report, notes=(*report.notes, *_notes(run, data, split)))
+    if top := config.evaluate.auc_negatives:
         auc = measure_separation(retriever, queries.texts, deep_hits, positives, top_negatives=top, run=run)
         report = replace(report, auc=auc)
     write_hits(run / "hits" / f"{split}.parquet", queries.ids, hits, retriever.labels)
@@ -108,19 +85,29 @@ def run_evaluation(
     return report
 
 
-def index_rows(data: Dataset, retriever: Retriever) -> np.ndarray[Any, Any]:
-    """For each label row of the data set its row in the index, (L,) int64.
-
-    Raises: DataError when the index lacks a label of the data set.
-    """
-    row_of_id = {label_id: row for row, label_id in enumerate(retriever.labels.ids)}
-    missing = [label_id for label_id in data.labels.ids if label_id not in row_of_id]
-    if missing:
+def _queries_of(data: Dataset, split: str) -> QueryTable:
+    """The queries to judge by. Raises: DataError when there is no such split, or no positive in it."""
+    if split not in data.splits:
+        there = [name for name in data.splits if name != "train"]
+        hint = "Add a dev or test table of queries that it was not trained on."
         raise DataError(
-            f"the index lacks {len(missing)} labels of data set '{data.name}', such as '{missing[0]}'.",
-            hint="The data changed after the index was built: run xmc index again.",
+            f"data set '{data.name}' has no split '{split}' (it has: {', '.join(data.splits)}).",
+            hint=f"Use: {' or '.join(f'--split {name}' for name in there)}" if there else hint,
         )
-    return np.array([row_of_id[label_id] for label_id in data.labels.ids], dtype=np.int64)
+    require_positives(data.splits[split], split)
+    return data.splits[split]
+
+
+def _notes(run: Path, data: Dataset, split: str) -> Iterator[str]:
+    """What is to be known of figures on these queries."""
+    if split == "train":
+        yield "runs are trained on the split 'train': of other queries these figures say nothing"
+    elif note := data_since_training(run, data):
+        yield note
+    if data.train.bag_ids is not None:
+        yield OF_BAGS
+    if data.splits[split].bag_ids is not None:
+        yield f"the queries of '{split}' are in bags, and judged by the labels of their bag for want of their own"
 
 
 def _to_dict(

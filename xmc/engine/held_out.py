@@ -11,7 +11,7 @@ import numpy as np
 from xmc.check_contract import CheckQueries
 from xmc.data.dataset import Dataset
 from xmc.data.tables import QueryTable
-from xmc.engine.evaluation import index_rows
+from xmc.engine.index_rows import in_index, index_rows
 from xmc.engine.progress import counting
 from xmc.engine.removed_labels import require_positives
 from xmc.errors import DataError
@@ -71,10 +71,10 @@ def _require_held_out(data: Dataset, split: str) -> None:
 
 def _in_index(queries: QueryTable, rows_L: np.ndarray[tuple[int], np.dtype[np.int64]]) -> QueryTable:
     """The queries with their positives as rows of the index, ascending within a query as everywhere."""
-    truth = queries.positives
-    label_rows = rows_L[truth.label_rows]
-    order = np.lexsort((label_rows, truth.query_rows()))
-    return QueryTable(queries.ids, queries.texts, Positives(truth.offsets, label_rows[order], truth.weights[order]))
+    truth = in_index(queries.positives, rows_L)
+    order = np.lexsort((truth.label_rows, truth.query_rows()))
+    ordered = Positives(truth.offsets, truth.label_rows[order], truth.weights[order])
+    return QueryTable(queries.ids, queries.texts, ordered)
 
 
 @dataclass

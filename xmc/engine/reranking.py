@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from xmc.api import Hits, RerankContext, RerankQueries
-from xmc.data.dataset import Dataset, QueryTable
+from xmc.data.dataset import Dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import label_table_to_arrow
 from xmc.engine.carried import Carried
-from xmc.engine.evaluation import index_rows
 from xmc.engine.fusion import WeightChoice, choose_weight
+from xmc.engine.index_rows import in_index, index_rows
 from xmc.engine.model_card import write_card
 from xmc.engine.removed_labels import require_positives, without_removed
 from xmc.engine.reranked_labels import RerankedLabels
@@ -31,7 +31,6 @@ from xmc.retrieve.layout import reranker_store
 from xmc.retrieve.reranking import BACKEND_FOLDER, LABELS_FILE, NONE, Reranking, labels_identity
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
-from xmc.values import Positives
 
 NEUTRAL_QUERIES = 1000
 
@@ -57,8 +56,7 @@ def run_reranking(
     first = Retriever.load(run, device=device, plugins=plugins, reranked=False, warn=False)
     data = without_removed(carried.load(config), read_edits(run))
     require_positives(data.train, "train")
-    rows_L = index_rows(data, first)
-    truth = _in_index_rows(data.train, rows_L)
+    truth = in_index(data.train.positives, index_rows(data, first))
     if carried.train_features is None:
         queries = first.prepare(data.train.texts)
     else:
@@ -98,7 +96,7 @@ def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reran
     require_positives(held_out, "dev" if data.dev else "train")
     queries = first.prepare(held_out.texts)
     hits = search_queries(first, queries, k=min(reranking.depth, len(first.labels)))
-    positives = _in_index_rows(held_out, index_rows(data, first))
+    positives = in_index(held_out.positives, index_rows(data, first))
     labels = len(first.labels)
     return choose_weight(reranking, queries, hits, positives, k=config.fusion.k, labels=labels)
 
@@ -119,11 +117,6 @@ def _mean_score(reranking: Reranking, first: Retriever, queries: RerankQueries, 
         shortlist = keep_hits(shortlist, rows_L[shortlist.label_rows] >= 0)
     scores_H = reranking.second_scores(some, shortlist)
     return float(scores_H.mean(dtype=np.float64)) if len(scores_H) else 0.0
-
-
-def _in_index_rows(queries: QueryTable, rows_L: Any) -> Positives:
-    truth = queries.positives
-    return Positives(truth.offsets, rows_L[truth.label_rows], truth.weights)
 
 
 def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking, known: RerankedLabels) -> None:

@@ -12,8 +12,9 @@ import xmc
 from xmc.api import RerankerSpec, RerankQueries, hookimpl
 from xmc.data.dataset import load_dataset
 from xmc.engine.carried import Carried
-from xmc.engine.evaluation import index_rows, run_evaluation
+from xmc.engine.evaluation import run_evaluation
 from xmc.engine.fusion import FusionOptions, choose_weight
+from xmc.engine.index_rows import in_index, index_rows, train_counts
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config
 from xmc.engine.separation import positive_scores
@@ -96,8 +97,7 @@ def test_only_labels_with_enough_training_queries_are_known_to_the_second_stage(
     first = xmc.Retriever.load(tiny_run_copy)
     config = read_run_config(plugins, tiny_run_copy)
     data = Carried().load(config)
-    counts_L = np.zeros(len(first.labels), np.int64)
-    counts_L[index_rows(data, first)] = data.train_counts()
+    counts_L = train_counts(data, index_rows(data, first), labels=len(first.labels))
     least = int(np.median(counts_L)) + 1
     known = np.flatnonzero(counts_L >= least)
     assert 0 < len(known) < len(counts_L)
@@ -132,8 +132,7 @@ def test_the_auc_is_that_of_the_fused_scores_however_few_hits_are_asked_for(tiny
     config = read_run_config(plugins, tiny_run_copy, settings=settings)
     report = run_evaluation(config, tiny_run_copy, plugins=plugins)
     retriever, data = xmc.Retriever.load(tiny_run_copy, plugins=plugins), load_dataset("tiny")
-    truth = data.test.positives
-    positives = Positives(truth.offsets, index_rows(data, retriever)[truth.label_rows], truth.weights)
+    positives = in_index(data.test.positives, index_rows(data, retriever))
     every = retriever.hits(data.test.texts, k=60)
     scores_P = positive_scores(retriever, data.test.texts, every, positives)
     pooled = pooled_auc(every, positives, scores_P, labels=60, top_negatives=1)

@@ -10,7 +10,7 @@ import torch
 import xmc
 from xmc.data.dataset import load_dataset
 from xmc.encode.encoder import embed_texts
-from xmc.engine.evaluation import index_rows
+from xmc.engine.index_rows import in_index, index_rows
 from xmc.engine.separation import positive_scores, search_depth
 from xmc.evaluate.auc import roc_auc
 from xmc.evaluate.options import EvaluateOptions
@@ -26,8 +26,7 @@ SETTINGS = ("evaluate.ks=[1, 3]", "evaluate.bootstrap_samples=0")
 def scored(tiny_run):
     """The retriever, test queries with positives in rows of the index, and all scores in float64."""
     retriever, data = Retriever.load(tiny_run), load_dataset("tiny")
-    truth = data.test.positives
-    positives = Positives(truth.offsets, index_rows(data, retriever)[truth.label_rows], truth.weights)
+    positives = in_index(data.test.positives, index_rows(data, retriever))
     queries_QD = retriever.encode(data.test.texts).double()
     labels_LD = embed_texts(retriever.encoder, retriever.labels.texts, "label").double()
     if retriever.report.similarity == "cosine":
@@ -71,8 +70,7 @@ def test_scores_of_sparse_vectors_and_their_auc_and_exactness(tmp_path):
     settings = ["reranker.name=none", "encoder.minimum_count=1"]
     xmc.train_run("tiny", tmp_path / "run", plugin="linear", settings=settings)
     retriever, data = Retriever.load(tmp_path / "run"), load_dataset("tiny")
-    truth = data.test.positives
-    positives = Positives(truth.offsets, index_rows(data, retriever)[truth.label_rows], truth.weights)
+    positives = in_index(data.test.positives, index_rows(data, retriever))
     found, every = (search_texts(retriever, data.test.texts, k=k) for k in (1, 60))
     scores_P, truth_P = (positive_scores(retriever, data.test.texts, hits, positives) for hits in (found, every))
     np.testing.assert_allclose(scores_P, truth_P, rtol=1e-5, atol=1e-6)

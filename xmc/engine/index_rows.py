@@ -1,0 +1,42 @@
+"""The labels of a data set as rows of a run's index, which has its labels in the order of their ids.
+
+Shapes: L labels of the data set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xmc.data.dataset import Dataset
+from xmc.errors import DataError
+from xmc.retrieve.retriever import Retriever
+from xmc.values import Positives
+
+
+def index_rows(data: Dataset, retriever: Retriever) -> np.ndarray[Any, Any]:
+    """For each label row of the data set its row in the index, (L,) int64.
+
+    Raises: DataError when the index lacks a label of the data set.
+    """
+    row_of_id = {label_id: row for row, label_id in enumerate(retriever.labels.ids)}
+    missing = [label_id for label_id in data.labels.ids if label_id not in row_of_id]
+    if missing:
+        raise DataError(
+            f"the index lacks {len(missing)} labels of data set '{data.name}', such as '{missing[0]}'.",
+            hint="The data changed after the index was built: run xmc index again.",
+        )
+    return np.array([row_of_id[label_id] for label_id in data.labels.ids], dtype=np.int64)
+
+
+def in_index(positives: Positives, index_rows_L: np.ndarray[Any, Any]) -> Positives:
+    """The positives, in their order, by rows of the index in place of those of the data set."""
+    return Positives(positives.offsets, index_rows_L[positives.label_rows], positives.weights)
+
+
+def train_counts(data: Dataset, index_rows_L: np.ndarray[Any, Any], *, labels: int) -> np.ndarray[Any, Any]:
+    """The number of training queries of each of the `labels` labels of the index, 0 for one that the data set lacks."""
+    counts = np.zeros(labels, np.int64)
+    counts[index_rows_L] = data.train_counts()
+    return counts
