@@ -71,33 +71,23 @@ __all__ = [
     "train_run",
 ]
 
-_HOMES = {
-    "Client": "xmc.client",
-    "Hit": "xmc.values",
-    "LabelEditor": "xmc.engine.label_editing",
-    "Retriever": "xmc.retrieve.retriever",
-    "XmcError": "xmc.errors",
-    "add_labels": "xmc.engine.label_verbs",
-    "compact_labels": "xmc.engine.label_verbs",
-    "diagnose_run": "xmc.engine.verbs",
-    "put_labels": "xmc.engine.label_verbs",
-    "remove_labels": "xmc.engine.label_verbs",
-    "replace_labels": "xmc.engine.label_verbs",
-    "check_run": "xmc.engine.verbs",
-    "choose_run": "xmc.engine.verbs",
-    "evaluate_run": "xmc.engine.verbs",
-    "export_run": "xmc.engine.verbs",
-    "index_run": "xmc.engine.verbs",
-    "list_label_versions": "xmc.engine.label_verbs",
-    "list_labels": "xmc.engine.label_verbs",
-    "predict_run": "xmc.predict.predict",
-    "rerank_run": "xmc.engine.verbs",
-    "rollback_labels": "xmc.engine.label_verbs",
-    "sync_labels": "xmc.engine.label_verbs",
-    "teach": "xmc.engine.verbs",
-    "scale_run": "xmc.engine.verbs",
-    "train_run": "xmc.engine.verbs",
+_NAMES = {
+    "xmc.client": ("Client",),
+    "xmc.engine.label_editing": ("LabelEditor",),
+    "xmc.engine.label_verbs": (
+        *("add_labels", "compact_labels", "list_label_versions", "list_labels", "put_labels", "remove_labels"),
+        *("replace_labels", "rollback_labels", "sync_labels"),
+    ),
+    "xmc.engine.verbs": (
+        *("check_run", "choose_run", "diagnose_run", "evaluate_run", "export_run", "index_run", "rerank_run"),
+        *("scale_run", "teach", "train_run"),
+    ),
+    "xmc.errors": ("XmcError",),
+    "xmc.predict.predict": ("predict_run",),
+    "xmc.retrieve.retriever": ("Retriever",),
+    "xmc.values": ("Hit",),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}  # imported when first asked for
 
 
 def __getattr__(name: str) -> Any:
