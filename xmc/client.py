@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import random
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError, XmcError, XmcWarning
+from xmc.client_connection import AnswerTooLargeError, Connection, to_json
+from xmc.errors import DataError, ServiceError, XmcError, XmcWarning
 from xmc.retrieve.no_match import NO_MATCH
 from xmc.values import Hit
 from xmc.vectors import validate_vectors
@@ -18,16 +16,12 @@ from xmc.vectors import validate_vectors
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import httpx
     from torch import Tensor
 
     from xmc.engine.labels_report import LabelsReport
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
-BUSY, TOO_LARGE = 503, 413
+TOO_LARGE = 413
 BESIDE_BYTES = 256  # of a body, for names and brackets
-JSON_HEADERS = {"content-type": "application/json"}
 
 
 class Client:
@@ -44,31 +38,8 @@ class Client:
     """
 
     def __init__(self, url: str, *, run: str = "", token: str = "", timeout_s: float = 30.0, retries: int = 4) -> None:
-        try:
-            import httpx
-        except ModuleNotFoundError:
-            raise ConfigError(
-                "xmc.Client needs the package 'httpx', which is not installed.",
-                hint="Install: pip install 'xmc-engine[client]'",
-            ) from None
-        if not url.startswith(("http://", "https://")):
-            raise ConfigError(f"the address of a service begins with http:// or https://, got '{url}'.")
-        if retries < 0:
-            raise ConfigError(f"retries must be at least 0, got {retries}.")
-        token = token.strip()  # one that was read from a file ends with a new line
-        if not token.isprintable():
-            raise ConfigError("the token has a control character in it.", hint="Give what the token's file holds.")
-        headers = {b"authorization": f"Bearer {token}".encode()} if token else {}  # the service reads UTF-8
-        try:
-            self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
-        except httpx.InvalidURL as error:
-            raise ConfigError(
-                f"'{url}' is no address of a service: {error}.",
-                hint="Write http://HOST:PORT, such as http://127.0.0.1:8000",
-            ) from None
-        self._url = url
+        self._service = Connection(url, token=token, timeout_s=timeout_s, retries=retries)
         self._run = run
-        self._retries = retries
         self._limits: Mapping[str, float] = {}
 
     def __enter__(self) -> Client:
@@ -81,7 +52,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._service.close()
 
     def search(
         self,
@@ -158,11 +129,11 @@ class Client:
 
     def describe(self) -> dict[str, Any]:
         """The run's sizes and abilities. Raises: ServiceError when the service has no run of this name."""
-        runs = self._send("GET", "/v1/runs")["runs"]
+        runs = self._service.send("GET", "/v1/runs")["runs"]
         found: dict[str, Any] | None = next((run for run in runs if self._run in ("", run["name"])), None)
         if found is None:
             names = ", ".join(run["name"] for run in runs)
-            raise ServiceError(f"{self._url} has no run '{self._run}'; it has: {names}.", status=404)
+            raise ServiceError(f"{self._service.url} has no run '{self._run}'; it has: {names}.", status=404)
         return found
 
     def add_labels(self, labels: Mapping[str, str]) -> LabelsReport:
@@ -185,7 +156,7 @@ class Client:
         from xmc.engine.labels_report import LabelsReport
 
         body = {"action": action, **what} | ({"run": self._run} if self._run else {})
-        report = self._send("POST", "/v1/labels", body, repeatable=False)
+        report = self._service.send("POST", "/v1/labels", body, repeatable=False)
         return LabelsReport(**{name: report[name] for name in LabelsReport.__dataclass_fields__})
 
     def _search(
@@ -220,7 +191,7 @@ class Client:
             may_be_over = isinstance(error, DataError) or getattr(error, "status", 0) == TOO_LARGE
             if not (remembered and may_be_over):
                 raise
-            limits = self._send("GET", "/v1/runs")["limits"]
+            limits = self._service.send("GET", "/v1/runs")["limits"]
             if limits == remembered:
                 raise
             self._limits = limits
@@ -231,13 +202,13 @@ class Client:
     ) -> Iterator[list[Any]]:
         """The queries in as many requests as the limits ask for; one that is over them by itself is sent alone."""
         if len(queries) > 1 and not self._limits:
-            self._limits = self._send("GET", "/v1/runs")["limits"]
+            self._limits = self._service.send("GET", "/v1/runs")["limits"]
         most = min(self._limits.get("queries", 1), self._limits.get("hits", 1) // max(1, k))
-        room = self._limits.get("body_bytes", 0) - len(_json(beside or {})) - BESIDE_BYTES
+        room = self._limits.get("body_bytes", 0) - len(to_json(beside or {})) - BESIDE_BYTES
         part: list[Any] = []
         left = room
         for query in queries:
-            size = len(_json(query)) + 1
+            size = len(to_json(query)) + 1
             if part and (len(part) >= most or size > left):
                 yield part
                 part, left = [], room
@@ -247,38 +218,7 @@ class Client:
             yield part
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._send("POST", path, body)
-
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = True) -> Any:
-        """The answer to a request, tried again where that can help and cannot harm."""
-        import httpx
-
-        content = None if body is None else _json(body)
-        for attempt in range(self._retries + 1):
-            last = attempt == self._retries
-            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)
-            try:
-                answer = self._http.request(method, path, content=content, headers=JSON_HEADERS)
-            except httpx.TransportError as error:
-                never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
-                if last or not (repeatable or never_sent):
-                    raise self._unreachable(error, attempt + 1) from None
-            else:
-                if answer.status_code != BUSY or last:
-                    return _read(answer, self._url)
-                pause_s = max(pause_s, _retry_after_s(answer))
-            time.sleep(pause_s)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _unreachable(self, error: Exception, tries: int) -> ServiceError:
-        return ServiceError(
-            f"{self._url} did not answer in {tries} tries: {str(error) or type(error).__name__}.",
-            hint="Is it running? xmc serve --run RUN",
-        )
-
-
-class _AnswerTooLargeError(DataError):
-    """Fewer queries would have an answer within the service's limit."""
+        return self._service.send("POST", path, body)
 
 
 def _halved(queries: list[Any], ask: Callable[[list[Any]], Any]) -> Iterator[Any]:
@@ -288,7 +228,7 @@ def _halved(queries: list[Any], ask: Callable[[list[Any]], Any]) -> Iterator[Any
     """
     try:
         yield ask(queries)
-    except _AnswerTooLargeError:
+    except AnswerTooLargeError:
         if len(queries) == 1:
             raise
         half = len(queries) // 2
@@ -316,42 +256,3 @@ def _labels(labels: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(labels, Mapping):  # a list of texts with two letters would be one of pairs
         raise DataError(f"labels must be a mapping of label ids to texts, got {type(labels).__name__}.")
     return dict(labels)
-
-
-def _json(body: Any) -> bytes:
-    try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_number).encode()
-    except (TypeError, ValueError, RuntimeError) as error:  # of bad Unicode, too, and of a tensor of several numbers
-        raise DataError(f"this cannot be sent: {error}.", hint="Texts must be valid Unicode, numbers finite.") from None
-
-
-def _number(value: Any) -> Any:
-    """A number of numpy as Python's, which JSON can hold."""
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} is no value of JSON")
-
-
-def _retry_after_s(answer: httpx.Response) -> float:
-    given = answer.headers.get("retry-after", "")
-    return min(LONGEST_PAUSE_S, float(given)) if given.isdecimal() else 0.0
-
-
-def _read(answer: httpx.Response, url: str) -> Any:
-    """The body of an answer. Raises: the error that it tells of."""
-    try:
-        body = answer.json()
-    except ValueError:
-        raise ServiceError(f"{url} answered {answer.status_code} without JSON.", status=answer.status_code) from None
-    if answer.is_success:
-        return body
-    raise _error(answer.status_code, body.get("error", {}) if isinstance(body, dict) else {})
-
-
-def _error(status: int, told: Mapping[str, Any]) -> XmcError:
-    message, code = str(told.get("message", f"the service answered {status}.")), str(told.get("code", ""))
-    if status == 422:
-        return _AnswerTooLargeError(message) if code == "answer_too_large" else DataError(message)
-    if status == 409:
-        return ArtifactError(message)
-    return ServiceError(message, status=status, code=code)

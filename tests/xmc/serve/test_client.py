@@ -235,7 +235,7 @@ def test_a_busy_service_is_asked_again_after_the_time_it_names():
 def test_a_service_that_was_started_again_with_smaller_limits(live, offline, calibrated_run):
     with client_of({"good": calibrated_run}, limits=Limits(queries=2)) as small, xmc.Client(live.address) as client:
         assert client.search(TEXTS, k=2) == offline.search(TEXTS, k=2)  # and remembers its limits
-        client._http = small
+        client._service.http = small
         assert client.search(TEXTS, k=2) == offline.search(TEXTS, k=2)
         client._limits = client._limits | {"queries": 64}
         assert client.encode(TEXTS).equal(offline.encode(TEXTS))
