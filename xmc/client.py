@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from xmc.client_connection import AnswerTooLargeError, Connection, to_json
 from xmc.errors import DataError, ServiceError, XmcError, XmcWarning
 from xmc.retrieve.no_match import NO_MATCH
+from xmc.retrieve.query_checks import require_ids, require_list
 from xmc.values import Hit
 from xmc.vectors import validate_vectors
 
@@ -237,19 +238,15 @@ def _halved(queries: list[Any], ask: Callable[[list[Any]], Any]) -> Iterator[Any
 
 
 def _texts(texts: Sequence[str]) -> Sequence[str]:
-    if isinstance(texts, str):
-        raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
-    if not isinstance(texts, Sized):
-        raise DataError(f"texts must be a list of strings, got {type(texts).__name__}.", hint="Write list(texts).")
+    require_list(texts)
     return texts
 
 
 def _ids(given: Iterable[str] | None, what: str = "allowed") -> list[str] | None:
-    if isinstance(given, (str, bytes)):
-        raise DataError(f"{what} must be a collection of label ids, got one text.", hint=f"Write {what}=[label_id].")
-    if given is not None and not isinstance(given, Iterable):
-        raise DataError(f"{what} must be a collection of label ids, got {type(given).__name__}.")
-    return None if given is None else list(given)
+    if given is None:
+        return None
+    require_ids(given, what=what)
+    return list(given)
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from xmc.data.tables import LabelTable
 from xmc.errors import ConfigError, DataError, UnknownLabelsError
 from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.living_labels import find
+from xmc.retrieve.query_checks import require_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,10 +61,7 @@ def make_filter(labels: LabelTable, label_ids: Iterable[str], *, ignore_unknown:
     >>> make_filter(LabelTable(["a", "b", "c"], ["", "", ""]), ["c", "a"]).label_rows.tolist()
     [0, 2]
     """
-    if isinstance(label_ids, (str, bytes)):
-        raise DataError("allowed must be a collection of label ids, got one text.", hint="Write allowed=[label_id].")
-    if not isinstance(label_ids, Iterable):
-        raise DataError(f"allowed must be a collection of label ids, got {type(label_ids).__name__}.")
+    require_ids(label_ids)
     ids = list(label_ids)
     for label_id in ids:
         if not isinstance(label_id, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Iterable, Sequence, Sized
 
 from xmc.errors import ConfigError, DataError
 
@@ -23,10 +23,7 @@ def check_texts(texts: Sequence[str], *, what: str = "query") -> None:
 
     Raises: DataError naming the first text that is not a non-blank string of valid Unicode, or is too long.
     """
-    if isinstance(texts, str):
-        raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
-    if not isinstance(texts, Sized):
-        raise DataError(f"texts must be a list of strings, got {type(texts).__name__}.", hint="Write list(texts).")
+    require_list(texts)
     for row, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             shown = "an empty text" if isinstance(text, str) else repr(text)[:60]
@@ -37,6 +34,22 @@ def check_texts(texts: Sequence[str], *, what: str = "query") -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise DataError(f"{what} {row} is not valid Unicode: {error.reason}.") from None
+
+
+def require_list(texts: Sequence[str]) -> None:
+    """Refuse what is no list of texts, whatever the texts are. Raises: DataError."""
+    if isinstance(texts, str):
+        raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
+    if not isinstance(texts, Sized):
+        raise DataError(f"texts must be a list of strings, got {type(texts).__name__}.", hint="Write list(texts).")
+
+
+def require_ids(label_ids: Iterable[str], *, what: str = "allowed") -> None:
+    """Refuse what is no collection of label ids, whatever the ids are; `what` names it. Raises: DataError."""
+    if isinstance(label_ids, (str, bytes)):
+        raise DataError(f"{what} must be a collection of label ids, got one text.", hint=f"Write {what}=[label_id].")
+    if not isinstance(label_ids, Iterable):
+        raise DataError(f"{what} must be a collection of label ids, got {type(label_ids).__name__}.")
 
 
 def check_probability(min_probability: float | None) -> None:
