@@ -23,10 +23,9 @@ Settings = Iterable[str] | Mapping[str, Any]  # `section.key=value` strings, or 
 def build_options(
     cls: type[Options], values: Mapping[str, Any], *, section: str, source: str = "configuration"
 ) -> Options:
-    """Make the dataclass `cls` from plain values, checking names and types, and that numbers are finite and no larger
-    than 64 bits and float32 hold.
+    """Make the dataclass `cls` from plain values, checking names, types and sizes.
 
-    A field whose default is not finite takes such numbers.
+    Numbers must be finite and fit into 64 bits or float32; a field whose default is not finite takes such numbers too.
     Raises: ConfigError naming section, key, value and what is allowed; PluginError for a class that is no dataclass.
 
     >>> @dataclasses.dataclass(frozen=True)
@@ -38,8 +37,6 @@ def build_options(
     Traceback (most recent call last):
     xmc.errors.ConfigError: configuration: [loss] has no key 'kk' (it has: k). Did you mean 'k'?
     """
-    import pydantic
-
     if not dataclasses.is_dataclass(cls):
         raise PluginError(
             f"[{section}] {getattr(cls, '__name__', cls)!r} is no dataclass, so it has no options to set.",
@@ -52,8 +49,19 @@ def build_options(
                 f"{source}: [{section}] has no key '{key}' (it has: {', '.join(fields) or 'none'}).",
                 hint=did_you_mean(key, fields),
             )
+    where = f"{source}: [{section}]"
+    built = _validated(cls, values, section=section, where=where)
+    for key, value in values.items():
+        _require_usual(value, getattr(built, key), default=fields[key].default, where=f"{where} {key}")
+    return built
+
+
+def _validated(cls: type[Options], values: Mapping[str, Any], *, section: str, where: str) -> Options:
+    """What pydantic makes of the values; its errors in words of the configuration."""
+    import pydantic
+
     try:
-        built = pydantic.TypeAdapter(cls).validate_python(dict(values))
+        return pydantic.TypeAdapter(cls).validate_python(dict(values))
     except (pydantic.PydanticUserError, pydantic.errors.PydanticUndefinedAnnotation) as error:
         raise PluginError(
             f"[{section}] the types of the options of {cls.__name__!r} cannot be read: {str(error).splitlines()[0]}",
@@ -67,20 +75,24 @@ def build_options(
         message = first["msg"].removeprefix("Value error, ")
         is_bare = first["type"] == "string_type" and not isinstance(first["input"], (list, dict))
         hint = f'A text stands in quotes: {key} = "{first["input"]}"' if is_bare else ""
-        raise ConfigError(f"{source}: [{section}] {key}: {message}{got}.".replace(" :", ":"), hint=hint) from error
-    for key, value in values.items():
-        taken = getattr(built, key)
-        if _is_no_number(value, taken):
-            raise ConfigError(f"{source}: [{section}] {key}: Input should be a number, got {value!r}.")
-        unusual = next(_unusual_numbers(taken), None)
-        if unusual and not any(_unusual_numbers(fields[key].default)):
-            raise ConfigError(f"{source}: [{section}] {key}: Input should be {unusual}.")
-        if isinstance(value, str) and not is_utf8(value):
-            raise ConfigError(
-                f"{source}: [{section}] {key}: Input should be UTF-8, got {value!r}.",
-                hint="Rename the file or folder: a configuration is written as UTF-8, and cannot hold this name.",
-            )
-    return built
+        raise ConfigError(f"{where} {key}: {message}{got}.".replace(" :", ":"), hint=hint) from error
+
+
+def _require_usual(value: Any, taken: Any, *, default: Any, where: str) -> None:
+    """Refuse what pydantic lets through: true for 1, numbers that nothing can compute with, names that are not UTF-8.
+
+    `taken` is what pydantic made of the value.
+    """
+    if _is_no_number(value, taken):
+        raise ConfigError(f"{where}: Input should be a number, got {value!r}.")
+    unusual = next(_unusual_numbers(taken), None)
+    if unusual and not any(_unusual_numbers(default)):
+        raise ConfigError(f"{where}: Input should be {unusual}.")
+    if isinstance(value, str) and not is_utf8(value):
+        raise ConfigError(
+            f"{where}: Input should be UTF-8, got {value!r}.",
+            hint="Rename the file or folder: a configuration is written as UTF-8, and cannot hold this name.",
+        )
 
 
 def _is_no_number(value: Any, taken: Any) -> bool:
