@@ -46,10 +46,6 @@ def _is_list_of(*tests: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType]
     return accepts
 
 
-def _is_embedding(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_fixed_size_list(type_) and type_.value_type in (pa.float32(), pa.float16()))
-
-
 def _strings(name: str, *, large: bool = False, optional: bool = False) -> Column:
     type_ = pa.large_string() if large else pa.string()
     return Column(name, type_, "string or large_string", _is_string, optional)
@@ -77,7 +73,6 @@ _POSITIVES = Column(
 _RELEVANCE = Column(
     "relevance", pa.large_list(pa.float32()), "large_list<float32>", _is_list_of(_is_float), optional=True
 )
-_EMBEDDING = Column("embedding", pa.list_(pa.float32(), 1), "fixed_size_list of float32 or float16", _is_embedding)
 
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "labels": (
@@ -92,7 +87,6 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         _RELEVANCE,
         _strings("bag_id", optional=True),
     ),
-    "embeddings": (_strings("id"), _EMBEDDING),
     "hits": (
         Column("query_id", pa.string(), "string, large_string or an integer", _is_id),
         _ids("label_ids"),
@@ -111,28 +105,21 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     ),
 }
 VERSION = 1
-_NOT_NULL = frozenset({"label_id", "query_id", "id", "bag_id"})
+_NOT_NULL = frozenset({"label_id", "query_id", "bag_id"})
 
 
-def schema_of(kind: str, *, without: Iterable[str] = (), dimension: int = 0, dtype: str = "float32") -> pa.Schema:
+def schema_of(kind: str, *, without: Iterable[str] = ()) -> pa.Schema:
     """The schema that xmc writes for a table of `kind`, metadata included; `without` leaves out optional columns.
-
-    `dimension` and `dtype` (float32, float16) are for `embeddings` only.
 
     >>> schema_of("queries", without=["relevance", "bag_id"]).names
     ['query_id', 'text', 'positives']
-    >>> schema_of("embeddings", dimension=8).field("embedding").type
-    FixedSizeListType(fixed_size_list<item: float>[8])
     """
     left_out = set(without)
-    fields = []
-    for column in TABLES[kind]:
-        if column.name in left_out:
-            continue
-        type_ = column.type
-        if column is _EMBEDDING:
-            type_ = pa.list_(pa.float16() if dtype == "float16" else pa.float32(), dimension)
-        fields.append(pa.field(column.name, type_, nullable=column.name not in _NOT_NULL))
+    fields = [
+        pa.field(column.name, column.type, nullable=column.name not in _NOT_NULL)
+        for column in TABLES[kind]
+        if column.name not in left_out
+    ]
     return pa.schema(fields, metadata={SCHEMA_KEY: f"{kind}/{VERSION}"})
 
 

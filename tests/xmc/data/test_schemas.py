@@ -9,12 +9,12 @@ from xmc.errors import DataError
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_what_xmc_writes_passes_its_own_check(kind):
-    schema = schema_of(kind, dimension=4)
+    schema = schema_of(kind)
     check_schema(schema, kind, source="t.parquet")
     assert schema.metadata == {b"xmc.schema": f"{kind}/1".encode()}
     assert schema.names == columns_of(kind)
     optional = [column.name for column in TABLES[kind] if column.optional]
-    check_schema(schema_of(kind, without=optional, dimension=4, dtype="float16"), kind, source="t.parquet")
+    check_schema(schema_of(kind, without=optional), kind, source="t.parquet")
 
 
 @pytest.mark.parametrize("positives", [pa.list_(pa.int64()), pa.large_list(pa.large_string()), pa.list_(pa.string())])
@@ -60,9 +60,3 @@ def test_metadata_of_another_table_or_version(written):
     schema = schema_of("labels").with_metadata({b"xmc.schema": written})
     with pytest.raises(DataError, match=f"a table '{written.decode()}', expected 'labels/1'"):
         check_schema(schema, "labels", source="l.parquet")
-
-
-def test_embeddings_of_double_are_refused():
-    schema = pa.schema({"id": pa.string(), "embedding": pa.list_(pa.float64(), 4)})
-    with pytest.raises(DataError, match="fixed_size_list of float32 or float16"):
-        check_schema(schema, "embeddings", source="e.arrow")
