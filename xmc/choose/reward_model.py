@@ -59,7 +59,7 @@ def pair_features(scores_SQM: Sequence[Array]) -> Array:
     return np.stack(features, axis=2)
 
 
-def fold_of_rows(query_ids: Sequence[str], *, folds: int = FOLDS) -> Array:
+def fold_of_rows(query_ids: Sequence[str]) -> Array:
     """A fold for each row, (Q,), the same for all rows of a query and for any order of the rows.
 
     Raises: DataError for fewer than two queries.
@@ -67,7 +67,7 @@ def fold_of_rows(query_ids: Sequence[str], *, folds: int = FOLDS) -> Array:
     distinct = sorted(set(query_ids), key=lambda query_id: (zlib.crc32(query_id.encode()), query_id))
     if len(distinct) < 2:
         raise DataError("the log has one query; a reward model needs two at least, to predict each by the others.")
-    fold_of = {query_id: place % folds for place, query_id in enumerate(distinct)}
+    fold_of = {query_id: place % FOLDS for place, query_id in enumerate(distinct)}
     return np.array([fold_of[query_id] for query_id in query_ids])
 
 

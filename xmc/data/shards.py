@@ -69,15 +69,14 @@ def _is_shard(entry: Entry) -> bool:
     return entry.kind in (FILE, DANGLING) and name.suffix in SUFFIXES and not hidden
 
 
-def read_table(path: Path, *, kind: str | None = None, memory_map: bool = False) -> Any:
+def read_table(path: Path, *, kind: str | None = None) -> Any:
     """Read one shard and verify it: page checksums, column hashes, Arrow's full validation, and the schema of `kind`.
 
-    With `kind` only that table's columns are read. `memory_map` spares a copy of an `.arrow` file; use it for files
-    that nobody rewrites in place.
+    With `kind` only that table's columns are read.
     Raises: DataError naming the file when it is missing, truncated, damaged or of another schema.
     """
     try:
-        table = _read(path, kind, memory_map)
+        table = _read(path, kind)
         table.validate(full=True)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None
@@ -87,9 +86,9 @@ def read_table(path: Path, *, kind: str | None = None, memory_map: bool = False)
     return table
 
 
-def _read(path: Path, kind: str | None, memory_map: bool) -> Any:
+def _read(path: Path, kind: str | None) -> Any:
     if path.suffix == ".arrow":
-        with (pa.memory_map if memory_map else pa.OSFile)(str(path), "r") as file:
+        with pa.OSFile(str(path), "r") as file:
             table = read_ipc(file)
         if kind is None:
             return table

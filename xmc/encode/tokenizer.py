@@ -78,10 +78,10 @@ def _letters(words: Iterable[str]) -> list[str]:
     return [*sorted(first), *sorted(CONTINUATION + letter for letter in later)]
 
 
-def character_ngrams(tokens: Sequence[str], *, shortest: int, longest: int, minimum_count: int = 2) -> tuple[Bags, int]:
+def character_ngrams(tokens: Sequence[str], *, shortest: int, longest: int) -> tuple[Bags, int]:
     """For every token itself and its character n-grams, as a bag over features; returns the bags and the feature count.
 
-    Feature t < len(tokens) is token t itself; n-grams shared by at least `minimum_count` tokens follow. A word is
+    Feature t < len(tokens) is token t itself; n-grams shared by two tokens or more follow. A word is
     bounded by `<` and `>`, a continuation piece only by `>`. The vector of a token is the sum over its bag, so words
     that look alike start alike and train each other (fastText, Bojanowski et al. 2017, eq. 2).
     """
@@ -90,7 +90,7 @@ def character_ngrams(tokens: Sequence[str], *, shortest: int, longest: int, mini
     for ngrams in ngrams_of:
         for ngram in ngrams:
             counts[ngram] = counts.get(ngram, 0) + 1
-    kept = {ngram: row for row, ngram in enumerate(sorted(n for n, c in counts.items() if c >= minimum_count))}
+    kept = {ngram: row for row, ngram in enumerate(sorted(n for n, c in counts.items() if c >= 2))}
     rows = [[t, *sorted(len(tokens) + kept[n] for n in ngrams if n in kept)] for t, ngrams in enumerate(ngrams_of)]
     offsets = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
     ids = np.array([feature for row in rows for feature in row], dtype=np.int32)

@@ -64,13 +64,12 @@ def concatenate_hits(parts: Sequence[Hits]) -> Hits:
     )
 
 
-def hits_to_arrow(query_ids: Sequence[str], hits: Hits, labels: LabelTable, probabilities_H: Any = None) -> Any:
-    """The `hits` table: query id, label ids and scores, best first; with probabilities where there are such."""
+def hits_to_arrow(query_ids: Sequence[str], hits: Hits, labels: LabelTable) -> Any:
+    """The `hits` table: query id, label ids and scores, best first."""
     import pyarrow as pa
 
-    left_out = ["status"] if probabilities_H is not None else ["status", "probabilities"]
-    schema = schema_of("hits", without=left_out)
-    columns = {"query_id": pa.array(query_ids, pa.string()), **hit_columns(hits, labels, probabilities_H)}
+    schema = schema_of("hits", without=["status", "probabilities"])
+    columns = {"query_id": pa.array(query_ids, pa.string()), **hit_columns(hits, labels)}
     return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 
@@ -85,9 +84,7 @@ def hit_columns(hits: Hits, labels: LabelTable, probabilities_H: Any = None) -> 
     return {name: pa.ListArray.from_arrays(offsets, column) for name, column in values.items()}
 
 
-def write_hits(
-    path: Path, query_ids: Sequence[str], hits: Hits, labels: LabelTable, probabilities_H: Any = None
-) -> None:
+def write_hits(path: Path, query_ids: Sequence[str], hits: Hits, labels: LabelTable) -> None:
     """Write the `hits` table of some queries."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_table(path, hits_to_arrow(query_ids, hits, labels, probabilities_H))
+    write_table(path, hits_to_arrow(query_ids, hits, labels))

@@ -209,16 +209,13 @@ class Retriever:
                 f"this run has a reranker, which reads texts; {why}.", hint="Give texts, or a run without a reranker."
             )
 
-    def judged_hits(
-        self, hits: Hits, min_probability: float | None = None, probabilities_H: Any = None
-    ) -> tuple[Hits, Any]:
+    def judged_hits(self, hits: Hits, min_probability: float | None = None) -> tuple[Hits, Any]:
         """Hits of at least `min_probability` and the probability of each, (H,), None without a calibration.
 
-        `hits` are whole lists, as the search answers them, for a probability depends on the rank; of others give
-        `probabilities_H`.
+        `hits` must be whole lists, as a search answers them, because a probability depends on the rank.
         Raises: ConfigError, ArtifactError as `search`.
         """
-        return judge(self.fitted, hits, min_probability, probabilities_H)
+        return judge(self.fitted, hits, min_probability)
 
     def judged_search(
         self,

@@ -103,9 +103,9 @@ class TableSearch:
         }
         return pa.record_batch([columns[name] for name in self.schema.names], schema=self.schema)
 
-    def batches(self, batches: Iterable[Any], *, rows: int = BATCH_ROWS) -> Iterator[Any]:
-        """The hits of record batches, one after the other; a larger one is answered in parts of `rows`."""
-        rows = min(rows, self.most_rows)
+    def batches(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The hits of record batches, one after the other; one of more than 1,024 rows is answered in parts."""
+        rows = min(BATCH_ROWS, self.most_rows)
         for batch in batches:
             for start in range(0, batch.num_rows, rows):
                 yield self.batch(batch.slice(start, rows))
@@ -152,7 +152,6 @@ def search_batches(
     k: int,
     min_probability: float | None = None,
     allowed: Iterable[str] | LabelFilter | None = None,
-    rows: int = BATCH_ROWS,
 ) -> Iterator[Any]:
     """See `Retriever.search_batches`."""
     if not isinstance(reader, pa.RecordBatchReader):
@@ -162,7 +161,7 @@ def search_batches(
             "dataset.scanner().to_reader().",
         )
     search = TableSearch.of(retriever, reader.schema, k=k, min_probability=min_probability, allowed=allowed)
-    return search.batches(reader, rows=rows)
+    return search.batches(reader)
 
 
 def search_table(

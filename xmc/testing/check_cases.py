@@ -122,14 +122,14 @@ class Recorder:
         self.steps.append((done, total))
 
 
-def example_context(*, queries: int = QUERIES, recorder: Recorder | None = None) -> CheckContext:
+def example_context(*, queries: int = QUERIES) -> CheckContext:
     """The context of the made-up run, the same at every call.
 
     >>> context = example_context(queries=5)
     >>> len(context.queries), len(context.fit_queries), len(context.search(context.queries, k=3))
     (5, 5, 5)
     """
-    recorder = recorder or Recorder()
+    recorder = Recorder()
     generator = np.random.default_rng(0)
     words_L3 = np.array([generator.choice(WORDS, 3, replace=False) for _ in range(LABELS)])
     labels = LabelTable([f"L{row:02d}" for row in range(LABELS)], [_text(words) for words in words_L3])

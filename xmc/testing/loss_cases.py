@@ -12,10 +12,10 @@ from xmc.api import Loss, LossInputs, TeacherScores
 QUERIES, LABELS = 6, 12
 
 
-def example_scores(spread: float = 3.0) -> Tensor:
+def example_scores() -> Tensor:
     """Scores of both signs, (QUERIES, LABELS), the same at every call."""
     generator = torch.Generator().manual_seed(7)
-    return spread * torch.randn(QUERIES, LABELS, generator=generator, dtype=torch.float64)
+    return 3.0 * torch.randn(QUERIES, LABELS, generator=generator, dtype=torch.float64)
 
 
 def example_relevance(positives: int = 3) -> Tensor:

@@ -26,11 +26,10 @@ def queries(rows=40):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
-@pytest.mark.parametrize("memory_map", [False, True])
-def test_round_trip(tmp_path, suffix, memory_map):
+def test_round_trip(tmp_path, suffix):
     path = tmp_path / f"q{suffix}"
     write_table(path, queries())
-    table = read_table(path, kind="queries", memory_map=memory_map)
+    table = read_table(path, kind="queries")
     assert table.to_pylist() == queries().to_pylist()
     assert table.column("positives").type.value_type == pa.int32()
     assert table.column("relevance").type.value_type == pa.float32()
@@ -201,9 +200,8 @@ def stream(tmp_path):
 LABELS = pa.table({"label_id": list("abcdef"), "text": [f"text {row}" for row in range(6)]})
 
 
-@pytest.mark.parametrize("memory_map", [False, True])
-def test_a_stream_is_read(stream, memory_map):
-    assert read_table(stream[0], kind="labels", memory_map=memory_map).equals(LABELS)
+def test_a_stream_is_read(stream):
+    assert read_table(stream[0], kind="labels").equals(LABELS)
 
 
 def test_a_stream_without_rows(tmp_path):
