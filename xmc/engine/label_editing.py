@@ -6,7 +6,7 @@ Every call that changes something is one committed version of `run/labels/`: rea
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from xmc.engine.component import Component
 from xmc.engine.given_labels import check_ids, check_labels, given_vectors
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_commit import commit_edit, report_of
+from xmc.engine.label_put import LabelPut, require_text_vectors
 from xmc.engine.label_state import Base, LabelState
 from xmc.engine.label_versions import LabelsVersion, edits_back, edits_in, versions_of
 from xmc.engine.labels_report import LabelsReport
@@ -27,8 +28,7 @@ from xmc.plugin_manager import Plugins, load_plugins
 from xmc.retrieve.edit_vectors import with_edits, with_vectors, without_direction
 from xmc.retrieve.label_edits import Edit, LabelEdits, read_edits
 from xmc.retrieve.layout import encoder_store, index_store
-from xmc.retrieve.living_labels import find, live_labels
-from xmc.retrieve.row_file import row_hashes
+from xmc.retrieve.living_labels import live_labels
 from xmc.retrieve.run_plugins import recorded_options
 from xmc.retrieve.run_state import description_of, fitted_now
 from xmc.retrieve.trained_model import TrainedModel, load_model
@@ -82,7 +82,7 @@ class LabelEditor:
         state = LabelState(self._current_base(), edits)
         other = [label_id for label_id, text in labels.items() if not state.holds(label_id, text, "")]
         edits.require_encoder(model.sha256, replaced=set(other))
-        _require_text_vectors(model, state, {label_id: labels[label_id] for label_id in other})
+        require_text_vectors(model, state, {label_id: labels[label_id] for label_id in other})
         model.require_known(other)
 
     def sync(self, labels: Mapping[str, str], *, vectors: Any = None, most_removed: float = 0.5) -> LabelsReport:
@@ -171,16 +171,7 @@ class LabelEditor:
 
     def changes(self) -> list[dict[str, str]]:
         """What the index lacks, by label id: `added`, `replaced` or `removed`, and the text."""
-        base, edits = self._current_base(), read_edits(self.run)
-        rows = []
-        for label_id in sorted(edits.edits):
-            edit, row = edits.edits[label_id], find(base.labels, label_id)
-            if row >= 0 and (edit.text, edit.own) == (base.labels.texts[row], base.own.get(label_id, "")):
-                continue
-            if row >= 0 or edit.text is not None:
-                change = "added" if row < 0 else "removed" if edit.text is None else "replaced"
-                rows.append({"label": label_id, "change": change, "text": edit.text or ""})
-        return rows
+        return LabelState(self._current_base(), read_edits(self.run)).changes()
 
     def _put(
         self,
@@ -195,32 +186,11 @@ class LabelEditor:
         table = check_labels(labels)
         base, model = self._current_base(), self._current_model()
         own_NE = None if vectors is None else given_vectors(vectors, table, model)
-        hashes = [""] * len(table) if own_NE is None else row_hashes(own_NE)
-        any_vector = own_NE is None and most_removed is not None
+        put = LabelPut(base, model, table, own_NE, there=there, most_removed=most_removed)
         unread: list[str] = []
 
         def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
-            state = LabelState(base, before)
-            if there is not None:
-                state.require(table.ids, there=there)
-            # the same vector means another thing to another encoder
-            whatever_is_there = there is not None or (own_NE is not None and before.encoder_sha256 != model.sha256)
-            rows = [
-                row
-                for row, (label_id, text, own) in enumerate(zip(table.ids, table.texts, hashes, strict=True))
-                if whatever_is_there or not state.holds(label_id, text, None if any_vector else own)
-            ]
-            if own_NE is None:
-                _require_text_vectors(model, state, {table.ids[row]: table.texts[row] for row in rows})
-            new = {table.ids[row]: Edit(table.texts[row], -1, hashes[row]) for row in rows}
-            new_NE = None if own_NE is None else take_rows(own_NE, torch.tensor(rows, dtype=torch.long))
-            gone = [] if most_removed is None else _others(state, table.ids, most_removed)
-            before.require_encoder(model.sha256, replaced={*new, *gone})
-            if not new and not gone:
-                return before, 0
-            after = with_edits(before, {label_id: Edit(None) for label_id in gone}, model.sha256)
-            after = with_edits(after, new, model.sha256, new_NE)
-            after = with_vectors(after, live_labels(base.labels, base.own, after), model)
+            after, new, gone = put.applied(before)
             unread[:] = without_direction(after, new)
             return after, len(new) + len(gone)
 
@@ -249,29 +219,3 @@ class LabelEditor:
         if self._base is None or self._base.sha256 != index_store(self.run).current_sha256():
             self._base = index_store(self.run).parse_current(Base.of)
         return self._base
-
-
-def _others(state: LabelState, label_ids: Collection[str], most_removed: float) -> list[str]:
-    """The labels that are there and not among these. Raises: DataError when they are more than that share of all."""
-    others, count = state.others(label_ids), state.count()
-    if len(others) / count > most_removed:  # the share itself: 0.29 * 100 is less than 29
-        raise DataError(
-            f"this would remove {len(others):,} of the run's {count:,} labels, more than the share that may go "
-            f"(most_removed, {most_removed:g}).",
-            hint="Are all labels in what was given? If it is meant: most_removed=1, or --most-removed 1.",
-        )
-    return others
-
-
-def _require_text_vectors(model: TrainedModel, state: LabelState, texts: Mapping[str, str]) -> None:
-    """Refuse other texts for labels that have trained vectors; one that was given goes, and the trained one is back."""
-    if model.labels_from_text:
-        return
-    for label_id, text in texts.items():
-        now = state.now(label_id)
-        if now is not None and now[0] != text and not now[1]:
-            raise DataError(
-                f"a new text would not change how '{label_id}' is found: this run's head has a trained vector for each "
-                "label.",
-                hint="Give vectors with the texts, or train again with the new texts.",
-            )

@@ -66,6 +66,18 @@ class LabelState:
                 found[label_id] = edit.text
         return dict(sorted(found.items()))
 
+    def changes(self) -> list[dict[str, str]]:
+        """What the index lacks, by label id: `added`, `replaced` or `removed`, and the text."""
+        rows = []
+        for label_id, edit in sorted(self.edits.edits.items()):
+            row = find(self.base.labels, label_id)
+            if row >= 0 and (edit.text, edit.own) == (self.base.labels.texts[row], self.base.own.get(label_id, "")):
+                continue
+            if row >= 0 or edit.text is not None:
+                change = "added" if row < 0 else "removed" if edit.text is None else "replaced"
+                rows.append({"label": label_id, "change": change, "text": edit.text or ""})
+        return rows
+
     def count(self) -> int:
         """How many labels there are."""
         living = live_labels(self.base.labels, self.base.own, self.edits)
