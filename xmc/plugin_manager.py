@@ -202,10 +202,8 @@ def load_plugins(
     failed: list[FailedPlugin] = []
     offers: dict[str, list[Offer]] = {kind: [] for kind in KINDS}
     described = functools.cache(_described)
-    of_xmc = [
-        (*described(each.dist), each) for each in found if each.name not in skip
-    ]  # a disabled plugin runs no code
-    for name, version, entry_point in sorted(of_xmc, key=lambda each: (each[0] != ENGINE, each[2].name, each[0])):
+    enabled = [(*described(each.dist), each) for each in found if each.name not in skip]  # others run no code
+    for name, version, entry_point in sorted(enabled, key=lambda each: (each[0] != ENGINE, each[2].name, each[0])):
         plugin = LoadedPlugin(entry_point.name, name, version)
         try:
             _require_free(plugin, loaded)

@@ -16,10 +16,7 @@ MODEL_NAME = "model.onnx"
 TOKENIZER_NAME = "tokenizer.json"
 OUTPUT_NAME = "embeddings"
 OPSET = 17  # of 2022: runtimes older than that are rare, and nothing here needs a newer one
-EXAMPLES = (
-    "a text",
-    "another one, longer than the first",
-)  # of two lengths, so that neither axis is taken for a constant
+EXAMPLES = ("a text", "another one, longer than the first")  # two lengths: no axis is taken for a constant
 
 
 def require_onnx() -> Any:

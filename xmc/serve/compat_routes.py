@@ -110,19 +110,15 @@ def _threshold(asked: StoreSearchAsk, run: ServedRun) -> float | None:
 
 
 def _embed(retriever: Retriever, texts: Sequence[str], role: Any) -> np.ndarray[Any, Any]:
+    import torch
+
     from xmc.encode.encoder import embed_texts
 
     vectors_QD = embed_texts(retriever.encoder, texts, role)
-    if vectors_QD.layout != _strided():
+    if vectors_QD.layout != torch.strided:
         raise invalid("the embeddings of this run are sparse; this form of answer is for dense ones.")
     found: np.ndarray[Any, Any] = vectors_QD.float().numpy()
     return found
-
-
-def _strided() -> Any:
-    import torch
-
-    return torch.strided
 
 
 def _encoded(vector_D: np.ndarray[Any, Any], encoding: str) -> list[float] | str:

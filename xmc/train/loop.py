@@ -34,6 +34,8 @@ from xmc.train.schedule import Pool, batch_rows, epoch_rows, learning_rate_share
 from xmc.train.signals import StopRequest, stop_on_signals
 from xmc.train.validation import precision_at_1
 
+SEED_STRIDE = 0x9E3779B97F4A7C15  # ranks draw their dropout from streams of their own
+
 
 @dataclass(frozen=True)
 class TrainingSet:
@@ -291,6 +293,3 @@ def _non_finite_hint(step: int) -> str:
             "encoder starts from. A loss of your own is tested by xmc.testing.check_loss."
         )
     return "The last checkpoint is intact; try a smaller learning_rate, or clip_norm = 1."
-
-
-SEED_STRIDE = 0x9E3779B97F4A7C15  # ranks draw their dropout from streams of their own
