@@ -12,6 +12,8 @@ from xmc.cli.options import JsonOption, RunOption
 if TYPE_CHECKING:
     from xmc.engine.exporting import ExportReport
 
+NUMBERS = ("texts", "largest difference", "smallest cosine")
+
 
 def export_command(
     run: RunOption,
@@ -48,9 +50,6 @@ def _show(report: ExportReport, run: Path, written: Path | None, *, as_json: boo
         typer.echo(f"note: {note}")
     if written:
         typer.echo(f"written: {written}")
-
-
-NUMBERS = ("texts", "largest difference", "smallest cosine")
 
 
 def _row(role: str, found: dict[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from xmc.encode.encoder import Role
 
 # input of a graph -> attribute of a `tokenizers.Encoding`
 ENCODING_ATTRIBUTES = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+MEAN_INPUTS = ("input_ids", "attention_mask")
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,6 @@ class MeanOfTokens(nn.Module):
         # a product adds in blocks, so that a long text is rounded less than by adding token by token
         means_ND = (weights_NT.unsqueeze(1) @ functional.embedding(input_ids_NT, self.table_VD)).squeeze(1)
         return functional.normalize(means_ND, dim=1) if self.normalise else means_ND
-
-
-MEAN_INPUTS = ("input_ids", "attention_mask")
 
 
 def plain_tokenizer(tokenizer: Any) -> Any:

@@ -9,6 +9,7 @@ from xmc.engine.run_config import FILE_NAME
 from xmc.errors import ConfigError
 
 REPORT_NAME = "report.json"
+_ELSEWHERE = "Give another --out, such as a new folder."
 
 
 def require_report_folder(out: Path, *, key: str) -> None:
@@ -29,6 +30,3 @@ def require_report_folder(out: Path, *, key: str) -> None:
         is_own = False
     if not is_own:
         raise ConfigError(f"{path} is there and was not written by this command.", hint=_ELSEWHERE)
-
-
-_ELSEWHERE = "Give another --out, such as a new folder."

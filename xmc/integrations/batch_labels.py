@@ -21,6 +21,7 @@ from xmc.train.label_scope import sampled_labels
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 LabelScope = Literal["batch", "sampled", "all"]
 PADDING = -1
+_DATASET_HINT = "Make the data set with xmc.integrations.datasets.query_dataset or pair_dataset."
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,3 @@ class BatchLabels:
             torch.ones(len(pairs_P), device=device),
             None if log_inclusion_C is None else log_inclusion_C.to(device),
         )
-
-
-_DATASET_HINT = "Make the data set with xmc.integrations.datasets.query_dataset or pair_dataset."
