@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 
 class XmcError(Exception):
@@ -85,3 +86,13 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(allowed), n=1)
     return f"Did you mean '{close[0]}'?" if close else ""
+
+
+def first_few(items: Sequence[Any], show: Callable[[Any], str] = "'{}'".format, *, most: int = 5) -> str:
+    """The first items, as a message names them, and how many more there are.
+
+    >>> first_few(["a", "b", "c"], most=2)
+    "'a', 'b' and 1 more"
+    """
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(show(item) for item in items[:most]) + more

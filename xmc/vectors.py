@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from xmc.errors import ConfigError, DataError, NonFiniteError
+from xmc.errors import ConfigError, DataError, NonFiniteError, first_few
 from xmc.fixed_order import finite_units, normalise_rows
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 MAX_NORM = 1e18  # the dot product of two such vectors, and every partial sum of it, is finite in float32
 _MOST_SQUARED = MAX_NORM**2
-_ROWS_NAMED = 5
 _SMALL = 65_536  # numbers
 
 
@@ -154,10 +153,8 @@ def _require_finite(vectors_ND: Tensor, *, what: str, first_row: int) -> None:
     if norms_N.numel() == 0 or norms_N.max().item() <= MAX_NORM:
         return
     bad_rows = (~(norms_N <= MAX_NORM)).nonzero().flatten() + first_row
-    named = ", ".join(str(row) for row in bad_rows[:_ROWS_NAMED].tolist())
-    more = f" and {bad_rows.numel() - _ROWS_NAMED} more" if bad_rows.numel() > _ROWS_NAMED else ""
     raise NonFiniteError(
-        f"{what} vectors hold NaN, infinity or a norm over {MAX_NORM:g} in row {named}{more}.",
+        f"{what} vectors hold NaN, infinity or a norm over {MAX_NORM:g} in row {first_few(bad_rows.tolist(), str)}.",
         hint="Leave these rows out or encode them again.",
     )
 

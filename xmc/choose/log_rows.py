@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xmc.errors import DataError, NonFiniteError
+from xmc.errors import DataError, NonFiniteError, first_few
 
 Array = np.ndarray[Any, Any]
-SHOWN = 5
 LARGEST = 1e18
 CHANCES = ("propensities", "rank_propensities")
 CHANCE_HINT = "It is the chance with which the label was shown, kept when it was drawn: what was shown had one."
@@ -93,8 +92,7 @@ class LogRows:
             raise error(f"{self._source}: {value!r} {what} {self._named(rows)}.", hint=hint)
 
     def _named(self, rows: Array) -> str:
-        shown = [f"row {row} ('{self.ids[row]}')" for row in rows[:SHOWN].tolist()]
-        return ", ".join(shown) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+        return first_few(rows.tolist(), lambda row: f"row {row} ('{self.ids[row]}')")
 
 
 def _strings(column: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, first_few
 
 
 class StrictCommand(TyperCommand):
@@ -44,7 +44,6 @@ def _require_place(verb: str, words: Sequence[str], parameters: Sequence[Any]) -
     """Refuse the words that are left when every argument has had its own."""
     if not words:
         return
-    shown = ", ".join(f"'{word}'" for word in words[:3]) + (f" and {len(words) - 3:,} more" if len(words) > 3 else "")
     takes_text = any(parameter.name == "text" and parameter.param_type_name == "argument" for parameter in parameters)
     takes_run = any("--run" in parameter.opts for parameter in parameters)
     if len(words) == 1 and takes_run and os.path.isdir(words[0]):  # noqa: PTH112 - never raises, however long
@@ -55,4 +54,4 @@ def _require_place(verb: str, words: Sequence[str], parameters: Sequence[Any]) -
         hint = "Put a text of several words in quotes."
     else:
         hint = "See --help for what this verb takes."
-    raise ConfigError(f"unexpected words: {shown}.", hint=hint)
+    raise ConfigError(f"unexpected words: {first_few(words, most=3)}.", hint=hint)

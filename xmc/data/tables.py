@@ -16,11 +16,10 @@ from xmc.data.bag_column import read_bag_ids
 from xmc.data.positives import positives_from_arrow, positives_to_arrow
 from xmc.data.schemas import schema_of
 from xmc.data.shards import CONTENT_KEY, concatenate, read_table
-from xmc.errors import DataError
+from xmc.errors import DataError, first_few
 from xmc.values import Positives
 
 MAX_TEXT_BYTES = 1_000_000
-SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -173,9 +172,8 @@ def _check_ids(ids: Any, column: str, source: str) -> None:
         return
     counts = pc.value_counts(ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    shown = ", ".join(f"'{row['values']}' ({row['counts']} times)" for row in repeated[:SHOWN].to_pylist())
-    more = f" and {len(repeated) - SHOWN} more" if len(repeated) > SHOWN else ""
-    raise DataError(f"{source}: column '{column}' must be unique, {len(repeated)} ids are repeated: {shown}{more}.")
+    shown = first_few(repeated, lambda row: f"'{row['values']}' ({row['counts']} times)")
+    raise DataError(f"{source}: column '{column}' must be unique, {len(repeated)} ids are repeated: {shown}.")
 
 
 def _check_length(texts: Any, ids: Any, source: str) -> None:
@@ -188,8 +186,7 @@ def _check_length(texts: Any, ids: Any, source: str) -> None:
 
 
 def _rows(rows: np.ndarray[Any, Any], ids: Any = None) -> str:
-    shown = [f"row {row}" if ids is None else f"row {row} ('{ids[int(row)].as_py()}')" for row in rows[:SHOWN]]
-    return ", ".join(shown) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+    return first_few(rows.tolist(), lambda row: f"row {row}" if ids is None else f"row {row} ('{ids[row].as_py()}')")
 
 
 def _notes(split: str, *, total: int, blank: int, lonely: int, merged: int) -> tuple[str, ...]:

@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xmc.data.shards import concatenate, read_table
-from xmc.errors import DataError
+from xmc.errors import DataError, first_few
 from xmc.values import Hits, Positives
 
-SHOWN = 5
 WRONG_DATA = "Was the teacher asked about another data set?"
 Array = np.ndarray[Any, Any]
 
@@ -91,6 +90,5 @@ class _TeacherRows:
     def refuse(self, rows: Array, what: str, *, hint: str = "") -> None:
         """Raise DataError for these query rows, if any."""
         if len(rows):
-            shown = ", ".join(f"'{self._query_ids[row]}'" for row in rows[:SHOWN].tolist())
-            more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-            raise DataError(f"{self._source}: {len(rows)} queries {what}: {shown}{more}.", hint=hint)
+            shown = first_few(rows.tolist(), lambda row: f"'{self._query_ids[row]}'")
+            raise DataError(f"{self._source}: {len(rows)} queries {what}: {shown}.", hint=hint)

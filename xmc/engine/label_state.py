@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xmc.data.tables import LabelTable, read_labels
-from xmc.errors import DataError
+from xmc.errors import DataError, first_few
 from xmc.retrieve.label_edits import LabelEdits
 from xmc.retrieve.living_labels import find, live_labels
 from xmc.retrieve.own_vectors import load_own
 
 if TYPE_CHECKING:
     from xmc.store.versions import Version
-
-NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +86,12 @@ class LabelState:
         wrong = [label_id for label_id in label_ids if (self.now(label_id) is not None) != there]
         if not wrong:
             return
-        shown = ", ".join(f"'{label_id}'" for label_id in wrong[:NAMED])
-        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         if there:
             raise DataError(
-                f"{len(wrong)} labels are not there: {shown}{more}.", hint="All that are: xmc labels export"
+                f"{len(wrong)} labels are not there: {first_few(wrong)}.", hint="All that are: xmc labels export"
             )
         hint = "To give them other texts: xmc labels replace, or xmc labels put, which adds as well."
-        raise DataError(f"{len(wrong)} labels are there already: {shown}{more}.", hint=hint)
+        raise DataError(f"{len(wrong)} labels are there already: {first_few(wrong)}.", hint=hint)
 
     def _ids(self) -> Iterator[str]:
         edits = self.edits.edits

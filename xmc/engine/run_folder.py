@@ -8,7 +8,7 @@ from pathlib import Path
 from xmc.config import read_toml
 from xmc.engine.replacement import STAGES, discard, finish_replacement
 from xmc.engine.run_config import FILE_NAME
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, first_few
 from xmc.retrieve.layout import REPLACEMENT, encoder_store, work_folder
 from xmc.retrieve.run_plugins import PLUGINS_FILE
 from xmc.store import remove_temporaries
@@ -54,9 +54,8 @@ def check_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
         raise ConfigError(f"{run} is not a run folder ({reason}): it is not {done}.", hint="Give another --out.")
     foreign = sorted(path.name for path in present if path.name not in (*OF_A_RUN, *STAGES))
     if overwrite and foreign:
-        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
         raise ConfigError(
-            f"{run} holds {', '.join(foreign[:5])}{more}, which no command of xmc wrote: it is not overwritten.",
+            f"{run} holds {first_few(foreign, str)}, which no command of xmc wrote: it is not overwritten.",
             hint="Move that elsewhere, or give another --out.",
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from xmc.api import Hits
 from xmc.data.tables import LabelTable
-from xmc.errors import ConfigError, DataError, UnknownLabelsError
+from xmc.errors import ConfigError, DataError, UnknownLabelsError, first_few
 from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.living_labels import find
 from xmc.retrieve.query_checks import require_ids
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xmc.api import Index
-
-NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +67,8 @@ def make_filter(labels: LabelTable, label_ids: Iterable[str], *, ignore_unknown:
     rows = np.array([find(labels, label_id) for label_id in ids], dtype=np.int64)
     unknown = tuple(dict.fromkeys(label_id for label_id, row in zip(ids, rows, strict=True) if row < 0))
     if unknown and not ignore_unknown:
-        shown = ", ".join(f"'{label_id}'" for label_id in unknown[:NAMED])
-        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         raise UnknownLabelsError(
-            f"{len(unknown)} of the allowed labels are not there: {shown}{more}.",
+            f"{len(unknown)} of the allowed labels are not there: {first_few(unknown)}.",
             hint="Leave them out, or pass over them with retriever.filter(ids, ignore_unknown=True).",
         )
     return LabelFilter(np.unique(rows[rows >= 0]), labels, unknown)

@@ -16,7 +16,7 @@ from xmc.data.importers.rows import Place
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.xz_streams import open_xz
 from xmc.data.split_names import SPLIT_WORDS
-from xmc.errors import DataError
+from xmc.errors import DataError, first_few
 
 COMPRESSIONS = ("", ".gz", ".xz")
 MAX_LINE_BYTES = 64 << 20
@@ -164,5 +164,4 @@ def differs_by_case(folder: Path, expected: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more or "nothing"
+    return first_few(names, str, most=NAMED) or "nothing"
