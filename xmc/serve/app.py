@@ -26,7 +26,8 @@ from xmc.serve.metrics import Metrics
 from xmc.serve.refusals import RefusedError, json_response, refusal_of, refusal_response
 from xmc.serve.rerank_routes import rerank_routes
 from xmc.serve.routes import own_routes
-from xmc.serve.service import Service, open_runs
+from xmc.serve.served_run import open_runs
+from xmc.serve.service import Service
 
 BODIES: list[type[BaseModel]] = [SearchAsk, ThresholdAsk, LabelsAsk, ReloadAsk]
 BODIES += [EmbeddingsAsk, StoreSearchAsk, RerankAsk, SecondRerankAsk]

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xmc.retrieve.retriever import Retriever
-    from xmc.serve.service import ServedRun, Service
+    from xmc.serve.served_run import ServedRun
+    from xmc.serve.service import Service
 
 GENERATION = "X-XMC-Generation"
 

@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 if TYPE_CHECKING:
     from xmc.serve.batcher import Timed
-    from xmc.serve.service import ServedRun, Service
+    from xmc.serve.served_run import ServedRun
+    from xmc.serve.service import Service
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 QUERIES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

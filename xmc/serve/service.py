@@ -1,4 +1,4 @@
-"""The runs that a service answers for: opened once, searched through a batcher, opened again when they change."""
+"""The runs that a service answers for: searched through a batcher, edited, opened again when they change."""
 
 from __future__ import annotations
 
@@ -8,87 +8,21 @@ import time
 import warnings
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from xmc.engine.label_editing import LabelEditor
 from xmc.engine.labels_report import LabelsReport
 from xmc.errors import XmcWarning
-from xmc.retrieve.retriever import Retriever
 from xmc.serve.batcher import Batcher, Timed
 from xmc.serve.refusals import RefusedError, too_many_waiting
+from xmc.serve.served_run import ServedRun
 
 if TYPE_CHECKING:
     from xmc.serve.limits import Limits
 
 logger = logging.getLogger("xmc.serve")
 Done = TypeVar("Done")
-
-
-@dataclass(eq=False)
-class ServedRun:
-    """One run: `retriever` is its newest committed state that could be opened, `reload_error` why a newer could not.
-
-    `opened_s` is when the service opened it, in seconds since 1970.
-    """
-
-    name: str
-    folder: Path
-    retriever: Retriever
-    editor: LabelEditor
-    batcher: Batcher = field(init=False)
-    reload_error: str = ""
-    opened_s: int = field(default_factory=lambda: int(time.time()))
-    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether hits have probabilities."""
-        return self.retriever.fitted.calibration is not None
-
-    def count_labels(self) -> int:
-        """Labels that are searched."""
-        return len(self.retriever.labels)
-
-    def is_stale(self) -> bool:
-        """Whether a newer state is there and could not be opened."""
-        return bool(self.reload_error)
-
-    def log_state(self) -> None:
-        """Log what is searched from here on."""
-        logger.info(
-            "run %s: generation %s, %s labels", self.name, self.retriever.generation, f"{self.count_labels():,}"
-        )
-
-    def log_remarks(self, before: Retriever | None = None) -> None:
-        """Log what is to be known of the probabilities, once: nothing that held of the state `before` already."""
-        known = before.fitted.remarks() if before else []
-        for remark in self.retriever.fitted.remarks():
-            if remark not in known:
-                logger.warning("run %s: %s", self.name, remark)
-
-    def describe(self) -> dict[str, Any]:
-        """Sizes and abilities, as `RunAnswer`."""
-        report, fitted = self.retriever.report, self.retriever.fitted
-        return {
-            "name": self.name,
-            "generation": self.retriever.generation,
-            "labels": self.count_labels(),
-            "dimension": self.retriever.encoder.dimension,
-            "backend": report.backend,
-            "exact": report.exact,
-            "similarity": report.similarity,
-            "calibrated": self.is_calibrated,
-            "label_sets": fitted.label_sets is not None,
-            "largest_set": fitted.label_sets.most_labels if fitted.label_sets else None,
-            "calibration": fitted.basis.to_dict() if fitted.basis else None,
-            "notes": fitted.remarks(),
-            "reranked": self.retriever.reranking is not None,
-            "reload_error": self.reload_error,
-        }
 
 
 class Service:
@@ -155,7 +89,7 @@ class Service:
         `reload_error` says why.
         """
         loop = asyncio.get_running_loop()
-        async with run._reloading:
+        async with run.reloading:
             before = run.retriever
             try:
                 run.retriever = await loop.run_in_executor(self._editor, before.reload_if_changed)
@@ -210,14 +144,3 @@ class Service:
         for thread in ending:
             thread.join(max(0.0, until_s - time.monotonic()))
         return not any(thread.is_alive() for thread in ending)
-
-
-def open_runs(folders: Mapping[str, Path], *, device: str = "auto") -> dict[str, ServedRun]:
-    """Open runs by name. Raises: as `Retriever.load`."""
-    runs = {}
-    for name, folder in folders.items():
-        retriever = Retriever.load(folder, device=device, warn=False)
-        runs[name] = ServedRun(name, folder, retriever, LabelEditor(folder))
-        runs[name].log_state()
-        runs[name].log_remarks()
-    return runs
