@@ -29,8 +29,8 @@ class Client:
     """A connection to a service; safe to use from several threads.
 
     `run` names one of the service's runs, its first one if empty. A request is tried again, up to `retries` times with
-    growing pauses, when the service is too busy or cannot be reached; `timeout_s` bounds each try. More queries, bytes
-    or hits than the service takes at once, or answers at once, are asked for in parts.
+    growing pauses, when the service is too busy or cannot be reached; `timeout_s` bounds each try. What is larger than
+    the service's limits for one request or answer is asked for in parts.
     Raises (all calls): ServiceError when there is no answer, or no permission; DataError for what cannot be asked;
     ArtifactError for what the run is not prepared for.
 
@@ -184,7 +184,7 @@ class Client:
         return [[Hit(**hit) for hit in result["hits"]] for result in found]
 
     def _within_limits(self, ask: Callable[[], list[Any]]) -> list[Any]:
-        """What `ask` comes to, once more where the limits that are remembered are no more those of the service."""
+        """The answer of `ask()`; asked once more if it is refused and the service has other limits than it had."""
         remembered = self._limits
         try:
             return ask()
@@ -201,7 +201,7 @@ class Client:
     def _parts(
         self, queries: Sequence[Any], *, k: Any = 1, beside: Mapping[str, Any] | None = None
     ) -> Iterator[list[Any]]:
-        """The queries in as many requests as the limits ask for; one that is over them by itself is sent alone."""
+        """The queries in parts that keep to the limits; a query that is too large by itself is a part of its own."""
         if len(queries) > 1 and not self._limits:
             self._limits = self._service.send("GET", "/v1/runs")["limits"]
         most = min(self._limits.get("queries", 1), self._limits.get("hits", 1) // max(1, k))

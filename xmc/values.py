@@ -121,7 +121,7 @@ class Hit(NamedTuple):
 
     @property
     def shown_score(self) -> float:
-        """What is called the score where there is room for one number: the probability, the score where there is none.
+        """The one number to show where there is room for one: the probability if there is one, else the score.
 
         >>> Hit(1, "a", "apple", 0.4, 0.9).shown_score, Hit(1, "a", "apple", 0.4).shown_score
         (0.9, 0.4)

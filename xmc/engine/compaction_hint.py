@@ -22,9 +22,9 @@ def compaction_hint(run: Path, *, base: int, added: int, removed: int) -> str:
 
 
 def warn_of_compaction(run: Path, hint: str, *, edited: int, stacklevel: int) -> None:
-    """Warn of a hint once in this process, and again each time that twice as many labels are `edited` as then.
+    """Warn of a hint once in this process, and again whenever twice as many labels are `edited` as at the last warning.
 
-    Without a hint it is forgotten, so that the next one is said.
+    An empty hint resets this, so that the next hint is a warning again.
     """
     place = run.resolve()
     if not hint:

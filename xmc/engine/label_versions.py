@@ -27,8 +27,8 @@ KEPT_BYTES = 2**30  # of those before the current one; the last of them stays wh
 class LabelsVersion:
     """A version of a run's labels: the `change` that made it `at` a time in UTC, how many labels it `changed`.
 
-    `labels` there were then. What is not known is empty or None: of the state before the first edit, which is no
-    folder, and of versions that are damaged or of an xmc that did not note it.
+    `labels` is how many there were afterwards. What is not known is empty or None: for the state before the first edit,
+    for damaged versions, and for those of an xmc that did not note it.
     """
 
     version: str
@@ -87,10 +87,10 @@ def edits_in(run: Path, version: str) -> LabelEdits:
 
 
 def edits_back(now: LabelEdits, then: LabelEdits, *, version: str, encoder_sha256: str) -> dict[str, Edit]:
-    """For each label that is another one now what it was `then`; rows are those of the vectors of `then`.
+    """The edits that make every label what it was `then`: one for each label that differs now.
 
-    A vector that was made by another encoder than this has no row. Raises: DataError for a label of which it is not
-    known what it was, or whose vector was given for another encoder.
+    Their rows are rows of the vectors of `then`, -1 for a vector that another encoder has made.
+    Raises: DataError for a label whose earlier state is not known, or whose vector was given for another encoder.
     """
     unknown = now.edits.keys() - then.edits.keys() - now.first.keys()
     if unknown:

@@ -14,9 +14,9 @@ from xmc.values import Positives
 
 
 def without_removed(data: Dataset, edits: LabelEdits) -> Dataset:
-    """The data set without the removed labels, which are positives of no query then; itself when it has none of them.
+    """The data set without the removed labels, also as positives; itself when it has none of them.
 
-    Queries to judge by that are left without positives are left out, and a note says so; training queries all stay.
+    Held-out queries that have no other positive are left out, and a note says so. Training queries all stay.
     """
     removed = edits.removed
     stays_L = np.array([label_id not in removed for label_id in data.labels.ids], dtype=bool)

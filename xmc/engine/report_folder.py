@@ -1,4 +1,4 @@
-"""May a command write its report into a folder: not over the report of another one, nor into a run."""
+"""Whether a command may write its report into a folder: not over another command's report, and not into a run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ELSEWHERE = "Give another --out, such as a new folder."
 
 
 def require_report_folder(out: Path, *, key: str) -> None:
-    """Refuse a folder whose `report.json` is not one with this key, as the command's own are, and a run; touch nothing.
+    """Refuse a run, and a folder whose `report.json` lacks this key, which the command's own reports have.
 
-    Raises: ConfigError, also when `out` is a file.
+    Raises: ConfigError, also when `out` is a file. Nothing is written.
     """
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, expected a folder for the report.", hint="Give another --out.")

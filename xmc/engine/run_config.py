@@ -84,11 +84,11 @@ class RunConfig:
         return {name: values for name, values in sections.items() if values}  # [check] holds only what was set
 
     def write(self, run: Path) -> None:
-        """Write `run/config.toml`: whence the run can be repeated."""
+        """Write `run/config.toml`, from which the run can be repeated."""
         write_text(run / FILE_NAME, write_toml(_listed(self.to_dict())))
 
     def write_plugins(self, run: Path, *kinds: str, plugins: Plugins) -> None:
-        """Note in `run/plugins.json` with whose code the parts of these kinds are made now, without any all parts."""
+        """Note in `run/plugins.json` which plugins make the parts of these kinds now; of all kinds if none is named."""
         write_run_plugins(run, {kind: getattr(self, kind).name for kind in kinds or DEFAULTS}, plugins)
 
 

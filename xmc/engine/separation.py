@@ -22,10 +22,11 @@ PAIRS_AT_ONCE = 2**16
 
 
 def search_depth(options: EvaluateOptions, positives: Positives, *, shortlist: int) -> int:
-    """How many hits a query needs: for the ranking metrics, and for so many negatives if all positives stand above.
+    """How many hits of each query an evaluation needs.
 
-    For the AUC also the whole `shortlist` of a second stage (0: there is none): `positive_scores` takes a positive that
-    is no hit for one that the second stage did not score.
+    Enough for the ranking metrics; for the AUC enough for its negatives even if all positives rank above them, and the
+    whole `shortlist` of a second stage (0: there is none), because `positive_scores` assumes that the second stage did
+    not score a positive that is no hit.
     """
     if not options.auc_negatives:
         return max(options.ks)

@@ -72,14 +72,14 @@ def index_run(
     batch_size: int = 64,
     seed: int = 0,
 ) -> IndexReport:
-    """Build the index of a run anew, with `index.key=value` settings over those of the run, or chosen by goal.
+    """Build the index of a run anew: with `index.key=value` settings over those of the run, or chosen by goal.
 
-    With a target recall (at `k`, against exact search) it is the fastest that reaches it in batches of `batch_size`;
-    without one the best recall within the limits of memory and of the median time for one query. `report.choice` says
-    what is reached. Either way the backend and its options are kept in the run: without settings they are built again.
-    `data.name=FOLDER` says where the data set lies today. Where probabilities and label sets were fitted to answers
-    that the new index does not give, an XmcWarning says so. Raises: ConfigError when no index serves the goal, and for
-    settings of other sections.
+    `target_recall` (at `k`, against exact search) asks for the fastest index that reaches it in batches of
+    `batch_size`. `memory_bytes` and `latency_s` (median time for one query) are limits; without a target recall the
+    index with the best recall within them is chosen. `report.choice` says what it reaches. In both cases the run keeps
+    the backend and its options: a later call without settings builds the same again. `data.name=FOLDER` says where
+    the data set lies today. An XmcWarning says so when probabilities or label sets were fitted to an index that
+    answers differently. Raises: ConfigError when no index serves the goal, and for settings of other sections.
     """
     if target_recall is None and memory_bytes is None and latency_s is None:
         return _index_named(Path(run), settings, device=device)
@@ -109,10 +109,10 @@ def tune_run(
     dry_run: bool = False,
     on_progress: Progress | None = None,
 ) -> Tuned:
-    """Choose the index of a run by goal; `index_run` with everything that was measured.
+    """Choose the index of a run by goal, as `index_run` does, and return everything that was measured.
 
-    Raises: ConfigError when settings are given, since the choice is kept with the run's own, or no index serves the
-    goal.
+    With `dry_run` the run stays as it is.
+    Raises: ConfigError when no index serves the goal, and for any settings: the choice replaces those of [index].
     """
     if given := list(settings):
         raise ConfigError(
@@ -225,11 +225,12 @@ def check_run(
 ) -> ChecksReport:
     """Run checks of a run by name, or all, with `check.name.key=value` settings over those of the run.
 
-    `report.passed` says whether every limit of `[check.limits]` is kept and no check refused that is named here;
-    `report.refused` has those. `evaluate.bootstrap_seed` seeds what is drawn, and `data.name=FOLDER` says where the
-    data set lies today; where it is not what the run was trained on, `report.source` says so.
-    Raises: PluginError for an unknown check; ConfigError for settings of other sections; ConfigError, DataError when
-    the only check that is asked for refuses.
+    `report.refused` lists the checks in `names` that could not be run; `report.passed` says whether there is none and
+    every limit of `[check.limits]` is kept. The setting `evaluate.bootstrap_seed` seeds what is drawn at random.
+    `data.name=FOLDER` says where the data set lies today; if it is not what the run was trained on, `report.source`
+    says so.
+    Raises: PluginError for an unknown check; ConfigError for settings of other sections. If a single check is asked for
+    and cannot be run, its ConfigError or DataError is raised.
     """
     chosen = settings_for("xmc check", settings, takes=["check", "evaluate.bootstrap_seed"])
     plugins = load_plugins()
@@ -290,10 +291,11 @@ def scale_run(
 ) -> Scaled:
     """Predict P@1, validation loss and seconds of a training on `data`, from small trainings below `out`.
 
-    With `runs`, by name, they are predicted from these instead, and without data for `pairs` seen in all by a run of so
-    many `parameters` (0: as the largest). The report goes to `out`.
-    Raises: ConfigError when it is not said which run is to be predicted, or twice, for options that would have no part
-    in it, and when a ladder has no `out`; DataError for fewer than five runs, or runs all of about one size.
+    Finished `runs`, by name, can take the place of the small trainings. Then `data` may be left out: `pairs` (seen in
+    all epochs together) and `parameters` (0: those of the largest run) describe the run to predict. The report goes to
+    `out`.
+    Raises: ConfigError when the run to predict is not described, or described in both ways, for options that would have
+    no effect, and for small trainings without `out`; DataError for fewer than five runs, or runs of about one size.
     """
     described = bool(data or config_file or not runs)
     require_one_target(

@@ -28,8 +28,8 @@ class Inputs:
     def of(cls, named: str | Path | Sequence[str | Path], out: Location) -> Inputs:
         """The shards that are named.
 
-        Raises: as `list_shards`; ConfigError when two outputs are one, one is an input, or would be at the next start,
-        and when its name is too long or that of a folder of another one.
+        Raises: as `list_shards`; ConfigError when two shards would write the same output, when an output is one of the
+        inputs or would be taken for one at the next start, and when its name is too long or is needed for a folder.
         """
         listing = list_shards(named)
         paired: dict[str, ShardFile] = {}

@@ -46,8 +46,8 @@ class Absence:
 class Fitted:
     """The calibration and the label sets of a run; `absences` says of each that is None why.
 
-    `basis` says which labels the calibration was fitted to; `notes` say of what is used in spite of something what that
-    is.
+    `basis` says which labels the calibration was fitted to; `notes` has a sentence for each thing that is still used
+    although the labels have changed.
     """
 
     calibration: Calibration | None = None
@@ -73,7 +73,7 @@ class Fitted:
         return [f"{absence.problem} {absence.hint}" for absence in self.absences.values() if absence.outdated]
 
     def outdated(self, kind: str) -> str:
-        """What that was fitted for, and is no more, `kind` is; empty when it is in use or was never made."""
+        """For what earlier state `kind` was fitted, in words; empty when it is in use or was never made."""
         absence = self.absences.get(kind)
         return absence.outdated if absence else ""
 

@@ -76,10 +76,10 @@ class Retriever:
         """Open the run that `xmc train` made; every file is verified before it is read.
 
         `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one; `index`
-        stands in for the run's own, which is then not loaded (its parts are held by other processes, say). An
-        XmcWarning says when labels were edited since the probabilities were fitted, or index or encoder are others;
-        with `warn=False` only `fitted` does, here and in what `reload_if_changed` makes of it, and searches say nothing
-        either. Another one says when a plugin file that the run was made with has changed.
+        stands in for the run's own, which is then not loaded (its parts are held by other processes, say).
+        An XmcWarning says when probabilities were fitted to other labels, another index or another encoder than are
+        there now. `warn=False` silences it, here, in `reload_if_changed` and in searches; `fitted` still has it.
+        Another XmcWarning says when a plugin file that the run was made with has changed.
         Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
         for another encoder; PluginError when it needs a plugin that is not installed.
         """
@@ -137,9 +137,10 @@ class Retriever:
     ) -> list[list[Hit]]:
         """The best k labels of each text, best first; fewer when there are fewer labels.
 
-        With `allowed`, label ids or a `filter` of them, the best k of those. After `xmc check calibrate` each hit has a
-        probability; `min_probability` then leaves out hits below it, all of them where nothing matches. An XmcWarning
-        says when the best score of a query is exactly 0, as where the encoder knows no word of it.
+        `allowed`, label ids or a `filter` of them, limits the search to these labels. After `xmc check calibrate` each
+        hit has a probability, and `min_probability` leaves out hits below it: all of them when nothing matches. An
+        XmcWarning says when the best score of a query is exactly 0, for example because the encoder knows no word of
+        it.
         Raises: DataError for a text that is not a non-blank string, and for an allowed label that is not there;
         ConfigError for k outside 1..10,000 or a probability outside 0..1; ArtifactError for `min_probability` without
         a calibration of this encoder and index.
@@ -158,9 +159,9 @@ class Retriever:
     ) -> list[list[Hit]]:
         """For each text as many labels as it takes: on average at most a share alpha of its positives is missing.
 
-        With `risk="coverage"` at least one positive is there with probability 1 - alpha. The promise is for queries of
-        the kind that `xmc check conformal` was calibrated on. With `allowed`, the allowed labels of those sets: of a
-        query's positives at most the share alpha is missing that would have been allowed.
+        With `risk="coverage"` at least one positive is there with probability 1 - alpha. The promise holds for queries
+        like those that `xmc check conformal` was calibrated on. `allowed` takes all other labels out of the sets; the
+        promise is then about those positives that are allowed.
         Raises: ArtifactError before `xmc check conformal`; DataError when alpha is too small for what it was given, and
         for an allowed label that is not there.
         """
@@ -225,7 +226,7 @@ class Retriever:
         min_probability: float | None = None,
         allowed: Iterable[str] | LabelFilter | None = None,
     ) -> tuple[Hits, Any]:
-        """`hits` of texts with their probabilities, as `judged_hits`, right under a filter too. Raises: as `search`."""
+        """`hits` of texts, and their probabilities as in `judged_hits`, also with a filter. Raises: as `search`."""
         label_filter = as_filter(self.labels, allowed)
         check_texts(texts)
         search = self.search_of(texts)
@@ -244,9 +245,10 @@ class Retriever:
         min_probability: float | None = None,
         label_filter: LabelFilter | None = None,
     ) -> tuple[Hits, Any]:
-        """The hits of `search(k=, allowed=)` with their probabilities, as `judged_hits`; those of a filter change none.
+        """The hits of `search(k=…, allowed=…)`, and their probabilities as in `judged_hits`.
 
-        Under a filter and with a calibration the same queries are searched a second time, without the filter.
+        A filter does not change the probability of a hit. To find it, where there is a calibration, the same queries
+        are searched a second time without the filter.
         """
         return search_and_judge(self.fitted, search, k=k, min_probability=min_probability, label_filter=label_filter)
 

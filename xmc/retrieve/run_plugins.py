@@ -1,5 +1,7 @@
-"""Where the parts of a run came from: `plugins.json` names distributions, for the day one is not installed, and the
-checksums of plugin files, for the day one is another."""
+"""Which plugins the parts of a run came from, as `plugins.json` keeps it.
+
+The distributions are named when one is not installed, the checksums tell when a plugin file has changed.
+"""
 
 from __future__ import annotations
 

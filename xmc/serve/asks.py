@@ -103,9 +103,12 @@ class HitAnswer(BaseModel):
 
 
 class ListAnswer(BaseModel):
-    """The answer to one query: `abstained` when nothing was probable enough, `truncated` when there are fewer labels
-    than k, `no_match` when the best score is exactly 0, so that the hits are the first labels by id and mean nothing,
-    `certified` whether the list is proven to be the exact top k (null: not asked, or cannot be told)."""
+    """The answer to one query.
+
+    `abstained`: nothing was probable enough. `truncated`: there are fewer labels than k. `no_match`: the best score is
+    exactly 0, so the hits are just the first labels by id. `certified`: whether the list is proven to be the exact
+    top k (null: it was not asked for, or it cannot be said).
+    """
 
     hits: list[HitAnswer]
     abstained: bool

@@ -45,8 +45,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """The hits of each query, whether it matches nothing (see `xmc.retrieve.no_match`), what is known of the exactness
-    of its hits, how many labels could be hits, and of which state."""
+    """The hits of each query, whether it matches nothing (see `xmc.retrieve.no_match`), and whether they are proven.
+
+    `searched_labels` is how many labels could have been hits, `generation` the state of the run that was searched.
+    """
 
     lists: list[list[Hit]]
     no_match: list[bool]
