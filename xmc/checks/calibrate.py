@@ -48,11 +48,12 @@ class Calibrate:
     """Make P(relevant | score, band of ranks) of the `top` hits and measure how true it is at each of `ks`.
 
     `method` is `isotonic`, `platt` or `temperature`; `first_ranks` says where the bands of ranks start, each with a
-    curve of its own (`temperature` has one for all). By the share `unanswerable` each query counts as if nothing
-    matched it, its positives taken out of its hits, so that a search can tell such queries too: held-out queries all
-    have an answer, and as they are they say nothing of texts that have none. ECE has `bins`
-    equal-mass bins, and an interval of `bootstrap_samples` draws of the queries (0 = none). `propensity_a` and
-    `propensity_b` are those of `[evaluate]`.
+    curve of its own (`temperature` has one for all).
+    Held-out queries all have an answer, so alone they say nothing about texts that have none. Therefore each query
+    counts twice: with the weight `unanswerable` as if nothing matched it, its positives taken out of its hits, and with
+    the rest of its weight as it is.
+    ECE has `bins` equal-mass bins, and an interval of `bootstrap_samples` draws of the queries (0 = none).
+    `propensity_a` and `propensity_b` are those of `[evaluate]`.
     """
 
     method: Method = "isotonic"

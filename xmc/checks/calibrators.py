@@ -29,7 +29,7 @@ def fit_calibration(
     A score alone is not enough: at equal score a hit at rank 1 is relevant more often than one at rank 5, because it is
     the best of its list. A band with fewer than 20 relevant pairs joins the band before it. Each query counts with the
     weight 1 - `unanswerable` as it is, and with the weight `unanswerable` as if nothing matched it. Only the first
-    `top` ranks count; pairs below them are what moves up where positives are taken out.
+    `top` ranks count; the pairs below them are needed because they move up when positives are taken out.
 
     Raises: DataError when the pairs have fewer than 20 relevant ones, or no irrelevant one.
     """

@@ -22,15 +22,15 @@ BOOTSTRAP_SAMPLES = 1000
 
 @dataclass(frozen=True)
 class Certify:
-    """Certified <= true <= unbroken: the share of queries whose first k labels no attacker can change, from both ends.
+    """Bound the share of queries whose first k labels no attacker can change: certified <= true share <= unbroken.
 
     An attacker replaces at most R words by others of `substitutions` (`counterfitted`, `wordnet` or a file): in the
-    query, or in the text of one label that is not in the list, so that it enters. `radii` are the values of R, 0 means
-    every word. `listed`: texts with at most so many rewritings are certified by embedding all of them, where the sum
-    over words is not exact. `attacks` random ones on each query and radius; `greedy` substitutions tried in each step
-    of the greedy attacker, 0 leaves it out. `samples` above 0 adds randomised smoothing, with that many rewritings of
-    each text and this `confidence` for each query; a word is rewritten to words that lie up to `steps` substitutions
-    away, of which more make it provable and fewer make it good.
+    query, or in the text of one label that is not in the list, so that it enters. `radii` are the values of R; 0 means
+    every word. `listed`: a text with at most so many rewritings is certified by embedding all of them, where the sum
+    over words is not exact. `attacks`: random attacks on each query and radius. `greedy`: substitutions that are tried
+    in each step of the greedy attacker (0 leaves it out). `samples` above 0 adds randomised smoothing, with so many
+    rewritings of each text and this `confidence` for each query. It rewrites a word to words that lie up to `steps`
+    substitutions away: with more steps more lists can be proven, with fewer the smoothed ranking is better.
     """
 
     ks: tuple[int, ...] = (1, 5, 10)

@@ -18,10 +18,10 @@ GRID = tuple(2.0 ** (step / 2) for step in range(-10, 9))
 class FusionOptions:
     """How a reranker's score is fused with the first stage's.
 
-    `depth`: so many best labels of the first stage are scored again. `negatives`: the reranker is fitted to so many
-    best labels of each training query, those of them that are not relevant, and to the relevant ones. `weight`: of the
-    second score; 0 chooses the one that is best by nDCG at `k` on the dev split. `least_queries`: the second stage
-    knows the labels with at least so many training queries; any other has the mean second score.
+    `depth`: how many labels of the first stage, the best ones, are scored again. `negatives`: the reranker is fitted to
+    the relevant labels of each training query, and to those among its so many best labels that are not relevant.
+    `weight`: of the second score; 0 chooses the one that is best by nDCG at `k` on the dev split. `least_queries`: the
+    second stage knows only labels with at least so many training queries; any other gets the mean second score.
     """
 
     depth: int = 30
