@@ -107,12 +107,10 @@ def open_run(
         reranking = load_reranking(
             run, model.sha256, labels, expected=built.reranker, plugins=plugins, labels_may_differ=changed
         )
-    identity = {"encoder": model.sha256, "index": built.sha256}
-    if living:
-        identity["labels"] = edits.sha256
+    shas = {"encoder": model.sha256, "index": built.sha256, "labels": edits.sha256}
     if reranking:
-        identity["reranker"] = reranking.sha256
-    shas = {**identity, "labels": edits.sha256}
+        shas["reranker"] = reranking.sha256
+    identity = {part: sha for part, sha in shas.items() if living or part != "labels"}
     opened = Opened(run, device, plugins, reranked, model, built, edits, generation_of(run, shas), warn)
     return {
         "model": own_model,
