@@ -5,6 +5,7 @@ Shapes: N queries, F features, L labels, S summaries, P (query, positive) pairs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -59,13 +60,13 @@ def fit_one_vs_rest(
     shortlist: Positives | None = None,
     seed: int = 0,
     threads: int = 1,
-    on_progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Any:
     """Weights (L, F), float32 CSR, so that `features @ weights.T` ranks labels; a label without positives has none.
 
     A feature that is 1 for every query makes a bias of its weight. `shortlist` gives each query label rows (hits of
-    another model; its weights do not matter) in place of the clusters. `on_progress` hears of each fitted classifier,
-    L · (1 + rounds) in all. The answer is the same for any number of threads.
+    another model; its weights do not matter) in place of the clusters. `progress` hears how many classifiers
+    are fitted, of L · (1 + rounds) in all. The answer is the same for any number of threads.
     Memory: the features in float64, F · 64 · 4 bytes and the rows of one label twice for each thread, N · 256 · 4
     bytes while labels are put into clusters, 12 bytes for each (query, shortlisted label) pair.
     Raises: DataError when features, positives and shortlist are of different queries.
@@ -82,6 +83,7 @@ def fit_one_vs_rest(
     else:
         first_NL = relevance_matrix(shortlist, labels=labels)
     rows = _Rows.of(features_NF, relevance_NL, options, seed=seed)
+    numbers, total = itertools.count(1), labels * (1 + options.rounds)  # a count loses none of several threads
     negatives_NL = negatives(first_NL, relevance_NL)
     for number in range(options.rounds + 1):
         solver = options.solver
@@ -95,7 +97,7 @@ def fit_one_vs_rest(
             labels=labels,
             options=solver,
             threads=threads,
-            on_progress=on_progress,
+            on_progress=lambda _: progress(next(numbers), total),
         )
         weights_LF = stacked(fitted, features=features_NF.shape[1])
         if number < options.rounds:

@@ -67,13 +67,6 @@ class LinearHead:
         self, context: HeadContext, features: Any, positives: Positives, *, progress: Callable[[int, int], None]
     ) -> LinearWeights:
         """Fit to prepared queries. Raises: ConfigError when their features are no bags."""
-        done, total = 0, context.labels * (1 + self.rounds)
-
-        def on_progress(fitted: int) -> None:
-            nonlocal done
-            done += fitted
-            progress(done, total)
-
         weights_LF = fit_one_vs_rest(
             bag_matrix(features, features=context.dimension),
             positives,
@@ -81,7 +74,7 @@ class LinearHead:
             options=self.resolved(),
             seed=context.seed,
             threads=self.threads or os.cpu_count() or 1,
-            on_progress=on_progress,
+            progress=progress,
         )
         return LinearWeights(weights_LF)
 

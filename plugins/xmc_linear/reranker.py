@@ -67,13 +67,6 @@ class LinearReranker:
         features_QF, labels = bag_matrix(context.queries.features), len(context.label_texts)
         inverse_F = inverse_frequencies(features_QF) if self.inverse_frequency else None
         features_QF = features_QF if inverse_F is None else tfidf_matrix(features_QF, inverse_F)
-        done = 0
-
-        def on_progress(fitted: int) -> None:
-            nonlocal done
-            done += fitted
-            progress(done, labels)
-
         shortlist = context.shortlist
         weights_LF = fit_one_vs_rest(
             features_QF,
@@ -85,7 +78,7 @@ class LinearReranker:
             ),
             seed=context.seed,
             threads=self.threads or os.cpu_count() or 1,
-            on_progress=on_progress,
+            progress=progress,
         )
         margins_H = pair_margins(features_QF, weights_LF, shortlist)
         fitted_L = np.diff(weights_LF.indptr) > 0
