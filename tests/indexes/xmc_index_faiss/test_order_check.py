@@ -20,6 +20,10 @@ def arrays(found, queries):
 
 @given(LISTS)
 @example([(3.0, -1), (2.0, 5)])
+@example([(1.0, 5), (-0.0, 4)])  # by chance a list that falls, and is full, is rare
+@example([(3.0, 5), (2.0, 0), (1.0, 4)])
+@example([(3.0, 5), (2.0, 4), (math.inf, 0)])
+@example([(2.0, 5), (1.0, 4), (-math.inf, 0)])
 def test_a_list_alone_and_beside_itself(found):
     alone, twice = (ordered_hits(*arrays(found, queries)) for queries in (1, 2))
     assert (alone is None) == (twice is None)
