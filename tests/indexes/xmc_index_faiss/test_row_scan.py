@@ -59,6 +59,22 @@ def test_slices_do_not_matter(monkeypatch, numbers):
     assert np.array_equal(found[0], expected[0]) and np.array_equal(found[1], expected[1])
 
 
+class Off(HeldVectors):
+    """Quick scores as far off as they may be: what is best too low, all else too high."""
+
+    def scores(self, queries_QD, rows_QM):
+        true_QM = np.take_along_axis(queries_QD.astype("f8") @ self.matrix_LD.astype("f8").T, rows_QM, 1)
+        is_best_QM = true_QM >= -np.partition(-true_QM, 2, axis=1)[:, 2:3]
+        return true_QM + np.where(is_best_QM, -1, 1) * self.score_errors(queries_QD)[:, None]
+
+
+def test_a_quick_pass_that_is_off_by_all_that_it_may_be_loses_no_hit():
+    labels_LD = (1 + np.random.default_rng(0).permutation(64)[:, None] * 2.0**-23).astype(np.float32)
+    queries_QD, rows_QM = np.ones((2, 1), np.float32), np.arange(64)[None].repeat(2, 0)
+    _, rows = best_rescored(queries_QD, Off(labels_LD), rows_QM, 3)
+    assert rows.tolist() == [np.argsort(-labels_LD[:, 0])[:3].tolist()] * 2
+
+
 def test_zero_queries_keep_the_first_rows_and_no_others(monkeypatch):
     """Scored as others each would keep all rows, which tie: memory for so many pairs."""
     generator = np.random.default_rng(0)
