@@ -55,15 +55,13 @@ class Prover:
         limits_Q = np.maximum(state.inside_Q, np.where(state.visited_QC, -np.inf, state.outside_QC).max(1))
         found = state.hits()
         same_Q = [np.array_equal(one, other) for (one, _), (other, _) in zip(hits, found, strict=True)]
-        full_Q = np.diff(found.offsets) == state.k
-        return np.array(same_Q, dtype=bool) & full_Q & (limits_Q < state.scores_QK[:, -1])
+        return np.array(same_Q, dtype=bool) & (limits_Q < state.scores_QK[:, -1])  # of a list that is not full, -inf
 
     def exact(self, queries_QD: Array, k: int, nprobe: int) -> Hits:
-        """The true top k: cells are visited in the order of their bounds until no other can matter.
+        """The true top k: cells are visited in the order of their bounds until no other can matter. Needs k <= L.
 
         Queries whose bounds leave most labels in question, or that tie at the k-th place, are scored with all labels.
         """
-        k = min(k, self.faiss_index.ntotal)
         parts = [self._exact(queries_QD[rows], k, nprobe) for rows in self._slices(queries_QD, k)]
         counts_Q = np.concatenate([np.diff(part.offsets) for part in parts])
         label_rows, scores = (
