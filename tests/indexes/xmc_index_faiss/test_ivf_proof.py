@@ -102,9 +102,10 @@ def test_without_the_radius_wrong_certificates_come_up():
     assert wrong > 5
 
 
-def test_most_cells_are_left_alone_where_clusters_are_tight(monkeypatch):
+@pytest.mark.parametrize("cells", [0, 600], ids=["usual", "of fewer labels than are asked for"])
+def test_most_cells_are_left_alone_where_clusters_are_tight(cells, monkeypatch):
     labels_LD, queries_QD = clustered(3000, 30, spread=0.1)
-    index = Ivf(exact=True, nprobe=2).build([labels_LD], similarity="dot", device="cpu")
+    index = Ivf(exact=True, nprobe=2, nlist=cells).build([labels_LD], similarity="dot", device="cpu")
     monkeypatch.setattr("xmc_index_faiss.ivf_proof.scan_rows", None)  # no answer needs all labels
     assert rows_of(index.search(queries_QD, 5)) == brute_force(labels_LD, queries_QD, 5)
 
