@@ -60,16 +60,17 @@ def test_equal_to_sums_in_the_fixed_order(seed, labels, dimension, queries, kind
     )
 
 
-def test_what_the_order_decides_is_added_up_again(monkeypatch):
-    """Half-way between two float32 numbers, where a term of 2^-40 decides: the fixed order loses or keeps it."""
-    halfway_D = torch.tensor([1.0, 2.0**-24, 2.0**-60, -(2.0**-60)] + [0.0] * 36)
-    labels_LD = torch.stack([halfway_D.roll(shift) for shift in range(40)] + [torch.full((40,), 1 / 40)] * 960)
+@pytest.mark.parametrize("scales", [(1, 1), (2.0**30, 1), (1, 2.0**30)], ids=["alike", "long query", "long labels"])
+def test_what_the_order_decides_is_added_up_again(scales, monkeypatch):
+    """Half-way between two float32 numbers, where a term of 2^-60 decides: the fixed order loses or keeps it."""
+    halfway_D = torch.tensor([1.0, 2.0**-24, 2.0**-60, -(2.0**-60)] + [0.0] * 60)
+    labels_LD = torch.stack([halfway_D.roll(shift) for shift in range(64)] + [torch.full((64,), 1 / 64)] * 936)
     again = []
     monkeypatch.setattr(all_pairs, "dot_pairs", lambda *pair: again.append(len(pair[0])) or dot_pairs(*pair))
-    query_QD = torch.ones(1, 40)
+    query_QD, labels_LD = torch.ones(1, 64) * scales[0], labels_LD * scales[1]
     _, rows, scores = best_of_all(query_QD, labels_LD.__getitem__, torch.arange(1000), 50)
     assert (rows.tolist(), scores.numpy().tobytes()) == naive(query_QD, labels_LD, torch.arange(1000), 50)[0]
-    assert 40 <= sum(again) < 1000
+    assert 64 <= sum(again) < 1000
 
 
 def test_candidates_are_few_beside_all_pairs_of_many_queries():
