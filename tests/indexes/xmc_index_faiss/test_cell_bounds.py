@@ -45,16 +45,17 @@ def test_no_label_scores_above_the_bound(seed, count, dimension, kind, scale):
     assert (true_QN.amax(1).numpy() <= bounds.best_scores(queries_QD.numpy())[:, 0]).all()
 
 
-def test_the_bound_is_no_excuse():
-    """One label: its score. Two unit vectors around the centre: that of the nearer one."""
+@pytest.mark.parametrize("length", [1.0, 1e-6, 1e6])
+def test_the_bound_is_no_excuse(length):
+    """One label: its score. Two vectors of one length around the centre: that of the nearer one."""
     vector = torch.tensor([[0.6, 0.8]])
-    assert bounds_of_one_cell(vector).best_scores(vector.numpy()).item() == pytest.approx(1.0, abs=1e-6)
+    assert bounds_of_one_cell(vector * length).best_scores(vector.numpy()).item() == pytest.approx(length)
     angles = torch.tensor([-0.3, 0.3])
     members = torch.stack((angles.cos(), angles.sin()), dim=1)
     for angle in (0.0, 0.2, 0.5, 1.5, 3.0):
         query = np.array([[np.cos(angle), np.sin(angle)]], dtype=np.float32)
-        best = bounds_of_one_cell(members).best_scores(query).item()
-        assert best == pytest.approx(np.cos(angle - 0.3), abs=1e-5)
+        best = bounds_of_one_cell(members * length).best_scores(query).item()
+        assert best / length == pytest.approx(np.cos(angle - 0.3), abs=1e-5)
 
 
 def test_an_empty_cell_has_nothing_to_offer():
