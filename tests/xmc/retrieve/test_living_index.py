@@ -169,6 +169,20 @@ def test_where_most_labels_are_gone_the_others_alone_are_searched(name, monkeypa
     assert named(search_kept(index, queries_QD, 4, kept_L), range(300)) == wanted
 
 
+def test_where_few_labels_are_gone_few_more_are_asked_for():
+    """Once for all queries, and again for those alone whose nearest labels are gone."""
+    generator = np.random.default_rng(2)
+    index = build("exact", torch.tensor(generator.normal(size=(1000, 3)), dtype=torch.float32))
+    queries_QD, asked = torch.tensor(generator.normal(size=(20, 3)), dtype=torch.float32), []
+    kept_L = generator.random(1000) < 0.98
+    kept_L[index.search(queries_QD[:1], 30).label_rows] = False
+    spy = Unfilterable(index)
+    spy.search = lambda queries_QD, k: asked.append((len(queries_QD), k)) or index.search(queries_QD, k)
+    hits = search_kept(spy, queries_QD, 10, kept_L)
+    assert named(hits, range(1000)) == named(index.search_among(queries_QD, 10, np.flatnonzero(kept_L)), range(1000))
+    assert asked[0][0] == 20 and sum(queries * k for queries, k in asked) < 20 * 40
+
+
 def test_an_index_that_cannot_fill_a_filtered_list_is_named():
     index = Unfilterable(build("exact", torch.eye(6)), most=3)
     with pytest.raises(PluginError, match=r"'exact' cannot search among some labels .* only 0 of the 2"):
