@@ -40,6 +40,12 @@ def test_random_vectors_keep_the_bound(arithmetic, dimension, device):
             assert (error_Q <= bound_Q).all()
 
 
+def test_the_largest_of_all_labels_fits_float16():
+    """Also where it is not among the first, which are looked at together."""
+    labels_LD = torch.cat((torch.ones(1500, 2), torch.full((500, 2), 3e5), torch.ones(500, 2)))
+    assert FirstPass.of(labels_LD, FLOAT16).labels_LD.amax() == 3e5 / 2**19
+
+
 @pytest.mark.parametrize(
     ("query", "label"),
     [

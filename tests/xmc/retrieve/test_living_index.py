@@ -64,6 +64,7 @@ def test_so_few_added_labels_that_an_exact_backend_takes_none_of_them_tie_to_the
     queries_QD = torch.tensor(generator.normal(size=(6, 3)), dtype=torch.float32)
     queries_QD[0] = 0
     assert ids == fresh_ids and living.report.exact
+    assert living.report.memory_bytes == living.base.report.memory_bytes + living.delta.report.memory_bytes
     for k in (1, 4, 99):
         assert named(living.search(queries_QD, k), ids) == named(fresh.search(queries_QD, k), ids)
     rows = np.arange(0, len(ids), 2)

@@ -105,12 +105,20 @@ def test_a_part_is_opened_alone(tmp_path, backend):
     index = Sharded(backend=backend, shards=3, options=options).build([vectors], similarity="dot", device="cpu")
     index.save(tmp_path)
     assert index.starts == (0, 4, 8)
+    assert index.report.memory_bytes == sum(part.report.memory_bytes for part in index.parts) >= 10 * 4 * 4
     part = load_part(tmp_path, 2, device="cpu", plugins=load_plugins())
     assert part.report.labels == 2 and part.report.backend == backend
     assert equal(part.search(vectors[8:], 2), index.parts[2].search(vectors[8:], 2))
     loaded = Sharded(backend=backend, shards=3).load(tmp_path, device="cpu")
     assert equal(loaded.search(vectors, 7), index.search(vectors, 7))
     assert loaded.report.options == {"backend": backend, "shards": 3, "options": options}
+
+
+def test_the_smallest_part_has_to_be_large_enough():
+    sharded = Sharded(backend="faiss.ivf", shards=2, options={"storage": "pq", "pq_bits": 4, "pq_m": 2})
+    sharded.require_labels(32)
+    with pytest.raises(DataError, match="15"):
+        sharded.require_labels(31)
 
 
 def test_what_cannot_be():
