@@ -137,19 +137,20 @@ def test_an_uncommitted_version_does_not_push_out_the_committed_one(store):
 def test_the_orphan_of_a_first_version_does_not_count_as_committed(store):
     commit(store, "a")
     (store.root / CURRENT_NAME).unlink()
-    assert not store.exists()
+    assert not store.exists() and not store.is_empty()
     commit(store, "b")
     assert read(store) == "b"
     assert entries(store) == [".lock", CURRENT_NAME, "v000001"]
 
 
-def test_versions_without_current_are_damage_and_are_kept(store):
+@pytest.mark.parametrize("kept", [["v000002"], ["v000001", "v000002"]])
+def test_versions_without_current_are_damage_and_are_kept(store, kept):
     for text in "ab":
-        commit(store, text, keep=1)
+        commit(store, text, keep=len(kept))
     (store.root / CURRENT_NAME).unlink()
     assert store.exists()
     store.remove_orphans()
-    assert "v000002" in entries(store)
+    assert entries(store) == [".lock", *kept]
     with pytest.raises(ArtifactError, match="no CURRENT"):
         store.current()
     commit(store, "c")
