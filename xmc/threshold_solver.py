@@ -41,7 +41,6 @@ def solve_threshold(
         centre_R = centre_R.where(centre_R > -torch.inf, _mean(scores_RC, centre_R.dtype))
     centred_RC = centred(scores_RC, centre_R, slope)
     shift_R, gap_R = _newton(centred_RC, target_R, labels_R)
-    gap_R = gap_R & solvable_R
     if bool(gap_R.any()):
         shift_R[gap_R] = _middle_of_gap(centred_RC[gap_R], shift_R[gap_R], target_R[gap_R])
     endless_R = torch.full_like(k_R, torch.inf).copysign(k_R - 0.5)
