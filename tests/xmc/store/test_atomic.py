@@ -158,6 +158,7 @@ def test_remove_temporaries_takes_what_killed_writers_left_and_nothing_else(tmp_
     for name in (temporary_name("a.json"), temporary_name("b.json"), "a.json", ".tmp", "x.tmp-1-a.json"):
         (tmp_path / name).write_text("x")
     (tmp_path / temporary_name("a.json")).mkdir()
+    (tmp_path / temporary_name("a.json")).symlink_to(tmp_path)
     remove_temporaries(tmp_path, ["a.json"])
     assert sorted(path.name[-6:] for path in tmp_path.iterdir()) == [".tmp", "a.json", "a.json", "b.json"]
     remove_temporaries(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 
 from xmc.errors import LockedError
 from xmc.store import locked
+from xmc.store.lock import LOCK_NAME
 
 HOLD = textwrap.dedent(
     """
@@ -26,6 +27,7 @@ HOLD = textwrap.dedent(
 def test_the_block_runs_and_the_folder_is_made(tmp_path):
     with locked(tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b").is_dir()
+    assert (tmp_path / "a" / "b" / LOCK_NAME).read_bytes() == b"", "the next holder is not taken for this one"
     with locked(tmp_path / "a" / "b"):
         pass
 
@@ -52,7 +54,7 @@ def test_another_process_is_named_and_its_death_releases_the_lock(tmp_path):
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         with locked(tmp_path):
-            pass
+            assert (tmp_path / LOCK_NAME).read_text() == str(os.getpid()), "beside nothing of the dead one"
     finally:
         holder.kill()
         holder.wait()
