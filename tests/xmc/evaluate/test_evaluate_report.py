@@ -51,6 +51,13 @@ def test_figures_equal_trec_eval(case):
     assert figures[f"MRR@{LABELS}"].value == pytest.approx(expected, abs=1e-9)
 
 
+def test_all_figures_look_as_far_as_their_k():
+    figures = evaluate([[9, 8, 7, 6, 0]], [{0: 2.0}]).overall.figures
+    for name in ("R", "nDCG", "graded-nDCG", "PSP", "PSnDCG"):
+        expected = 1.0 if name in ("R", "PSP") else 1 / math.log2(6)
+        assert [figures[f"{name}@{k}"].value for k in (1, 3, 10)] == [0, 0, pytest.approx(expected)]
+
+
 @untimed
 @given(rankings(), st.randoms(use_true_random=False))
 def test_the_order_of_the_queries_is_nothing(case, random):
