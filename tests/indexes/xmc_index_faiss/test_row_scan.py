@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xmc.api import rounding_bounds
 from xmc_index_faiss import rescoring, row_scan, score_error
 from xmc_index_faiss.label_vectors import HeldVectors
 from xmc_index_faiss.rescoring import FEW, best_rescored
@@ -73,6 +74,15 @@ def test_a_quick_pass_that_is_off_by_all_that_it_may_be_loses_no_hit():
     queries_QD, rows_QM = np.ones((2, 1), np.float32), np.arange(64)[None].repeat(2, 0)
     _, rows = best_rescored(queries_QD, Off(labels_LD), rows_QM, 3)
     assert rows.tolist() == [np.argsort(-labels_LD[:, 0])[:3].tolist()] * 2
+
+
+def test_the_error_of_a_score_is_a_line_in_the_norm_of_its_query():
+    queries_QD = (np.random.default_rng(0).standard_normal((7, 5)) * 10.0 ** np.arange(-3, 4)[:, None]).astype("f4")
+    norms_Q = np.linalg.norm(queries_QD.astype("f8"), axis=1).tolist()
+    expected = [rounding_bounds(norm, 3.0, dimension=5) for norm in norms_Q]
+    error = score_error.ScoreError.rounding(5, 3.0)
+    alone = [error.of(query_D[None]).item() for query_D in queries_QD]
+    np.testing.assert_allclose((error.of(queries_QD), alone), (expected, expected), rtol=1e-6)
 
 
 def test_zero_queries_keep_the_first_rows_and_no_others(monkeypatch):
