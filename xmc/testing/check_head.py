@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xmc.api import FittedHead, Head, HeadOptions, Loss, LossInputs
 from xmc.testing.conformance import expect, keep_to, plain_options
+from xmc.testing.global_state import left_alone
 from xmc.testing.head_cases import (
     LABELS,
     QUERIES,
@@ -26,7 +27,8 @@ NUDGE = 1e-2
 
 def check_head(options: HeadOptions, *, loss: Loss | None = None, encoder: Any = None) -> None:
     """Check the contract of a head: options, vectors of the rows asked for, losses and gradients that are those of the
-    scores an index will give, labels that learn at `update` and no earlier, and a state that goes on bit for bit.
+    scores an index will give, labels that learn at `update` and no earlier, a state that goes on bit for bit, and
+    torch's random generator, default dtype, gradient mode and threads left alone.
 
     It trains on a few made-up texts, against all labels, with a cross entropy over a small `static` encoder; `loss`
     and `encoder` (the options of one) are for heads that want others. A head that is fitted in one go (it has `fit`)
@@ -44,6 +46,20 @@ def check_head(options: HeadOptions, *, loss: Loss | None = None, encoder: Any =
 
 def _options_are_plain(case: HeadCase) -> None:
     plain_options(case.options, section="head")
+
+
+def _the_rest_is_left_alone(case: HeadCase) -> None:
+    """Nothing that belongs to the whole program is another once a head has learned, was read and was saved."""
+    encoder = case.encoder()
+    with left_alone(case.options):
+        training = Training(case, encoder)
+        training.step()
+        _used(case, training.head, encoder)
+
+
+def _used(case: HeadCase, head: FittedHead, encoder: Any) -> None:
+    scores_of(head, query_embeddings(encoder))
+    case.options.build(case.context(encoder, trains=False)).load_state(_saved(case, head))
 
 
 def _building_answers_a_head(case: HeadCase) -> None:
@@ -176,12 +192,18 @@ def _saved(case: HeadCase, head: FittedHead) -> dict[str, Tensor]:
     return {name: value.detach().clone().contiguous() for name, value in state.items()}
 
 
-def _fitted(case: HeadCase) -> tuple[FittedHead, Any, list[tuple[int, int]]]:
-    encoder, told = case.encoder(), list[tuple[int, int]]()
+def _fitted(case: HeadCase, encoder: Any = None) -> tuple[FittedHead, Any, list[tuple[int, int]]]:
+    encoder, told = encoder or case.encoder(), list[tuple[int, int]]()
     features = encoder.prepare(QUERIES, "query")
     fit = case.options.fit  # type: ignore[attr-defined]
     head = fit(case.context(encoder), features, case.positives, progress=lambda done, all_: told.append((done, all_)))
     return head, encoder, told
+
+
+def _fitting_leaves_the_rest_alone(case: HeadCase) -> None:
+    encoder = case.encoder()
+    with left_alone(case.options):
+        _used(case, _fitted(case, encoder)[0], encoder)
 
 
 def _fitting_answers_a_head(case: HeadCase) -> None:
@@ -210,6 +232,7 @@ def _a_fitted_head_is_read(case: HeadCase) -> None:
 
 STEPWISE: tuple[Callable[[HeadCase], None], ...] = (
     _options_are_plain,
+    _the_rest_is_left_alone,  # before it could hide from the others
     _building_answers_a_head,
     _vectors_are_those_of_the_rows,
     _learning_answers_losses_and_gradients,
@@ -222,6 +245,7 @@ STEPWISE: tuple[Callable[[HeadCase], None], ...] = (
 )
 FITTED: tuple[Callable[[HeadCase], None], ...] = (
     _options_are_plain,
+    _fitting_leaves_the_rest_alone,
     _fitting_answers_a_head,
     _positives_come_first,
     _a_fitted_head_is_read,

@@ -31,6 +31,7 @@ from xmc.testing.loss_sense import (
     few_labels_are_enough,
     float32_is_near_float64,
     it_answers_the_same_again,
+    it_leaves_the_rest_alone,
     it_teaches,
     raising_the_best_negative_never_helps,
     sampled_labels_are_taken,
@@ -38,7 +39,8 @@ from xmc.testing.loss_sense import (
 
 
 def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row", teaches: bool = True) -> None:
-    """Check the contract of a loss: values, gradients, corner cases, precision, configuration and what it claims.
+    """Check the contract of a loss: values, gradients, corner cases, precision, configuration and what it claims; and
+    that it leaves torch's random generator, default dtype, gradient mode and threads alone.
 
     `pool` is that of its LossSpec: the queries of a "row" loss must not influence each other. What a class claims
     beyond the contract stands in its attribute `claims`, a set of "shift_invariant" (adding a number to a query's
@@ -215,6 +217,7 @@ def _a_deep_copy_is_the_same_loss(loss: Loss) -> None:
 
 CHECKS: tuple[Callable[[Loss], None], ...] = (
     _is_its_configuration,
+    it_leaves_the_rest_alone,  # before it could hide from the others
     _one_finite_value_per_query,
     it_answers_the_same_again,
     _a_deep_copy_is_the_same_loss,

@@ -91,9 +91,9 @@ class HeadCase:
 class Training:
     """A head of a case in training, with its encoder."""
 
-    def __init__(self, case: HeadCase) -> None:
+    def __init__(self, case: HeadCase, encoder: Any = None) -> None:
         self.case = case
-        self.encoder = case.encoder()
+        self.encoder = encoder or case.encoder()
         self.head: Head = case.options.build(case.context(self.encoder))  # type: ignore[assignment]
         self.steps = 0
 

@@ -107,6 +107,18 @@ class WritesIntoQueries(Wrapped):
         return self.inner.learn(queries_QD.mul_(0.5), batch)
 
 
+class Reseeds(Wrapped):
+    def learn(self, queries_QD, batch):
+        torch.manual_seed(0)
+        return self.inner.learn(queries_QD, batch)
+
+
+class GradientsOff(Wrapped):
+    def update(self, share):
+        self.inner.update(share)
+        torch.set_grad_enabled(False)
+
+
 class Restless(Wrapped):
     def label_vectors(self, label_rows):
         return (chunk + 1e-3 * torch.rand(()) for chunk in self.inner.label_vectors(label_rows))
@@ -142,7 +154,9 @@ def test_the_one_that_is_not_spoilt_keeps_it():
         ("Clinging", "saved and loaded it goes on bit for bit"),
         ("OneLoss", "a loss for each query"),
         ("WritesIntoQueries", "the embeddings are not written into"),
-        ("Restless", "built again under the same seed it has the same vectors"),
+        ("Restless", "torch's random generator is left alone"),
+        ("Reseeds", "torch's random generator is left alone"),
+        ("GradientsOff", "whether torch keeps gradients is left alone"),
     ],
 )
 def test_a_broken_promise_is_named(kind, promise):

@@ -114,6 +114,29 @@ class Seeds(Sound):
         return soft(inputs)
 
 
+class Doubles(Sound):
+    def __call__(self, inputs):
+        torch.set_default_dtype(torch.float64)
+        return soft(inputs)
+
+
+class LeavesGradientsOff(Sound):
+    def __call__(self, inputs):
+        torch.set_grad_enabled(True)
+        value_Q = soft(inputs)
+        torch.set_grad_enabled(False)
+        return value_Q
+
+
+@dataclass(frozen=True)
+class Moody(Sound):
+    calls: list[int] = field(init=False, default_factory=list)
+
+    def __call__(self, inputs):
+        self.calls.append(1)
+        return soft(inputs) * len(self.calls)
+
+
 class UpsideDown(Sound):
     def __call__(self, inputs):
         return soft(LossInputs.from_dense(-inputs.scores_QC, inputs.relevance_QC))
@@ -203,8 +226,11 @@ def test_a_sound_loss_passes():
         (KnowsRows(), "the order of the queries does not matter"),
         (WantsFiveLabels(), "few labels are enough: raised RuntimeError"),
         (NanAgainstOneLabel(), "finite where labels = 1, of which relevant = 0"),
-        (Chance(), "called twice it answers the same"),
-        (Seeds(), "random generator, which others draw from, is left alone"),
+        (Chance(), "torch's random generator is left alone"),
+        (Seeds(), "torch's random generator is left alone"),
+        (Doubles(), "torch's default dtype is left alone"),
+        (LeavesGradientsOff(), "whether torch keeps gradients is left alone"),
+        (Moody(), "called twice it answers the same"),
         (UpsideDown(), r"raising the only positive's score to -.* must not raise the loss; before="),
         (Overflows(), "queries without positives give 0"),
         (Coarse(), "bfloat16 is near float64"),
@@ -236,6 +262,16 @@ class ManyOptions(Sound):
     parts: tuple[Part, ...] = (Part(1), Part(2))
     names: dict[str, float] = field(default_factory=lambda: {"a": 1.0})
     derived: float = field(init=False, default=2.0)
+
+
+def test_what_a_loss_changes_for_the_whole_program_is_put_back():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    for loss in (Seeds(), Doubles(), LeavesGradientsOff()):
+        with pytest.raises(ConformanceError):
+            check_loss(loss)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
 
 
 def test_options_may_be_all_that_a_configuration_holds():
