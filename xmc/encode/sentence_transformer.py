@@ -68,7 +68,8 @@ class SentenceTransformerOptions:
             lacks = f"it has no {FILE_NAME}" if path.is_dir() else f"there is no folder {path.absolute()}"
             raise ConfigError(
                 f"[encoder] model: {model} is not a sentence-transformers folder ({lacks}).",
-                hint="Give the folder that SentenceTransformer.save_pretrained wrote.",
+                hint="Give the folder that SentenceTransformer.save_pretrained wrote, or a name of the hub with its "
+                "owner, such as sentence-transformers/all-MiniLM-L6-v2.",
             )
         try:
             loaded = SentenceTransformer(str(path) if is_local else model, device="cpu", local_files_only=is_local)
@@ -84,13 +85,12 @@ class SentenceTransformerOptions:
 
 
 def names_a_folder(model: str) -> bool:
-    """Whether a name is that of a folder, if perhaps a mistyped one, and the hub is not to be asked for it.
+    """Whether a name is that of a folder, if perhaps a mistyped one; the hub is asked for `owner/name` only.
 
-    >>> names_a_folder("./minilm"), names_a_folder("my/models/minilm"), names_a_folder("intfloat/e5-small-v2")
+    >>> names_a_folder("minilm"), names_a_folder("my/models/minilm"), names_a_folder("intfloat/e5-small-v2")
     (True, True, False)
     """
-    there, beside = Path(model).exists(), "/" in model and Path(model).parent.is_dir()
-    return model.startswith((".", "/", "~")) or model.count("/") > 1 or there or beside
+    return model.startswith((".", "/", "~")) or model.count("/") != 1 or Path(model).parent.is_dir()
 
 
 class SentenceTransformerEncoder:

@@ -21,6 +21,7 @@ from xmc.data.dataset import Dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import QueryTable, label_table_to_arrow
 from xmc.encode.encoder import Encoder, Role, chunks, embed_chunks
+from xmc.encode.sentence_transformer import FILE_NAME as MODULES_NAME
 from xmc.encode.sentence_transformer import SentenceTransformerOptions, names_a_folder
 from xmc.engine.devices import choose_device
 from xmc.engine.progress import Progress, counting, say_nothing
@@ -88,18 +89,20 @@ def run_teaching(
     """
     check_k(k)
     require_new(out)
-    if names_a_folder(teacher) and not Path(teacher).expanduser().is_dir():
+    path = Path(teacher).expanduser()
+    is_run = (path / CONFIG_NAME).is_file()
+    if names_a_folder(teacher) and not is_run and not (path / MODULES_NAME).is_file():
+        lacks = f"holds neither {CONFIG_NAME} nor {MODULES_NAME}" if path.is_dir() else "is not there"
         raise ConfigError(
-            f"there is no folder {Path(teacher).expanduser().absolute()}, so nothing can teach.",
-            hint="A teacher is a trained run, or a sentence-transformers folder.",
+            f"--teacher {teacher}: nothing can teach from there, for the folder {path.absolute()} {lacks}.",
+            hint="A teacher is the folder of a trained run, or one that SentenceTransformer.save_pretrained wrote.",
         )
     k = min(k, len(data.labels))
     device, found = choose_device(device), 0
-    is_run = (Path(teacher) / CONFIG_NAME).is_file()
     total = len(data.train) + (0 if is_run else len(data.labels))
     on_texts = counting(partial(on_progress or say_nothing, "texts"), total)
     if is_run:
-        source: _Source = _RunTeacher(teacher, data, settings, device=device, plugins=plugins, on_texts=on_texts)
+        source: _Source = _RunTeacher(path, data, settings, device=device, plugins=plugins, on_texts=on_texts)
     else:
         source = _EncoderTeacher(teacher, data, settings, device=device, on_texts=on_texts)
     facts: dict[str, Any] = {}
@@ -150,7 +153,7 @@ class _RunTeacher:
 
     def __init__(
         self,
-        teacher: str,
+        teacher: Path,
         data: Dataset,
         settings: Mapping[str, Any],
         *,

@@ -159,6 +159,10 @@ def test_a_folder_beside_others_is_no_name_of_the_hub(tmp_path, monkeypatch):
         ({}, r"\[encoder\] model is empty\. Set encoder\.model=PATH"),
         ({"model": "/nowhere/at/all"}, "/nowhere/at/all is not a sentence-transformers folder"),
         ({"model": "models/no/minilm"}, r"models/no/minilm is not .* \(there is no folder .*/models/no/minilm\)"),
+        (
+            {"model": "minilm"},
+            r"minilm is not .* \(there is no folder .*/minilm\).* or a name of the hub with its owner",
+        ),
         ({"model": "."}, r"it has no modules\.json"),
     ],
 )

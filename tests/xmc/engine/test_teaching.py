@@ -207,10 +207,14 @@ def test_what_a_teacher_may_not_be(tiny_run, taught, tmp_path):
     with pytest.raises(DataError, match=r"the labels of the run .* are not those of the data set icd10cm"):
         xmc.teach(tiny_run, "icd10cm", tmp_path / "out")
     mistyped = tiny_run.parent / "tinny"  # with the hub it would take a minute to learn that there is none
-    with pytest.raises(ConfigError, match=f"there is no folder {mistyped}, so nothing can teach"):
-        xmc.teach(mistyped, "tiny", tmp_path / "out")
-    with pytest.raises(ConfigError, match="is not a sentence-transformers folder"):
-        xmc.teach(tmp_path, "tiny", tmp_path / "out")
+    for teacher, reason in (
+        (mistyped, f"the folder {mistyped} is not there"),
+        ("minilm", "the folder .*/minilm is not there"),
+        (tmp_path, f"the folder {tmp_path} holds neither config.toml nor modules.json"),
+    ):
+        with pytest.raises(ConfigError, match=f"--teacher {teacher}: nothing can teach .*{reason}") as raised:
+            xmc.teach(teacher, "tiny", tmp_path / "out")
+        assert "the folder of a trained run, or one that SentenceTransformer.save_pretrained wrote" in str(raised.value)
     with pytest.raises(ConfigError, match="k must"):
         xmc.teach(tiny_run, "tiny", tmp_path / "out", k=0)
     assert not (tmp_path / "out").exists()
