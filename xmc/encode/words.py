@@ -21,7 +21,8 @@ _BLANKED = bytes(code if code > 127 or chr(code).isalnum() else ord(" ") for cod
 def split_words(text: str) -> list[str]:
     """`WORD.findall(normalize("NFC", text).lower())`, in about half the time.
 
-    Composed, since "é" may be one character or two, of which no word holds the second.
+    Composed, since "é" may be one character or two, of which no word holds the second. A mark that nothing composes
+    with, such as a vowel of Hindi, ends a word; `docs/decisions/0034-marks-end-words-of-tfidf.md` says why.
 
     >>> split_words("The RED_fish: naïve, n°1")
     ['the', 'red', 'fish', 'naïve', 'n', '1']

@@ -31,6 +31,12 @@ def test_ids_are_those_of_the_tokenizer(texts):
     assert lists(REMEMBERING(texts)) == naive(TOKENIZER, texts)
 
 
+@pytest.mark.parametrize("text", ["हिन्दी में किताबें", "தமிழ் மொழி", "العَرَبِيَّة", "q̌ x̱ẖ"])
+def test_words_keep_their_marks(text):
+    tokenizer = train_tokenizer([text], vocabulary_size=1000)
+    assert [tokenizer.id_to_token(row) for row in WordTokens(tokenizer)([text])[0]] == text.split()
+
+
 def test_words_are_those_of_the_tokenizer_beside_every_character():
     for code in range(128):
         text = f"{chr(code)} a{chr(code)}B"

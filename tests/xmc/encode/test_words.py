@@ -28,6 +28,10 @@ def test_a_word_is_the_same_however_its_letters_are_written(text):
     assert split_words(normalize("NFD", text)) == split_words(text) == text.lower().split()
 
 
+def test_a_mark_without_a_composed_letter_ends_a_word():
+    assert split_words("हिन्दी q̌a ที่นี่") == [*"हनदqaทน"]
+
+
 def test_every_character_alone_and_between_letters():
     for code in range(0x11000):
         text = f"{chr(code)} a{chr(code)}B"
