@@ -89,7 +89,7 @@ def megabytes(count: int) -> str:
 def milliseconds(seconds: float) -> str:
     """A time for people.
 
-    >>> milliseconds(0.0021)
-    '2.1 ms'
+    >>> milliseconds(0.0021), milliseconds(1.25)
+    ('2.1 ms', '1250 ms')
     """
-    return f"{1000 * seconds:.3g} ms"
+    return f"{1000 * seconds:.3g} ms" if seconds < 0.9995 else f"{1000 * seconds:.0f} ms"

@@ -66,4 +66,14 @@ def _more_time(goal: Goal, points: Sequence[Measurement]) -> str:
     late = [point for point in points if goal.is_too_slow(point) and goal.reaches(point)]
     if not late:
         return ""
-    return f"Allow {milliseconds(min(point.latency_s for point in late))} a query."
+    return f"Allow {_enough_time(min(point.latency_s for point in late))} a query."
+
+
+def _enough_time(seconds: float) -> str:
+    """A time rounded up to two digits, so that it can be given as a goal and what took so long meets it.
+
+    >>> _enough_time(0.0023449), milliseconds(0.0023449), _enough_time(1.2)
+    ('2.4 ms', '2.34 ms', '1300 ms')
+    """
+    decimals = 1 - math.floor(math.log10(1000 * seconds))
+    return f"{(math.floor(1000 * seconds * 10.0**decimals) + 1) / 10.0**decimals:.{max(0, decimals)}f} ms"

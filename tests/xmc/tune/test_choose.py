@@ -163,7 +163,7 @@ def test_a_goal_out_of_reach_names_the_nearest_and_what_would_give():
     message, hint = caught.value.message, caught.value.hint
     assert "The nearest is 'graded' (effort 32) with recall 0.513, 0.32 ms a query and 10.0 MB." in message
     assert hint == "Allow more memory: 4000.0 MB for 'whole' (estimated). Ask for a recall of 0.512 or less."
-    with pytest.raises(ConfigError, match=r"effort \d+.*Ask for a recall of 0\.\d+ or less\. Allow 0\.64 ms a query\."):
+    with pytest.raises(ConfigError, match=r"effort \d+.*Ask for a recall of 0\.\d+ or less\. Allow 0\.65 ms a query\."):
         choose(Goal(target_recall=0.95, latency_s=2e-4), Whole(), Graded())
     with pytest.raises(ConfigError, match="no installed backend proposes one"):
         choose(Goal(target_recall=0.95))
@@ -179,6 +179,15 @@ def test_the_memory_that_is_advised_is_enough():
     with pytest.raises(ConfigError) as caught:
         choose(Goal(memory_bytes=2000), Graded(says_bytes=1000, held_bytes=9 * MB + 1))
     assert caught.value.hint == "Allow more memory: 9.1 MB for 'graded'."
+
+
+def test_the_time_that_is_advised_is_enough():
+    """Rounded to the nearest, 0.6550016 ms would be 0.655, which it exceeds."""
+    goal, graded = Goal(target_recall=0.95, latency_s=2e-4), Graded(query_s=1.023440e-5, ladder=(1, 64))
+    with pytest.raises(ConfigError) as caught:
+        choose(goal, graded)
+    assert caught.value.hint == "Ask for a recall of 0.310 or less. Allow 0.66 ms a query."
+    assert choose(dataclasses.replace(goal, latency_s=0.66e-3), graded).chosen.recall >= 0.95
 
 
 def test_a_refusal_of_one_does_not_stop_the_others():
