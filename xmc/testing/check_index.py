@@ -26,7 +26,7 @@ from xmc.testing.check_offers import (
     check_ladder,
     check_proposals,
 )
-from xmc.testing.conformance import expect, keep_to
+from xmc.testing.conformance import expect, keep_to, plain_options
 from xmc.testing.index_cases import (
     LABELS,
     MANY,
@@ -78,6 +78,8 @@ def check_index(backend: IndexBackend, *, exact: bool = False, least_recall: flo
     settled by label row; any other must find the share `least_recall` of them with its default options. Where the
     index has `search_among`, `search_certified` or a ladder, or the backend makes proposals, these are checked too.
 
+    Its options are a frozen dataclass that goes through the TOML of a run.
+
     Raises: ConformanceError naming the backend, the promise and the numbers.
 
     >>> from xmc_index_exact.exact import Exact
@@ -86,6 +88,10 @@ def check_index(backend: IndexBackend, *, exact: bool = False, least_recall: flo
     case = _Case(backend, exact, least_recall, device)
     for check in CHECKS:
         keep_to(check, case, subject=backend)
+
+
+def _options(case: _Case) -> None:
+    plain_options(case.backend, section="index", what="a backend is")
 
 
 def _finds_the_best(case: _Case) -> None:
@@ -266,6 +272,7 @@ def _offers(case: _Case) -> None:
 
 
 CHECKS: tuple[Callable[[_Case], None], ...] = (
+    _options,
     _finds_the_best,
     _report_is_sound,
     _many_labels,

@@ -115,6 +115,20 @@ def test_the_kit_names(fault, message):
         check_index(Wrapped(fault))
 
 
+@dataclass(frozen=True)
+class Worded(Wrapped):
+    """Its options have a type that a configuration lacks."""
+
+    words: frozenset[str] = frozenset()
+
+
+def test_the_kit_puts_the_options_through_a_configuration():
+    with pytest.raises(ConformanceError, match="options go through TOML"):
+        check_index(Worded("none"), exact=True)
+    with pytest.raises(ConformanceError, match="a backend is a dataclass"):
+        check_index(object())
+
+
 def test_the_kit_passes_the_wrapper_without_a_fault():
     check_index(Wrapped("none"), exact=True)
 
