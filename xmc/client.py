@@ -158,7 +158,8 @@ class Client:
 
         body = {"action": action, **what} | ({"run": self._run} if self._run else {})
         report = self._service.send("POST", "/v1/labels", body, repeatable=False)
-        return LabelsReport(**{name: report[name] for name in LabelsReport.__dataclass_fields__})
+        known = {name: report[name] for name in LabelsReport.__dataclass_fields__}
+        return LabelsReport(**{**known, "notes": tuple(known["notes"])})
 
     def _search(
         self, kind: str, queries: Sequence[Any], *, most_hits: int | None = None, **options: Any

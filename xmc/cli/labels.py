@@ -86,7 +86,7 @@ def labels_command(
         _compact(editor, device or "auto", as_json)
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XmcWarning)  # the hint is printed
+        warnings.simplefilter("ignore", XmcWarning)  # hint and notes are printed
         if action == "remove":
             report = editor.remove(_ids(file, label_id or ()), missing_ok=missing_ok)
         elif to is not None:
@@ -200,7 +200,7 @@ def _versions(editor: LabelEditor, as_json: bool) -> None:
 
 
 def _print_report(report: dict[str, Any], as_json: bool, *, edited: bool = False) -> None:
-    from xmc.cli.output import print_json
+    from xmc.cli.output import print_json, print_notes
 
     if as_json:
         print_json(report)
@@ -210,5 +210,4 @@ def _print_report(report: dict[str, Any], as_json: bool, *, edited: bool = False
         f"{done}{report['labels']:,} labels: {report['base']:,} in the index, {report['added']:,} added and "
         f"{report['removed']:,} gone since it was built"
     )
-    if report["hint"]:
-        typer.echo(f"note: {report['hint']}", err=True)
+    print_notes([*report["notes"], *filter(None, [report["hint"]])])

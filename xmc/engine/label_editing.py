@@ -195,14 +195,14 @@ class LabelEditor:
             return after, len(new) + len(gone)
 
         report = commit_edit(self.run, change, edited, base)
-        if unread:
-            warnings.warn(
-                f"the encoder knows no word of the text of {len(unread):,} of these labels, such as '{unread[0]}', "
-                "which score 0 with every query.",
-                XmcWarning,
-                stacklevel=3,
-            )
-        return report
+        if not unread:
+            return report
+        note = (
+            f"the encoder knows no word of the text of {len(unread):,} of these labels, such as '{unread[0]}', which "
+            "score 0 with every query."
+        )
+        warnings.warn(note, XmcWarning, stacklevel=3)
+        return replace(report, notes=(note,))
 
     def _loaded_plugins(self) -> Plugins:
         self._plugins = self._plugins or load_plugins()

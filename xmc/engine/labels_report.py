@@ -10,7 +10,8 @@ from typing import Any
 class LabelsReport:
     """The label set of a run: `base` labels in the index, `added` beside it, `removed` (or replaced) from it.
 
-    `changed` labels were changed by this edit; `hint` says what to do when there is something to do.
+    `changed` labels were changed by this edit; `hint` says what to do when there is something to do; `notes` are what
+    else is to be known of the edit.
     """
 
     labels: int
@@ -19,6 +20,7 @@ class LabelsReport:
     removed: int
     hint: str = ""
     changed: int = 0
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -183,7 +183,7 @@ class RunsAnswer(BaseModel):
 
 
 class LabelsAnswer(BaseModel):
-    """The label set of a run, and the generation from which on it is searched."""
+    """The label set of a run, the generation from which on it is searched, and `notes` on the edit."""
 
     run: str
     generation: str
@@ -193,6 +193,7 @@ class LabelsAnswer(BaseModel):
     removed: int
     changed: int
     hint: str
+    notes: list[str]
 
 
 class ErrorDetail(BaseModel):

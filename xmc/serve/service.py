@@ -115,7 +115,7 @@ class Service:
 
         def work() -> LabelsReport:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", XmcWarning)  # the report holds the hint
+                warnings.simplefilter("ignore", XmcWarning)  # the report holds hint and notes
                 report: LabelsReport = getattr(run.editor, action)(argument)
                 return report
 

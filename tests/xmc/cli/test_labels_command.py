@@ -42,6 +42,7 @@ def test_labels_are_edited_and_listed(xmc_command, tiny_run_copy, files):
         "removed": 0,
         "hint": "",
         "changed": 1,
+        "notes": [],
     }
     table = files("more.parquet", {"label_id": "L21", "text": "tram"}, {"label_id": "L22", "text": "zebra"})
     assert xmc_command("labels", "replace", table, "--run", tiny_run_copy)[0] == 0
@@ -70,6 +71,14 @@ def test_labels_are_edited_and_listed(xmc_command, tiny_run_copy, files):
     assert code == 0 and json.loads(out)["labels"] == 59
     code, out, _ = xmc_command("labels", "list", "--run", tiny_run_copy)
     assert code == 0 and out == "59 labels: 59 in the index, 0 added and 0 gone since it was built\n"
+
+
+def test_a_label_that_nothing_finds_is_noted(xmc_command, tiny_run_copy):
+    note = "the encoder knows no word of the text of 1 of these labels, such as 'x', which score 0 with every query."
+    code, out, err = xmc_command("labels", "add", "--id", "x", "--text", "$", "--run", tiny_run_copy)
+    assert code == 0 and out.startswith("1 changed, 61 labels") and err == f"note: {note}\n"
+    code, out, err = xmc_command("labels", "put", "--id", "x", "--text", "€", "--run", tiny_run_copy, "--json")
+    assert code == 0 and json.loads(out)["notes"] == [note] and not err
 
 
 def test_labels_follow_a_file(xmc_command, tiny_run_copy, files):

@@ -33,11 +33,13 @@ def test_labels_are_changed_and_found_at_once(run):
     with client_of({"run": run}) as client:
         before = client.get("/v1/runs").json()["runs"][0]
         added = change(client, "add", labels={"new": "purple banana"}).json()
-        assert (added["labels"], added["added"]) == (before["labels"] + 1, 1)
+        assert (added["labels"], added["added"], added["notes"]) == (before["labels"] + 1, 1, [])
         assert added["generation"] != before["generation"]
         assert first(client)["label_id"] == "new"
         assert change(client, "replace", labels={"new": "grey stone"}).status_code == 200
         assert first(client)["text"] != "purple banana"
+        unread = change(client, "put", labels={"new": "$"}).json()["notes"]
+        assert "the encoder knows no word of the text of 1" in unread[0]
         assert change(client, "remove", ids=["new"]).json()["labels"] == before["labels"]
         assert xmc.Retriever.load(run, warn=False).generation == client.get("/v1/runs").json()["runs"][0]["generation"]
 
