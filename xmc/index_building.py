@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from xmc.errors import PluginError
 from xmc.values import IndexReport
+from xmc.vectors import validate_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +52,7 @@ def build_index(backend: IndexBackend, chunks: Iterable[Tensor], *, labels: int,
     Raises: what the backend raises; PluginError when the vectors given, read and reported are not as many as the
     labels, for then answers would be missing or those of other labels.
     """
+    validate_device(device)
     name = type(backend).__name__
     stream = LabelStream(chunks, backend=name)
     index = backend.build(stream, similarity=similarity, device=device)

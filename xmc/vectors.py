@@ -213,3 +213,16 @@ def validate_similarity(similarity: str) -> None:
     """
     if similarity not in ("dot", "cosine"):
         raise ConfigError(f"similarity must be 'dot' or 'cosine', got {similarity!r}.")
+
+
+def validate_device(device: str) -> None:
+    """Refuse a device that is no word, such as None or a `torch.device`; which words there are the backend knows.
+
+    Raises: ConfigError.
+
+    >>> validate_device(None)
+    Traceback (most recent call last):
+    xmc.errors.ConfigError: device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got None.
+    """
+    if not isinstance(device, str):
+        raise ConfigError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got {device!r:.60}.")

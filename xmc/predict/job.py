@@ -82,6 +82,7 @@ def make_job(
     """
     from xmc.plugin_manager import load_plugins
     from xmc.retrieve.query_checks import check_k, check_probability
+    from xmc.vectors import validate_device
 
     if not out:
         raise ConfigError("the name of the output folder is empty.", hint="'.' is the folder of this process.")
@@ -91,6 +92,7 @@ def make_job(
     if not 1 <= batch_rows <= 1_000_000:
         raise ConfigError(f"batch_rows must lie in 1..1,000,000, got {batch_rows}.")
     check_probability(min_probability)
+    validate_device(device)
     folder = Path(run).absolute()
     require_trained(folder)
     require_indexed(folder)

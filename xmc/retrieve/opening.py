@@ -31,6 +31,7 @@ from xmc.retrieve.run_plugins import naming_packages, recorded_options, warn_of_
 from xmc.retrieve.run_state import description_of, generation_of
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.retrieve.unfinished import require_indexed
+from xmc.vectors import validate_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,6 +88,7 @@ def open_run(
     """
     import torch
 
+    validate_device(device)
     if not run.is_dir():
         raise ArtifactError(f"there is no run folder {run}.", hint=f"Make one with: xmc train --data DATA --out {run}")
     plugins = plugins or load_plugins()

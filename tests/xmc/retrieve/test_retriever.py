@@ -3,6 +3,7 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -193,6 +194,10 @@ def test_a_gpu_that_is_not_there_is_an_error(tiny_run):
 def test_an_unknown_device_is_an_error(tiny_run):
     with pytest.raises((DeviceError, ConfigError), match="gpu"):
         Retriever.load(tiny_run, device="gpu")
+    for verb in (Retriever.load, xmc.index_run, partial(xmc.predict_run, shards="none", out="none")):
+        for device in (None, torch.device("cpu")):
+            with pytest.raises(ConfigError, match=r"device must be 'auto', 'cpu', 'cuda' or 'cuda:N', got "):
+                verb(tiny_run, device=device)
 
 
 def test_the_report_says_what_the_index_is(retriever):
