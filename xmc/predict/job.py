@@ -77,8 +77,9 @@ def make_job(
 ) -> Job:
     """The job of a run; encoder and index are verified but not loaded.
 
-    Raises: ConfigError for a wrong number; ArtifactError when the run is none, is not finished, is damaged, or has no
-    calibration though `min_probability` needs one; PluginError when it needs a plugin that is not installed.
+    Raises: ConfigError for a wrong number, and for an `out` in the run; ArtifactError when the run is none, is not
+    finished, is damaged, or has no calibration though `min_probability` needs one; PluginError when it needs a plugin
+    that is not installed.
     """
     from xmc.plugin_manager import load_plugins
     from xmc.retrieve.query_checks import check_k, check_probability
@@ -96,6 +97,8 @@ def make_job(
     folder = Path(run).absolute()
     require_trained(folder)
     require_indexed(folder)
+    place = Location.of(out)
+    _require_outside(folder, place)
     answering = answering_of(folder)
     fitted = read_fitted(folder, answering)
     require_run_plugins(folder, load_plugins())
@@ -103,7 +106,7 @@ def make_job(
         fitted.require_calibration()
     return Job(
         str(folder),
-        Location.of(out),
+        place,
         k,
         batch_rows,
         model_facts(answering.identity, fitted),
@@ -112,6 +115,15 @@ def make_job(
         allowed,
         (*fitted.stale(), *fitted.notes),
     )
+
+
+def _require_outside(run: Path, out: Location) -> None:
+    """Raises: ConfigError for an output folder that is the run, or lies in it."""
+    if out.local is not None and Path(out.real.path).is_relative_to(run.resolve()):
+        raise ConfigError(
+            f"--out {out.shown} lies in the run folder {run}, whose files are those of xmc train, index and labels.",
+            hint="Give an --out outside.",
+        )
 
 
 def index_folder(job: Job) -> Path:

@@ -150,6 +150,15 @@ def test_an_output_that_is_a_file_is_refused(tiny_run, tmp_path):
     assert out.read_text() == "mine"
 
 
+def test_an_output_in_the_run_is_refused(tiny_run, tmp_path):
+    folder, before = write_few(tmp_path / "in"), {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
+    (tmp_path / "link").symlink_to(tiny_run)
+    for out in (tiny_run, tiny_run / "index", tmp_path / "link" / "hits"):
+        with pytest.raises(ConfigError, match=r"lies in the run folder .*, whose files are those of xmc train"):
+            predict_run(tiny_run, folder, out, overwrite=True, **OPTIONS)
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
+
+
 def test_queries_are_not_overwritten_through_a_link(tiny_run, tmp_path):
     """Under another name of their folder they are still the queries."""
     folder = write_few(tmp_path / "in")
