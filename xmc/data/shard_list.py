@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,12 +14,14 @@ from typing import Any
 from xmc.data.folder_walk import DANGLING, FILE, FOLDER, LOOP, SPECIAL, Entry, walk
 from xmc.data.shard_pattern import ShardPattern
 from xmc.data.shards import SUFFIXES, natural_key
+from xmc.data.written_tables import folders_written, why_written
 from xmc.errors import ArtifactError, DataError
 from xmc.store.location import Location, store_errors
 from xmc.utf8 import is_utf8
 
 NO_TABLE = "no table"  # nobody would expect it among the shards
 MOST_REASONS = 5
+OTHER_ENDINGS = ("that end in", "without an ending")  # said last: the others may have been meant
 SECOND_NS = 1_000_000_000
 
 
@@ -93,7 +95,8 @@ def list_shards(named: str | Path | Sequence[str | Path]) -> ShardListing:
 
     In a pattern `*` and `?` stand for characters of one name, `**/` for any folders and `**` at its end for all below;
     a URL has no `?`, which begins its options. A folder that a pattern names is left out, with a note. Names that begin
-    with `_` or `.` are left out, unless the pattern has such a name. A file that is named twice is one shard.
+    with `_` or `.` are left out, unless the pattern has such a name, and so are hits of `xmc predict` and parts of runs
+    in folders below. A file that is named twice is one shard.
     Raises: DataError when one names none or is no pattern, when a file is neither, and for a link to nothing;
     ArtifactError when a store refuses.
     """
@@ -159,13 +162,15 @@ def _named_by(pattern: ShardPattern, left_out: Counter[str]) -> list[ShardFile]:
             info = system.get_file_info(path)
             return [ShardFile(pattern.folder, info.base_name, info.size, info.mtime_ns or 0)]
         shards, folders = [], []
-        for entry in _listed(pattern):
+        entries = list(_listed(pattern))
+        written = folders_written(entry.name for entry in entries)
+        for entry in entries:
             if entry.kind != LOOP and not pattern.matches(entry.name):
                 continue
             if entry.kind == FOLDER:
                 folders.append(entry.name)
                 continue
-            reason = _why_left_out(pattern, entry)
+            reason = _why_left_out(pattern, entry, written)
             if not reason:
                 shards.append(ShardFile(pattern.folder.child(entry.name), entry.name, entry.size, entry.modified_ns))
             elif reason != NO_TABLE:
@@ -182,11 +187,13 @@ def _passed_over(pattern: ShardPattern, folders: Sequence[str], shards: Sequence
     return sum(not pattern.hides(folder) and folder not in entered for folder in folders if pattern.wild)
 
 
-def _why_left_out(pattern: ShardPattern, entry: Entry) -> str:
+def _why_left_out(pattern: ShardPattern, entry: Entry, written: Mapping[str, str]) -> str:
     """Empty for a shard. Raises: DataError for a link to nothing."""
     suffix = PurePosixPath(entry.name).suffix
     if pattern.hides(entry.name):
         return "whose path has a name that begins with _ or ." if suffix in SUFFIXES else NO_TABLE
+    if what := why_written(entry.name, written):
+        return what if suffix in SUFFIXES else NO_TABLE
     if entry.kind == DANGLING:
         raise DataError(
             f"{pattern.folder.child(entry.name).shown} is a link to nothing.",
@@ -202,7 +209,8 @@ def _why_left_out(pattern: ShardPattern, entry: Entry) -> str:
 
 
 def _left_out(pattern: ShardPattern, reasons: Counter[str]) -> str:
-    most = [f"{count:,} {reason}" for reason, count in reasons.most_common(MOST_REASONS)]
+    first = sorted(reasons.items(), key=lambda reason: (reason[0].startswith(OTHER_ENDINGS), -reason[1]))
+    most = [f"{count:,} {reason}" for reason, count in first[:MOST_REASONS]]
     more = ["others"] if len(reasons) > MOST_REASONS else []
     return f"left out of {_shown(pattern)}: {'; '.join([*most, *more])}."
 

@@ -87,6 +87,6 @@ def _require_apart(listing: ShardListing, paired: Mapping[str, ShardFile], out: 
             )
         if any(pattern.names(place, real=real) for pattern in patterns):
             raise ConfigError(
-                f"--out {out.shown} lies among the --shards: the next start would take its hits for queries.",
+                f"--out {out.shown} lies among the --shards: who reads these would take its hits for queries.",
                 hint="Give an --out outside, or one whose name begins with _, which a folder of shards leaves out.",
             )

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from xmc.data.shard_list import ShardFile
 from xmc.data.shards import natural_key
+from xmc.data.written_tables import ACKS, JOB
 from xmc.errors import ArtifactError, ConfigError
 from xmc.predict.ack import Ack
 from xmc.predict.allowed import ALLOWED, AllowedLabels
@@ -33,7 +34,7 @@ from xmc.store.location import Location, store_errors
 from xmc.store.location_writer import delete_at, write_json_at, write_text_at
 from xmc.store.lock import LOCK_NAME
 
-ACKS, JOB, MANIFEST, SUCCESS = "_acks", "_job.json", "_manifest.jsonl", "_SUCCESS"
+MANIFEST, SUCCESS = "_manifest.jsonl", "_SUCCESS"
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,32 @@ def test_what_is_left_out_is_said(folder):
     assert not list_shards(f"{folder}/part-*.parquet").notes
 
 
+def test_what_xmc_wrote_is_no_shard_unless_its_folder_is_named(folder):
+    for name in (
+        "job/_job.json",
+        "x/_acks/a.parquet.json",
+        "y/CURRENT",
+        "y/new/manifest.json",
+        "z/v000001/manifest.json",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    hits = ("_job.json", "_acks/deep/a.parquet.json", "deep/a.parquet", "b.parquet")
+    part = ("CURRENT", "v000002/manifest.json", "v000002/deep/c.parquet")
+    for name in (*(f"sub/hits/{one}" for one in hits), *(f"run/index/{one}" for one in part), "run/x.arrow"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    for other in ("job", "x", "y/new", "z/v000001"):  # a mark alone is none
+        (folder / other / "q.arrow").write_text("")
+    for text, count in ((folder, 9), (f"{folder}/**/*.parquet", 3)):
+        listing = list_shards(text)
+        assert len(listing.shards) == count and "sub/part-1.parquet" in [shard.name for shard in listing.shards]
+        assert "2 that are hits of xmc predict" in listing.notes[0] and "1 that are parts of a run" in listing.notes[0]
+    assert len(list_shards(folder / "sub" / "hits").shards) == 2  # named, so the command says what they lack
+    with pytest.raises(DataError, match=r"there is no table .*: 1 that are parts of a run"):
+        list_shards(f"{folder}/run/i*/**/*.parquet")
+
+
 def test_a_folder_that_a_pattern_names_is_not_passed_over_unseen(tmp_path):
     """Spark writes folders whose names end in .parquet."""
     for name in ("x.parquet", "day.parquet/part-0.parquet", "_hidden.parquet/part-0.parquet"):
