@@ -217,5 +217,5 @@ class LabelEditor:
         require_trained(self.run)  # an edit of a run that is being replaced would go with it
         require_indexed(self.run)
         if self._base is None or self._base.sha256 != index_store(self.run).current_sha256():
-            self._base = index_store(self.run).parse_current(Base.of)
+            self._base = index_store(self.run).parse_current(Base.of, only=Base.FILES)
         return self._base

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import DataError, first_few
 from xmc.retrieve.label_edits import LabelEdits
+from xmc.retrieve.layout import INDEX_LABELS
 from xmc.retrieve.living_labels import find, live_labels
+from xmc.retrieve.own_vectors import FILE_NAME as OWN_NAME
 from xmc.retrieve.own_vectors import load_own
 
 if TYPE_CHECKING:
@@ -24,10 +26,12 @@ class Base:
     own: Mapping[str, str]
     sha256: str
 
+    FILES: ClassVar = (INDEX_LABELS, OWN_NAME)
+
     @classmethod
     def of(cls, version: Version) -> Base:
-        """Those of a verified version of an index."""
-        return cls(read_labels([version.folder / "labels.parquet"]), load_own(version.folder), version.sha256)
+        """Those of a version of an index of which these files are verified."""
+        return cls(read_labels([version.folder / INDEX_LABELS]), load_own(version.folder), version.sha256)
 
 
 @dataclass(frozen=True, eq=False)

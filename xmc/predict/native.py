@@ -21,8 +21,8 @@ from xmc.predict.ack import Ack
 from xmc.predict.engine import TRIES, Failure, understood
 from xmc.predict.gpus import gpus_for
 from xmc.predict.job import Job, Watch
-from xmc.retrieve.layout import encoder_store, index_store
-from xmc.retrieve.run_state import require_device
+from xmc.retrieve.layout import INDEX_FACTS, INDEX_LABELS, encoder_store, index_store
+from xmc.retrieve.run_state import description_of, require_device
 
 POLL_S = 0.2
 END_S = 30.0
@@ -96,11 +96,10 @@ def affordable_workers(run: Path, *, count: int | None = None, available: int | 
 
 def worker_bytes(run: Path) -> int:
     """What a worker takes at most: encoder and index, twice that while it opens them, label table, libraries."""
-    index = index_store(run).current()
-    description = json.loads((index.folder / "index.json").read_text(encoding="utf-8"))
-    encoder = sum(size for size, _ in encoder_store(run).current().manifest.files.values())
-    held = int(description["report"]["memory_bytes"]) + encoder
-    return 2 * held + _label_bytes(index.folder / "labels.parquet") + LIBRARY_BYTES
+    index = index_store(run).current(only=(INDEX_FACTS, INDEX_LABELS))
+    encoder = sum(size for size, _ in encoder_store(run).current(only=()).manifest.files.values())
+    held = int(description_of(index)["report"]["memory_bytes"]) + encoder
+    return 2 * held + _label_bytes(index.folder / INDEX_LABELS) + LIBRARY_BYTES
 
 
 def _label_bytes(path: Path) -> int:

@@ -11,6 +11,7 @@ INDEX_KIND = "index"
 LABELS_KIND = "label edits"
 RERANKER_KIND = "reranker"
 PASSAGES_KIND = "passage records"
+INDEX_FACTS, INDEX_LABELS = "index.json", "labels.parquet"  # in a version of an index, beside what its backend saves
 REPLACEMENT, REPLACEMENT_WHOLE, REPLACEMENT_MOVING = ".next", ".next-whole", ".next-moving"
 
 

@@ -14,8 +14,16 @@ from xmc.plugin_manager import load_plugins
 from xmc.retrieve.answering import Answering, Lineage
 from xmc.retrieve.fitted import CHECKS, Fitted, read_fitted
 from xmc.retrieve.label_edits import LabelEdits, read_edits
-from xmc.retrieve.layout import encoder_store, fitted_store, index_store, reranker_store
+from xmc.retrieve.layout import (
+    INDEX_FACTS,
+    INDEX_LABELS,
+    encoder_store,
+    fitted_store,
+    index_store,
+    reranker_store,
+)
 from xmc.retrieve.living_labels import LivingLabels, live_labels
+from xmc.retrieve.own_vectors import FILE_NAME as OWN_NAME
 from xmc.retrieve.own_vectors import load_own
 from xmc.retrieve.run_plugins import recorded_options
 
@@ -60,7 +68,8 @@ def require_device(run: Path, device: str) -> None:
     """
     if device in ("auto", "cpu"):
         return
-    backend = recorded_options(load_plugins(), "index", description_of(index_store(run).current()))
+    index = index_store(run).current(only=(INDEX_FACTS,))
+    backend = recorded_options(load_plugins(), "index", description_of(index))
     if isinstance(backend, PlacedBackend):
         backend.require_device(device)
 
@@ -70,9 +79,9 @@ def labels_of(run: Path) -> LabelTable:
 
     Raises: ArtifactError when the folder is not a run, or is damaged.
     """
-    index = index_store(run).current()
+    index = index_store(run).current(only=(INDEX_LABELS, OWN_NAME))
     living = _living_of(index, read_edits(run))
-    return living.labels if living else read_labels([index.folder / "labels.parquet"])
+    return living.labels if living else read_labels([index.folder / INDEX_LABELS])
 
 
 def generation_of(run: Path, shas: Mapping[str, str]) -> str:
@@ -85,10 +94,10 @@ def generation_of(run: Path, shas: Mapping[str, str]) -> str:
 
 def description_of(index: Version) -> dict[str, Any]:
     """What an index says of itself: backend, options, encoder, report."""
-    description: dict[str, Any] = json.loads((index.folder / "index.json").read_text(encoding="utf-8"))
+    description: dict[str, Any] = json.loads((index.folder / INDEX_FACTS).read_text(encoding="utf-8"))
     return description
 
 
 def _living_of(index: Version, edits: LabelEdits) -> LivingLabels | None:
     """The labels of an index after the edits, None when nothing was edited since it was built."""
-    return live_labels(read_labels([index.folder / "labels.parquet"]), load_own(index.folder), edits)
+    return live_labels(read_labels([index.folder / INDEX_LABELS]), load_own(index.folder), edits)

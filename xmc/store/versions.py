@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -114,15 +114,15 @@ class VersionedFolder:
             raise damaged(path, "it is missing")
         return self._verified(name, sha256_of(path))
 
-    def current(self) -> Version:
-        """The current version, every byte of it verified.
+    def current(self, *, only: Collection[str] | None = None) -> Version:
+        """The current version, every byte of it verified, or of these files only: an index may be large.
 
         Raises: ArtifactError when there is none, or when anything is damaged.
         """
         while True:
             name, sha256 = self._read_current()
             try:
-                return self._verified(name, sha256)
+                return self._verified(name, sha256, only)
             except (ArtifactError, FileNotFoundError) as error:
                 if self._read_current() != (name, sha256):
                     continue  # a writer replaced it meanwhile and removed the old one
@@ -130,15 +130,17 @@ class VersionedFolder:
                     raise damaged(Path(error.filename), "it is missing") from error
                 raise
 
-    def parse_current(self, parse: Callable[[Version], Parsed]) -> Parsed:
+    def parse_current(self, parse: Callable[[Version], Parsed], *, only: Collection[str] | None = None) -> Parsed:
         """What `parse` makes of the current version, verified; again of a newer one when it was removed meanwhile.
+
+        `only` as in `current`: the files that `parse` reads.
 
         A version that two newer ones follow is removed, be it while it is parsed. Where a new run takes the place of an
         earlier one, another version takes the same name: then parts of both may have been read.
         Raises: as `current`; what `parse` raises on a version that is still the current one.
         """
         while True:
-            version = self.current()
+            version = self.current(only=only)
             try:
                 parsed = parse(version)
             except Exception:
@@ -155,11 +157,11 @@ class VersionedFolder:
         """
         return self._read_current()[1] if os.path.lexists(self.root / CURRENT_NAME) else ""
 
-    def _verified(self, name: str, sha256: str) -> Version:
+    def _verified(self, name: str, sha256: str, only: Collection[str] | None = None) -> Version:
         folder = self.root / name
         if not folder.is_dir() or folder.is_symlink():
             raise damaged(folder, "it is missing")
-        return Version(folder, sha256, verify_folder(folder, kind=self.kind, manifest_sha256=sha256))
+        return Version(folder, sha256, verify_folder(folder, kind=self.kind, manifest_sha256=sha256, only=only))
 
     def _read_current(self) -> tuple[str, str]:
         path = self.root / CURRENT_NAME

@@ -14,11 +14,15 @@ from predict_cases import contents, queries, require_complete, write_shards
 import xmc
 from xmc import Retriever, predict_run
 from xmc.data.shards import read_table
+from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
 from xmc.machine import available_memory, cores
+from xmc.predict.allowed import AllowedLabels
+from xmc.predict.job import make_job
 from xmc.predict.native import affordable_workers, worker_bytes
 from xmc.retrieve.layout import encoder_store, index_store
-from xmc.store import locked
+from xmc.store import locked, manifest
+from xmc.store.atomic import sha256_of
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +255,18 @@ def test_workers_as_many_as_there_is_memory_for(tiny_run):
     assert affordable_workers(tiny_run, count=8, available=4 * size) == 3
     assert affordable_workers(tiny_run, count=8, available=0) == 1
     assert available_memory() > 1 << 20 and cores() >= 1
+
+
+def test_the_vectors_of_the_labels_are_read_once_before_they_are_opened(tiny_run, tmp_path, monkeypatch):
+    """They may be many gigabytes; and who edits labels does not read them."""
+    read = []
+    monkeypatch.setattr(manifest, "sha256_of", lambda path: read.append(path.name) or sha256_of(path))
+    make_job(tiny_run, str(tmp_path), k=3, batch_rows=16)
+    assert read.count("labels.safetensors") == 1
+    worker_bytes(tiny_run)
+    LabelEditor(tiny_run).labels()
+    AllowedLabels.of(tiny_run, ["L00"])
+    assert read.count("labels.safetensors") == 1 and read.count("labels.parquet") == 4
 
 
 def test_the_command(tiny_run, shards, finished, tmp_path):

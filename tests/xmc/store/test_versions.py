@@ -230,6 +230,19 @@ def test_a_version_whose_name_another_takes_while_it_is_parsed_is_parsed_anew(st
     assert seen == ["old", "new"]
 
 
+def test_only_files_that_are_named_are_read(store):
+    commit(store, "one")
+    current = store.root / "v000001"
+    (current / "b.txt").write_text("twotwo")
+    assert store.current(only=("sub/a.txt",)).manifest.facts == {"text": "one"}
+    for only in (None, ("b.txt",)):
+        with pytest.raises(ArtifactError, match=r"b\.txt is damaged: its SHA-256"):
+            store.current(only=only)
+    (current / "b.txt").write_text("one")
+    with pytest.raises(ArtifactError, match=r"b\.txt is damaged: it has 3 bytes"):
+        store.current(only=())
+
+
 def test_the_identity_is_read_without_verifying(store):
     assert store.current_sha256() == ""
     commit(store, "a")
