@@ -36,7 +36,7 @@ def commit_edit(run: Path, change: str, edited: Edited, base: Base) -> LabelsRep
         # If CURRENT is lost, a second version tells that there was one. The edit is committed without it: where
         # the disk refuses it, or another process edits, the next edit makes it.
         with contextlib.suppress(LockedError, OSError):
-            _same_version(run)
+            labels_store(run).repeat(keep=KEPT, keep_bytes=KEPT_BYTES)
     warn_of_compaction(run, report.hint, edited=max(report.added, report.removed), stacklevel=4)
     return report
 
@@ -53,7 +53,11 @@ def report_of(run: Path, base: Base, edits: LabelEdits) -> LabelsReport:
 
 def _new_version(run: Path, change: str, edited: Edited, base: Base) -> LabelsReport:
     facts: dict[str, Any] = {}
-    with contextlib.suppress(_Unchanged), _version(run, facts) as folder:
+    store = labels_store(run)
+    with (
+        contextlib.suppress(_Unchanged),
+        store.new_version(facts=facts, keep=KEPT, keep_bytes=KEPT_BYTES) as folder,
+    ):
         before = read_edits(run)
         after, changed = edited(before)
         if not changed:
@@ -65,18 +69,6 @@ def _new_version(run: Path, change: str, edited: Edited, base: Base) -> LabelsRe
         facts["at"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         save_edits(folder, after)
     return report
-
-
-def _same_version(run: Path) -> None:
-    """Commit what is there once more."""
-    facts: dict[str, Any] = {}
-    with _version(run, facts) as folder:
-        facts |= labels_store(run).current().manifest.facts
-        save_edits(folder, read_edits(run))
-
-
-def _version(run: Path, facts: dict[str, Any]) -> contextlib.AbstractContextManager[Path]:
-    return labels_store(run).new_version(facts=facts, keep=KEPT, keep_bytes=KEPT_BYTES)
 
 
 def _first(base: Base, label_ids: Iterable[str]) -> dict[str, str | None]:

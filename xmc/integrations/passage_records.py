@@ -93,7 +93,7 @@ class PassageRecords:
             # If CURRENT is lost, a second version tells that there was one. The change is committed without it: where
             # the disk refuses it, or another process writes, the next change makes it.
             with contextlib.suppress(LockedError, OSError):
-                self._new_version({}, (), ())
+                self._store.repeat()
 
     def _new_version(self, new: Mapping[str, Record], gone: Iterable[str], staying: Collection[str]) -> None:
         with self._store.new_version() as folder:  # between reading and writing nobody else writes

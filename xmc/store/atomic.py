@@ -175,3 +175,18 @@ def fsync_file(path: Path) -> None:
 def fsync_folder(folder: Path) -> None:
     """Force a folder's entries (a rename, say) to the disk."""
     fsync_file(folder)
+
+
+def fsync_all(folder: Path) -> None:
+    """Force a folder with all below it to the disk."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        fsync_file(path)
+    fsync_folder(folder)
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file that nobody writes into any more a second name, or where the disk has no such links a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

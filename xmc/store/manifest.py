@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.errors import ArtifactError
-from xmc.store.atomic import fsync_file, fsync_folder, sha256_of, write_bytes
+from xmc.store.atomic import fsync_all, sha256_of, write_bytes
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
@@ -49,9 +49,7 @@ def build_manifest(folder: Path, *, kind: str, facts: dict[str, Any]) -> str:
 def seal_folder(folder: Path, *, kind: str, facts: dict[str, Any]) -> str:
     """`build_manifest`, then force everything to the disk, so that the folder can be renamed into its place."""
     sha256 = build_manifest(folder, kind=kind, facts=facts)
-    for path in sorted(folder.rglob("*"), reverse=True):
-        fsync_file(path)
-    fsync_folder(folder)
+    fsync_all(folder)
     return sha256
 
 

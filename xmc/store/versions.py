@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 from xmc.errors import ArtifactError
 from xmc.store.atomic import (
     disk_errors_name,
+    fsync_all,
     fsync_folder,
+    link_or_copy,
     remove_temporaries,
     sha256_of,
     temporary_name,
@@ -66,6 +68,17 @@ class VersionedFolder:
         """Whether nothing is here that looks like a version, committed or not."""
         return not (self.exists() or self._numbers())
 
+    def repeat(self, *, keep: int = 2, keep_bytes: int | None = None) -> None:
+        """Commit the current version once more; its files take no room again where the disk has links.
+
+        `keep` and `keep_bytes` as in `new_version`. Raises: as `new_version`; ArtifactError when there is none.
+        """
+        with self._new_folder() as temporary:
+            version = self.current(only=())
+            shutil.copytree(version.folder, temporary, copy_function=link_or_copy, dirs_exist_ok=True)
+            fsync_all(temporary)
+            self._commit(temporary, version.sha256, keep, keep_bytes)
+
     @contextlib.contextmanager
     def new_version(
         self, *, facts: dict[str, Any] | None = None, keep: int = 2, keep_bytes: int | None = None
@@ -76,6 +89,13 @@ class VersionedFolder:
         `keep_bytes` those before the new one stay only while they take no more together, but for the last of them.
         Raises: LockedError when another process is writing here, OSError when the disk refuses.
         """
+        with self._new_folder() as temporary:
+            yield temporary
+            self._commit(temporary, seal_folder(temporary, kind=self.kind, facts=facts or {}), keep, keep_bytes)
+
+    @contextlib.contextmanager
+    def _new_folder(self) -> Iterator[Path]:
+        """A folder to commit; nobody else writes here meanwhile."""
         with locked(self.root):
             self._remove_orphans()
             temporary = self.root / temporary_name("version")
@@ -83,7 +103,6 @@ class VersionedFolder:
                 with disk_errors_name(self.root):
                     temporary.mkdir()
                     yield temporary
-                    self._commit(temporary, facts or {}, keep, keep_bytes)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -184,8 +203,7 @@ class VersionedFolder:
             raise damaged(path, "it is not as it was written")
         return name, sha256
 
-    def _commit(self, temporary: Path, facts: dict[str, Any], keep: int, keep_bytes: int | None) -> None:
-        sha256 = seal_folder(temporary, kind=self.kind, facts=facts)
+    def _commit(self, temporary: Path, sha256: str, keep: int, keep_bytes: int | None) -> None:
         numbers = self._numbers()
         number = max(numbers, default=0) + 1
         temporary.rename(self._folder(number))

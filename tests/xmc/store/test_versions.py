@@ -1,5 +1,7 @@
 """Invariants: `current()` is the last committed version, whole and verified; a failed write changes nothing."""
 
+import errno
+import os
 import shutil
 import threading
 
@@ -53,6 +55,23 @@ def test_earlier_versions_stay_while_they_have_room(store):
     with store.new_version(keep=1, keep_bytes=room) as folder:
         (folder / "a").write_text("e")
     assert store.names() == ["v000007"]
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_version_that_is_repeated_takes_no_room_where_there_are_links(store, monkeypatch, linked):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    commit(store, "one")
+    before = store.current()
+    monkeypatch.setattr(os, "link", os.link if linked else refuse)
+    store.repeat()
+    assert store.names() == ["v000001", "v000002"] and store.current().sha256 == before.sha256
+    files = [store.root / name / "sub" / "a.txt" for name in store.names()]
+    assert files[0].samefile(files[1]) == linked
+    commit(store, "two")
+    assert store.names() == ["v000002", "v000003"]
+    assert store.version("v000002").manifest == before.manifest
 
 
 def test_what_was_never_committed_is_no_name(store):
