@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import math
+import os
 import queue
 import signal
 import threading
@@ -168,6 +170,8 @@ def dask_setup(worker: Any) -> None:
     """What Dask calls in a process that starts for `_cluster`, to which it is named as a `preload`."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the engine decides
+    # last of what ends the process: to take torch down takes seconds, and after four Dask kills it with a warning
+    atexit.register(os._exit, 0)
 
 
 def _collect(distributed: Any, futures: dict[Any, ShardFile], watch: Watch) -> Generator[Ack | Failure]:
