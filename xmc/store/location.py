@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from xmc.errors import ArtifactError, ConfigError, XmcError
+from xmc.utf8 import require_utf8
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class Location:
     def of(cls, text: str | Path) -> Location:
         """The location that a path or URL names.
 
-        Raises: ConfigError for a `file://` URL of another host or with options, and for a key that would break the URL
-        apart.
+        Raises: ConfigError for a `file://` URL of another host or with options, for a key that would break the URL
+        apart, and for a name that is not UTF-8.
         """
         scheme, separator, rest = str(text).partition("://")
         if not separator or not scheme.replace("+", "").isalnum():
-            return cls("", os.path.abspath(text))  # noqa: PTH100 - Path.absolute keeps `..`
+            path = os.path.abspath(text)  # noqa: PTH100 - Path.absolute keeps `..`
+            require_utf8(path)
+            return cls("", path)
+        require_utf8(text)
         if scheme == "file":
             parts = urlsplit(str(text))
             if parts.netloc not in ("", "localhost"):

@@ -30,6 +30,7 @@ from xmc.store.atomic import (
 )
 from xmc.store.lock import locked
 from xmc.store.manifest import MANIFEST_NAME, Manifest, damaged, is_sealed_as, seal_folder, verify_folder
+from xmc.utf8 import require_utf8
 
 CURRENT_NAME = "CURRENT"
 Parsed = TypeVar("Parsed")
@@ -57,6 +58,8 @@ class VersionedFolder:
     """
 
     def __init__(self, root: Path, *, kind: str) -> None:
+        """Raises: ConfigError for a path that is not UTF-8."""
+        require_utf8(root)
         self.root = Path(root)
         self.kind = kind
 

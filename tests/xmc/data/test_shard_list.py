@@ -13,7 +13,7 @@ import pytest
 
 from xmc.data.shard_list import ShardFile, list_shards
 from xmc.data.shard_pattern import ShardPattern, pattern_of
-from xmc.errors import DataError
+from xmc.errors import ConfigError, DataError
 from xmc.store.location import Location
 
 NAMES = ("part-10.parquet", "part-9.parquet", "b.arrow", "sub/part-1.parquet", "_done.parquet", ".x.parquet", "c.txt")
@@ -207,6 +207,9 @@ def test_a_name_that_is_no_text(tmp_path):
     (tmp_path / "a\udcff.parquet").write_text("")
     with pytest.raises(DataError, match=r"a\\udcff\.parquet': its name is not UTF-8"):
         list_shards(str(tmp_path))
+    for name in ("a\udcff.parquet", "\udcff/*.parquet", "file:///\udcff", "s3://\udcff/in"):
+        with pytest.raises(ConfigError, match=r"its name is not UTF-8\. Rename it\."):
+            list_shards(str(tmp_path / name) if "://" not in name else name)
 
 
 KINDS = {

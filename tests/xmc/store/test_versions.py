@@ -8,7 +8,7 @@ import threading
 import pytest
 from version_cases import commit, entries, read
 
-from xmc.errors import ArtifactError, LockedError
+from xmc.errors import ArtifactError, ConfigError, LockedError
 from xmc.store import VersionedFolder
 from xmc.store.atomic import TEMPORARY_PREFIX, temporary_name
 from xmc.store.versions import CURRENT_NAME
@@ -72,6 +72,11 @@ def test_a_version_that_is_repeated_takes_no_room_where_there_are_links(store, m
     commit(store, "two")
     assert store.names() == ["v000002", "v000003"]
     assert store.version("v000002").manifest == before.manifest
+
+
+def test_a_path_that_libraries_cannot_open_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"\\udcff/index': its name is not UTF-8"):
+        VersionedFolder(tmp_path / "\udcff" / "index", kind="index")
 
 
 def test_what_was_never_committed_is_no_name(store):
