@@ -101,6 +101,19 @@ def test_every_floating_type_is_normalised_and_left_as_it_was(dtype, rows):
     torch.testing.assert_close(normalised_ND, torch.nn.functional.normalize(vectors_ND.double(), dim=1).float())
 
 
+@pytest.mark.parametrize("rows", [3, 1000])  # few are done by numpy, which knows no gradient
+def test_gradients_are_those_of_the_formulas(rows):
+    left_ND, right_ND = torch.randn(2, rows, 80, generator=torch.Generator().manual_seed(1))
+    for pair, other_ND in (((left_ND.requires_grad_(), right_ND), right_ND), ((right_ND, left_ND), right_ND)):
+        (gradient_ND,) = torch.autograd.grad(dot_pairs(*pair).sum(), left_ND)
+        torch.testing.assert_close(gradient_ND, other_ND)
+    found, wanted = (
+        torch.autograd.grad((normalise(left_ND) * right_ND).sum(), left_ND)[0]
+        for normalise in (normalise_rows, torch.nn.functional.normalize)
+    )
+    torch.testing.assert_close(found, wanted)
+
+
 def test_normalised_rows_have_norm_one_whatever_their_size():
     vectors_ND = torch.tensor([[3e-30, 4e-30], [3e17, 4e17], [0.0, 0.0]])
     assert torch.allclose(normalise_rows(vectors_ND), torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]))
