@@ -6,6 +6,7 @@ import pytest
 import torch
 from living_cases import build
 
+from xmc.errors import ConfigError, DataError, NonFiniteError
 from xmc.retrieve import flat_scan
 from xmc.retrieve.flat_scan import FlatScan
 
@@ -61,3 +62,15 @@ def test_no_queries_and_no_labels_find_nothing():
     scan = FlatScan.of(vectors_of(5, 4), similarity="dot")
     assert len(scan.search(torch.zeros(0, 24), 3)) == 0
     assert scan.search_among(vectors_of(6, 2), 3, np.zeros(0, np.int64)).offsets.tolist() == [0, 0, 0]
+
+
+def test_wrong_queries_are_refused():
+    scan, queries_QE = FlatScan.of(vectors_of(5, 4), similarity="cosine"), vectors_of(6, 2)
+    queries_QE[1, 3] = torch.nan
+    for queries, k, error, said in (
+        (queries_QE, 3, NonFiniteError, "query vectors hold NaN.* row 1"),
+        (queries_QE[:1, :5], 3, DataError, "dimension 5, expected 24"),
+        (queries_QE[:1], 0, ConfigError, "at least 1, got 0"),
+    ):
+        with pytest.raises(error, match=said):
+            scan.search(queries, k)

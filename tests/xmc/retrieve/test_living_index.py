@@ -137,7 +137,7 @@ def test_an_index_without_a_filter_is_asked_until_every_list_is_filled(seed, lab
 
 @pytest.mark.parametrize("name", ["exact", "faiss.hnsw"])
 def test_wrong_queries_are_refused_in_the_words_of_the_base_and_with_rows_of_the_caller(name, monkeypatch):
-    monkeypatch.setattr("xmc.retrieve.kept_search.HITS_AT_ONCE", 40)  # parts of few queries
+    monkeypatch.setattr("xmc.retrieve.kept_search.HITS_AT_ONCE", 9)  # parts of few queries
     generator = np.random.default_rng(1)
     some = random_labels(generator, labels=20, edits=0)
     some.remove("L003")
@@ -148,8 +148,13 @@ def test_wrong_queries_are_refused_in_the_words_of_the_base_and_with_rows_of_the
     spoiled_QD = queries_QD.clone()
     spoiled_QD[7, 1] = torch.nan
     rows = np.arange(len(ids) - 1)
+    searches = (
+        lambda index: index.search,
+        lambda index: lambda *given: index.search_among(*given, rows),
+        lambda index: lambda *given: index.search_among(*given, rows[:0]),
+    )
     for queries, k in ((queries_QD.numpy(), 2), (spoiled_QD, 2), (queries_QD[:, :2], 2), (queries_QD, 2.0)):
-        for asked in (lambda index: index.search, lambda index: lambda *args: index.search_among(*args, rows)):
+        for asked in searches:
             said = []
             for index in (fresh, living):
                 with pytest.raises(XmcError) as caught:
