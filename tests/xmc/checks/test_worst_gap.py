@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_words import some_text, toy
+from toy_words import some_text, toy, toy_encoder
 
 from xmc.checks.additive import NotAdditiveError, additive_texts
 from xmc.checks.variants import variant_count, variants
@@ -53,6 +53,18 @@ def test_worst_gaps_against_every_edit(kind, seed):
             assert scores_VC[texts.index(witness), 0] - scores_VC[texts.index(witness), 1] == pytest.approx(
                 true_KC[0, 1]
             )
+
+
+def test_one_substitution_may_take_two_equal_pairs_away():
+    text, substitutions = "red red red", Substitutions({"red": ("blue",)})
+    sites = substitutions.sites(text)
+    for seed in range(6):
+        encoder = toy_encoder("tfidf", [text, "blue red", "red blue"], seed)
+        labels_CD = torch.from_numpy(np.random.default_rng(seed).normal(size=(6, 4)))
+        scores_VC = (embed_texts(encoder, list(variants(text, sites, 1)), "query").double() @ labels_CD.T).numpy()
+        edits = additive_texts(encoder, "query").edits(text, sites, 1)
+        true_KC = (scores_VC[:, :2, None] - scores_VC[:, None, :]).min(axis=0)
+        assert (worst_gaps(edits, labels_CD, 2, [1])[0] <= true_KC + 1e-5).all()
 
 
 def test_more_substitutions_are_never_better_for_the_defender():
