@@ -106,6 +106,24 @@ def test_small_radii_are_listed_where_large_ones_are_too_many():
     assert (part.rivals_TK[1:] >= max(KS)).all()
 
 
+def test_radii_by_listing_and_by_sums_go_together():
+    lost = 0
+    for seed in range(20):
+        text, rank, certifier = case("tfidf", seed, by_listing=False)
+        (before,) = rank([text])
+        certifier.listed = variant_count(certifier.substitutions.sites(text), RADII[1])
+        part = certifier.certify(text, before[:3])
+        certifier.texts, certifier.listed = None, 10**6
+        whole = certifier.certify(text, before[:3])
+        assert part.lists_TN.shape == (3, 2) and part.rivals_TK.shape == (3, 3)
+        assert (part.lists_TN[:2] == whole.lists_TN[:2]).all() and (part.rivals_TK[:2] == whole.rivals_TK[:2]).all()
+        assert (part.lists_TN <= whole.lists_TN).all()
+        assert (part.rivals_TK >= np.minimum(whole.rivals_TK, max(KS))).all(), "more are not counted"
+        assert set(part.witnesses) == {tuple(place) for place in np.argwhere(~part.lists_TN).tolist()}
+        lost += whole.lists_TN[0].any() and not whole.lists_TN[1].any()
+    assert lost > 0, "only the larger of the listed radii leaves nothing to prove"
+
+
 def test_fewer_labels_than_k():
     text, _, certifier = case("static", 2, by_listing=False)
     certifier.labels = LabelMatrix(certifier.labels.labels_LD[:2])
