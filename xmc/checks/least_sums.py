@@ -44,8 +44,6 @@ def sums_of_least(least_WC: Floats, counts_W: NDArray[np.int64], radii: Sequence
     for row, radius in enumerate(radii):
         if radius == 0 or radius >= total:
             sums_RC[row] = counts_W.astype(np.float64) @ least_WC
-    if not largest > 0 or not len(least_WC):
-        return sums_RC
     repeated_WC = np.repeat(least_WC, np.minimum(counts_W, largest), axis=0)
     columns = np.arange(least_WC.shape[1])
     so_far_C = np.zeros(least_WC.shape[1])
