@@ -96,17 +96,19 @@ class _LabelAttacker:
             generator = np.random.default_rng([bench.seed, row])
             for column, k in enumerate(bench.ks):
                 for label in self.leading_QK[row, k : k + CONTENDERS].tolist():
-                    text = bench.retriever.labels.texts[label]
-                    sites = bench.substitutions.sites(text)
-                    if not sites:
-                        continue
-                    for place, radius in enumerate(bench.radii):
-                        texts = [random_attack(text, sites, radius, generator) for _ in range(bench.attacks)]
-                        if texts:
-                            works = self._enters(texts, label, row)[:, column].any()
-                            self.side.broken_QTN[row, place:, column] |= works
+                    self._random(row, column, label, generator)
                 if bench.greedy and k < self.leading_QK.shape[1]:
                     self._greedy(row, column, int(self.leading_QK[row, k]), generator)
+
+    def _random(self, row: int, column: int, label: int, generator: np.random.Generator) -> None:
+        bench = self.bench
+        text = bench.retriever.labels.texts[label]
+        sites = bench.substitutions.sites(text)
+        if not sites or not bench.attacks:
+            return
+        for place, radius in enumerate(bench.radii):
+            texts = [random_attack(text, sites, radius, generator) for _ in range(bench.attacks)]
+            self.side.broken_QTN[row, place:, column] |= self._enters(texts, label, row)[:, column].any()
 
     def _greedy(self, row: int, column: int, label: int, generator: np.random.Generator) -> None:
         bench = self.bench
