@@ -51,8 +51,8 @@ def predict_run(
 
     With `allowed`, label ids, each row gets the best k of those, as `Retriever.search(..., allowed=)` finds them.
     Started again after an interruption, it goes on: finished shards stay (with `overwrite` none does). If the input of
-    a finished shard was written again since, that is an error, or with `redo_changed` it is answered again. If it lies
-    elsewhere now, that is an error too, unless `moved` says that it is the same file.
+    a finished shard was written again since, that is an error, or with `redo_changed` it is answered again. The same
+    holds if it lies elsewhere now, unless `moved` says that it is the same file.
     With `skip_failed` shards that cannot be answered are left out. The output folder is described in docs/batch.md.
     Raises: ConfigError when `out` holds the output of another job; LockedError when another process writes there;
     DataError for `allowed` without an id or with one that is no label of the run; FailedShardsError naming the shards

@@ -78,7 +78,7 @@ class Retriever:
         `device` is `auto`, `cpu` or `cuda`; `reranked=False` leaves out the second stage of a run that has one; `index`
         stands in for the run's own, which is then not loaded (its parts are held by other processes, say).
         An XmcWarning says when probabilities were fitted to other labels, another index or another encoder than are
-        there now. `warn=False` silences it, here, in `reload_if_changed` and in searches; `fitted` still has it.
+        there now. `warn=False` silences it, also in `reload_if_changed`, and the warnings of searches; `fitted` has it.
         Another XmcWarning says when a plugin file that the run was made with has changed.
         Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
         for another encoder; PluginError when it needs a plugin that is not installed.
