@@ -1,6 +1,6 @@
-"""What an optimiser is: how the parameters of an encoder learn, and, where it says so, those of a label matrix; and how
-a checkpoint holds its state.
+"""What an optimiser is: how the parameters of an encoder learn, and how a checkpoint holds its state.
 
+It can also have a say in how a label matrix learns (`LabelOptimizerOptions`).
 Shapes: Q queries, R rows of a label matrix, D width.
 """
 

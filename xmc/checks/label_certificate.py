@@ -56,9 +56,10 @@ class _Listed:
 
 @dataclass(eq=False)
 class LabelCertifier:
-    """Certifies all queries, label by label: by the sum over words, and where that leaves something open and a text has
-    at most `listed` rewritings, by embedding all of them.
+    """Certifies all queries, label by label.
 
+    First by the sum over words. What that leaves open is settled by embedding all rewritings of a label's text, if
+    there are at most `listed` of them.
     `embed` gives label embeddings; `texts` is the additive form of the labels, None for an encoder without one.
     """
 

@@ -148,9 +148,10 @@ def _length_range(
 
 @dataclass(frozen=True)
 class _Lengths:
-    """Length, shortest and longest of each block; where `alone` is given, the square of its length, its least positive
-    weight and its scale, from which the lengths after one single edit follow. `slopes` are those of several edits.
-    `first_sum` is the row of block 0's sum.
+    """Length, shortest and longest of each block.
+
+    `alone`, where it is given: the square of a block's length, its least positive weight and its scale, from which the
+    lengths after one single edit follow. `slopes` are those of several edits. `first_sum` is the row of block 0's sum.
     """
 
     ranges: Sequence[Sequence[float]]

@@ -19,8 +19,9 @@ PluginFileOption = Annotated[
 
 
 def with_plugin_file(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with one option more, which it does not see: while it runs, every `load_plugins` of this process, and
-    of those that it starts, reads the file.
+    """The command with the further option `--plugin-file`, which the command itself does not see.
+
+    While it runs, every `load_plugins` of this process, and of processes that it starts, reads the file.
     """
 
     @functools.wraps(command)

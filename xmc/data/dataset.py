@@ -51,7 +51,7 @@ class Dataset:
     def train_counts(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Number of train queries of each label, (L,) int64.
 
-        Of queries in bags the label is known of all together: the sum of the shares that a bag's queries have of it.
+        Queries in bags have labels together only: there it is the sum of the shares that a bag's queries have of it.
         """
         positives = self.train.positives
         shares = None if self.train.bag_ids is None else positives.weights

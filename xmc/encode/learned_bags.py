@@ -27,9 +27,9 @@ class LearnedBags:
         return cls(bags, texts, of_texts)
 
     def transform(self, texts: Sequence[str]) -> Bags:
-        """`bags.transform`; the first call makes those bags anew only that do not begin the texts learned from.
+        """`bags.transform`; the first call reuses the bags of the corpus if `texts` begin with it.
 
-        After it nothing is kept, whatever it was called with.
+        After the first call nothing is kept, whatever it was called with.
         """
         kept, self._kept = self._kept, None
         if kept is None:

@@ -19,10 +19,10 @@ LONGEST_WORD = 200  # characters; a longer one is unknown as a whole
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> Any:
-    """A WordPiece tokenizer over words (lower case, accents kept, punctuation dropped): its vocabulary is the corpus's
-    most frequent words, plus pieces trained on the same words, so that a word never seen still becomes known pieces.
-    Of words longer than `LONGEST_WORD`, such as encoded files, only the letters are learned.
+    """A WordPiece tokenizer over the words of a corpus: lower case, accents kept, punctuation dropped.
 
+    Its vocabulary is the most frequent words, and pieces trained on the same words, so that a word that was never seen
+    still becomes known pieces. Of words longer than `LONGEST_WORD`, such as encoded files, only letters are learned.
     Returns a `tokenizers.Tokenizer`. The same texts give the same tokenizer.
     """
     from tokenizers import Tokenizer, models, trainers
@@ -68,8 +68,10 @@ def _word_counts(texts: Iterable[str], normalizer: Any, splitter: Any) -> dict[s
 
 
 def _letters(words: Iterable[str]) -> list[str]:
-    """The pieces of one letter, sorted. The trainer would number them in an order that changes from run to run, and it
-    settles ties between merges by number; letters given beforehand have theirs.
+    """The pieces of one letter, sorted.
+
+    They are given to the trainer beforehand: it would number them in an order that changes from run to run, and it
+    settles ties between merges by number.
     """
     first, later = set[str](), set[str]()
     for word in words:

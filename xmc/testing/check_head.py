@@ -26,9 +26,11 @@ NUDGE = 1e-2
 
 
 def check_head(options: HeadOptions, *, loss: Loss | None = None, encoder: Any = None) -> None:
-    """Check the contract of a head: options, vectors of the rows asked for, losses and gradients that are those of the
-    scores an index will give, labels that learn at `update` and no earlier, a state that goes on bit for bit, and
-    torch's random generator, default dtype, gradient mode and threads left alone.
+    """Check the contract of a head, by training it.
+
+    Its options are plain; vectors are those of the rows asked for; losses and gradients are those of the scores that an
+    index will give; labels learn at `update` and no earlier; a saved state goes on bit for bit; torch's random
+    generator, default dtype, gradient mode and threads are left alone.
 
     It trains on a few made-up texts, against all labels, with a cross entropy over a small `static` encoder; `loss`
     and `encoder` (the options of one) are for heads that want others. A head that is fitted in one go (it has `fit`)

@@ -39,8 +39,9 @@ from xmc.testing.loss_sense import (
 
 
 def check_loss(loss: Loss, *, pool: Literal["row", "batch"] = "row", teaches: bool = True) -> None:
-    """Check the contract of a loss: values, gradients, corner cases, precision, configuration and what it claims; and
-    that it leaves torch's random generator, default dtype, gradient mode and threads alone.
+    """Check the contract of a loss: values, gradients, corner cases, precision, configuration and what it claims.
+
+    And that it leaves torch's random generator, default dtype, gradient mode and threads alone.
 
     `pool` is that of its LossSpec: the queries of a "row" loss must not influence each other. What a class claims
     beyond the contract stands in its attribute `claims`, a set of "shift_invariant" (adding a number to a query's

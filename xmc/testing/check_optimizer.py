@@ -19,8 +19,10 @@ TEXTS, STEPS, RATE = 12, 30, 0.03
 
 
 def check_optimizer(options: OptimizerOptions) -> None:
-    """Check the contract of an optimiser: options, groups with a rate that the schedule can set, a loss that falls, a
-    rate of 0 that moves nothing, a gradient in chunks, parameters without one, and a state that goes on bit for bit.
+    """Check the contract of an optimiser, by training with it.
+
+    Its options are plain; its groups have a rate that the schedule can set; the loss falls; a rate of 0 moves nothing;
+    a gradient may come in chunks, and parameters may have none; a saved state goes on bit for bit.
 
     It trains a table, an LSTM and a linear layer for a few steps.
 
