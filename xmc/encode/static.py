@@ -20,7 +20,7 @@ from xmc.encode.bags import Bags, tokenise
 from xmc.encode.description import DESCRIPTION_NAME, read_description
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.text_graph import TextGraph
-from xmc.encode.tokenizer import character_ngrams, package_vectors, train_tokenizer
+from xmc.encode.tokenizer import UNKNOWN, character_ngrams, package_vectors, train_tokenizer
 from xmc.encode.tower import Tower, tower_graphs
 from xmc.encode.word_tokens import WordTokens
 from xmc.errors import ConfigError
@@ -99,18 +99,23 @@ class StaticOptions:
                 )
             return Tower(tokenizer, None, torch.from_numpy(table_TD))
         tokenizer = train_tokenizer(texts, vocabulary_size=self.vocabulary_size)
-        frequency_V = _document_frequency(texts, tokenizer)
+        frequency_V, unknown = _document_frequency(texts, tokenizer), tokenizer.token_to_id(UNKNOWN)
         if not self.ngrams_longest:
             table_VD = _random_directions(len(frequency_V), self.dimension, generator)
-            return Tower(tokenizer, None, table_VD * torch.from_numpy(_idf(frequency_V, len(texts)))[:, None])
+            idf_V = _idf(frequency_V, len(texts))
+            idf_V[unknown] = 0  # a word of letters never seen, such as another script, says nothing
+            return Tower(tokenizer, None, table_VD * torch.from_numpy(idf_V)[:, None])
         tokens = [tokenizer.id_to_token(row) for row in range(tokenizer.get_vocab_size())]
         expansion, features = character_ngrams(tokens, shortest=self.ngrams_shortest, longest=self.ngrams_longest)
         # an n-gram occurs in about as many texts as its words together do; a text with two of them counts twice
         frequency_F = np.bincount(
             expansion.ids, weights=np.repeat(frequency_V, np.diff(expansion.offsets)), minlength=features
         )
-        weighted = replace(expansion, weights=_idf(frequency_F, len(texts))[expansion.ids])
-        return Tower(tokenizer, weighted, _random_directions(features, self.dimension, generator))
+        weights = _idf(frequency_F, len(texts))[expansion.ids]
+        weights[expansion.offsets[unknown] : expansion.offsets[unknown + 1]] = 0
+        return Tower(
+            tokenizer, replace(expansion, weights=weights), _random_directions(features, self.dimension, generator)
+        )
 
 
 class StaticEncoder:

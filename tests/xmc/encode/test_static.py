@@ -125,6 +125,14 @@ def test_a_text_without_a_known_token_does_not_divide_by_zero(encoder):
     encoder.module.zero_grad(set_to_none=True)
 
 
+def test_words_of_letters_never_seen_say_nothing(encoder):
+    foreign = ["日本語 квартира", "tender 日本語 tram"]
+    embeddings_ND = embed_texts(encoder, [*foreign, "tender tram"], "query")
+    assert embeddings_ND[0].tolist() == [0.0] * encoder.dimension
+    direction_2D = torch.nn.functional.normalize(embeddings_ND[1:].double(), dim=1)
+    torch.testing.assert_close(direction_2D[0], direction_2D[1], rtol=0, atol=1e-6)
+
+
 def test_saved_it_is_the_same_encoder_and_a_plain_sentence_transformer(encoder, tmp_path):
     from sentence_transformers import SentenceTransformer
 
