@@ -187,6 +187,13 @@ def test_a_relative_folder_is_named_with_where_it_was_looked_for(tmp_path, monke
     assert "counts from" not in raised.value.hint and "--set data.name=FOLDER" in raised.value.hint
 
 
+def test_a_file_in_place_of_its_folder_is_told(tmp_path):
+    (tmp_path / "train.csv").write_text("text,labels\n")
+    with pytest.raises(DataError, match=r"train\.csv is a file; a data set is a folder with labels\.parquet") as raised:
+        load_dataset(tmp_path / "train.csv")
+    assert f"xmc import {tmp_path} --out NEW_FOLDER" in raised.value.hint
+
+
 def test_a_folder_with_the_name_of_a_file_is_its_shards(tmp_path):
     folder = write_folder(tmp_path / "data", TINY)
     for table in ("labels", *TINY.splits):
