@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from typing import TextIO
 
 _kept: list[TextIO] = []
@@ -23,6 +24,18 @@ def answers_apart(arguments: Sequence[str]) -> Iterator[None]:
             yield
     finally:
         _kept.pop()
+
+
+def escape_what_cannot_be_written() -> None:
+    """Let characters that the encoding of a terminal lacks be written as escapes, where they would be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def has_utf8(stream: TextIO) -> bool:
+    """Whether all characters can be written; JSON has escapes of its own for others."""
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def answer_stream() -> TextIO:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from xmc.cli.answers import answers_apart
+from xmc.cli.answers import answers_apart, escape_what_cannot_be_written
 from xmc.cli.check import check_command
 from xmc.cli.choose import choose_command
 from xmc.cli.config import config_command
@@ -108,6 +108,7 @@ def main() -> None:
 
 def _run() -> None:
     debug = "--debug" in sys.argv[1:2]
+    escape_what_cannot_be_written()
     try:
         with answers_apart(sys.argv[1:]):
             app(prog_name="xmc")

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from xmc.cli.answers import answer_stream
+from xmc.cli.answers import answer_stream, has_utf8
 from xmc.errors import XmcWarning
 
 
@@ -40,7 +40,8 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document to standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), file=answer_stream())
+    stream = answer_stream()
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=not has_utf8(stream), allow_nan=False), file=stream)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, title: str = "", right: Sequence[str] = ()) -> None:
