@@ -25,6 +25,7 @@ from xmc.retrieve.retriever import Retriever
 XMC = Path(sys.executable).parent / "xmc"
 QUICK = ["encoder.dimension=8", "train.batch_size=200", "train.learning_rate=0.02", "encoder.dropout=0.2"]
 SET = [word for setting in QUICK for word in ("--set", setting)]
+UNMAPPED = "failed to map segment from shared object"
 
 
 @only_in_full
@@ -332,6 +333,7 @@ def test_resuming_where_no_run_is_says_that_a_new_training_begins(xmc_command, t
         (MemoryError(), "there is not enough memory."),
         (MemoryError("Unable to allocate 8 TiB"), "there is not enough memory: Unable to allocate 8 TiB."),
         (RuntimeError("CUDA out of memory.\n more"), "there is not enough memory: CUDA out of memory."),
+        (ImportError(f"a.so: {UNMAPPED}"), f"there is not enough memory: a.so: {UNMAPPED}."),
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(error, sentence):
@@ -344,3 +346,4 @@ def test_a_mistake_of_xmc_itself_keeps_its_traceback():
     from xmc.cli.failures import told
 
     assert told(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ("", "")
+    assert told(ImportError(f"a.so: {UNMAPPED}: Operation not permitted")) == ("", "")
