@@ -36,10 +36,12 @@ class Inputs:
         for shard in listing.shards:
             name = output_name(shard)
             if name in paired:
+                other = paired[name].location.shown
+                beside = PurePosixPath(other).parent == PurePosixPath(shard.location.shown).parent  # a.arrow, a.parquet
+                apart = "Rename one of them" if beside else "Name a folder or pattern above both"
                 raise ConfigError(
-                    f"{paired[name].location.shown} and {shard.location.shown} would both write "
-                    f"{out.child(name).shown}.",
-                    hint="Name a folder or pattern above both, or predict them one by one, with an --out each.",
+                    f"{other} and {shard.location.shown} would both write {out.child(name).shown}.",
+                    hint=f"{apart}, or predict them one by one, with an --out each.",
                 )
             paired[name] = shard
         if out.local is not None:

@@ -249,8 +249,11 @@ def test_several_shards_and_what_was_left_out(tiny_run, tmp_path):
     report = predict_run(tiny_run, str(folder), tmp_path / "out", **OPTIONS)
     assert report.skipped == 2 and report.notes == (f"left out of {folder}: 1 that end in .pq.",)
     other = write_few(tmp_path / "other")
-    with pytest.raises(ConfigError, match=r"would both write .*/a\.parquet"):
+    with pytest.raises(ConfigError, match=r"would both write .*/a\.parquet\. Name a folder or pattern above both"):
         predict_run(tiny_run, [str(folder), str(other)], tmp_path / "out", **OPTIONS)
+    (other / "a.arrow").write_text("")
+    with pytest.raises(ConfigError, match=r"would both write .*/a\.parquet\. Rename one of them"):
+        predict_run(tiny_run, other, tmp_path / "out", **OPTIONS)
 
 
 def test_edits_of_the_labels_are_named(tiny_run_copy, tmp_path):
