@@ -171,7 +171,7 @@ def _above(scores_NBQ: Tensor, maxima_NQ: Tensor, thresholds_Q: Tensor, start: i
     """The scores at or above their query's threshold, looked for only in blocks whose maximum is."""
     blocks, query_rows = (maxima_NQ >= thresholds_Q).nonzero(as_tuple=True)
     scores_PB = scores_NBQ[blocks, :, query_rows].to(thresholds_Q.dtype)
-    kept = scores_PB >= thresholds_Q[query_rows, None]  # not -inf, which pads the last block: k blocks are known by then
+    kept = scores_PB >= thresholds_Q[query_rows, None]  # above the -inf of padding: k blocks are known by then
     pairs, columns = kept.nonzero(as_tuple=True)
     label_rows = start + blocks[pairs] * scores_NBQ.shape[1] + columns
     return Candidates(query_rows[pairs], label_rows, scores_PB[pairs, columns])

@@ -44,6 +44,7 @@ class Bar:
         )
         self._lines = LogLines(self._console) if in_a_log and not quiet else None
         self._task = self._progress.add_task(what, total=None, detail="", visible=False)
+        self._done, self._total, self._done_before, self._count_started = 0, 0, 0, 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -54,24 +55,23 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
+    def count(self, what: str, done: int, total: int) -> None:
+        """Move the bar for what is counted, or write a line when it is time for one."""
+        if self._lines is None:
+            self._progress.update(self._task, description=what, completed=done, total=total, detail="", visible=True)
+            return
+        now = time.monotonic()
+        if total != self._total or done < self._done:  # another thing is counted from here on
+            self._total, self._done_before, self._count_started = total, done, now
+        self._done = done
+        if done == total:  # nothing is left to wait for
+            return
+        counted = {"done": done - self._done_before, "total": total - self._done_before}
+        self._lines.show(f"{what}  {done:,}/{total:,}", **counted, seconds=now - self._count_started)
+
 
 class CountDisplay(Bar):
     """What is counted: what is going on, how much of it is done, how long it still takes."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         super().__init__(MofNCompleteColumn(), quiet=quiet, lines=True)
-        self._done, self._total, self._done_before, self._started = 0, 0, 0, 0.0
-
-    def show(self, what: str, done: int, total: int) -> None:
-        """Move the bar, or write a line when it is time for one."""
-        if self._lines is None:
-            self._progress.update(self._task, description=what, completed=done, total=total, visible=True)
-            return
-        now = time.monotonic()
-        if total != self._total or done < self._done:  # another thing is counted from here on
-            self._total, self._done_before, self._started = total, done, now
-        self._done = done
-        if done == total:  # nothing is left to wait for
-            return
-        counted = {"done": done - self._done_before, "total": total - self._done_before}
-        self._lines.show(f"{what}  {done:,}/{total:,}", **counted, seconds=now - self._started)

@@ -47,7 +47,7 @@ def check_command(
         settings.append(f"check.conformal.alpha={alpha!r}")
     with CountDisplay(quiet=as_json) as display:
         report = check_run(
-            run, names, split=split, fit_split=fit_split, settings=settings, device=device, on_progress=display.show
+            run, names, split=split, fit_split=fit_split, settings=settings, device=device, on_progress=display.count
         )
     if as_json:
         print_json({"run": str(run), **report.to_dict()})

@@ -49,7 +49,7 @@ def choose_command(
     with CountDisplay(quiet=as_json) as display:
         report = choose_run(
             log, folders, out=out, temperature=temperature, estimator=estimator, truths=truths, device=device,
-            seed=seed, on_progress=display.show,
+            seed=seed, on_progress=display.count,
         )  # fmt: skip
     if as_json:
         print_json(report.to_dict())

@@ -28,7 +28,7 @@ def evaluate_command(
     from xmc.engine.verbs import evaluate_run
 
     with CountDisplay(quiet=as_json) as display:
-        report = evaluate_run(run, split=split, settings=settings or (), device=device, on_progress=display.show)
+        report = evaluate_run(run, split=split, settings=settings or (), device=device, on_progress=display.count)
     if as_json:
         print_json({"run": str(run), "split": split, **report.to_dict()})
     else:

@@ -71,7 +71,7 @@ def index_command(
     goal = Goal(target_recall, *sizes, k, batch_size)
     with warnings_as_notes() as notes, CountDisplay(quiet=as_json) as display:
         tuned = tune_run(
-            run, goal, settings=settings or (), device=device, seed=seed, dry_run=dry_run, on_progress=display.show
+            run, goal, settings=settings or (), device=device, seed=seed, dry_run=dry_run, on_progress=display.count
         )
     if as_json:
         print_json({**_facts(run, tuned, dry_run), "notes": notes})

@@ -85,10 +85,6 @@ class TrainingDisplay(Bar):
             done, total = step - self._steps_before, total_steps - self._steps_before
             self._lines.show(f"step {step:,}/{total_steps:,}  {detail}", done=done, total=total, seconds=seconds)
 
-    def fit_progress(self, done: int, total: int) -> None:
-        """Move the bar for what is fitted in one go."""
-        self._progress.update(self._task, description="fitting", completed=done, total=total, detail="", visible=True)
-
     def epoch_finished(self, row: Mapping[str, float]) -> None:
         """Print the figures of an epoch."""
         validation = f"  validation P@1 {row['validation_p1']:.4f}" if row["validation_p1"] >= 0 else ""

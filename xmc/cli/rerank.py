@@ -22,7 +22,7 @@ def rerank_command(
     from xmc.engine.verbs import rerank_run
 
     with warnings_as_notes() as notes, CountDisplay(quiet=as_json) as display:
-        report = rerank_run(run, settings=settings or (), device=device, on_progress=display.show)
+        report = rerank_run(run, settings=settings or (), device=device, on_progress=display.count)
     if as_json:
         print_json({**report, "notes": notes})
         return

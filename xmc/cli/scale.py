@@ -47,7 +47,7 @@ def scale_command(
     with CountDisplay(quiet=as_json) as display:
         scaled = scale_run(
             data, out, runs=runs, plugin=plugin, config_file=config, settings=settings or (), budget=budget,
-            pairs=pairs, parameters=parameters, seed=seed, device=device, on_progress=display.show,
+            pairs=pairs, parameters=parameters, seed=seed, device=device, on_progress=display.count,
         )  # fmt: skip
     if as_json:
         print_json(scaled.to_dict())

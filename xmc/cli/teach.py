@@ -30,7 +30,7 @@ def teach_command(
     from xmc.engine.verbs import teach
 
     with CountDisplay(quiet=as_json) as display:
-        report = teach(teacher, data, out, k=k, settings=settings or (), device=device, on_progress=display.show)
+        report = teach(teacher, data, out, k=k, settings=settings or (), device=device, on_progress=display.count)
     if as_json:
         print_json({"out": str(out), **report.to_dict()})
         return

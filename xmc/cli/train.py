@@ -79,7 +79,7 @@ def train_command(
             reporter=display,
             on_plan=show_plan,
             say=display.say,
-            progress=display.fit_progress,
+            progress=display.count,
         )
     if not is_first_process():
         return

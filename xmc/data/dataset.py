@@ -96,8 +96,8 @@ def load_dataset(name_or_folder: str | Path) -> Dataset:
 def _unknown(name: str, folder: Path) -> DataError:
     if folder.is_file():
         return DataError(
-            f"{folder} is a file; a data set is a folder with labels.parquet, train.parquet and, if wanted, dev.parquet "
-            "and test.parquet.",
+            f"{folder} is a file; a data set is a folder with labels.parquet, train.parquet and, if wanted, "
+            "dev.parquet and test.parquet.",
             hint="Give the folder. Files of other formats, such as train.csv or train.jsonl, become one with: "
             f"xmc import {folder.parent} --out NEW_FOLDER",
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from xmc.engine.carried import Carried
 from xmc.engine.fusion import WeightChoice, choose_weight
 from xmc.engine.index_rows import in_index, index_rows
 from xmc.engine.model_card import write_card
+from xmc.engine.progress import Progress, counting, say_nothing
 from xmc.engine.removed_labels import require_positives, without_removed
 from xmc.engine.reranked_labels import RerankedLabels
 from xmc.engine.run_config import RunConfig
@@ -41,7 +42,7 @@ def run_reranking(
     *,
     plugins: Plugins,
     device: str = "auto",
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = say_nothing,
     carried: Carried | None = None,
 ) -> dict[str, Any]:
     """Fit the reranker of `[reranker]` over the run's encoder and index and commit it; a report (`run/rerank.json`).
@@ -62,11 +63,13 @@ def run_reranking(
     else:
         queries = RerankQueries(data.train.texts, carried.train_features)
     known = RerankedLabels.of(first.labels, truth, least_queries=config.fusion.least_queries)
-    hits = search_queries(first, queries, k=min(config.fusion.negatives, len(known.table)), allowed=known.allowed)
+    most = min(config.fusion.negatives, len(known.table))
+    on_chunk = counting(partial(progress, "shortlists"), len(queries))
+    hits = search_queries(first, queries, k=most, on_chunk=on_chunk, allowed=known.allowed)
     context = RerankContext(
         queries, known.positives(truth), known.hits(hits), known.table.texts, seed=config.train.seed
     )
-    reranker = config.reranker.options.fit(context, progress=progress)
+    reranker = config.reranker.options.fit(context, progress=partial(progress, "fitting"))
     reranking = Reranking(reranker, config.fusion.depth, config.fusion.weight, fitted_rows_L=known.rows_L)
     reranking = replace(reranking, neutral=_mean_score(reranking, first, queries, hits))
     choice = None if config.fusion.weight else _choose(config, data, first, reranking)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -142,8 +141,7 @@ def rerank_run(
     chosen = settings_for("xmc rerank", settings, takes=["reranker", "fusion"])
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=chosen)
-    progress = on_progress or say_nothing
-    report = run_reranking(config, Path(run), plugins=plugins, device=device, progress=partial(progress, "fitting"))
+    report = run_reranking(config, Path(run), plugins=plugins, device=device, progress=on_progress or say_nothing)
     fitted_now(Path(run)).warn()
     return report
 

@@ -14,6 +14,7 @@ from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.indexing import run_indexing
 from xmc.engine.model_card import write_card
+from xmc.engine.progress import Progress, say_nothing
 from xmc.engine.replacement import put_in_place, telling_what_stays
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import RunConfig
@@ -38,7 +39,7 @@ def make_run(
     reporter: Reporter | None = None,
     on_plan: Callable[[Plan, Dataset], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = say_nothing,
 ) -> dict[str, Any]:
     """Make the run and return the report of its training, with `index` and `rerank` in it.
 
@@ -101,7 +102,7 @@ def _finish(
     plugins: Plugins,
     carried: Carried,
     say: Callable[[str], None],
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Build the index of a trained model, write the card, fit the reranker; their reports by name."""
     device = config.train.device

@@ -44,12 +44,21 @@ def search_texts(
     return concatenate_hits(parts)
 
 
-def search_queries(retriever: Retriever, queries: RerankQueries, *, k: int, allowed: LabelFilter | None = None) -> Hits:
-    """Hits of prepared queries, searched 1,024 at a time."""
+def search_queries(
+    retriever: Retriever,
+    queries: RerankQueries,
+    *,
+    k: int,
+    on_chunk: Callable[[int], None] | None = None,
+    allowed: LabelFilter | None = None,
+) -> Hits:
+    """Hits of prepared queries, searched 1,024 at a time; `on_chunk` hears how many were done."""
     parts = []
     for rows in chunks(len(queries), CHUNK):
         part = RerankQueries(queries.texts[rows[0] : rows[-1] + 1], queries.features.take(rows))
         parts.append(retriever.hits_of(part, k=k, allowed=allowed))
+        if on_chunk:
+            on_chunk(len(rows))
     return concatenate_hits(parts)
 
 

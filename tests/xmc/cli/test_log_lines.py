@@ -18,15 +18,15 @@ def training(display, second):
 
 
 def counting(display, second):
-    display.show("calibrate", 40 + second, 440)
+    display.count("calibrate", 40 + second, 440)
 
 
 def counting_several(display, second):
     """Half a minute of one thing, then another, whose pace is its own."""
     if second < 30:
-        display.show("calibrate", 400 + second, 430)
+        display.count("calibrate", 400 + second, 430)
     else:
-        display.show("conformal", second - 30, 440)
+        display.count("conformal", second - 30, 440)
 
 
 @pytest.mark.parametrize("quiet", [False, True])
@@ -35,6 +35,7 @@ def counting_several(display, second):
     [
         (PredictDisplay, predicting, "2/4 shards  1,200 rows  10 rows/s  0:04:40 left"),
         (TrainingDisplay, training, "step 160/440  loss 2.5000  512 queries/s  0:04:40 left"),
+        (TrainingDisplay, counting, "calibrate  160/440  0:04:40 left"),
         (CountDisplay, counting, "calibrate  160/440  0:04:40 left"),
         (CountDisplay, counting_several, "conformal  90/440  0:05:50 left"),
     ],
