@@ -121,6 +121,15 @@ def test_the_smallest_part_has_to_be_large_enough():
         sharded.require_labels(31)
 
 
+def test_parts_of_a_backend_that_refuses_neither_devices_nor_numbers(monkeypatch):
+    for name in ("require_device", "require_labels"):
+        for backend in (Exact, Sparse):
+            monkeypatch.delattr(backend, name, raising=False)
+    for backend in ("exact", "sparse"):
+        Sharded(backend=backend).require_device("cuda:99")
+        Sharded(backend=backend).require_labels(1)
+
+
 def test_what_cannot_be():
     with pytest.raises(ValueError, match="shards must be at least 1"):
         Sharded(shards=0)
