@@ -30,6 +30,7 @@ def query_losses(loss: Callable[[Any], Tensor], inputs: Any, *, queries: int, gr
 
     if not callable(loss):
         raise PluginError(f"loss {_named(loss)}: it cannot be called.", hint="Give its class __call__(self, inputs).")
+    modes = torch.is_grad_enabled(), torch.get_default_dtype()
     try:
         answer = loss(inputs)
     except TypeError as error:
@@ -39,6 +40,13 @@ def query_losses(loss: Callable[[Any], Tensor], inputs: Any, *, queries: int, gr
             f"loss {_named(loss)}: it is called with one argument, the LossInputs, and does not take it: {error}.",
             hint="In the plugin: def __call__(self, inputs).",
         ) from error
+    if modes != (torch.is_grad_enabled(), torch.get_default_dtype()):
+        torch.set_grad_enabled(modes[0])
+        torch.set_default_dtype(modes[1])
+        raise PluginError(
+            f"loss {_named(loss)}: it leaves torch's gradient mode or default dtype changed, for the whole program.",
+            hint="In place of torch.set_grad_enabled(False): with torch.no_grad(). In place of a default dtype: dtype=",
+        )
     wanted = f"one value per query is wanted, a tensor of shape ({queries},)"
     if not isinstance(answer, torch.Tensor):
         raise PluginError(f"loss {_named(loss)}: {wanted}, got {type(answer).__module__}.{type(answer).__name__}.")

@@ -43,6 +43,15 @@ def test_it_is_refused_by_name(answer, message):
         learn(Answers(answer))
 
 
+@pytest.mark.parametrize(
+    "change", [lambda: torch.set_grad_enabled(False), lambda: torch.set_default_dtype(torch.float64)]
+)
+def test_a_loss_that_changes_torch_for_all_is_told_and_it_is_put_back(change):
+    with pytest.raises(PluginError, match="loss Answers: it leaves torch's gradient mode or default dtype changed"):
+        learn(Answers(lambda loss_Q: (loss_Q, change())[0]))
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+
+
 def test_one_value_per_query_is_taken():
     assert learn(Answers(lambda loss_Q: 2 * loss_Q)).losses_Q.tolist() == [24.0] * 5
 
