@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from quality import Subject, cost_rows, imported, measured, quality_rows, run_subject
-from record import record, spread
+from quality import Subject, cost_rows, imported, measured, quality_rows, run_subject, xmc
+from record import beside_earlier, record, spread
 
 from xmc.data.dataset import Dataset, load_dataset
 from xmc.evaluate.report import evaluate_hits
@@ -40,12 +40,14 @@ OURS = {
         "xmc linear.fused, first stage alone": ("linear.fused", ("reranker.name=none",)),
         "xmc linear": ("linear", ()),
         "xmc dexml.documents": ("dexml.documents", ()),
+        "xmc dexml": ("dexml", ()),
+        "xmc linear.fused-short": ("linear.fused-short", ()),
     },
     "wordnet": {
         "xmc dexml": ("dexml", ("train.epochs=4", "train.label_scope=sampled")),
         "xmc linear.fused-short": ("linear.fused-short", ("train.epochs=4", "train.label_scope=sampled")),
     },
-    "geonames": {"xmc dexml": ("dexml", ())},
+    "geonames": {"xmc dexml": ("dexml", ()), "xmc linear.fused-short": ("linear.fused-short", ())},
 }
 
 
@@ -139,15 +141,20 @@ def folder_mb(folder: Path) -> float:
 def rows_of(runs: Sequence[Run], question: str) -> list[dict[str, object]]:
     """Quality of the first run, costs of all: the median, and where repeated the spread."""
     first = runs[0].subject
-    rows = quality_rows(first, question, FIGURES, baseline=BASELINE)
-    for band in BANDS:
-        rows += quality_rows(first, question, ("P@1", "P@5", "R@100"), baseline=BASELINE, group=band)
+    rows = _qualities(first, question)
     for same in zip(*(_costs(run, question) for run in runs), strict=True):
         values = [float(str(row["median"])) for row in same]
         row = same[0] | {"config": f"{first.config} repeats={len(runs)}"}
         if len(values) > 1:
             row |= dict(zip(("median", "p20", "p80"), (round(value, 3) for value in spread(values)), strict=True))
         rows.append(row)
+    return rows
+
+
+def _qualities(subject: Subject, question: str) -> list[dict[str, object]]:
+    rows = quality_rows(subject, question, FIGURES, baseline=BASELINE)
+    for band in BANDS:
+        rows += quality_rows(subject, question, ("P@1", "P@5", "R@100"), baseline=BASELINE, group=band)
     return rows
 
 
@@ -181,6 +188,16 @@ def installed(name: str, options: argparse.Namespace) -> Path | None:
         return python
     print(f"skipped: {name} is not installed; sh benchmarks/peers/install.sh {options.peers}")
     return None
+
+
+def judge(run: Path, options: argparse.Namespace) -> None:
+    """Write the quality of a finished run beside the rows that are there; what it cost is not known."""
+    cost = xmc("evaluate", "--run", str(run), "--split", options.split)
+    report, training = (json.loads((run / f"{name}.json").read_text(encoding="utf-8")) for name in ("report", "train"))
+    config = f"a finished run, costs not measured split={options.split}"
+    subject = Subject(options.only[0], report, training, cost, cost, config)
+    path = options.out or _results(options.data)
+    record(path, beside_earlier(path, _qualities(subject, f"{options.data} best recipe")))
 
 
 def main(options: argparse.Namespace, work: Path) -> None:
@@ -221,11 +238,15 @@ def command_line() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--only", action="append", help="a subject; may be given several times")
+    parser.add_argument("--judge", type=Path, help="a finished run of --only: its quality alone is measured")
     parser.add_argument("--out", type=Path, help="another file than results/best_recipe.csv")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     chosen = command_line()
+    if chosen.judge:
+        judge(chosen.judge, chosen)
+        raise SystemExit
     with tempfile.TemporaryDirectory() as temporary:
         main(chosen, chosen.work or Path(temporary))

@@ -40,6 +40,7 @@ def import_command(
         print_json(report.to_dict())
     else:
         typer.echo("\n".join(lines_of(report)))
+        typer.echo(f"next: xmc train --data {out} --out runs/{out.resolve().name}")
 
 
 def lines_of(report: ImportReport) -> list[str]:

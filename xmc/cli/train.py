@@ -12,6 +12,7 @@ from xmc.cli.options import ConfigOption, DataOption, JsonOption, PluginOption, 
 from xmc.cli.rerank import reranked_line
 
 if TYPE_CHECKING:
+    from xmc.cli.progress import TrainingDisplay
     from xmc.data.dataset import Dataset
     from xmc.engine.run_config import RunConfig
     from xmc.plugin_manager import Plugins
@@ -57,9 +58,10 @@ def train_command(
     is_named = config is not None or (source is not None and source.name == "COMMANDLINE")
     if resume and not is_named and (of_run := configuration_to_resume(out)):
         config, plugin = of_run, ""  # a resumed run goes on as it was configured; one that is named must be the same
+    is_default = plugin != "" and not is_named
     resolved = resolve(plugins, plugin=plugin, config_file=config, settings=settings or (), flags=flags)
     if plan_only:
-        _print_plan(resolved, plugins, as_json=as_json)
+        _print_plan(resolved, plugins, advise=is_default, as_json=as_json)
         return
     keep_freed_memory()
     begins = resume and configuration_to_resume(out) is None
@@ -69,6 +71,8 @@ def train_command(
             if begins:
                 display.say(f"note: there is no run in {out} to go on with: a new training begins")
             display.show_plan(plan, found)
+            if is_default:
+                _advise(display, found)
 
         report = make_run(
             resolved,
@@ -89,7 +93,7 @@ def train_command(
         _print_end(out, report)
 
 
-def _print_plan(config: RunConfig, plugins: Plugins, *, as_json: bool) -> None:
+def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: bool) -> None:
     """The configuration to standard output, what comes of it with the data to the error stream; or both as JSON."""
     from xmc.cli.output import print_json
     from xmc.cli.progress import TrainingDisplay
@@ -109,6 +113,16 @@ def _print_plan(config: RunConfig, plugins: Plugins, *, as_json: bool) -> None:
             display.show_plan(plan, data)
         else:
             display.show_data(data)
+        if advise:
+            _advise(display, data)
+
+
+def _advise(display: TrainingDisplay, data: Dataset) -> None:
+    """Say which recipe suits the data better than the default one."""
+    from xmc.data.recipe_advice import recipe_advice
+
+    if advice := recipe_advice(data.train):
+        display.say(f"note: {advice}")
 
 
 def _print_end(out: Path, report: Mapping[str, Any]) -> None:

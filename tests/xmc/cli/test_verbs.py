@@ -96,6 +96,19 @@ def test_train_dry_run_prints_the_configuration_and_writes_nothing(xmc_command, 
     assert code == 2 and "there is no data set" in err
 
 
+def test_long_texts_with_several_labels_are_told_their_recipe_unless_one_is_named(xmc_command, tmp_path):
+    source, data = tmp_path / "source", tmp_path / "data"
+    source.mkdir()
+    rows = [{"id": f"q{row}", "text": f"act {row} " * 30, "labels": ["a", "b"]} for row in range(40)]
+    (source / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    advice = "queries of 60 words with 2.0 labels each are better served by --plugin linear.fused"
+    assert advice in xmc_command("import", source, "--out", data)[1]
+    for plugin, told in (((), True), (("--plugin", "dexml"), False)):
+        code, _, err = xmc_command("train", "--data", data, "--out", tmp_path / "run", "--dry-run", *plugin)
+        assert code == 0 and (advice in err) == told
+    assert advice in xmc_command("train", "--data", data, "--out", tmp_path / "run", "--epochs", 1, *SET)[2]
+
+
 def test_config_is_a_file_that_train_takes(xmc_command, tmp_path):
     code, out, _ = xmc_command("config", "--plugin", "dexml", "--set", "train.epochs=9", "--set", "data.name=tiny")
     assert code == 0
