@@ -89,11 +89,12 @@ PICKS = (
         )
     ),
     *(
-        Pick("best_recipe_geonames", x, f"GeoNames test, {name}", ("xmc dexml",), GEONAMES)
+        Pick("best_recipe_geonames", x, f"GeoNames test, {name}", SHORT, GEONAMES)
         for x, name in (
             ("P@1", "P@1"),
             ("R@10", "R@10"),
             ("R@100", "R@100"),
+            ("P@1 head", "places with 50 training names and more, P@1"),
             ("P@1 zero-shot", "places without a training name, P@1"),
             ("R@100 zero-shot", "places without a training name, R@100"),
         )
