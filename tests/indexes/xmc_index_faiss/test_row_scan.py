@@ -66,7 +66,7 @@ class Off(HeldVectors):
     def scores(self, queries_QD, rows_QM):
         true_QM = np.take_along_axis(queries_QD.astype("f8") @ self.matrix_LD.astype("f8").T, rows_QM, 1)
         is_best_QM = true_QM >= -np.partition(-true_QM, 2, axis=1)[:, 2:3]
-        return true_QM + np.where(is_best_QM, -1, 1) * self.score_errors(queries_QD)[:, None]
+        return true_QM + np.where(is_best_QM, -1, 1) * self.score_error.of(score_error.norms(queries_QD))[:, None]
 
 
 def test_a_quick_pass_that_is_off_by_all_that_it_may_be_loses_no_hit():
@@ -78,11 +78,11 @@ def test_a_quick_pass_that_is_off_by_all_that_it_may_be_loses_no_hit():
 
 def test_the_error_of_a_score_is_a_line_in_the_norm_of_its_query():
     queries_QD = (np.random.default_rng(0).standard_normal((7, 5)) * 10.0 ** np.arange(-3, 4)[:, None]).astype("f4")
-    norms_Q = np.linalg.norm(queries_QD.astype("f8"), axis=1).tolist()
-    expected = [rounding_bounds(norm, 3.0, dimension=5) for norm in norms_Q]
+    norms_Q = np.linalg.norm(queries_QD.astype("f8"), axis=1)
+    expected = [rounding_bounds(norm, 3.0, dimension=5) for norm in norms_Q.tolist()]
     error = score_error.ScoreError.rounding(5, 3.0)
-    alone = [error.of(query_D[None]).item() for query_D in queries_QD]
-    np.testing.assert_allclose((error.of(queries_QD), alone), (expected, expected), rtol=1e-6)
+    alone = [error.of(score_error.norms(query_D[None])).item() for query_D in queries_QD]
+    np.testing.assert_allclose((error.of(score_error.norms(queries_QD)), alone), (expected, expected), rtol=1e-6)
 
 
 def test_zero_queries_keep_the_first_rows_and_no_others(monkeypatch):

@@ -272,7 +272,7 @@ def test_an_artefact_that_is_cut_short(refused, tiny_run_copy, verb):
         ("config.toml", b"[train", "config.toml is not valid TOML"),
         ("config.toml", b"\xff", "config.toml is not valid TOML"),
         ("train.json", b"{", "train.json is damaged: it cannot be read"),
-        ("train.json", b"[]", "train.json is damaged: it cannot be read"),
+        ("train.json", b"[]", "train.json is damaged: it is no JSON object"),
         ("train.json", b"\xff", "train.json is damaged: it cannot be read"),
         ("encoder/CURRENT", b"{}", "CURRENT is damaged"),
         ("index/CURRENT", b"", "CURRENT is damaged"),

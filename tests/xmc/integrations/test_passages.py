@@ -244,7 +244,7 @@ def test_an_interrupted_addition_is_completed_by_the_same_call(tiny_run_copy, do
 def test_threads_wait_for_one_another_and_another_writer_is_an_error(tiny_run_copy):
     passages = RunPassages(tiny_run_copy)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda n: passages.add({f"t{n}": f"text {n}"}, {f"t{n}": {"n": n}}), range(4)))
+        list(pool.map(lambda n: passages.add({f"t{n}": f"tram {n}"}, {f"t{n}": {"n": n}}), range(4)))
     assert [p.metadata for p in passages.get([f"t{n}" for n in range(4)])] == [{"n": n} for n in range(4)]
     with passages_store(tiny_run_copy).new_version(), pytest.raises(LockedError):
         passages.add({"n1": "text"}, {})
