@@ -59,14 +59,17 @@ def held_out(data: Dataset, retriever: Retriever, *, split: str, fit_split: str 
 
 def _require_held_out(data: Dataset, split: str) -> None:
     there = [name for name in data.splits if name != "train"]
+    add = "Add a dev or test table of queries that it was not trained on."
     if split == "train":
         raise DataError(
             "the run was trained on the split 'train', so no check can be made on it.",
-            hint=f"Held out: {', '.join(there)}",
+            hint=f"Held out: {', '.join(there)}" if there else add,
         )
     if split not in data.splits:
-        hint = f"Use: --split {there[0]}" if there else "Add a dev or test table of queries that it was not trained on."
-        raise DataError(f"data set '{data.name}' has no split '{split}' (held out: {', '.join(there)}).", hint=hint)
+        raise DataError(
+            f"data set '{data.name}' has no split '{split}' (held out: {', '.join(there) or 'none'}).",
+            hint=f"Use: --split {there[0]}" if there else add,
+        )
 
 
 def _in_index(queries: QueryTable, rows_L: np.ndarray[tuple[int], np.dtype[np.int64]]) -> QueryTable:

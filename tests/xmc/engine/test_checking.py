@@ -5,6 +5,7 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -198,8 +199,6 @@ def test_one_split_is_halved_whatever_the_order(opened):
 
 
 def xmc_replace(data, test):
-    from dataclasses import replace
-
     return replace(data, splits={**data.splits, "test": test})
 
 
@@ -214,6 +213,13 @@ def xmc_replace(data, test):
 def test_queries_that_are_not_held_out_are_refused(opened, splits, message):
     with pytest.raises(DataError, match=message):
         held_out(*opened, **splits)
+
+
+@pytest.mark.parametrize(("split", "message"), [("test", r"\(held out: none\)"), ("train", "split 'train'")])
+def test_without_held_out_queries_the_hint_says_what_to_add(opened, split, message):
+    data, retriever = opened
+    with pytest.raises(DataError, match=rf"{message}.*Add a dev or test table"):
+        held_out(replace(data, splits={"train": data.train}), retriever, split=split)
 
 
 def test_other_data_than_in_training_is_said_in_the_report(tiny_run_copy, tmp_path):
