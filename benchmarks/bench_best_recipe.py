@@ -240,7 +240,10 @@ def command_line() -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="a subject; may be given several times")
     parser.add_argument("--judge", type=Path, help="a finished run of --only: its quality alone is measured")
     parser.add_argument("--out", type=Path, help="another file than results/best_recipe.csv")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.judge and len(given.only or ()) != 1:
+        parser.error("--judge wants the name of the run's subject: one --only")
+    return given
 
 
 if __name__ == "__main__":
