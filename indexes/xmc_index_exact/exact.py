@@ -30,6 +30,7 @@ from xmc_index_exact.int8_product import LARGEST_DIMENSION, Fbgemm, Kernel, kern
 
 FIRST_PASSES = ("auto", "float32", "bfloat16", "float16", "int8")
 FEWEST_CODED = 32_768  # labels: below, large batches are no faster by codes
+LEAST_DIMENSION_CODED = 256  # shorter vectors are read as fast as the bounds of codes are worked out
 _DEVICES = {"bfloat16": "cpu", "float16": "cuda", "int8": "cpu"}
 _SCORE_MEMORY_MB = {"cpu": 4, "cuda": 1024}
 
@@ -41,8 +42,8 @@ class Exact:
     `first_pass` chooses how candidates are found, never what is answered: `float32`; `int8` on a CPU, codes beside the
     labels (1.25 to 1.5 times the memory); `bfloat16` on a CPU for batches of more than four queries, or `float16` on a
     GPU (1.5 times the memory). `auto` takes float16 on a GPU; on a CPU bfloat16 where it multiplies that natively, else
-    int8 from 32,768 labels on where torch has a kernel for it. `score_memory_mb` bounds the scores held at a time; 0
-    stands for 4 on a CPU, whose cache holds them (more is slower), and 1,024 on a GPU.
+    int8 from 32,768 labels of 256 numbers on where torch has a kernel for it. `score_memory_mb` bounds the scores held
+    at a time; 0 stands for 4 on a CPU, whose cache holds them (more is slower), and 1,024 on a GPU.
 
     >>> index = Exact().build([torch.eye(3)], similarity="dot", device="cpu")
     >>> hits = index.search(torch.tensor([[0.0, 2.0, 2.0]]), k=2)
@@ -158,7 +159,8 @@ class Exact:
             return "float32" if torch.version.hip else "float16"
         if has_fast_bfloat16():
             return "bfloat16"
-        return "int8" if labels >= FEWEST_CODED and kernel(dimension) else "float32"
+        pays_off = labels >= FEWEST_CODED and dimension >= LEAST_DIMENSION_CODED
+        return "int8" if pays_off and kernel(dimension) else "float32"
 
 
 def _kernel(dimension: int) -> Kernel:

@@ -27,7 +27,7 @@ TOGETHER = 64  # queries multiplied at a time: more are not faster
 LARGE_BATCH = 16  # queries from which float32 shares the labels' memory traffic, and sorting out takes its time
 MOST_THREADS = 4  # for a large batch, whose candidates one thread sorts out; an estimate: measured with two
 _LEAST_SHARES = (1 / 16, 1 / 3)  # of the labels that must count, in a small and a large batch: float32 reads only these
-_MOST_WANTED = 16  # times k labels there must be
+_LABELS_PER_HIT = (512, 2048)  # at least, in a small and a large batch: the error's candidates grow with k
 _SPAN_BYTES = 1 << 20  # scores of several parts brought together for few queries: fewer steps, at the price of a copy
 _LARGEST = float(np.finfo(np.float32).max)
 _BUDGET = (8, 1 / 16)  # candidates of a query above so many times k and this share of the labels: float32 is faster
@@ -72,11 +72,11 @@ class Int8Pass:
         return self.labels * self.kernel.bytes_per_label(self.dimension) + 3 * self.scales_N.nbytes
 
     def pays_off(self, queries: int, k: int, labels: int) -> bool:
-        """Whether this pass is likely faster than float32 for so many queries, of which so many labels count."""
+        """Whether this pass is likely faster than float32 for so many queries, when so many labels count."""
         is_large = queries > LARGE_BATCH
         if queries < self.kernel.fewest_queries or (is_large and torch.get_num_threads() > MOST_THREADS):
             return False
-        return labels >= max(_MOST_WANTED * k, self.labels * _LEAST_SHARES[is_large])
+        return labels >= max(_LABELS_PER_HIT[is_large] * k, self.labels * _LEAST_SHARES[is_large])
 
     def candidates(self, queries_QD: Tensor, k: int, *, score_bytes: int, allowed: Tensor | None) -> Candidates | None:
         """Every label that may be among the true best k; None when they are so many that float32 is faster.
@@ -99,7 +99,7 @@ class Int8Pass:
         queries = len(operands.codes_QD)
         labels = self.labels if hidden_L is None else self.labels - int(np.count_nonzero(hidden_L))
         budget = queries * (_BUDGET[0] * k + _BUDGET[1] * labels)
-        block = block_size(labels, k)
+        block = block_size(min(labels, 4 * PART), k)  # in one part more than k: its kth best maximum already tells much
         best_QK = np.full((queries, k), -np.inf)
         founds: list[_Found] = []
         for parts, scores_MQS in self._scores(operands.codes_QD, score_bytes, hidden_L):

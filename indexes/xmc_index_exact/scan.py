@@ -104,33 +104,84 @@ def _scan(
 ) -> Candidates:
     """One group of queries over all spans of labels.
 
-    In a span only the maximum of each block is looked at: the kth best maximum so far is reached by k labels, so
-    whole blocks below it (less the margin) are out. Few blocks remain, and only those are read again.
     Raises: TooManyCandidates where several queries have more than there is `room` for.
     """
     queries, labels = len(queries_QD), len(labels_LD if allowed is None else allowed)
     # One column would go to a matrix-vector kernel, which reads memory at half the speed of a two-column product.
     columns_DQ = (queries_QD if queries > 1 else queries_QD.repeat(2, 1)).T
-    block = block_size(labels, k)
-    span = _span(labels_LD, block, score_bytes // (columns_DQ.shape[1] * dtype.itemsize), allowed)
+    span = _span(labels_LD, MAX_BLOCK, score_bytes // (columns_DQ.shape[1] * dtype.itemsize), allowed)
     scores_SQ = queries_QD.new_empty((span, columns_DQ.shape[1]), dtype=dtype)
-    best_KQ = margins_Q.new_full((k, queries), -torch.inf)
-    parts = []
+    best_QK = margins_Q.new_full((queries, k), -torch.inf)
+    parts, counted = [], 0
     for start in range(0, labels, span):
         count = min(span, labels - start)
         rows = slice(start, start + count)
         multiply(labels_LD[rows if allowed is None else allowed[rows]], columns_DQ, scores_SQ[:count])
-        scores_SQ[count : _rounded_up(count, block)] = -torch.inf
-        scores_NBQ = scores_SQ[: _rounded_up(count, block), :queries].contiguous().unflatten(0, (-1, block))
-        maxima_NQ = scores_NBQ.amax(1).to(margins_Q.dtype)
-        best_KQ = torch.cat([best_KQ, maxima_NQ]).topk(k, dim=0).values
-        parts.append(_above(scores_NBQ, maxima_NQ, best_KQ[-1] - margins_Q, start))
+        parts.append(_of_span(scores_SQ, count, best_QK, margins_Q, start))
         room -= len(parts[-1].scores_P)
         if room < 0 and queries > 1:
             raise TooManyCandidates
+        is_last, new = start + span >= labels, sum(len(part.scores_P) for part in parts[counted:])
+        if is_last and labels_LD.is_cuda and len(parts) == 1:
+            return parts[0]  # hardly any would be dropped: to score the few again is quicker
+        if is_last or start < k or 2 * new >= queries * k:  # with fewer, the kth best is much the same
+            best_QK = _best_of(best_QK, _side_by_side(joined(parts[counted:]), queries))
+            counted = len(parts)
     found = joined(parts)
-    # After one span hardly any are to be dropped: a GPU takes longer to start these steps than to score the few again.
-    return found if labels_LD.is_cuda and len(parts) == 1 else tightened(found, k, margins_Q=margins_Q)
+    kept = found.scores_P >= (best_QK.amin(1) - margins_Q)[found.query_rows_P]
+    return Candidates(*(column[kept] for column in found))
+
+
+def _of_span(scores_SQ: Tensor, count: int, best_QK: Tensor, margins_Q: Tensor, start: int) -> Candidates:
+    """What may be among the best of a span of `count` labels from `start` on.
+
+    Only the maximum of each block is looked at: whole blocks below the kth best score so far (less the margin) are out.
+    Few blocks remain, and only those are read again. At first, and where labels are better than those before them,
+    that would be most blocks: then the maxima, which are scores of as many labels, count among the scores so far.
+    """
+    queries, k = best_QK.shape
+    for seen in (start, 0):
+        block = _block_of_span(count, k, seen=seen)
+        scores_SQ[count : _rounded_up(count, block)] = -torch.inf
+        scores_NBQ = scores_SQ[: _rounded_up(count, block), :queries].contiguous().unflatten(0, (-1, block))
+        maxima_NQ = scores_NBQ.amax(1).to(best_QK.dtype)
+        known_QM = best_QK if seen >= k else _best_of(best_QK, maxima_NQ.T)
+        thresholds_Q = known_QM.amin(1) - margins_Q
+        blocks, query_rows = (maxima_NQ >= thresholds_Q).nonzero(as_tuple=True)
+        if seen < k or 4 * len(blocks) <= maxima_NQ.numel():
+            break
+    scores_PB = scores_NBQ[blocks, :, query_rows].to(best_QK.dtype)
+    kept = scores_PB >= thresholds_Q[query_rows, None]  # above the -inf of padding: k blocks are known by then
+    pairs, columns = kept.nonzero(as_tuple=True)
+    label_rows = start + blocks[pairs] * block + columns
+    return Candidates(query_rows[pairs], label_rows, scores_PB[pairs, columns])
+
+
+def _block_of_span(count: int, k: int, *, seen: int) -> int:
+    """Labels per block of a span of `count`, after `seen` labels: a power of two.
+
+    Of each query about `k * count / seen` blocks are read again: so that these and the maxima, `count / block`, are
+    about equally much work. One label each until k labels are seen; there are at least k blocks until then.
+    """
+    block = 1
+    while block < MAX_BLOCK and 4 * k * block * block <= max(seen, count):
+        block *= 2
+    return block
+
+
+def _best_of(best_QK: Tensor, scores_QM: Tensor) -> Tensor:
+    """The best K of both, in no order, (Q, K)."""
+    return torch.cat([best_QK, scores_QM], dim=1).topk(best_QK.shape[1], dim=1, sorted=False).values
+
+
+def _side_by_side(found: Candidates, queries: int) -> Tensor:
+    """The scores of each query in a row, filled up with -inf, (Q, M)."""
+    rows_P, order = found.query_rows_P.sort()
+    counts_Q = rows_P.bincount(minlength=queries)
+    places_P = torch.arange(len(rows_P), device=rows_P.device) - (counts_Q.cumsum(0) - counts_Q)[rows_P]
+    scores_QM = found.scores_P.new_full((queries, int(counts_Q.max())), -torch.inf)
+    scores_QM[rows_P, places_P] = found.scores_P[order]
+    return scores_QM
 
 
 def multiply(labels_SD: Tensor, columns_DQ: Tensor, out_SQ: Tensor) -> None:
@@ -165,16 +216,6 @@ def block_size(labels: int, k: int) -> int:
 
 def _rounded_up(count: int, block: int) -> int:
     return -(-count // block) * block
-
-
-def _above(scores_NBQ: Tensor, maxima_NQ: Tensor, thresholds_Q: Tensor, start: int) -> Candidates:
-    """The scores at or above their query's threshold, looked for only in blocks whose maximum is."""
-    blocks, query_rows = (maxima_NQ >= thresholds_Q).nonzero(as_tuple=True)
-    scores_PB = scores_NBQ[blocks, :, query_rows].to(thresholds_Q.dtype)
-    kept = scores_PB >= thresholds_Q[query_rows, None]  # above the -inf of padding: k blocks are known by then
-    pairs, columns = kept.nonzero(as_tuple=True)
-    label_rows = start + blocks[pairs] * scores_NBQ.shape[1] + columns
-    return Candidates(query_rows[pairs], label_rows, scores_PB[pairs, columns])
 
 
 def tightened(found: Candidates, k: int, *, margins_Q: Tensor) -> Candidates:

@@ -1,6 +1,7 @@
 """Invariants: the true best are always among the candidates; those are few; too many are said to be too many."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,11 +141,13 @@ def test_auto_takes_codes_for_many_labels(monkeypatch):
     cpu = torch.device("cpu")
     assert Exact()._chosen(cpu, exact.FEWEST_CODED, 384) == "int8"
     assert Exact()._chosen(cpu, exact.FEWEST_CODED - 1, 384) == "float32"
+    assert Exact()._chosen(cpu, exact.FEWEST_CODED, 256) == "int8"
+    assert Exact()._chosen(cpu, exact.FEWEST_CODED, 255) == "float32"
     assert Exact().estimated_bytes(labels=100_000, dimension=384) in (
         100_000 * (384 * 4 + 520),
         100_000 * (384 * 5 + 12),
     )
-    index = Exact().build([torch.eye(20).repeat(2000, 1)], similarity="dot", device="cpu")
+    index = Exact(first_pass="int8").build([torch.eye(20).repeat(2000, 1)], similarity="dot", device="cpu")
     assert index.report.memory_bytes / 40_000 == pytest.approx(20 * 5 + 12, abs=0.5)
     monkeypatch.setattr(exact, "kernel", lambda dimension: None)
     assert Exact()._chosen(cpu, exact.FEWEST_CODED, 384) == "float32"
@@ -161,15 +164,22 @@ def test_a_goal_of_memory_may_do_without_codes(monkeypatch):
 def test_codes_are_used_where_they_pay_off(monkeypatch):
     first = Int8Pass.of(torch.randn(1000, 8, generator=torch.Generator().manual_seed(0)), KERNELS[0])
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert first.pays_off(8, 10, 1000)
-    assert first.pays_off(500, 10, 1000)
-    assert first.pays_off(8, 10, 200)  # of 1000 labels that count
-    assert not first.pays_off(500, 10, 200)
-    assert not first.pays_off(8, 100, 1000)
+    assert first.pays_off(16, 1, 1000)
+    assert first.pays_off(16, 1, 512)  # of 1000 labels that count
+    assert not first.pays_off(16, 1, 511)
+    assert not first.pays_off(16, 2, 1000)
+    assert not first.pays_off(17, 1, 1000)
+    many = replace(first, labels=20_480)
+    assert many.pays_off(500, 10, 20_480)
+    assert not many.pays_off(500, 11, 20_480)
+    assert many.pays_off(500, 1, 6_827)
+    assert not many.pays_off(500, 1, 6_826)  # less than a third of them
+    assert many.pays_off(8, 1, 1_280)
+    assert not many.pays_off(8, 1, 1_279)  # less than a sixteenth
     assert not Int8Pass.of(torch.ones(9, 2), OneDnn).pays_off(1, 1, 1000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
-    assert first.pays_off(8, 10, 1000)
-    assert not first.pays_off(500, 10, 1000)
+    assert many.pays_off(16, 10, 20_480)
+    assert not many.pays_off(17, 10, 20_480)
 
 
 def test_many_threads_get_the_answers_of_one():

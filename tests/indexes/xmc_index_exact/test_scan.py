@@ -5,8 +5,10 @@ from xmc.ranking import rank_hits
 from xmc_index_exact import scan
 from xmc_index_exact.scan import Candidates, best_first, block_size, find_candidates, tightened
 
+SIZES = [(1, 1), (5, 5), (127, 3), (1000, 10), (40_000, 10), (600, 599), (5000, 40), (20_000, 129), (300, 128)]
 
-@pytest.mark.parametrize(("labels", "k"), [(1, 1), (5, 5), (127, 3), (1000, 10), (40_000, 10), (600, 599)])
+
+@pytest.mark.parametrize(("labels", "k"), SIZES)
 @pytest.mark.parametrize("queries", [1, 2, 300])
 def test_candidates_are_all_labels_within_the_margin(labels, k, queries, monkeypatch):
     monkeypatch.setattr(scan, "most_candidates", lambda **sizes: 10**9)
@@ -27,6 +29,30 @@ def test_candidates_are_all_labels_within_the_margin(labels, k, queries, monkeyp
 @pytest.mark.parametrize(("labels", "k"), [(1, 1), (7, 3), (10**6, 10), (10**6, 10**6), (100, 1)])
 def test_there_are_at_least_k_blocks(labels, k):
     assert -(-labels // block_size(labels, k)) >= k
+
+
+@pytest.mark.parametrize("k", [1, 40, 128, 1000])
+@pytest.mark.parametrize("count", [1, 127, 128, 4096])
+def test_a_span_has_k_blocks_until_k_labels_are_seen(count, k):
+    for seen in range(0, k, 128):
+        assert count // scan._block_of_span(count, k, seen=seen) >= min(k, count)
+    assert scan._block_of_span(count, k, seen=10**9) == scan.MAX_BLOCK
+
+
+@pytest.mark.parametrize("ascend", [False, True])
+def test_long_lists_bring_few_candidates_beside_the_hits(ascend, monkeypatch):
+    """Also where every label is better than those before it."""
+    generator = torch.Generator().manual_seed(0)
+    labels_LD, queries_QD = torch.randn(40_960, 8, generator=generator), torch.rand(256, 8, generator=generator)
+    if ascend:
+        labels_LD = labels_LD.abs() + torch.arange(40_960)[:, None] / 4096
+    found = []
+    of_span = scan._of_span
+    monkeypatch.setattr(scan, "_of_span", lambda *span: found.append(of_span(*span)) or found[-1])
+    find_candidates(queries_QD, labels_LD, 100, margins_Q=torch.zeros(256), score_bytes=4 << 20)
+    assert len(found) == 10
+    most = 10 if ascend else 1 + sum(1 / span for span in range(1, 10))
+    assert sum(len(one.scores_P) for one in found) <= 1.5 * 256 * 100 * most
 
 
 def test_tightened_keeps_the_kth_and_what_is_within_its_margin():
