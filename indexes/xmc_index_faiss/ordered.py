@@ -5,6 +5,7 @@ Shapes: Q queries, K wanted.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import inf
 from operator import gt
 from typing import Any
@@ -20,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 
 def ordered_hits(scores_QK: Array, rows_QK: Array) -> Hits | None:
-    """The hits, where all lists are full and their scores finite and strictly falling; else None.
+    """The hits, where all lists are full and in the order of `rank_hits`, and their scores finite; else None.
 
     They hold these arrays, in which -0.0 becomes 0.0.
 
@@ -41,9 +42,13 @@ def ordered_hits(scores_QK: Array, rows_QK: Array) -> Hits | None:
 def _is_ordered(scores_K: Array, rows_K: Array, k: int) -> bool:
     """One list of k: each operation of numpy takes longer than all of this. Turns -0.0 into 0.0."""
     del k
-    scores = scores_K.tolist()
-    if not (-inf < scores[-1] and scores[0] < inf and all(map(gt, scores, scores[1:]))) or min(rows_K.tolist()) < 0:
+    scores, rows = scores_K.tolist(), rows_K.tolist()
+    if not (-inf < scores[-1] and scores[0] < inf and min(rows) >= 0):
         return False
+    if not all(map(gt, scores, scores[1:])):
+        pairs = pairwise(zip(scores, rows, strict=True))
+        if not all(one > two or (one == two and row < next_row) for (one, row), (two, next_row) in pairs):
+            return False
     if 0.0 in scores:
         scores_K += _ZERO
     return True
@@ -53,7 +58,11 @@ def _are_ordered(scores_H: Array, rows_H: Array, k: int) -> bool:
     """Lists one after another, in few operations: after a search none of their code is in a cache. Likewise -0.0."""
     falls = scores_H[1:] < scores_H[:-1]  # which NaN makes false, too
     falls[k - 1 :: k] = True  # from one list to the next
-    if not falls.all() or rows_H.min() < 0 or not np.vdot(scores_H, scores_H) < inf:
+    if not falls.all():
+        tied = np.flatnonzero(~falls)
+        if (scores_H[tied] != scores_H[tied + 1]).any() or (rows_H[tied] >= rows_H[tied + 1]).any():
+            return False
+    if rows_H.min() < 0 or not np.vdot(scores_H, scores_H) < inf:
         return False
     scores_H += _ZERO
     return True

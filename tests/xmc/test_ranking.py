@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmc.ranking import first_hits, rank_hits
@@ -23,6 +23,40 @@ def test_ranking_is_the_sorted_list_of_each_query(scores, k):
         expected = sorted(own)[:k]
         assert label_rows.tolist() == [label for _, label in expected]
         assert values.tolist() == [-negative for negative, _ in expected]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    queries=st.sampled_from([1, 3, 60, 300]),
+    count=st.integers(401, 3000),
+    k=st.sampled_from([1, 7, 5000]),
+    grouped=st.booleans(),
+    odd=st.sampled_from(["", "infinite", "nan", "large rows", "tiny", "one long list"]),
+)
+def test_many_candidates_are_in_the_same_order(seed, queries, count, k, grouped, odd):
+    """Against the sort by three keys, whichever way is taken."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, queries, count) if odd != "one long list" else np.zeros(count, np.int64)
+    labels = rng.permutation(count) + (2**32 - count if odd == "large rows" else 0) + (odd == "large rows") * seed % 2
+    scores = rng.choice(np.array([-3e38, -2.5, -1e-45, -0.0, 0.0, 1e-45, 0.5, 0.75, 3e38]), count)
+    scores[rng.random(count) < 0.5] = rng.normal()
+    if odd == "infinite":
+        scores[:3] = np.inf, -np.inf, np.inf
+    if odd == "nan":
+        scores[:2] = np.nan, -np.nan
+    if odd == "tiny":
+        scores *= 1e-44
+    if grouped:
+        rows = np.sort(rows)
+    hits = rank_hits(rows, labels, scores, queries=queries, k=k)
+    values = scores.astype(np.float32) + np.float32(0)
+    order = np.lexsort((labels, -values, rows))
+    kept = [row for query in range(queries) for row in order[rows[order] == query][:k]]
+    assert hits.label_rows.dtype == np.int64
+    assert hits.label_rows.tolist() == labels[kept].tolist()
+    assert hits.scores.tobytes() == values[kept].tobytes()
+    assert np.diff(hits.offsets).tolist() == np.minimum(np.bincount(rows, minlength=queries), k).tolist()
 
 
 def test_scores_that_differ_only_beyond_float32_tie():

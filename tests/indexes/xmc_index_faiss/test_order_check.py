@@ -24,12 +24,16 @@ def arrays(found, queries):
 @example([(3.0, 5), (2.0, 0), (1.0, 4)])
 @example([(3.0, 5), (2.0, 4), (math.inf, 0)])
 @example([(2.0, 5), (1.0, 4), (-math.inf, 0)])
+@example([(2.0, 0), (2.0, 4), (2.0, 5)])
+@example([(2.0, 0), (0.0, 4), (-0.0, 5)])
+@example([(2.0, 0), (2.0, 5), (2.0, 4)])
+@example([(1.0, 0), (2.0, 4)])
 def test_a_list_alone_and_beside_itself(found):
     alone, twice = (ordered_hits(*arrays(found, queries)) for queries in (1, 2))
     assert (alone is None) == (twice is None)
     scores, rows = zip(*found, strict=True)
-    falling = all(a > b for a, b in itertools.pairwise(scores))
-    assert (alone is not None) == (falling and all(map(math.isfinite, scores)) and min(rows) >= 0)
+    in_order = all(a > b or (a == b and row < other) for (a, row), (b, other) in itertools.pairwise(found))
+    assert (alone is not None) == (in_order and all(map(math.isfinite, scores)) and min(rows) >= 0)
     for hits, queries in ((alone, 1), (twice, 2)) if alone else ():
         assert hits.offsets.tolist() == [len(found) * query for query in range(queries + 1)]
         assert hits.label_rows.tolist() == [*rows] * queries
@@ -42,6 +46,7 @@ def test_long_lists_and_none():
     assert ordered_hits(scores_QK, np.zeros((1, 300), np.int64)).offsets.tolist() == [0, 300]
     scores_QK[0, 150] = scores_QK[0, 149]
     assert ordered_hits(scores_QK, np.zeros((1, 300), np.int64)) is None
+    assert ordered_hits(scores_QK, np.arange(300)[None]).scores[149:151].tolist() == [151, 151]
     for queries, k in ((0, 3), (1, 0), (2, 0)):
         hits = ordered_hits(np.zeros((queries, k), np.float32), np.zeros((queries, k), np.int64))
         assert hits.offsets.tolist() == [0] * (queries + 1) and hits.scores.size == 0
