@@ -1,8 +1,9 @@
 """What xmc adds to a batch of queries of raw faiss: checks, order, ties. The ratio is raw faiss's time over xmc's.
 
-Run: python benchmarks/bench_batch_overhead.py [--labels 200000] [--dimension 256]
+Run: python benchmarks/bench_batch_overhead.py [--labels 200000] [--dimension 256] [--k 10] [--queries 12288]
 
-The indexes of bench_single_query.py, k = 10, one thread, batches of 64, 256 and 1,024 queries, as many queries of each.
+The indexes of bench_single_query.py, one thread, batches of 64, 256 and 1,024 queries, as many queries of each. Rows of
+other numbers of labels or hits are kept.
 Subject and baseline take turns, batch by batch, in both orders. Both score the candidates of codes (sq8) again with the
 full vectors, raw faiss by IndexRefine, and both divide the queries by their norms for the cosine, raw faiss a copy of
 them by normalize_L2.
@@ -17,10 +18,10 @@ import faiss
 import torch
 from bench_exact_search import clustered
 from bench_single_query import K, in_turns, subjects
-from record import record, spread
+from record import beside_earlier, record, spread
 
 RESULTS = Path(__file__).parent / "results" / "batch_overhead.csv"
-BATCHES, QUERIES = (64, 256, 1024), 12_288  # of each size: a small batch is timed more often
+BATCHES = (64, 256, 1024)
 
 
 def main() -> None:
@@ -28,14 +29,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", type=int, default=200_000)
     parser.add_argument("--dimension", type=int, default=256)
+    parser.add_argument("--k", type=int, default=K)
+    parser.add_argument("--queries", type=int, default=12_288, help="of each size: a small batch is timed more often")
     options = parser.parse_args()
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-    labels_LD, queries_QD = clustered(options.labels, QUERIES, options.dimension)
-    shared = {"question": f"batches over {options.labels:,} labels", "unit": "ms", "threads": 1}
-    shared |= {"config": f"dimension={options.dimension} k={K} queries={QUERIES}"}
+    labels_LD, queries_QD = clustered(options.labels, options.queries, options.dimension)
+    what = f"batches over {options.labels:,} labels" + (f", k = {options.k}" if options.k != K else "")
+    shared = {"question": what, "unit": "ms", "threads": 1}
+    shared |= {"config": f"dimension={options.dimension} k={options.k} queries={options.queries}"}
     rows: list[dict[str, object]] = []
-    for name, search, baseline in subjects(labels_LD):
+    for name, search, baseline in subjects(labels_LD, k=options.k):
         for batch in BATCHES:
             parts = queries_QD.split(batch)
             seconds = in_turns(search, baseline, parts, turns=2)
@@ -45,7 +49,7 @@ def main() -> None:
                 rows.append({**shared, **numbers, "x": batch, "subject": subject})
             rows[-2] |= {"baseline": f"raw faiss: {name}", "ratio": round(raw[0] / own[0], 3)}
             print(name, batch, rows[-2]["median"], rows[-1]["median"], rows[-2]["ratio"], sep="\t", flush=True)
-    record(RESULTS, rows)
+    record(RESULTS, beside_earlier(RESULTS, rows))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Is exact search by xmc faster than faiss Flat? 200,000 x 384 clustered vectors, k = 10, several batch sizes.
 
-Run: python benchmarks/bench_exact_search.py [--threads 2] [--labels 200000 1000000] [--repeats 9]
+Run: python benchmarks/bench_exact_search.py [--threads 2] [--labels 200000 1000000] [--k 10] [--repeats 9]
 All subjects run in turn in one process; before timing, the answers are compared with faiss's. In the same turns run
 two roofs: reading the vectors once (`memory roof`), and the matrix product alone in slices, without finding the best
 (`product roof`). The rows `share of the roof` give the time of the higher roof over that of the search. bfloat16 is
 measured where the processor has instructions for it, int8 where torch has a kernel; the roof of int8 reads a quarter of
-the bytes, and its product is of codes by that kernel. Rows of other numbers of labels or threads are kept.
+the bytes, and its product is of codes by that kernel. Rows of other numbers of labels, threads or hits are kept.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def rows_of_labels(labels: int, options: argparse.Namespace) -> list[dict[str, o
         subjects |= roofs_of(indexes, part_QD)
         seconds = alternate(subjects, repeats=options.repeats)
         rows += rows_of_batch(batch, seconds) + shares_of_roofs(batch, seconds)
-    what = f"{labels:,} × {options.dimension}, {options.threads} threads"
+    what = f"{labels:,} × {options.dimension}, {options.threads} threads" + (f", k = {k}" if k != 10 else "")
     return [{**row, "question": f"{row['question']}, {what}", "config": config} for row in rows]
 
 

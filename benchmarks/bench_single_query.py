@@ -37,7 +37,7 @@ K, QUERIES, IN_A_ROW, PAUSED, PAUSE_S, TURNS = 10, 1000, 1000, 200, 0.005, 6
 Search = Callable[[torch.Tensor], Any]
 
 
-def subjects(labels_LD: torch.Tensor) -> Iterator[tuple[str, Search, Search]]:
+def subjects(labels_LD: torch.Tensor, *, k: int = K) -> Iterator[tuple[str, Search, Search]]:
     """(name, search by xmc, search by raw faiss of the same index)."""
     few_LD = labels_LD[: len(labels_LD) // 10]
     backends: list[tuple[str, Any, torch.Tensor, Any]] = [
@@ -53,8 +53,8 @@ def subjects(labels_LD: torch.Tensor) -> Iterator[tuple[str, Search, Search]]:
             asked = index.faiss_index, told
             if isinstance(index.vectors, HeldVectors):
                 asked = refined(index.faiss_index, index.vectors.matrix_LD, backend.rerank, told)
-            baseline = partial(raw_cosine if similarity == "cosine" else raw, *asked, K)
-            yield f"{name}, {similarity}", partial(index.search, k=K), baseline
+            baseline = partial(raw_cosine if similarity == "cosine" else raw, *asked, k)
+            yield f"{name}, {similarity}", partial(index.search, k=k), baseline
 
 
 def in_turns(

@@ -220,19 +220,18 @@ def _rounded_up(count: int, block: int) -> int:
 
 def tightened(found: Candidates, k: int, *, margins_Q: Tensor) -> Candidates:
     """Only the candidates within the margin of their query's kth best score; each query must have k of them."""
-    order = found.scores_P.argsort(descending=True)
-    order = order[found.query_rows_P[order].argsort(stable=True)]
-    query_rows, label_rows, scores = (column[order] for column in found)
-    counts_Q = query_rows.bincount(minlength=len(margins_Q))
-    kth_Q = scores[counts_Q.cumsum(0) - counts_Q + k - 1]
-    kept = scores >= (kth_Q - margins_Q)[query_rows]
-    return Candidates(query_rows[kept], label_rows[kept], scores[kept])
+    kth_Q = _side_by_side(found, len(margins_Q)).topk(k, dim=1, sorted=False).values.amin(1)
+    kept = found.scores_P >= (kth_Q - margins_Q)[found.query_rows_P]
+    return Candidates(*(column[kept] for column in found))
 
 
 def parted(found: Candidates, k: int, *, queries: int) -> tuple[Candidates, Candidates]:
     """The k candidates of each query with the best scores, query after query, and all others; each must have k."""
     query_rows_P, _, scores_P = (column.numpy() for column in found)
-    order = np.lexsort((-scores_P, query_rows_P))
+    order = (-scores_P).argsort()
+    order = order[
+        query_rows_P[order].astype(np.min_scalar_type(queries)).argsort(kind="stable")
+    ]  # quicker than lexsort
     counts_Q = np.bincount(query_rows_P, minlength=queries)
     places = np.arange(len(order)) - np.repeat(np.cumsum(counts_Q) - counts_Q, counts_Q)
     first, rest = (torch.from_numpy(order[chosen]) for chosen in (places < k, places >= k))
