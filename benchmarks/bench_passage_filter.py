@@ -8,7 +8,6 @@ which has 1,109. `first` is the first search with a filter on a key in a process
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 import time
@@ -19,8 +18,8 @@ import torch
 from record import alternate, record, spread
 
 from xmc.integrations.metadata_filters import Equals
-from xmc.integrations.passage_records import PassageRecords
-from xmc.integrations.passages import Passage, Passages
+from xmc.integrations.passages import Passage
+from xmc.integrations.run_passages import RunPassages
 
 RESULTS = Path(__file__).parent / "results" / "passage_filter.csv"
 QUERY, WANTED = "inflammation of the stomach", {"chapter": "K"}
@@ -40,12 +39,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(shutil.copytree(options.run, Path(folder) / "run"))
-        ids = Passages(run).current().labels.ids
-        PassageRecords(run).put({code: json.dumps({"chapter": code[0], "length": len(code)}) for code in ids})
-        passages = Passages(run)
+        passages = RunPassages(run)
+        labels = passages.current().labels
+        kept = {code: {"chapter": code[0], "length": len(code)} for code in labels.ids}
+        passages.add(dict(zip(labels.ids, labels.texts, strict=True)), kept)
         search = partial(passages.search, QUERY, k=10)
-        search()
-        passages.found([])  # the records are read
+        search()  # the records are read
         started = time.perf_counter()
         first = search(keep=Equals(WANTED))
         seconds = {"values, first": [time.perf_counter() - started]}
@@ -63,7 +62,7 @@ def main() -> None:
         median, p20, p80 = (1e3 * value for value in (spread(values) if len(values) > 1 else 3 * values))
         ratio = 1e3 * spread(seconds["a function asked of each"])[0] / median
         print(f"{subject:26s} {median:8.2f} ms, {ratio:.1f}x", flush=True)
-        names = {"question": "search with a filter on metadata", "subject": subject, "x": len(ids)}
+        names = {"question": "search with a filter on metadata", "subject": subject, "x": len(labels)}
         figures = {"median": f"{median:.3f}", "p20": f"{p20:.3f}", "p80": f"{p80:.3f}", "ratio": f"{ratio:.2f}"}
         rows.append({**names, "baseline": "a function asked of each", **figures, "unit": "ms"})
     config = f"icd10cm, k=10, chapter K, repeats={options.repeats}"

@@ -45,7 +45,6 @@ ALLOWED = {
     ("xmc/retrieve/row_file.py", "save_file"): UNCOMMITTED,
     ("xmc/testing/check_index.py", "rename"): "the conformance kit: a saved index is moved within its temporary folder",
     ("xmc/engine/label_verbs.py", "replace"): "no file: the editor's verb for label texts",
-    ("xmc/integrations/run_passages.py", "replace"): "no file: the editor's verb for label texts",
     ("indexes/xmc_index_faiss/index.py", "write_text"): UNCOMMITTED,
     ("indexes/xmc_index_faiss/ivf_index.py", "save_file"): UNCOMMITTED,
     ("indexes/xmc_index_faiss/ivf_index.py", "save"): UNCOMMITTED,

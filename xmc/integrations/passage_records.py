@@ -1,17 +1,21 @@
 """What a run keeps beside the text of its passages: metadata, and the collection that a passage was added to.
 
-passages/vNNNNNN/passages.parquet   label_id, collection (empty: none), metadata (a JSON object)
+passages/vNNNNNN/passages.parquet   label_id, collection (empty: none), metadata (a JSON object), and of the text that
+                                    was replaced last (else empty): replaced_sha256, replaced_metadata
 
 Records are looked up by label id and say nothing about which labels there are: one without a label is passed over.
+They are committed before the texts that they belong to. So a record tells what belongs to the text before, too, and
+`Records.beside` tells what belongs to the texts that are there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,18 +23,32 @@ from xmc.data.shards import read_table, write_table
 from xmc.errors import DataError, LockedError
 from xmc.integrations.value_index import ValueIndex
 from xmc.retrieve.layout import passages_store
+from xmc.retrieve.living_labels import find
+from xmc.store.lock import locked
 
 if TYPE_CHECKING:
+    from xmc.data.tables import LabelTable
     from xmc.store.versions import Version
 
 FILE = "passages.parquet"
+NOTHING = "{}"
 
 
 class Record(NamedTuple):
-    """What is kept for one label id; `metadata` is JSON."""
+    """What is kept for one label id; metadata are JSON.
+
+    As long as the label's text is still that of `replaced_sha256`, its metadata are `replaced_metadata`.
+    """
 
     collection: str
     metadata: str
+    replaced_sha256: str = ""
+    replaced_metadata: str = ""
+
+    def beside(self, text: str) -> Record:
+        """What belongs to this text of the label."""
+        is_replaced_yet = self.replaced_sha256 != sha256_of_text(text)
+        return self if is_replaced_yet else Record(self.collection, self.replaced_metadata)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +68,13 @@ class Records:
     def values(self) -> ValueIndex:
         """The ids by the values of their metadata."""
         return ValueIndex(lambda: ((label_id, record.metadata) for label_id, record in self.by_id.items()))
+
+    def beside(self, labels: LabelTable) -> Records:
+        """What belongs to the texts of these labels, of which some are perhaps being replaced."""
+        rows = ((label_id, find(labels, label_id)) for label_id, record in self.by_id.items() if record.replaced_sha256)
+        found = {label_id: self.by_id[label_id].beside(labels.texts[row]) for label_id, row in rows if row >= 0}
+        earlier = {label_id: record for label_id, record in found.items() if record is not self.by_id[label_id]}
+        return replace(self, by_id={**self.by_id, **earlier}) if earlier else self
 
     def members(self, collection: str) -> list[str]:
         """The ids that were added to a collection."""
@@ -74,12 +99,35 @@ class PassageRecords:
         self._records = records
         return records
 
-    def put(self, metadata: Mapping[str, str], *, collection: str = "", staying: Collection[str] = ()) -> None:
-        """Keep metadata, as `to_json` makes it, for these ids, which are in `collection` from then on.
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Let nobody else change passages in the block: their texts and what is kept beside them are two commits.
 
-        Those that are `staying` remain in the one that they are in. Raises: LockedError while another process writes.
+        Raises: LockedError at once while another process does.
         """
-        self._commit({label_id: Record(collection, text) for label_id, text in metadata.items()}, staying=staying)
+        with locked(self._store.root / "changing"):
+            yield
+
+    def put(
+        self, texts: Mapping[str, str], metadata: Mapping[str, str], *, there: Mapping[str, str], collection: str = ""
+    ) -> None:
+        """Keep metadata, as `to_json` makes it, for labels that are about to have these texts.
+
+        `there` has the texts that they have now. Those without one are in `collection` from then on, the others stay in
+        the one that they are in. Raises: LockedError while another process writes.
+        """
+        before = self.current().by_id
+        new = {}
+        for label_id, kept in metadata.items():
+            record, text = before.get(label_id, Record(collection, NOTHING)), there.get(label_id)
+            if text is None:
+                new[label_id] = Record(collection, kept)
+            elif text == texts[label_id]:
+                new[label_id] = Record(record.collection, kept)
+            else:
+                earlier = record.beside(text).metadata
+                new[label_id] = Record(record.collection, kept, sha256_of_text(text), earlier)
+        self._commit(new)
 
     def drop(self, label_ids: Iterable[str]) -> None:
         """Forget what is kept for these ids. Raises: as `put`."""
@@ -87,23 +135,22 @@ class PassageRecords:
         if gone:
             self._commit({}, gone=gone)
 
-    def _commit(self, new: Mapping[str, Record], *, gone: Iterable[str] = (), staying: Collection[str] = ()) -> None:
-        self._new_version(new, gone, staying)
+    def _commit(self, new: Mapping[str, Record], *, gone: Iterable[str] = ()) -> None:
+        with self._store.new_version() as folder:  # between reading and writing nobody else writes
+            after = {**self.current().by_id, **new}
+            for label_id in gone:
+                after.pop(label_id, None)
+            _save(folder, after)
         if len(list(self._store.root.glob("v*"))) == 1:
             # If CURRENT is lost, a second version tells that there was one. The change is committed without it: where
             # the disk refuses it, or another process writes, the next change makes it.
             with contextlib.suppress(LockedError, OSError):
                 self._store.repeat()
 
-    def _new_version(self, new: Mapping[str, Record], gone: Iterable[str], staying: Collection[str]) -> None:
-        with self._store.new_version() as folder:  # between reading and writing nobody else writes
-            before = self.current().by_id
-            after = {**before, **new}
-            for label_id in new.keys() & before.keys() & set(staying):
-                after[label_id] = new[label_id]._replace(collection=before[label_id].collection)
-            for label_id in gone:
-                after.pop(label_id, None)
-            _save(folder, after)
+
+def sha256_of_text(text: str) -> str:
+    """The name of a text in a record."""
+    return sha256(text.encode()).hexdigest()
 
 
 def to_json(metadata: Mapping[str, Any], *, label_id: str) -> str:
@@ -134,9 +181,9 @@ def to_json(metadata: Mapping[str, Any], *, label_id: str) -> str:
 
 def _parse(version: Version) -> Records:
     table = read_table(version.folder / FILE)
-    columns = (table.column(name).to_pylist() for name in ("label_id", "collection", "metadata"))
-    by_id = {label_id: Record(collection, text) for label_id, collection, text in zip(*columns, strict=True)}
-    return Records(by_id, version.sha256)
+    names = [name for name in ("label_id", *Record._fields) if name in table.column_names]  # an earlier xmc had fewer
+    rows = zip(*(table.column(name).to_pylist() for name in names), strict=True)
+    return Records({label_id: Record(*kept) for label_id, *kept in rows}, version.sha256)
 
 
 def _save(folder: Path, by_id: Mapping[str, Record]) -> None:
@@ -147,5 +194,7 @@ def _save(folder: Path, by_id: Mapping[str, Record]) -> None:
         "label_id": pa.array([label_id for label_id, _ in rows], pa.string()),
         "collection": pa.array([record.collection for _, record in rows], pa.string()),
         "metadata": pa.array([record.metadata for _, record in rows], pa.large_string()),
+        "replaced_sha256": pa.array([record.replaced_sha256 for _, record in rows], pa.string()),
+        "replaced_metadata": pa.array([record.replaced_metadata for _, record in rows], pa.large_string()),
     }
     write_table(folder / FILE, pa.table(columns))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FIGURES = ("score", "rank", "probability")
 FILTERS_KEPT = 16
+MOST_LOOKS = 3
 
 
 class Searcher(Protocol):
@@ -49,27 +50,44 @@ class Passage(NamedTuple):
         return self.metadata | {name: getattr(self.hit, name) for name in FIGURES if self.hit}
 
 
+class Now(NamedTuple):
+    """What is searched, and what is kept beside its labels."""
+
+    searcher: Any
+    records: Records
+
+    def named(self, ids: Iterable[str]) -> list[Passage]:
+        """The passages of these ids, without those that are not there."""
+        labels = self.searcher.labels
+        rows = ((label_id, find(labels, label_id)) for label_id in ids)
+        return [
+            Passage(label_id, labels.texts[row], self.records.metadata(label_id)) for label_id, row in rows if row >= 0
+        ]
+
+
 class Passages:
     """The passages of a run.
 
     A folder is opened here and followed: before each search it is looked whether something was committed to the run
-    since. A retriever that is given stays as it is. Safe to use from several threads. Where it is unpickled the folder
-    is opened again, and is followed there.
+    since. A retriever that is given stays as it is, and what is kept beside its labels as it is found here. Safe to use
+    from several threads. Where it is unpickled the folder is opened again, and is followed there.
     Raises: as `Retriever.load`; ConfigError for what cannot be searched.
     """
 
     def __init__(self, run: str | Path | Searcher) -> None:
         self._given = run
         self._is_followed = isinstance(run, (str, Path))
-        self._searcher: Any = Retriever.load(run) if isinstance(run, (str, Path)) else run
-        if not callable(getattr(self._searcher, "search", None)):
+        searcher: Any = Retriever.load(run) if isinstance(run, (str, Path)) else run
+        if not callable(getattr(searcher, "search", None)):
             raise ConfigError(
                 f"a retriever must be a run folder or have the method `search` of xmc.Retriever, got {run!r:.60}."
             )
-        opened = getattr(self._searcher, "opened", None)
+        opened = getattr(searcher, "opened", None)
         self.records = PassageRecords(opened.run) if opened else None
         self._lock = threading.Lock()
-        self._filters: tuple[Any, Records | None, dict[str, LabelFilter]] = (None, None, {})
+        self._read = self.records.current() if self.records else Records()
+        self._now = Now(searcher, self._read.beside(searcher.labels) if opened else self._read)
+        self._filters: tuple[Now | None, dict[str, LabelFilter]] = (None, {})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._given,)
@@ -77,12 +95,32 @@ class Passages:
     def __deepcopy__(self, memo: object) -> Self:
         return self  # threads share one, and so can copies
 
+    def now(self) -> Now:
+        """What is searched now, and what belongs to its labels. Raises: as `Retriever.reload_if_changed`.
+
+        Labels and records are committed one after the other: they are of one moment if the labels are the same before
+        and after the records are read. Under a writer that never pauses they are taken as they are after a few looks;
+        then a passage that was replaced twice in between may have its newest metadata beside an older text.
+        """
+        with self._lock:  # several threads must not all open the same new state
+            for _ in range(MOST_LOOKS):
+                if not self._has_changed():
+                    break
+            return self._now
+
+    def _has_changed(self) -> bool:
+        """Look whether something was committed since, and open it; whether there was something."""
+        if not self._is_followed or self.records is None:
+            return False
+        searcher, read = self._now.searcher.reload_if_changed(), self.records.current()
+        if searcher is self._now.searcher and read is self._read:
+            return False
+        self._read, self._now = read, Now(searcher, read.beside(searcher.labels))
+        return True
+
     def current(self) -> Any:
-        """What is searched now. Raises: as `Retriever.reload_if_changed`."""
-        if self._is_followed:
-            with self._lock:  # several threads must not all open the same new state
-                self._searcher = self._searcher.reload_if_changed()
-        return self._searcher
+        """What is searched now. Raises: as `now`."""
+        return self.now().searcher
 
     def search(
         self,
@@ -99,35 +137,35 @@ class Passages:
         ConfigError for `keep` with a searcher that does not hold its labels, and for a filter of other labels than are
         there now.
         """
-        searcher, records = self.current(), self.kept_now()
-        among = self.among(searcher, allowed, keep)
-        (hits,) = searcher.search([text], k=k, min_probability=min_probability, allowed=among)
-        return found(hits, records)
+        now = self.now()
+        among = self.among(now, allowed, keep)
+        (hits,) = now.searcher.search([text], k=k, min_probability=min_probability, allowed=among)
+        return found(hits, now.records)
 
     def among(
         self,
-        searcher: Any,
+        now: Now,
         allowed: Iterable[str] | LabelFilter | None = None,
         keep: Callable[[Passage], bool] | None = None,
     ) -> Any:
         """The `allowed` of a search: None for all labels."""
         if keep is None:
             return allowed
-        labels = labels_of(searcher)
-        kept = self.looked_up(searcher, keep)
+        labels = labels_of(now.searcher)
+        kept = self.looked_up(now, keep)
         if kept is None:
-            kept = searcher.filter([p.id for p in self.named(labels, labels.ids) if keep(p)])
+            kept = now.searcher.filter([p.id for p in now.named(labels.ids) if keep(p)])
         return narrowed(kept, as_filter(labels, allowed))
 
-    def looked_up(self, searcher: Retriever, keep: Callable[[Passage], bool]) -> LabelFilter | None:
+    def looked_up(self, now: Now, keep: Callable[[Passage], bool]) -> LabelFilter | None:
         """A filter on metadata without asking each passage, kept for its next use; None where each must be asked."""
-        if not isinstance(keep, LookedUp) or self.records is None:
+        if not isinstance(keep, LookedUp):
             return None
-        records = self.records.current()
-        searched, known, filters = self._filters
-        if searched is not searcher or known is not records:
+        searcher, records = now
+        of, filters = self._filters
+        if of is not now:
             filters = {}
-            self._filters = (searcher, records, filters)
+            self._filters = (now, filters)
         kept = filters.get(keep.name)
         if kept is None:
             among = self.group(records)
@@ -145,24 +183,10 @@ class Passages:
         """All passages that there are, those of records without a label among them."""
         return Group(records.by_id.keys(), bare=True)
 
-    def kept_now(self) -> Records | None:
-        """What is kept beside the passages; read before a search, it has those that are removed during it."""
-        return self.records.current() if self.records else None
 
-    def named(self, labels: LabelTable, ids: Iterable[str]) -> list[Passage]:
-        """The passages of these ids, without those that are not there."""
-        records = self.kept_now()
-        rows = ((label_id, find(labels, label_id)) for label_id in ids)
-        return [
-            Passage(label_id, labels.texts[row], records.metadata(label_id) if records else {})
-            for label_id, row in rows
-            if row >= 0
-        ]
-
-
-def found(hits: Iterable[Hit], records: Records | None) -> list[Passage]:
+def found(hits: Iterable[Hit], records: Records) -> list[Passage]:
     """Hits as passages, with what is kept beside them."""
-    return [Passage(hit.label_id, hit.text, records.metadata(hit.label_id) if records else {}, hit) for hit in hits]
+    return [Passage(hit.label_id, hit.text, records.metadata(hit.label_id), hit) for hit in hits]
 
 
 def labels_of(searcher: Any) -> LabelTable:

@@ -17,9 +17,8 @@ from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.metadata_filters import Group
 from xmc.integrations.passage_records import PassageRecords, Records, to_json
-from xmc.integrations.passages import Passage, Passages, found, labels_of, narrowed
+from xmc.integrations.passages import Now, Passage, Passages, found, narrowed
 from xmc.retrieve.label_filter import LabelFilter, as_filter
-from xmc.retrieve.retriever import Retriever
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +41,7 @@ class RunPassages(Passages):
         self.collection = collection
         self._editor = LabelEditor(self.run)
         self._editing = threading.Lock()
-        self._members: tuple[Retriever, Records, LabelFilter] | None = None
+        self._members: tuple[Now, LabelFilter] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), self.run, collection=self.collection), ()
@@ -51,23 +50,20 @@ class RunPassages(Passages):
         """Add passages, id to text, and what is to be kept beside them; an id that is there gets the new ones.
 
         A passage that is there stays in its collection, also where it is edited as one of the whole run.
-        Nothing is changed by a call that is refused. What is kept is committed first, then new texts, then replaced
-        ones; after a kill in between, or while another process edits, the same call completes it.
-        Raises: as `LabelEditor.put`; DataError for metadata that JSON does not hold, and for an id that is there but
-        not in this collection.
+        Nothing is changed by a call that is refused. What is kept is committed first and the texts second: until then
+        readers have what was there before. After a kill in between, or where another process edits labels just then,
+        the same call completes it. Raises: as `LabelEditor.put`; DataError for metadata that JSON does not hold, and
+        for an id that is there but not in this collection; LockedError while another process changes passages.
         """
         kept = {label_id: to_json(metadata.get(label_id, {}), label_id=label_id) for label_id in texts}
-        with self._editing:
+        with self._editing, self.records.changing():
             there = self._require_own(texts)
-            new = {label_id: text for label_id, text in texts.items() if label_id not in there}
-            other = {label_id: text for label_id, text in texts.items() if there.get(label_id, text) != text}
-            if new or other:
-                self._editor.check(new | other)
-            self.records.put(kept, collection=self.collection, staying=there)
-            if new:
-                self._editor.add(new)
+            other = {label_id: text for label_id, text in texts.items() if (label_id, text) not in there.items()}
             if other:
-                self._editor.replace(other)
+                self._editor.check(other)
+            self.records.put(texts, kept, there=there, collection=self.collection)
+            if other:
+                self._editor.put(other)
 
     def remove(self, ids: Iterable[str]) -> list[str]:
         """Remove passages, and pass over ids that are not there; which were removed.
@@ -75,8 +71,8 @@ class RunPassages(Passages):
         Raises: DataError for one text, and when the run would be left without any label; LockedError while another
         process edits.
         """
-        with self._editing:
-            require_several(ids)
+        require_several(ids)
+        with self._editing, self.records.changing():
             there = [passage.id for passage in self.get(dict.fromkeys(ids))]
             if there:
                 self._editor.remove(there)
@@ -86,37 +82,32 @@ class RunPassages(Passages):
     def get(self, ids: Iterable[str]) -> list[Passage]:
         """The passages of these ids, in their order, without those not there. Raises: DataError for one text."""
         require_several(ids)
-        labels = self.current().labels
-        if self.collection:
-            records = self.records.current()
-            ids = [i for i in ids if i in records.by_id and records.by_id[i].collection == self.collection]
-        return self.named(labels, ids)
+        now = self.now()
+        return now.named(label_id for label_id in ids if self._has(label_id, now.records))
 
     def ids(self, keep: Callable[[Passage], bool] | None = None) -> list[str]:
         """The ids of all passages, or of those that `keep` is true of."""
-        retriever = self.current()
-        among = self.among(retriever, None, keep)
-        if among is None:
-            return list(retriever.labels.ids)
-        return [retriever.labels.ids[row] for row in among.label_rows]
+        now = self.now()
+        among, label_ids = self.among(now, None, keep), now.searcher.labels.ids
+        return list(label_ids) if among is None else [label_ids[row] for row in among.label_rows]
 
     def among(
         self,
-        searcher: Any,
+        now: Now,
         allowed: Iterable[str] | LabelFilter | None = None,
         keep: Callable[[Passage], bool] | None = None,
     ) -> Any:
         """The `allowed` of a search in this collection."""
         if not self.collection:
-            return super().among(searcher, allowed, keep)
-        members = self._member_filter(searcher)
-        members = narrowed(members, as_filter(searcher.labels, allowed))
+            return super().among(now, allowed, keep)
+        labels = now.searcher.labels
+        members = narrowed(self._member_filter(now), as_filter(labels, allowed))
         if keep is None:
             return members
-        if (kept := self.looked_up(searcher, keep)) is not None:
+        if (kept := self.looked_up(now, keep)) is not None:
             return narrowed(members, kept)
-        ids = [searcher.labels.ids[row] for row in members.label_rows]
-        return searcher.filter([passage.id for passage in self.named(labels_of(searcher), ids) if keep(passage)])
+        ids = [labels.ids[row] for row in members.label_rows]
+        return now.searcher.filter([passage.id for passage in now.named(ids) if keep(passage)])
 
     def group(self, records: Records) -> Group:
         """Those of this collection."""
@@ -134,11 +125,11 @@ class RunPassages(Passages):
         """`search` for a query that is embedded already. Raises: as `Retriever.search_vectors`."""
         import torch
 
-        retriever, records = self.current(), self.kept_now()
+        now = self.now()
         queries_QD = torch.tensor([list(vector_D)], dtype=torch.float32)
-        among = self.among(retriever, allowed, keep)
-        (hits,) = retriever.search_vectors(queries_QD, k=k, min_probability=min_probability, allowed=among)
-        return found(hits, records)
+        among = self.among(now, allowed, keep)
+        (hits,) = now.searcher.search_vectors(queries_QD, k=k, min_probability=min_probability, allowed=among)
+        return found(hits, now.records)
 
     def index_vectors(self, query_D: Sequence[float], passages: Sequence[Passage]) -> tuple[Tensor, Tensor]:
         """A query, (E,), and passages, (N, E), as the index compares them; the passages are embedded anew."""
@@ -156,9 +147,9 @@ class RunPassages(Passages):
 
     def _require_own(self, ids: Iterable[str]) -> dict[str, str]:
         """Those of these passages that are there, id to text. Raises: DataError for one outside the collection."""
-        labels = self.current().labels
-        there = {passage.id: passage.text for passage in self.named(labels, ids)}
-        strangers = there.keys() - {passage.id for passage in self.get(there)}
+        now = self.now()
+        there = {passage.id: passage.text for passage in now.named(ids)}
+        strangers = [label_id for label_id in there if not self._has(label_id, now.records)]
         if strangers:
             raise DataError(
                 f"the run has the label '{min(strangers)}', which is not in the collection '{self.collection}'.",
@@ -166,12 +157,17 @@ class RunPassages(Passages):
             )
         return there
 
-    def _member_filter(self, retriever: Retriever) -> LabelFilter:
-        records, kept = self.records.current(), self._members
-        if kept is None or kept[0] is not retriever or kept[1] is not records:
-            members = retriever.filter(records.members(self.collection), ignore_unknown=True)
-            self._members = kept = (retriever, records, members)
-        return kept[2]
+    def _has(self, label_id: str, records: Records) -> bool:
+        """Whether a label of the run is one of these passages."""
+        record = records.by_id.get(label_id)
+        return not self.collection or (record is not None and record.collection == self.collection)
+
+    def _member_filter(self, now: Now) -> LabelFilter:
+        kept = self._members
+        if kept is None or kept[0] is not now:
+            members = now.searcher.filter(now.records.members(self.collection), ignore_unknown=True)
+            self._members = kept = (now, members)
+        return kept[1]
 
 
 def require_several(given: Iterable[Any] | None, what: str = "ids") -> None:

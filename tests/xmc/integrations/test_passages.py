@@ -13,13 +13,14 @@ import pytest
 from repetitions import only_in_full
 
 from xmc import Client, LabelEditor, Retriever
+from xmc.data.shards import read_table, write_table
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
 from xmc.integrations.metadata_filters import Equals
 from xmc.integrations.passage_records import PassageRecords, to_json
-from xmc.integrations.passages import Passages
+from xmc.integrations.passages import Now, Passages
 from xmc.integrations.run_embeddings import RunEmbeddings
 from xmc.integrations.run_passages import RunPassages, with_ids
-from xmc.retrieve.layout import passages_store
+from xmc.retrieve.layout import labels_store, passages_store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
 from serve_cases import served
@@ -148,7 +149,7 @@ def test_a_filter_of_values_is_looked_up_and_finds_what_asking_each_does(tiny_ru
     passages = RunPassages(tiny_run_copy)
     passages.add({label_id: f"lantern {label_id}" for label_id in kept}, {**kept, "n03": {"page": 0}})
     asked = []
-    monkeypatch.setattr(RunPassages, "named", lambda *_: asked.append(1) or [])
+    monkeypatch.setattr(Now, "named", lambda *_: asked.append(1) or [])
     looked_up = {}
     for wanted in ({"value": value, "page": page} for value in values for page in (0, 1.0, 2)):
         looked_up[repr(wanted)] = passages.ids(Equals(wanted))
@@ -228,17 +229,94 @@ def test_removing_takes_the_metadata_too_and_passes_over_what_is_not_there(tiny_
         passages.remove(passages.ids())
 
 
-@pytest.mark.parametrize("done", ["records", "records and new texts"])
-def test_an_interrupted_addition_is_completed_by_the_same_call(tiny_run_copy, done, monkeypatch):
+def test_an_interrupted_addition_is_completed_by_the_same_call(tiny_run_copy, monkeypatch):
     RunPassages(tiny_run_copy, collection="c").add({"n1": "an old text"}, {})
     passages = RunPassages(tiny_run_copy, collection="c")
-    stopped = "add" if done == "records" else "replace"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(LabelEditor, stopped, lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(LabelEditor, "_put", lambda *given, **options: (_ for _ in ()).throw(KeyboardInterrupt))
         passages.add(TEXTS, KEPT)
+    assert [passage.text for passage in passages.get(TEXTS)] == ["an old text"]
     passages.add(TEXTS, KEPT)
     assert [(p.id, p.text) for p in passages.get(TEXTS)] == list(TEXTS.items())
     assert passages.get(["n1"])[0].metadata == KEPT["n1"]
+
+
+def test_until_a_new_text_is_committed_the_old_one_has_its_own_metadata(tiny_run_copy, monkeypatch):
+    old, new = {"n1": "solar kettle appliance"}, {"n1": "copper violin instrument"}
+    notes = RunPassages(tiny_run_copy, collection="notes")
+    notes.add(old, {"n1": {"page": 1}})
+    for texts, page in ((new, 2), ({"n1": "a third text"}, 3)):  # the second is begun before the first is completed
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(LabelEditor, "_put", lambda *given, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+            notes.add(texts, {"n1": {"page": page}})
+        for reader in (notes, RunPassages(tiny_run_copy), Passages(tiny_run_copy), Passages(notes.current())):
+            assert what_is_found(reader, "solar kettle", Equals({"page": 1})) == [("n1", old["n1"], {"page": 1})]
+            assert what_is_found(reader, "solar kettle", Equals({"page": page})) == []
+        assert notes.get(["n1"])[0].metadata == {"page": 1} and notes.ids(Equals({"page": 1})) == ["n1"]
+    notes.add(new, {"n1": {"page": 2}})
+    for reader in (notes, Passages(tiny_run_copy)):
+        assert what_is_found(reader, "copper violin", Equals({"page": 2})) == [("n1", new["n1"], {"page": 2})]
+    notes.add(new, {"n1": {"page": 4}})
+    assert notes.get(["n1"])[0].metadata == {"page": 4}
+
+
+def what_is_found(reader, query, keep):
+    return [tuple(passage[:3]) for passage in reader.search(query, k=1, keep=keep)]
+
+
+def test_new_and_replaced_texts_are_one_version_of_the_labels(tiny_run_copy):
+    notes = RunPassages(tiny_run_copy, collection="notes")
+    notes.add({"n1": "a lantern"}, {})
+    before = labels_store(tiny_run_copy).names()
+    notes.add(TEXTS, KEPT)
+    assert len(labels_store(tiny_run_copy).names()) == len(before) + 1
+
+
+def test_a_reader_sees_texts_and_metadata_of_one_moment(tiny_run_copy, monkeypatch):
+    writer, reader = RunPassages(tiny_run_copy), Passages(tiny_run_copy)
+    writer.add({"n1": "a lantern"}, {"n1": {"page": 0}})
+    reader.search("lantern", k=1)
+    writer.add({"n1": "lantern 1"}, {"n1": {"page": 1}})
+    read, edits = PassageRecords.current, iter([2, 3])
+
+    def edited_between(records):  # after the texts have been read, before the metadata are
+        if records is reader.records:
+            for page in edits:
+                writer.add({"n1": f"lantern {page}"}, {"n1": {"page": page}})
+        return read(records)
+
+    monkeypatch.setattr(PassageRecords, "current", edited_between)
+    (found,) = reader.search("lantern", k=1)
+    assert (found.text, found.metadata) == ("lantern 3", {"page": 3})
+
+
+def test_beside_a_retriever_that_stays_as_it_is_metadata_do_too(tiny_run_copy):
+    writer = RunPassages(tiny_run_copy)
+    writer.add({"n1": "a lantern"}, {"n1": {"page": 1}})
+    fixed = Passages(Retriever.load(tiny_run_copy))
+    for page in (2, 3):
+        writer.add({"n1": f"lantern {page}"}, {"n1": {"page": page}})
+    assert what_is_found(fixed, "lantern", Equals({"page": 1})) == [("n1", "a lantern", {"page": 1})]
+
+
+def test_what_an_earlier_xmc_kept_is_read(tiny_run_copy):
+    notes = RunPassages(tiny_run_copy, collection="notes")
+    notes.add(TEXTS, KEPT)
+    file = passages_store(tiny_run_copy).current().folder / "passages.parquet"
+    with passages_store(tiny_run_copy).new_version() as folder:
+        write_table(folder / "passages.parquet", read_table(file).select(["label_id", "collection", "metadata"]))
+    assert RunPassages(tiny_run_copy, collection="notes").get(["n1"]) == notes.get(["n1"])
+    assert notes.get(["n1"])[0].metadata == KEPT["n1"]
+
+
+def test_an_addition_beside_that_of_another_process_is_refused_before_anything_is_changed(tiny_run_copy):
+    notes, other = (RunPassages(tiny_run_copy, collection="notes") for _ in range(2))
+    notes.add(TEXTS, KEPT)
+    with other.records.changing():
+        for call in (lambda: notes.add({"n1": "a lantern"}, {}), lambda: notes.remove(["n1"])):
+            with pytest.raises(LockedError, match="another process"):
+                call()
+    assert [tuple(p[:3]) for p in notes.get(["n1"])] == [("n1", TEXTS["n1"], KEPT["n1"])]
 
 
 def test_threads_wait_for_one_another_and_another_writer_is_an_error(tiny_run_copy):
@@ -250,7 +328,7 @@ def test_threads_wait_for_one_another_and_another_writer_is_an_error(tiny_run_co
         passages.add({"n1": "text"}, {})
 
 
-@pytest.mark.parametrize("texts", [{"n1": "new text", "n2": " "}, {"n4": "new", "n5": "x" * 2_000_000}])
+@pytest.mark.parametrize("texts", [{"n1": "new text", "n2": " "}, {"n4": "new", "n5": "x" * 2_000_000}, {"n4": None}])
 def test_a_refused_addition_changes_nothing(texts, tiny_run_copy):
     passages = RunPassages(tiny_run_copy, collection="notes")
     passages.add(TEXTS, KEPT)
@@ -287,9 +365,9 @@ def test_damaged_records_are_refused(tiny_run_copy):
 
 def test_records_whose_pointer_is_lost_are_not_taken_for_none(tiny_run_copy):
     RunPassages(tiny_run_copy, collection="notes").add({"n1": "a text"}, {"n1": {"page": 1}})
-    (passages_store(tiny_run_copy).root / "CURRENT").unlink()
     passages = RunPassages(tiny_run_copy, collection="notes")
-    for call in (passages.ids, lambda: passages.add({"n2": "another text"}, {})):
+    (passages_store(tiny_run_copy).root / "CURRENT").unlink()
+    for call in (passages.ids, lambda: passages.add({"n2": "another text"}, {}), lambda: Passages(tiny_run_copy)):
         with pytest.raises(ArtifactError, match="CURRENT"):
             call()
     assert len(list(passages_store(tiny_run_copy).root.glob("v*"))) == 2
