@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Set, Sized
 
 from xmc.errors import ConfigError, DataError
 
@@ -39,8 +39,10 @@ def check_texts(texts: Sequence[str], *, what: str = "query") -> None:
 def require_list(texts: Sequence[str]) -> None:
     """Refuse what is no list of texts, whatever the texts are. Raises: DataError."""
     if isinstance(texts, str):
-        raise DataError("texts must be a list of strings, got one string.", hint="Write search([text]).")
-    if not isinstance(texts, Sized):
+        raise DataError("texts must be a list of strings, got one string.", hint="Write [text].")
+    if isinstance(texts, bytes):
+        raise DataError("texts must be a list of strings, got bytes.", hint="Write [text.decode()].")
+    if not isinstance(texts, Sized) or isinstance(texts, (Mapping, Set)):
         raise DataError(f"texts must be a list of strings, got {type(texts).__name__}.", hint="Write list(texts).")
 
 

@@ -19,6 +19,8 @@ def rank_texts(retriever: Retriever, query: str, texts: Sequence[str]) -> list[t
     """See `Retriever.rank_texts`, which has checked the texts."""
     if not retriever.model.labels_from_text:
         raise DataError("this run's head has a vector for each label it was trained with, and none for other texts.")
+    if not len(texts):
+        return []
     table = LabelTable([str(row) for row in range(len(texts))], list(texts))
     chunks, query_map = replace(retriever.model, own=None).label_vectors(table)
     report = retriever.report

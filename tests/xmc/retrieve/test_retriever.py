@@ -90,7 +90,10 @@ def test_a_least_probability_that_is_no_number_is_an_error(retriever):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ("tender tram", r"texts must be a list of strings, got one string\. Write search\(\[text\]\)"),
+        ("tender tram", r"texts must be a list of strings, got one string\. Write \[text\]\."),
+        (b"tender tram", r"texts must be a list of strings, got bytes\. Write \[text\.decode\(\)\]"),
+        ({"tender": "tram"}, r"texts must be a list of strings, got dict\. Write list\(texts\)"),
+        ({"tender tram"}, r"texts must be a list of strings, got set\. Write list\(texts\)"),
         (["a", ""], "query 1 is an empty text"),
         (["a", " \n"], "query 1 is an empty text"),
         ([None], "query 0 is None"),
@@ -106,6 +109,7 @@ def test_a_query_that_is_no_text_is_an_error(retriever, texts, message):
 
 def test_no_queries_have_no_hits(retriever):
     assert retriever.search([]) == []
+    assert retriever.rank_texts("tender tram", []) == []
 
 
 def test_embeddings_can_be_searched_and_bad_ones_are_refused(retriever):

@@ -125,7 +125,7 @@ def test_what_json_does_not_hold(client, offline):
 def test_errors_are_those_of_the_library(client):
     with pytest.raises(DataError, match="empty"):
         client.search([" "])
-    with pytest.raises(DataError, match=r"search\(\[text\]\)"):
+    with pytest.raises(DataError, match=r"Write \[text\]"):
         client.search("a text")
     for aim in ({}, {"precision": 0.5, "recall": 0.5}, {"recall": 2.0}):
         with pytest.raises(DataError, match=r"exactly one of|less than or equal to 1"):
