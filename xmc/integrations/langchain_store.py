@@ -11,7 +11,8 @@ from xmc.integrations.extras import from_extra
 from xmc.integrations.langchain import Filter, XmcEmbeddings, document_of, keeper
 from xmc.integrations.options import require_known
 from xmc.integrations.passages import Passage
-from xmc.integrations.run_passages import RunPassages, require_no_blank, require_several, with_ids
+from xmc.integrations.run_passages import RunPassages, require_several, with_ids
+from xmc.retrieve.query_checks import check_texts
 
 with from_extra("langchain", package="langchain-core"):
     from langchain_core.documents import Document
@@ -61,7 +62,7 @@ class XmcVectorStore(VectorStore):
         require_known(kwargs, ("metadatas", "ids", "batch_size"), of="add_texts")
         require_several(texts, "texts")
         texts = list(texts)
-        require_no_blank(texts)
+        check_texts(texts, what="text")  # by its place, for an id that is made for a text says nothing
         named = with_ids(ids, len(texts))
         if metadatas and len(metadatas) != len(texts):
             raise DataError(f"there are {len(metadatas)} metadata for {len(texts)} texts; give one for each, or none.")

@@ -140,10 +140,18 @@ class XmcVectorStore(BasePydanticVectorStore):
         self._passages.remove(self._passages.ids())
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
-        """The best nodes for a query. Raises: ConfigError for another mode than `default`; as `Retriever.search`."""
+        """The best nodes for a query.
+
+        Raises: ConfigError for another mode than `default`; DataError for a query without text and embedding; as
+        `Retriever.search`.
+        """
         require_known(kwargs, (), of="query")
         if query.mode != VectorStoreQueryMode.DEFAULT:
-            raise ConfigError(f"the mode of a query must be 'default', got '{query.mode.value}'.")
+            raise ConfigError(
+                f"the mode of a query must be 'default', got '{getattr(query.mode, 'value', query.mode)}'."
+            )
+        if not query.query_str and not query.query_embedding:
+            raise DataError("a query needs a query_str with at least one character, or a query_embedding.")
         node_ids = query.node_ids or None  # LlamaIndex's own retriever gives an empty list where it asks for all
         asked: dict[str, Any] = {
             "k": query.similarity_top_k,

@@ -176,22 +176,6 @@ def require_several(given: Iterable[Any] | None, what: str = "ids") -> None:
         raise DataError(f"{what} must be a list, got one text: {given!r:.60}.", hint="Write it in brackets: [text].")
 
 
-def require_no_blank(texts: Sequence[str]) -> None:
-    """Refuse empty texts by their places, for an id that is made for one says nothing. Raises: DataError.
-
-    >>> require_no_blank(["a page", " "])
-    Traceback (most recent call last):
-    ...
-    xmc.errors.DataError: 1 of 2 texts have no character, such as texts[1]. Leave such texts out.
-    """
-    blank = [place for place, text in enumerate(texts) if isinstance(text, str) and not text.strip()]
-    if blank:
-        raise DataError(
-            f"{len(blank)} of {len(texts)} texts have no character, such as texts[{blank[0]}].",
-            hint="Leave such texts out.",
-        )
-
-
 def with_ids(ids: Sequence[str | None] | None, count: int) -> list[str]:
     """An id for each of `count` passages: the given ones, new random ones where there is none.
 

@@ -7,7 +7,6 @@ import pickle
 
 import numpy as np
 import pytest
-from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.output_parsers import StrOutputParser
@@ -183,10 +182,19 @@ def test_lengths_that_differ_are_refused_before_anything_is_written(tiny_run_cop
     assert not (tiny_run_copy / "passages").exists()
 
 
-def test_a_text_that_is_empty_is_named_by_its_place(tiny_run_copy):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n", "text 1 is an empty text"),
+        (None, "text 1 is None"),
+        (b"a page", "text 1 is b'a page'"),
+        ("a page " * 200_000, "text 1 has 1,400,000 characters"),
+    ],
+)
+def test_what_is_no_text_is_named_by_its_place(text, message, tiny_run_copy):
     store = XmcVectorStore(tiny_run_copy, collection="notes")
-    with pytest.raises(DataError, match=r"2 of 4 texts have no character, such as texts\[1\]"):
-        store.add_documents([Document(page_content=text) for text in ("a page", "", "another", "\n")])
+    with pytest.raises(DataError, match=message):
+        store.add_texts(["a page", text])
     assert store.similarity_search("a page") == []
 
 

@@ -167,8 +167,12 @@ def test_queries_by_vector_and_of_some_nodes(store, calibrated_copy):
     assert ask(store, "solar violin", node_ids=["a"]).ids == ["a"]
     assert set(ask(store, "solar violin", doc_ids=["book"]).ids) == {"a", "b"}
     assert ask(store, "solar violin", doc_ids=[]).ids == []
-    with pytest.raises(ConfigError, match="must be 'default', got 'hybrid'"):
-        ask(store, "solar violin", mode=VectorStoreQueryMode.HYBRID)
+    for mode in (VectorStoreQueryMode.HYBRID, "hybrid"):
+        with pytest.raises(ConfigError, match="must be 'default', got 'hybrid'"):
+            ask(store, "solar violin", mode=mode)
+    for query in (VectorStoreQuery(), VectorStoreQuery(query_str="", query_embedding=[])):
+        with pytest.raises(DataError, match="needs a query_str with at least one character, or a query_embedding"):
+            store.query(query)
 
 
 SECONDS = [
