@@ -22,7 +22,7 @@ BACKLOG = 512
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes any that is free. Raises: ConfigError when the address cannot be had."""
+    """A socket to listen on; port 0 takes any that is free. Raises: ConfigError when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where a socket names TCP: without it every answer waits 40 ms for an ACK
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -31,10 +31,7 @@ def bind(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise ConfigError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}.",
-            hint="Choose another with --port, or 0 for any that is free.",
-        ) from None
+        raise _not_to_be_had(host, port, error) from None
     listening.set_inheritable(True)
     return listening
 
@@ -44,8 +41,14 @@ def run_server(
 ) -> None:
     """Answer on a bound socket until SIGTERM or SIGINT; then end requests that are under way, and return.
 
-    `started` is called when connections are accepted.
+    `started` is called when connections are accepted. Raises: ConfigError when another process listens there already:
+    two that start together can both bind, since neither listens before its runs are open.
     """
+    try:
+        listening.listen(BACKLOG)
+    except OSError as error:
+        host, port, *_ = listening.getsockname()
+        raise _not_to_be_had(host, port, error) from None
     config = uvicorn.Config(
         app,
         http=bounded_protocol(limits),
@@ -65,6 +68,13 @@ def run_server(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _not_to_be_had(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot listen on {host} port {port}: {error.strerror or error}.",
+        hint="Choose another with --port, or 0 for any that is free.",
+    )
 
 
 def _ignore(number: int, frame: types.FrameType | None) -> None:

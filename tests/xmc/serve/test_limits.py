@@ -18,7 +18,7 @@ from xmc.serve.batcher import Batcher
 from xmc.serve.guard import Guard
 from xmc.serve.limits import Limits, read_limits
 from xmc.serve.refusals import to_json
-from xmc.serve.server import run_server
+from xmc.serve.server import bind, run_server
 from xmc.serve.service import Service
 
 SMALL = Limits(body_bytes=4_000, text_bytes=100, queries=4, k=20, hits=60, allowed_labels=3)
@@ -228,7 +228,8 @@ def test_nesting_of_filters(small):
 def test_parts_of_a_second_are_not_rounded(monkeypatch):
     given = {}
     monkeypatch.setattr("xmc.serve.server._Server.run", lambda server, sockets: given.update(vars(server.config)))
-    run_server(None, None, limits=Limits(keep_alive_s=0.25, drain_s=1.5))
+    with bind("127.0.0.1", 0) as listening:
+        run_server(None, listening, limits=Limits(keep_alive_s=0.25, drain_s=1.5))
     assert (given["timeout_keep_alive"], given["timeout_graceful_shutdown"]) == (0.25, 1.5)
 
 

@@ -8,11 +8,14 @@ import time
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from serve_cases import AS_ADMIN, served, with_endless_searches
 from typer.testing import CliRunner
 
 import xmc
 from xmc.cli.main import app
+from xmc.errors import ConfigError
+from xmc.serve.limits import Limits
 
 
 def run_cli(*arguments, env=None):
@@ -127,6 +130,17 @@ def test_tokens_from_files_and_two_runs_by_name(tiny_run, tmp_path):
         headers = {"authorization": "Bearer a-token-from-a-file-1"}
         runs = httpx.get(f"{process.address}/v1/runs", headers=headers).json()["runs"]
         assert [run["name"] for run in runs] == ["one", "b"]
+
+
+def test_the_second_of_two_services_that_start_together_on_a_port_says_so():
+    from xmc.serve.server import bind, run_server
+
+    with bind("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with bind("127.0.0.1", port) as second:  # while the first one opens its runs
+            first.listen()
+            with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
+                run_server(FastAPI(), second, limits=Limits())
 
 
 def test_answers_do_not_wait_for_an_acknowledgement():
