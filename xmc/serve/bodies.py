@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
-from xmc.serve.refusals import CLOSE, RefusedError
+from xmc.serve.refusals import CLOSE, RefusedError, invalid_body
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 async def read_model(request: Request, model: type[ModelT], limits: Limits) -> ModelT:
     """The body as `model`.
 
-    Raises: RefusedError 415 for another content type, 413 for too many bytes, 408 when they do not arrive in time;
-    ValidationError for anything that the model does not allow, broken JSON among it.
+    Raises: RefusedError 415 for another content type, 413 for too many bytes, 408 when they do not arrive in time, 422
+    for anything that the model does not allow, broken JSON among it.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError(415, "unsupported_media_type", "the content type must be application/json.", headers=CLOSE)
-    return model.model_validate_json(await _read(request, limits))
+    body = await _read(request, limits)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid_body(error, model.model_fields) from None
 
 
 async def _read(request: Request, limits: Limits) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -48,6 +48,11 @@ def invalid(message: str) -> RefusedError:
     return RefusedError(422, "invalid_request", message)
 
 
+def invalid_body(error: ValidationError, fields: Collection[str]) -> RefusedError:
+    """422: a body is not as it may be; `fields` are those that it may have."""
+    return invalid(_problems(error, fields))
+
+
 def answer_too_large(most: int) -> RefusedError:
     """422: what was asked for is more than an answer may hold."""
     message = f"the answer is over the limit of {most:,} bytes (answer_bytes); ask for fewer queries, or a smaller k."
@@ -58,8 +63,6 @@ def refusal_of(error: Exception) -> RefusedError:
     """Any error as what the client is told; what is not the client's to know becomes 500 `internal_error`."""
     if isinstance(error, RefusedError):
         return error
-    if isinstance(error, ValidationError):
-        return invalid(_problems(error))
     if isinstance(error, LockedError):
         return RefusedError(503, "locked", "another process is changing this run; try again.", headers=RETRY)
     if isinstance(error, (DataError, ConfigError)):
@@ -109,13 +112,13 @@ def to_json(body: Any) -> bytes:
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _problems(error: ValidationError) -> str:
+def _problems(error: ValidationError, fields: Collection[str]) -> str:
     """The first problems of a body by place; what the client sent is not repeated.
 
     The place in a list is kept, `texts.3: Input should be a valid string`; which of several types was meant is not.
     """
     found = error.errors(include_url=False, include_input=False)
-    shown = [f"{_place(problem['loc'])}: {_reason(problem)}" for problem in found]
+    shown = [f"{_place(problem['loc'])}: {_reason(problem, fields)}" for problem in found]
     more = f"; and {len(shown) - SHOWN_PROBLEMS} more" if len(shown) > SHOWN_PROBLEMS else ""
     return "; ".join(shown[:SHOWN_PROBLEMS]).encode("utf-8", "replace").decode() + more + "."
 
@@ -125,8 +128,11 @@ def _place(parts: Iterable[int | str]) -> str:
     return ".".join(str(part) for part in parts if not str(part).startswith("<")) or "body"
 
 
-def _reason(problem: Any) -> str:
+def _reason(problem: Any, fields: Collection[str]) -> str:
     """Pydantic's sentence, without its own words for how it came to it."""
+    if problem["type"] == "extra_forbidden":
+        known = f"; there are {', '.join(fields)}" if len(problem["loc"]) == 1 else ""
+        return f"there is no such field{known}"
     if problem["type"] == "union_tag_invalid":
         return f"{problem['ctx']['discriminator']} must be one of {problem['ctx']['expected_tags']}"
     if problem["type"] == "union_tag_not_found":
