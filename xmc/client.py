@@ -8,7 +8,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from xmc.client_connection import AnswerTooLargeError, Connection, to_json
-from xmc.errors import DataError, ServiceError, XmcError, XmcWarning
+from xmc.errors import DataError, ServiceError, XmcWarning
 from xmc.retrieve.no_match import NO_MATCH
 from xmc.retrieve.query_checks import require_ids, require_list
 from xmc.values import Hit
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from xmc.engine.labels_report import LabelsReport
 
-TOO_LARGE = 413
 BESIDE_BYTES = 256  # of a body, for names and brackets
 
 
@@ -189,9 +188,8 @@ class Client:
         remembered = self._limits
         try:
             return ask()
-        except XmcError as error:
-            may_be_over = isinstance(error, DataError) or getattr(error, "status", 0) == TOO_LARGE
-            if not (remembered and may_be_over):
+        except DataError:  # what was asked for may be over the limits
+            if not remembered:
                 raise
             limits = self._service.send("GET", "/v1/runs")["limits"]
             if limits == remembered:

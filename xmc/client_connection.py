@@ -121,7 +121,7 @@ def _read(answer: httpx.Response, url: str) -> Any:
 
 def _error(status: int, told: Mapping[str, Any]) -> XmcError:
     message, code = str(told.get("message", f"the service answered {status}.")), str(told.get("code", ""))
-    if status == 422:
+    if status in (413, 422):
         return AnswerTooLargeError(message) if code == "answer_too_large" else DataError(message)
     if status == 409:
         return ArtifactError(message)

@@ -23,16 +23,16 @@ def admit_search(asked: SearchAsk, retriever: Retriever, limits: Limits) -> Ask:
     if asked.sets is None:
         admit_counts(len(queries), asked.k, limits)
     else:
-        admit_count("queries", len(queries), limits.queries)
+        admit_count("queries", len(queries), limits, "queries")
         if label_sets := retriever.fitted.label_sets:
-            admit_count("hits (queries times the largest set)", len(queries) * label_sets.most_labels, limits.hits)
+            admit_count("hits (queries times the largest set)", len(queries) * label_sets.most_labels, limits, "hits")
     if asked.vectors is not None:
         admit_vectors(asked.vectors, retriever)
     else:
         admit_texts(asked.texts or [], limits)
     condition = None
     if asked.allowed is not None:
-        admit_count("allowed labels", len(asked.allowed), limits.allowed_labels)
+        admit_count("allowed labels", len(asked.allowed), limits, "allowed_labels")
         condition = Ids(tuple(asked.allowed), strict=True)
     sets = (asked.sets.alpha, asked.sets.risk) if asked.sets else None
     return Ask(queries, Wish(asked.k, asked.min_probability, condition, sets, asked.certify, vectors))
@@ -40,24 +40,30 @@ def admit_search(asked: SearchAsk, retriever: Retriever, limits: Limits) -> Ask:
 
 def admit_counts(queries: int, k: int, limits: Limits) -> None:
     """Refuse too many queries, too large a k, or too many hits in all. Raises: RefusedError 422."""
-    admit_count("queries", queries, limits.queries)
-    admit_count("k", k, limits.k)
-    admit_count("hits (queries times k)", queries * k, limits.hits)
+    admit_count("queries", queries, limits, "queries")
+    admit_count("k", k, limits, "k")
+    admit_count("hits (queries times k)", queries * k, limits, "hits")
 
 
-def admit_count(what: str, count: int, most: int) -> None:
-    """Refuse more than so many. Raises: RefusedError 422."""
+def admit_count(what: str, count: int, limits: Limits, name: str) -> None:
+    """Refuse more than the limit of this name. Raises: RefusedError 422."""
+    most = getattr(limits, name)
     if count > most:
-        raise invalid(f"{what}: {count:,} is over the limit of {most:,}.")
+        raise invalid(f"{what}: {count:,} is over the limit of {most:,} ({name}).")
 
 
 def admit_texts(texts: Sequence[str], limits: Limits, *, what: str = "text") -> None:
     """Refuse texts that are blank, too long or not Unicode. Raises: RefusedError 422, DataError."""
     check_texts(texts, what=what)
     for row, text in enumerate(texts):
-        size = len(text) if text.isascii() else len(text.encode())
-        if size > limits.text_bytes:
-            raise invalid(f"{what} {row} has {size:,} bytes, the limit is {limits.text_bytes:,}.")
+        admit_size(f"{what} {row}", text, limits)
+
+
+def admit_size(what: str, text: str, limits: Limits) -> None:
+    """Refuse a text that is too long. Raises: RefusedError 422."""
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > limits.text_bytes:
+        raise invalid(f"{what} has {size:,} bytes, the limit is {limits.text_bytes:,} (text_bytes).")
 
 
 def admit_vectors(vectors: Sequence[Sequence[float]], retriever: Retriever) -> None:

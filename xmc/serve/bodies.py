@@ -57,4 +57,5 @@ async def _read(request: Request, limits: Limits) -> bytes:
 
 
 def _too_large(limits: Limits) -> RefusedError:
-    return RefusedError(413, "body_too_large", f"a body may have {limits.body_bytes:,} bytes.", headers=CLOSE)
+    message = f"the body has more than {limits.body_bytes:,} bytes, which is the limit (body_bytes)."
+    return RefusedError(413, "body_too_large", message, headers=CLOSE)

@@ -39,7 +39,7 @@ def compat_routes(service: Service) -> APIRouter:
         asked = await read_model(request, EmbeddingsAsk, limits)
         run = service.run(asked.model)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        admit_count("texts", len(texts), limits.queries)
+        admit_count("texts", len(texts), limits, "queries")
         admit_texts(texts, limits)
         retriever = run.retriever
         _require_dimension(asked.dimensions, retriever)
@@ -62,7 +62,7 @@ def compat_routes(service: Service) -> APIRouter:
         admit_texts(queries, limits, what="query")
         condition = None
         if asked.filters is not None:
-            admit_count("label ids", asked.filters.count(), limits.allowed_labels)
+            admit_count("label ids", asked.filters.count(), limits, "allowed_labels")
             condition = asked.filters.condition()
         wish = Wish(asked.max_num_results, _threshold(asked, served), condition)
         timed = await served.batcher.ask(Ask(queries, wish))

@@ -61,7 +61,7 @@ def rerank_routes(service: Service) -> APIRouter:
 async def _ranked(
     service: Service, retriever: Retriever, query: str, texts: Sequence[str]
 ) -> Sequence[tuple[int, float]]:
-    admit_count("documents", len(texts), service.limits.queries)
+    admit_count("documents", len(texts), service.limits, "queries")
     admit_texts([query], service.limits, what="query")
     admit_texts(texts, service.limits, what="document")
     ranked: list[tuple[int, float]] = await service.searching(lambda: retriever.rank_texts(query, texts))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from xmc.serve.admission import admit_count, admit_search, admit_texts
+from xmc.serve.admission import admit_count, admit_search, admit_size
 from xmc.serve.asks import (
     LabelsAnswer,
     LabelsAsk,
@@ -74,9 +74,9 @@ def own_routes(service: Service) -> APIRouter:
         asked = await read_model(request, LabelsAsk, limits)
         run = service.run(asked.run)
         argument: Any = asked.ids if asked.labels is None else asked.labels
-        admit_count("labels", len(argument), limits.queries)
-        if asked.labels is not None:
-            admit_texts(list(asked.labels.values()), limits, what="label text")
+        admit_count("labels", len(argument), limits, "queries")
+        for label_id, text in (asked.labels or {}).items():
+            admit_size(f"the text of label '{label_id}'", text, limits)
         report = await service.to_its_end(service.edit(run, asked.action, argument))
         generation = run.retriever.generation
         answer = {"run": run.name, "generation": generation, **report.to_dict(), "hint": ""}

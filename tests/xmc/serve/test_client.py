@@ -61,6 +61,8 @@ def test_more_bytes_and_hits_than_the_service_takes_at_once(offline, calibrated_
         assert client.search_vectors(offline.encode(long), k=1) == offline.search(long, k=1)
         with pytest.raises(DataError, match="hits"):
             client.search(TEXTS, k=11)
+        with pytest.raises(DataError, match=r"more than 4,096 bytes.*body_bytes"):
+            client.search(["a" * 4096], k=1)
 
 
 def test_more_bytes_than_the_service_answers_at_once(offline, calibrated_run):

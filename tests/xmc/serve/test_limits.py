@@ -49,7 +49,10 @@ def test_labels_of_a_change(small):
     labels = {f"l{number}": "a text" for number in range(5)}
     body = {"action": "replace", "labels": labels}
     answer = small.post("/v1/labels", json=body, headers=AS_ADMIN)
-    assert answer.status_code == 422 and "labels: 5 is over the limit of 4" in answer.text
+    assert answer.status_code == 422 and "labels: 5 is over the limit of 4 (queries)." in answer.text
+    for text, said in (("x" * 101, "the text of label 'l1' has 101 bytes"), (" ", "label 'l1' has an empty text")):
+        answer = small.post("/v1/labels", json={**body, "labels": {"l1": text}}, headers=AS_ADMIN)
+        assert answer.status_code == 422 and said in answer.text
 
 
 def test_k_and_hits(small):
