@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from xmc.data.shards import read_table, write_table
 from xmc.errors import DataError, LockedError
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 FILE = "passages.parquet"
 NOTHING = "{}"
+# One lock a run for all stores of this process, which wait for one another; the kernel's lock cannot tell them from
+# other processes, which are refused.
+_CHANGING: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
+_LOOKING_UP = threading.Lock()
 
 
 class Record(NamedTuple):
@@ -87,6 +93,8 @@ class PassageRecords:
     def __init__(self, run: Path) -> None:
         self._store = passages_store(run)
         self._records = Records()
+        with _LOOKING_UP:
+            self._changing = _CHANGING.setdefault(self._store.root.resolve(), threading.Lock())
 
     def current(self) -> Records:
         """The records as they are committed now; reads one small file when nothing changed.
@@ -103,9 +111,10 @@ class PassageRecords:
     def changing(self) -> Iterator[None]:
         """Let nobody else change passages in the block: their texts and what is kept beside them are two commits.
 
-        Raises: LockedError at once while another process does.
+        Waits for other threads of this process, also with stores of their own. Raises: LockedError at once while
+        another process does.
         """
-        with locked(self._store.root / "changing"):
+        with self._changing, locked(self._store.root / "changing"):
             yield
 
     def put(

@@ -5,7 +5,6 @@ Shapes: N passages, D width of an embedding, E width of an index vector.
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 class RunPassages(Passages):
     """The passages of a run, or of one named collection in it: those that were added under that name.
 
-    Ids are those of the run's labels, so a passage is in one collection at most. Edits by several threads wait for one
-    another; another process that edits meanwhile is an error.
+    Ids are those of the run's labels, so a passage is in one collection at most. Edits by several threads of a process
+    wait for one another; another process that edits meanwhile is an error.
     """
 
     records: PassageRecords
@@ -40,7 +39,6 @@ class RunPassages(Passages):
         self.run = Path(run)
         self.collection = collection
         self._editor = LabelEditor(self.run)
-        self._editing = threading.Lock()
         self._members: tuple[Now, LabelFilter] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -56,7 +54,7 @@ class RunPassages(Passages):
         for an id that is there but not in this collection; LockedError while another process changes passages.
         """
         kept = {label_id: to_json(metadata.get(label_id, {}), label_id=label_id) for label_id in texts}
-        with self._editing, self.records.changing():
+        with self.records.changing():
             there = self._require_own(texts)
             other = {label_id: text for label_id, text in texts.items() if (label_id, text) not in there.items()}
             if other:
@@ -72,7 +70,7 @@ class RunPassages(Passages):
         process edits.
         """
         require_several(ids)
-        with self._editing, self.records.changing():
+        with self.records.changing():
             there = [passage.id for passage in self.get(dict.fromkeys(ids))]
             if there:
                 self._editor.remove(there)

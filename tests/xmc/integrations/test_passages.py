@@ -21,6 +21,7 @@ from xmc.integrations.passages import Now, Passages
 from xmc.integrations.run_embeddings import RunEmbeddings
 from xmc.integrations.run_passages import RunPassages, with_ids
 from xmc.retrieve.layout import labels_store, passages_store
+from xmc.store.lock import locked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
 from serve_cases import served
@@ -310,9 +311,9 @@ def test_what_an_earlier_xmc_kept_is_read(tiny_run_copy):
 
 
 def test_an_addition_beside_that_of_another_process_is_refused_before_anything_is_changed(tiny_run_copy):
-    notes, other = (RunPassages(tiny_run_copy, collection="notes") for _ in range(2))
+    notes = RunPassages(tiny_run_copy, collection="notes")
     notes.add(TEXTS, KEPT)
-    with other.records.changing():
+    with locked(passages_store(tiny_run_copy).root / "changing"):
         for call in (lambda: notes.add({"n1": "a lantern"}, {}), lambda: notes.remove(["n1"])):
             with pytest.raises(LockedError, match="another process"):
                 call()
@@ -321,9 +322,11 @@ def test_an_addition_beside_that_of_another_process_is_refused_before_anything_i
 
 def test_threads_wait_for_one_another_and_another_writer_is_an_error(tiny_run_copy):
     passages = RunPassages(tiny_run_copy)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda n: passages.add({f"t{n}": f"tram {n}"}, {f"t{n}": {"n": n}}), range(4)))
-    assert [p.metadata for p in passages.get([f"t{n}" for n in range(4)])] == [{"n": n} for n in range(4)]
+    stores = [passages, passages, RunPassages(tiny_run_copy / ".." / tiny_run_copy.name, collection="notes")]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda n: stores[n % 3].add({f"t{n}": f"tram {n}"}, {f"t{n}": {"n": n}}), range(6)))
+    assert [p.metadata for p in passages.get([f"t{n}" for n in range(6)])] == [{"n": n} for n in range(6)]
+    assert stores[2].ids() == ["t2", "t5"]
     with passages_store(tiny_run_copy).new_version(), pytest.raises(LockedError):
         passages.add({"n1": "text"}, {})
 
