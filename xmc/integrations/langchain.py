@@ -8,7 +8,7 @@ from typing import Any
 from xmc.errors import ConfigError
 from xmc.integrations.extras import from_extra
 from xmc.integrations.metadata_filters import Equals
-from xmc.integrations.options import require_known
+from xmc.integrations.options import OF_A_SEARCH, require_known
 from xmc.integrations.passages import Passage, Passages, lasting
 from xmc.integrations.run_embeddings import RunEmbeddings
 
@@ -56,6 +56,7 @@ class XmcRetriever(BaseRetriever):
         self, query: str, *, run_manager: Any, filter: Filter | None = None, **options: Any
     ) -> list[Document]:
         del run_manager
+        require_known(options, OF_A_SEARCH, of="a search")
         asked = {"k": self.k, "min_probability": self.min_probability, "allowed": self.allowed} | options
         found = self._passages.search(query, keep=keeper(filter), **asked)
         return [document_of(passage, passage.facts()) for passage in found]

@@ -9,7 +9,7 @@ from typing import Any
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
 from xmc.integrations.langchain import Filter, XmcEmbeddings, document_of, keeper
-from xmc.integrations.options import require_known
+from xmc.integrations.options import OF_A_SEARCH, require_known
 from xmc.integrations.passages import Passage
 from xmc.integrations.run_passages import RunPassages, require_several, with_ids
 from xmc.retrieve.query_checks import check_texts
@@ -92,7 +92,14 @@ class XmcVectorStore(VectorStore):
         return [(document_of(passage), passage.hit.shown_score) for passage in self._search(query, k, **options)]
 
     def _search(self, query: str, k: int, *, filter: Filter | None = None, **options: Any) -> list[Any]:
+        require_known(options, OF_A_SEARCH, of="a search")
         return self._passages.search(query, k=k, keep=keeper(filter), **options)
+
+    def _search_vector(
+        self, embedding: Sequence[float], k: int, *, filter: Filter | None = None, **options: Any
+    ) -> list[Passage]:
+        require_known(options, OF_A_SEARCH, of="a search")
+        return self._passages.search_vector(embedding, k=k, keep=keeper(filter), **options)
 
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **options: Any
@@ -109,12 +116,9 @@ class XmcVectorStore(VectorStore):
         )
         return found
 
-    def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, *, filter: Filter | None = None, **options: Any
-    ) -> list[Document]:
+    def similarity_search_by_vector(self, embedding: list[float], k: int = 4, **options: Any) -> list[Document]:
         """The best k documents for a query that `embeddings.embed_query` has embedded."""
-        found = self._passages.search_vector(embedding, k=k, keep=keeper(filter), **options)
-        return [document_of(passage) for passage in found]
+        return [document_of(passage) for passage in self._search_vector(embedding, k, **options)]
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **options: Any
@@ -129,13 +133,10 @@ class XmcVectorStore(VectorStore):
         k: int = 4,
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
-        *,
-        filter: Filter | None = None,
         **options: Any,
     ) -> list[Document]:
         """`max_marginal_relevance_search` for a query that is embedded already."""
-        found = self._passages.search_vector(embedding, k=fetch_k, keep=keeper(filter), **options)
-        return self._diverse(embedding, found, k, lambda_mult)
+        return self._diverse(embedding, self._search_vector(embedding, fetch_k, **options), k, lambda_mult)
 
     def _diverse(
         self, query_D: Sequence[float], found: Sequence[Passage], k: int, lambda_mult: float

@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 from xmc.errors import ConfigError, did_you_mean
 
+OF_A_SEARCH = ("k", "min_probability", "allowed", "filter")
+
 
 def require_known(given: Collection[str], allowed: Collection[str], *, of: str) -> None:
     """Refuse names that `of` does not have. Raises: ConfigError naming them and what is allowed.

@@ -96,13 +96,14 @@ OPTIONS = {
     "of add_texts": lambda run, store: store.add_texts(TEXTS, metadata=[{}, {}, {}]),
     "of delete": lambda run, store: store.delete(filter={"page": 1}),
     "of a search": lambda run, store: store.similarity_search("tender tram", min_probablity=0.5),
+    "of a search by vector": lambda run, store: store.similarity_search_by_vector([1.0], top_k=3),
     "of a retriever over the store": lambda run, store: store.as_retriever(search_kwargs={"top_k": 3}).invoke("tram"),
 }
 
 
 @pytest.mark.parametrize("case", OPTIONS)
 def test_an_option_that_nothing_reads_is_refused(tiny_run, case):
-    with pytest.raises((ConfigError, TypeError), match=r"has no option '\w+'; it has|unexpected keyword"):
+    with pytest.raises(ConfigError, match=r"has no option '\w+'; it has"):
         OPTIONS[case](tiny_run, XmcVectorStore(tiny_run))
 
 
