@@ -36,21 +36,43 @@ class Component:
         return {"name": self.name, **{name: values[name] for name in settings}}
 
 
+@dataclass(frozen=True)
+class RecordedComponent(Component):
+    """A part that a run was trained with, as it was written: `options` are plain values, its plugin is not asked."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The section as it was written."""
+        return {"name": self.name, **self.options}
+
+
+def recorded_component(kind: str, values: Mapping[str, Any], *, source: str) -> RecordedComponent:
+    """The part that a section names, without asking its plugin. Raises: ConfigError for a missing name."""
+    return RecordedComponent(_name_in(kind, values, source), _without_name(values))
+
+
 def build_component(plugins: Plugins, kind: str, values: Mapping[str, Any], *, source: str) -> Component:
     """The part of this kind that a section of a configuration names; `source` names the configuration in errors.
 
     Raises: ConfigError for a missing name or wrong options; PluginError for an unknown name, and for a plugin whose
     options no run can be made with.
     """
-    name = values.get("name")
-    if not isinstance(name, str):
-        raise ConfigError(f"{source}: [{kind}] needs a name.", hint=f"See: xmc plugins --kind {kind}")
+    name = _name_in(kind, values, source)
     offer = plugins.find(kind, name)
-    options = {key: value for key, value in values.items() if key != "name"}
-    built = build_options(offer.load(), options, section=kind, source=f"{source} ({name})")
+    built = build_options(offer.load(), _without_name(values), section=kind, source=f"{source} ({name})")
     component = Component(offer.full_name, built)
     _require_contract(kind, component)
     return component
+
+
+def _name_in(kind: str, values: Mapping[str, Any], source: str) -> str:
+    name = values.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{source}: [{kind}] needs a name.", hint=f"See: xmc plugins --kind {kind}")
+    return name
+
+
+def _without_name(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "name"}
 
 
 def _require_contract(kind: str, component: Component) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xmc.config import Options, Settings, build_options, merge, parse_assignments, read_toml, write_toml
 from xmc.engine.check_settings import CheckSettings, check_settings
-from xmc.engine.component import Component, build_component
+from xmc.engine.component import Component, build_component, recorded_component
 from xmc.engine.fusion import FusionOptions
 from xmc.errors import ConfigError, XmcError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
@@ -29,6 +29,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "index": {"name": "exact"},
     "reranker": {"name": "none"},
 }
+ONLY_TRAINING = ("loss", "augmentation", "optimizer")  # of which a trained run asks nothing any more
 Layer = tuple[str, Mapping[str, Any]]  # where settings come from, and the settings
 
 
@@ -112,27 +113,28 @@ def resolve(
     return _from_layers(plugins, [*layers, ("--set", parse_assignments(settings)), ("command line", flags or {})])
 
 
-def _from_layers(plugins: Plugins, layers: Sequence[Layer]) -> RunConfig:
+def _from_layers(plugins: Plugins, layers: Sequence[Layer], *, recorded: Collection[str] = ()) -> RunConfig:
     """The configuration of all layers, later ones winning; an error names the first layer that brings it in."""
     try:
-        return from_tree(plugins, _merged(plugins, layers), source=layers[-1][0])
+        return from_tree(plugins, _merged(plugins, layers, recorded), source=layers[-1][0], recorded=recorded)
     except XmcError:
         for count in range(1, len(layers) + 1):
-            from_tree(plugins, _merged(plugins, layers[:count]), source=layers[count - 1][0])
+            tree = _merged(plugins, layers[:count], recorded)
+            from_tree(plugins, tree, source=layers[count - 1][0], recorded=recorded)
         raise
 
 
-def _merged(plugins: Plugins, layers: Sequence[Layer]) -> dict[str, Any]:
+def _merged(plugins: Plugins, layers: Sequence[Layer], recorded: Collection[str]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for _, values in layers:
-        tree = merge(tree, _with_full_names(plugins, values))
+        tree = merge(tree, _with_full_names(plugins, values, recorded))
     return tree
 
 
-def _with_full_names(plugins: Plugins, values: Mapping[str, Any]) -> dict[str, Any]:
+def _with_full_names(plugins: Plugins, values: Mapping[str, Any], recorded: Collection[str]) -> dict[str, Any]:
     """Components by their full names, so that a short name of the same thing does not count as another one."""
     values = named = _with_optimizer(values)
-    for kind in DEFAULTS:
+    for kind in (kind for kind in DEFAULTS if kind not in recorded):
         section = values.get(kind)
         if isinstance(section, Mapping) and isinstance(section.get("name"), str):
             named[kind] = {**section, "name": plugins.find(kind, section["name"]).full_name}
@@ -151,8 +153,8 @@ def _with_optimizer(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "train": others, "optimizer": {"name": train["optimizer"], **section}}
 
 
-def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunConfig:
-    """Build the typed configuration of a whole tree."""
+def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str, recorded: Collection[str] = ()) -> RunConfig:
+    """Build the typed configuration of a whole tree; components of the `recorded` kinds are taken as they stand."""
     sections = [field.name for field in dataclasses.fields(RunConfig)]
     for name, values in tree.items():
         if name not in sections:
@@ -167,6 +169,8 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
         return build_options(cls, tree.get(name, {}), section=name, source=source)
 
     def component(kind: str) -> Component:
+        if kind in recorded:
+            return recorded_component(kind, tree.get(kind, {}), source=source)
         return build_component(plugins, kind, tree.get(kind, {}), source=source)
 
     return RunConfig(
@@ -187,7 +191,7 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str) -> RunC
 
 
 def read_run_config(plugins: Plugins, run: Path, *, settings: Settings = ()) -> RunConfig:
-    """The configuration that a run was made with, `settings` winning over it.
+    """The configuration that a run was made with, `settings` winning over it; what only trains is as it was recorded.
 
     Raises: ConfigError when the folder holds none; PluginError naming the package of a plugin that is not there.
     """
@@ -195,7 +199,7 @@ def read_run_config(plugins: Plugins, run: Path, *, settings: Settings = ()) -> 
     made_with = {kind: DEFAULTS[kind] for kind in ("head", "augmentation", "optimizer", "reranker")}
     recorded: Layer = (str(run / FILE_NAME), merge(made_with, read_run_toml(run)))
     with naming_packages(run, plugins):
-        return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))])
+        return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))], recorded=ONLY_TRAINING)
 
 
 def read_run_toml(run: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Invariants: one file is a plugin; a run made with it says so when it is missing, and never runs it by itself."""
+"""Invariants: one file is a plugin; what a run needs of it is said when it is missing, and never run by itself."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def plugin_file(tmp_path):
     sys.modules.pop("my_margin", None)
 
 
-def test_a_file_trains_and_its_run_is_opened_with_it_only(xmc_command, plugin_file, tmp_path):
+def test_a_run_of_a_file_is_used_without_its_loss_and_trained_with_it_only(xmc_command, plugin_file, tmp_path):
     run = tmp_path / "run"
     settings = [word for setting in SMALL for word in ("--set", setting)]
     code, _, err = xmc_command("train", "--data", "tiny", "--out", run, "--plugin-file", plugin_file, *settings)
@@ -52,11 +52,12 @@ def test_a_file_trains_and_its_run_is_opened_with_it_only(xmc_command, plugin_fi
 
     assert "XMC_PLUGIN_FILE" not in os.environ
     sys.modules.pop("my_margin")
-    code, _, err = xmc_command("evaluate", "--run", run)
-    assert code == 2 and "unknown loss 'my_margin.margin'" in err and f"came from the file {plugin_file}" in err
-    assert "--plugin-file" in err and "my_margin" not in sys.modules
-    assert xmc_command("search", "fog", "--run", run)[0] == 0, "a search needs no loss"
-    assert xmc_command("evaluate", "--run", run, "--plugin-file", plugin_file)[0] == 0
+    code, _, err = xmc_command("train", "--out", run, "--resume")
+    assert code == 2 and "unknown loss 'my_margin.margin'" in err and "--plugin-file" in err
+    written = (run / "config.toml").read_text()
+    for verb in (["search", "fog"], ["evaluate"], ["index", "--set", "index.name=exact"]):
+        assert xmc_command(*verb, "--run", run)[0] == 0, "only training needs the loss"
+    assert "my_margin" not in sys.modules and (run / "config.toml").read_text() == written
 
 
 def test_an_error_in_the_code_of_a_plugin_names_the_line(xmc_command, plugin_file, tmp_path):

