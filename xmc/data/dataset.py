@@ -90,7 +90,16 @@ def load_dataset(name_or_folder: str | Path) -> Dataset:
             raise DataError(
                 f"{folder}: the table '{split}' has no query with text and positives.", hint="; ".join(notes)
             )
+    notes += filter(None, [nothing_to_tell_apart(labels, splits["train"])])
     return Dataset(folder.resolve().name, labels, splits, fingerprint_of(labels, splits), tuple(notes))
+
+
+def nothing_to_tell_apart(labels: LabelTable, train: QueryTable) -> str:
+    """A note where all training queries have one label, the same: a model that always answers it seems perfect."""
+    rows_P = train.positives.label_rows
+    if not len(rows_P) or (rows_P != rows_P[0]).any():
+        return ""
+    return f"every training query has the label '{labels.ids[rows_P[0]]}' and no other: there is nothing to tell apart"
 
 
 def _unknown(name: str, folder: Path) -> DataError:
@@ -126,11 +135,18 @@ def _table_shards(folder: Path, table: str, *, required: bool) -> list[Path]:
     if files:
         return find_shards(files[0])
     if required:
-        raise DataError(
-            f"{folder} has no {table}.parquet, {table}.arrow or folder {table}/.",
-            hint="Make a data set folder from other formats with: xmc import",
-        )
+        raise DataError(f"{folder} has no {table}.parquet, {table}.arrow or folder {table}/.", hint=_instead_of(folder))
     return []
+
+
+def _instead_of(folder: Path) -> str:
+    """What to do with a folder that is no data set."""
+    if (folder / "config.toml").is_file():
+        return (
+            "It looks like a run. Name the data that it was trained on, which is [data] name in its config.toml; to go "
+            f"on with the run: xmc train --out {folder} --resume"
+        )
+    return f"Make a data set folder from other formats with: xmc import {folder} --out NEW_FOLDER"
 
 
 def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Dataset:

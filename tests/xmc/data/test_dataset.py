@@ -88,6 +88,21 @@ def test_missing_and_ambiguous_tables(tmp_path):
         load_dataset(folder)
 
 
+def test_a_run_in_place_of_a_data_set_is_told(tmp_path):
+    (tmp_path / "config.toml").touch()
+    with pytest.raises(DataError, match=r"has no labels\.parquet, .* It looks like a run\. Name the data that it was"):
+        load_dataset(tmp_path)
+
+
+def test_queries_that_all_have_one_label_are_told(tmp_path):
+    rows = np.flatnonzero(np.diff(TINY.train.positives.offsets) == 1)
+    first = TINY.train.positives.take(rows).label_rows
+    for chosen, is_told in ((rows[first == first[0]], True), (rows, False)):
+        folder = write_folder(tmp_path / f"{is_told}", replace(TINY, splits={"train": TINY.train.take(chosen)}))
+        said = f"every training query has the label '{TINY.labels.ids[first[0]]}' and no other: there is nothing to"
+        assert [note.startswith(said) for note in load_dataset(folder).notes] == [True] * is_told
+
+
 def test_notes_of_all_splits_and_an_empty_split(tmp_path):
     folder = write_folder(tmp_path / "data", TINY)
     table = {"query_id": ["x", "y"], "text": ["t", ""], "positives": [[0], [1]]}
