@@ -35,6 +35,7 @@ def test_for_people(tmp_path, source):
         f"    {source}/train.jsonl:2: query id stands twice: 'q'",
         "  1 unknown label ids, 1 positives left out: 'z' (1 times)",
         "  1 labels stood twice in a query and were merged",
+        "  every training query has the label 'a' and no other: there is nothing to tell apart",
         f"next: xmc train --data {tmp_path / 'out'} --out runs/out",
     ]
     assert load_dataset(tmp_path / "out").train.ids == ["q"]

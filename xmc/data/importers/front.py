@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from xmc.data.dataset import Dataset
+from xmc.data.dataset import Dataset, nothing_to_tell_apart
 from xmc.data.fingerprint import fingerprint_of
 from xmc.data.importers.beir import EXPECTED as BEIR_FILES
 from xmc.data.importers.beir import is_beir, open_beir
@@ -25,6 +25,7 @@ from xmc.data.importers.tally import ImportReport, OnBadRow, Tally
 from xmc.data.importers.text_files import contents_of, differs_by_case
 from xmc.data.importers.trec import EXPECTED as TREC_FILES
 from xmc.data.importers.trec import is_trec, open_trec
+from xmc.data.importers.unrecognised import what_to_do
 from xmc.data.recipe_advice import recipe_advice
 from xmc.data.shards import write_table
 from xmc.data.split_names import unread_splits
@@ -72,9 +73,10 @@ def import_dataset(
     for file in unread_splits(source, opened.splits):
         opened.notes.append(f"{file} is not imported: expected {chosen.expected}")
     dataset = _read(opened, tally, out.name)
+    advice = nothing_to_tell_apart(dataset.labels, dataset.train), recipe_advice(dataset.train)
     report = ImportReport(
         str(source), str(out), name, tally.tables, tally.unknown_label_ids, tally.merged_positives,
-        dataset.fingerprint, (*dataset.notes, *filter(None, [recipe_advice(dataset.train)])), shared_by(dataset),
+        dataset.fingerprint, (*dataset.notes, *filter(None, advice)), shared_by(dataset),
     )  # fmt: skip
     _write(dataset, report, out)
     return report
@@ -122,7 +124,8 @@ def _other_formats(source: Path) -> str:
         return found[0]
     shown = _nearest(source)
     others = ", ".join(name for name, candidate in FORMATS.items() if candidate.expected != shown)
-    return f"Other formats are {others}: with --format NAME it is told what one of them lacks."
+    told = f"Other formats are {others}: with --format NAME it is told what one of them lacks."
+    return f"{what_to_do(source)} {told}".strip()
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

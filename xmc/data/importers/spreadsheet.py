@@ -11,6 +11,7 @@ import contextlib
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
 from xmc.data.importers.rows import Place, QueryRow, Source
-from xmc.data.importers.tally import Tally
+from xmc.data.importers.tally import SAVE_AS_UTF8, Tally
 from xmc.data.importers.text_files import (
     MAX_LINE_BYTES,
     NAMED,
@@ -34,8 +35,9 @@ from xmc.errors import DataError
 EXPECTED = "train.csv and, if there are, labels.csv, dev.csv and test.csv (or .tsv, each perhaps .gz or .xz)"
 LABEL_FILES, SPLIT_FILES = ("labels.csv", "labels.tsv"), ("{}.csv", "{}.tsv")
 DELIMITERS = (",", ";", "\t")
-SEPARATOR = "|"
+SEPARATOR, UNUSUAL_SEPARATORS = "|", (",", ";")
 COLUMNS = ("id", "text", "labels", "relevance")
+NUMBERED = re.compile(r"labels?[ _.-]?\d+", re.IGNORECASE)  # a column for each label of a query
 PRINTED_LIST = re.compile(r"\[\s*['\"\d].*\]", re.DOTALL)  # ['a', 'b'] of Python, ['a' 'b'] or [1 2] of numpy
 Rows = Iterator[tuple[Place, dict[str, Any]]]
 
@@ -66,14 +68,14 @@ def open_spreadsheet(folder: Path, tally: Tally) -> Source:
 
 def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tuple[Place, Any]]:
     """The labels of each row. Raises: DataError when no row has any."""
-    are_some, several, with_comma = False, 0, 0
+    are_some, several, joined = False, 0, Counter[str]()
     skipped = Tally("skip")
     for path in paths:
         for place, row in read_table_rows(path, ("text", "labels"), table="", tally=skipped):
             labels = _labels_in(row["labels"])
             are_some = are_some or any(map(as_id, labels or ()))
             several += len(labels or ()) > 1
-            with_comma += "," in row["labels"]
+            joined.update(mark for mark in UNUSUAL_SEPARATORS if mark in row["labels"])
             yield place, labels
     if not are_some:
         unread = [f" (one that cannot be read is {example})" for example in skipped.table("").examples[:1]]
@@ -82,10 +84,10 @@ def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tupl
             hint='A cell of the column labels reads a|b, or is a JSON list of strings and whole numbers: ["a", "b"].'
             + (" Files are read as UTF-8." if unread else ""),
         )
-    if with_comma and not several:
+    for mark, rows in joined.items() if not several else ():
         notes.append(
-            f"every row has one label, and that of {with_comma:,} rows has a comma in it: if labels are separated by "
-            f"commas, write {SEPARATOR} for them"
+            f"every row has one label, and that of {rows:,} rows has a '{mark}' in it: if that separates labels, write "
+            f"'{SEPARATOR}'"
         )
 
 
@@ -112,12 +114,13 @@ def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Ite
 def _labels_in(cell: str) -> Any:
     """The label ids of a cell; None for a list that is not JSON.
 
-    >>> _labels_in("A10| B2"), _labels_in('["a|b", "c "]'), _labels_in(" "), _labels_in("['a', 'b']")
+    >>> _labels_in("A10| B2|"), _labels_in('["a|b", "c "]'), _labels_in(" "), _labels_in("['a', 'b']")
     (['A10', 'B2'], ['a|b', 'c'], [], None)
     """
     if PRINTED_LIST.fullmatch(cell.strip()) is not None and _json_in(cell) is None:
         return None
-    return [label.strip() if isinstance(label, str) else label for label in _listed(cell, str)]
+    labels = (label.strip() if isinstance(label, str) else label for label in _listed(cell, str))
+    return [label for label in labels if label != ""]  # a|b| is written by who joins cells of which some are empty
 
 
 def _number(text: str) -> float | str:
@@ -153,7 +156,7 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
     first_line = next(lines, "")
     if lines.bad:
         place, *reason = lines.bad
-        raise DataError(f"{place}: {': '.join(reason)}.", hint="Save the file as UTF-8.")
+        raise DataError(f"{place}: {': '.join(reason)}.", hint=SAVE_AS_UTF8)
     header, delimiter = _header(path, first_line, columns)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
@@ -216,12 +219,16 @@ def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], s
     there = {cell.lower(): cell for cell in found if cell not in columns}
     close = {column: get_close_matches(column, there, n=1) for column in missing}
     renamed = [f"'{there[names[0]]}' to '{column}'" for column, names in close.items() if names]
+    numbered = [cell for cell in found if NUMBERED.fullmatch(cell)] if "labels" in missing else []
+    hint = "Columns are separated by commas, semicolons or tabs. Rename yours, or put a line with their names first."
+    if len(numbered) > 1:
+        hint = f"Put {' and '.join(numbered)} into one column 'labels', in which a row reads a{SEPARATOR}b."
+    elif renamed:
+        hint = f"Rename {' and '.join(renamed)}."
     raise DataError(
         f"{path}: the first line must name the columns {', '.join(columns)}; it lacks {', '.join(missing)} and has "
         f"{', '.join(cell[:50] for cell in found[:NAMED]) or 'nothing'}.",
-        hint=f"Rename {' and '.join(renamed)}."
-        if renamed
-        else "Columns are separated by commas, semicolons or tabs; put a line with their names first.",
+        hint=hint,
     )
 
 

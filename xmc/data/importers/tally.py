@@ -12,6 +12,9 @@ from xmc.errors import DataError
 
 OnBadRow = Literal["error", "skip"]
 SHOWN = 5
+NOT_UTF8, SAVE_AS_UTF8 = "not UTF-8", "Save the file as UTF-8 (Excel calls it CSV UTF-8)."
+MEND = "Mend it, or leave such rows out, counted, with --on-bad-row skip."
+JOINED = "Is that several labels? CSV has a|b for them, and JSON lines a list."
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Tally:
         Raises: DataError `file:row: reason` unless bad rows are to be skipped.
         """
         said = _printable(f"{place}: {reason}{': ' if detail else ''}{detail}")
-        self._stop(f"{said}.")
+        self._stop(f"{said}.", SAVE_AS_UTF8 if reason == NOT_UTF8 else "")
         counts = self.table(table)
         counts.skipped[reason] += 1
         if len(counts.examples) < SHOWN:
@@ -54,12 +57,12 @@ class Tally:
 
         Raises: DataError unless bad rows are to be skipped.
         """
-        self._stop(f"{place}: unknown label id {label_id[:100]!r}.")
+        self._stop(f"{place}: unknown label id {label_id[:100]!r}.", JOINED if {",", ";"} & {*label_id} else "")
         self.unknown_label_ids[_printable(label_id)] += 1
 
-    def _stop(self, message: str) -> None:
+    def _stop(self, message: str, first: str) -> None:
         if self.on_bad_row == "error":
-            raise DataError(message, hint="Mend it, or leave such rows out, counted, with --on-bad-row skip.")
+            raise DataError(message, hint=f"{first} {MEND}".strip())
 
 
 def _printable(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from xmc.data.importers.rows import Place
-from xmc.data.importers.tally import Tally
+from xmc.data.importers.tally import NOT_UTF8, Tally
 from xmc.data.importers.xz_streams import open_xz
 from xmc.data.split_names import SPLIT_WORDS
 from xmc.errors import DataError, first_few
@@ -84,7 +84,7 @@ def decoded(place: Place, line: bytes) -> str | tuple[str, str]:
     try:
         return line.decode("utf-8-sig" if place.row == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        return "not UTF-8", f"byte {error.object[error.start]:#04x} at {error.start}"
+        return NOT_UTF8, f"byte {error.object[error.start]:#04x} at {error.start}"
 
 
 def _open(path: Path) -> BinaryIO:

@@ -66,6 +66,31 @@ def test_names_that_differ_by_case_are_named(tmp_path, names, hint):
     assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize(
+    ("files", "hint"),
+    [
+        ({"train.xlsx": "PK", "readme.md": ""}, "train.xlsx is a workbook: save its sheets as CSV (UTF-8), that of"),
+        ({"Book1.xlsx": "PK", "readme.md": ""}, "Book1.xlsx is a workbook: save its sheets as CSV"),
+        ({"train.json": '{"text": "a"}\n'}, "train.json has an object a line: rename it to train.jsonl. Other"),
+        ({"train.json": '[{"text": "a"}]', "test.json": "[]"}, "Of JSON an object a line is read: write tr"),
+        ({"data.json": "[\n"}, "Of JSON an object a line is read: write data.json as data.jsonl, with lines such as"),
+        ({"train.txt": "__label__a b\n"}, "train.txt names no columns: write it as train.csv, with the columns"),
+        ({"train.parquet": ""}, "Tables need no import, but a train.parquet and a labels.parquet with columns as"),
+        ({"data.csv": "text,labels\n"}, "Is data.csv the queries to learn from? Name that file train.csv. Other"),
+        ({"a.jsonl": "", "b.jsonl": ""}, "Which of a.jsonl, b.jsonl are the queries to learn from? Name that file tr"),
+        ({"sub/train.csv": ""}, "Is it the folder in it that you mean? Then give {}/sub. Other formats are"),
+        ({"notes.txt": "", "more.md": ""}, "Other formats are"),
+    ],
+)
+def test_files_that_are_not_read_are_told_with_what_to_do(tmp_path, files, hint):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as caught:
+        import_dataset(tmp_path, tmp_path / "out")
+    assert caught.value.hint.startswith(hint.format(tmp_path))
+
+
 def test_of_many_names_the_first_are_told(tmp_path):
     for number in range(15):
         (tmp_path / f"f{number:02}").touch()

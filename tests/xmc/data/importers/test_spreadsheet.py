@@ -128,6 +128,11 @@ def test_bad_relevance(source, tmp_path, relevance, reason):
             "the first line must name the columns text, labels; it lacks labels and has text, label. "
             "Rename 'label' to 'labels'.",
         ),
+        (
+            {"train": "text,label1,Label_2\nx,a,b\n"},
+            "Put label1 and Label_2 into one column 'labels', in which a row reads a|b.",
+        ),
+        ({"train": "sentence,category\nx,a\n"}, "has sentence, category. Columns are separated by commas, semicol"),
         ({"train": ""}, "it lacks text, labels and has nothing. Columns are separated by commas"),
         ({"train": "Text,label\nx,a\n"}, "Rename 'Text' to 'text' and 'label' to 'labels'."),
         ({"labels": "id,text,text\na,b,c\n"}, "the column text stands twice"),
@@ -180,7 +185,7 @@ def test_a_long_cell_is_read_and_the_limit_of_the_process_stays(source, tmp_path
 def test_a_row_that_is_not_utf_8_goes_as_a_whole_and_no_other_changes(source, tmp_path, row, reason):
     folder = source()
     (folder / "train.csv").write_bytes(b"text,labels,id,other\n" + row + b'\n"four\nfive",7,q2,\n')
-    with pytest.raises(DataError, match=rf"train\.csv:{reason}"):
+    with pytest.raises(DataError, match=rf"train\.csv:{reason}\. Save the file as UTF-8"):
         import_dataset(folder, tmp_path / "out")
     report = import_dataset(folder, tmp_path / "out", on_bad_row="skip")
     train = load_dataset(tmp_path / "out").train
@@ -229,13 +234,27 @@ def test_without_labels_a_table_that_is_no_utf_8_is_told_so(source, tmp_path):
         import_dataset(folder, tmp_path / "out")
 
 
-def test_labels_that_look_separated_by_commas_are_told(source, tmp_path):
-    for rows, is_told in (('one,"a, b"\ntwo,b\n', True), ('one,"a, b"\ntwo,b|c\n', False)):
-        folder = source(train=f"text,labels\n{rows}")
-        (folder / "labels.csv").unlink(missing_ok=True)
-        report = import_dataset(folder, tmp_path / f"out-{is_told}")
-        said = "every row has one label, and that of 1 rows has a comma in it"
-        assert any(note.startswith(said) for note in report.notes) == is_told
+@pytest.mark.parametrize(
+    ("rows", "mark"),
+    [('one,"a, b"\ntwo,b\n', ","), ("one,a;b\ntwo,b\n", ";"), ('one,"a, b"\ntwo,b|c\n', ""), ("one,a\n", "")],
+)
+def test_labels_that_look_separated_by_other_marks_are_told(source, tmp_path, rows, mark):
+    folder = source(train=f"text,labels\n{rows}")
+    (folder / "labels.csv").unlink()
+    said = f"every row has one label, and that of 1 rows has a '{mark}' in it: if that separates labels, write '|'"
+    notes = import_dataset(folder, tmp_path / "out").notes
+    assert [note for note in notes if note.startswith("every row has one")] == ([said] if mark else [])
+
+
+def test_a_label_that_is_several_by_its_looks_is_told_so(source, tmp_path):
+    with pytest.raises(DataError, match=r"unknown label id 'a;7'\. Is that several labels\? CSV has a\|b for them"):
+        import_dataset(source(train="text,labels\none,a;7\n"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("cell", ["a|7|", "|a||7", "a| |7"])
+def test_an_empty_place_between_labels_is_none(source, tmp_path, cell):
+    import_dataset(source(train=f"text,labels\none,{cell}\n"), tmp_path / "out")
+    assert load_dataset(tmp_path / "out").train.positives.label_rows.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("rows", ["", "one,\n", "one,\"['a', 'b']\"\n", "one,[1.5]\n"])
