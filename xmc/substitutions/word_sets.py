@@ -49,14 +49,20 @@ class Substitutions:
     left_out: int = 0
 
     def sites(self, text: str) -> list[Site]:
-        """The places of a text that may change, from left to right."""
+        """The places of a text that may change, from left to right: whole words, without a combining mark."""
         found = []
         for match in WORD.finditer(text):
             word = match.group().lower()
             substitutes = self.of_word.get(word)
-            if substitutes:
+            if substitutes and not _has_a_mark(text, match):
                 found.append(Site(match.start(), match.end(), word, substitutes))
         return found
+
+
+def _has_a_mark(text: str, word: re.Match[str]) -> bool:
+    """Whether a combining mark touches the word: what is found is a part of a longer one then, or has an accent."""
+    around = text[max(word.start() - 1, 0) : word.start()] + text[word.end() : word.end() + 1]
+    return any(unicodedata.category(sign).startswith("M") for sign in around)
 
 
 def replaced(text: str, sites: Iterable[tuple[Site, str]]) -> str:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from xmc.errors import DataError
-from xmc.substitutions.word_sets import BUILT_IN, read_substitutions, replaced
+from xmc.substitutions.word_sets import BUILT_IN, Substitutions, read_substitutions, replaced
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -74,6 +74,13 @@ def test_sites_are_whole_words_as_they_stand():
     assert replaced(text, [(site, "auto") for site in sites if site.word == "car"]) == (
         "auto, my_car and auto-park: auto's"
     )
+
+
+@pytest.mark.parametrize("text", ["cafe\u0301", "a\u0301cafe", "cafe\u0301 society", "cafe\u0301noir cafe\u20dd"])
+def test_a_word_with_a_combining_mark_is_another_word(text):
+    some = Substitutions({"cafe": ("bar",)})
+    assert some.sites(text) == []
+    assert [site.start for site in some.sites(f"{text} cafe")] == [len(text) + 1]
 
 
 def test_a_mark_at_the_start_is_no_part_of_the_first_word(tmp_path):
