@@ -17,6 +17,7 @@ from xmc.encode.encoder import IntArray, Role, Similarity
 from xmc.encode.fast_tokens import Prepare, fast_tokens
 from xmc.encode.text_graph import TextGraph
 from xmc.errors import ConfigError
+from xmc.home import home_expanded
 
 FILE_NAME = "modules.json"
 INFERENCE_BATCH = {"cpu": 32, "cuda": 512}  # a GPU has its work started faster in large ones
@@ -63,7 +64,7 @@ class SentenceTransformerOptions:
     def _open(self, model: str) -> SentenceTransformerEncoder:
         from sentence_transformers import SentenceTransformer
 
-        is_local, path = names_a_folder(model), Path(model).expanduser()
+        is_local, path = names_a_folder(model), home_expanded(model)
         if is_local and not (path / FILE_NAME).is_file():
             lacks = f"it has no {FILE_NAME}" if path.is_dir() else f"there is no folder {path.absolute()}"
             raise ConfigError(

@@ -21,6 +21,7 @@ from xmc.data.shards import find_shards
 from xmc.data.tables import read_labels
 from xmc.data.teacher_table import read_teacher_scores
 from xmc.errors import ConfigError, DataError
+from xmc.home import home_expanded
 from xmc.retrieve.row_file import load_rows
 from xmc.store import sha256_of, verify_folder
 from xmc.store.manifest import MANIFEST_NAME
@@ -101,7 +102,7 @@ def open_teacher(config: RunConfig) -> Teacher | None:
             f"'{config.head.name}' makes use of a teacher.",
             hint="Take a loss such as distill.nkd, or the head 'frozen', or leave teacher.path empty.",
         )
-    path = Path(config.teacher.path).expanduser()
+    path = home_expanded(config.teacher.path)
     if (path / MANIFEST_NAME).is_file():
         verify_folder(path, kind=KIND)
         shards = sorted(path.glob(SCORES_PATTERN))

@@ -28,6 +28,7 @@ from xmc.engine.progress import Progress, counting, say_nothing
 from xmc.engine.run_config import FILE_NAME as CONFIG_NAME
 from xmc.engine.teacher import KIND, LABELS_NAME, VECTORS_NAME
 from xmc.errors import ConfigError, DataError, NonFiniteError
+from xmc.home import home_expanded
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.batch import hits_to_arrow, search_texts
 from xmc.retrieve.query_checks import check_k
@@ -89,7 +90,7 @@ def run_teaching(
     """
     check_k(k)
     require_new(out)
-    path = Path(teacher).expanduser()
+    path = home_expanded(teacher)
     is_run = (path / CONFIG_NAME).is_file()
     if names_a_folder(teacher) and not is_run and not (path / MODULES_NAME).is_file():
         lacks = f"holds neither {CONFIG_NAME} nor {MODULES_NAME}" if path.is_dir() else "is not there"

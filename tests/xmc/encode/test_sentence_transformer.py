@@ -157,6 +157,7 @@ def test_a_folder_beside_others_is_no_name_of_the_hub(tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({}, r"\[encoder\] model is empty\. Set encoder\.model=PATH"),
+        ({"model": "~no-such-user/x"}, r"~no-such-user/x is not a .* \(there is no folder .*/~no-such-user/x\)"),
         ({"model": "/nowhere/at/all"}, "/nowhere/at/all is not a sentence-transformers folder"),
         ({"model": "models/no/minilm"}, r"models/no/minilm is not .* \(there is no folder .*/models/no/minilm\)"),
         (

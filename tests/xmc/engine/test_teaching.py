@@ -210,6 +210,7 @@ def test_what_a_teacher_may_not_be(tiny_run, taught, tmp_path):
     for teacher, reason in (
         (mistyped, f"the folder {mistyped} is not there"),
         ("minilm", "the folder .*/minilm is not there"),
+        ("~no-such-user/x", "the folder .*/~no-such-user/x is not there"),
         (tmp_path, f"the folder {tmp_path} holds neither config.toml nor modules.json"),
     ):
         with pytest.raises(ConfigError, match=f"--teacher {teacher}: nothing can teach .*{reason}") as raised:
