@@ -231,7 +231,8 @@ def _described(distribution: metadata.Distribution | None) -> tuple[str, str]:
 
 def _require_free(plugin: LoadedPlugin, loaded: Mapping[str, LoadedPlugin]) -> None:
     if (other := loaded.get(plugin.name)) is not None:
-        raise PluginError(f"the name '{plugin.name}' is taken by the plugin of {other.source}.", hint=RENAME)
+        hint = "Give the file another name." if plugin.is_file else RENAME
+        raise PluginError(f"the name '{plugin.name}' is taken by the plugin of {other.source}.", hint=hint)
 
 
 def _add(manager: pluggy.PluginManager, name: str, module: object, offers: dict[str, list[Offer]]) -> None:

@@ -110,9 +110,11 @@ def import_file(path: Path) -> tuple[ModuleType, str]:
     name, path = path.stem, path.resolve()
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise PluginError(f"{path} is not a Python file.")
+        raise PluginError(f"{path} is not a Python file.", hint="Give one whose name ends in .py.")
     if not path.is_file():
-        raise PluginError(f"there is no plugin file {path}.")
+        near = did_you_mean(path.stem, [other.stem for other in path.parent.glob("*.py")])
+        hint = near or "A relative path counts from the folder in which the command runs."
+        raise PluginError(f"there is no plugin file {path}.", hint=hint)
     if "." in name:
         raise PluginError(f"plugin file {path} has a dot in its name.", hint="Give it another name: my_loss.py")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -149,4 +151,16 @@ def failing_as_plugin_file(path: Path) -> Iterator[None]:
             line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path.resolve())
         ]
         where = f" at line {lines[-1]}" if lines else ""
-        raise PluginError(f"plugin file {path} failed to load{where}: {type(error).__name__}: {error}.") from error
+        message = f"plugin file {path} failed to load{where}: {type(error).__name__}: {error}."
+        raise PluginError(message, hint=_mending(error)) from error
+
+
+def _mending(error: BaseException) -> str:
+    """What to do when the code of a plugin file raises this."""
+    if isinstance(error, SyntaxError) and error.text:
+        return f"Line {error.lineno} of {error.filename} reads: {error.text.strip()[:100]}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"Mend the import, or install the package that has '{error.name}' where xmc is installed: {sys.prefix}"
+    wanted = re.match(r"cannot import name '(\w+)'", str(error)) if isinstance(error, ImportError) else None
+    near = did_you_mean(wanted[1], dir(sys.modules.get(getattr(error, "name", None) or ""))) if wanted else ""
+    return near or "Show the traceback: xmc --debug, before the verb."

@@ -251,7 +251,16 @@ def test_a_plugin_file_that_has_changed_since_it_was_run_has_the_checksum_of_wha
 @pytest.mark.parametrize(
     ("name", "source", "message"),
     [
-        ("xmcfile.py", "import nothing_there", r"xmcfile\.py failed to load at line 1: ModuleNotFoundError"),
+        (
+            "xmcfile.py",
+            "import nothing_there",
+            r"xmcfile\.py failed to load at line 1: ModuleNotFoundError: .*\. Mend the import, or install the package "
+            "that has 'nothing_there' where",
+        ),
+        ("xmcfile.py", "a = 1\ndef f(:", r"SyntaxError: .*, line 2\)\. Line 2 of .*xmcfile\.py reads: def f\(:"),
+        ("xmcfile.py", "from xmc.api import LosSpec", r"cannot import name 'LosSpec' .*\. Did you mean 'LossSpec'\?"),
+        ("xmcfile.py", "1 / 0", r"line 1: ZeroDivisionError: .* Show the traceback: xmc --debug"),
+        ("dexml.py", FILE_PLUGIN, r"the name 'dexml' is taken by .*xmc-engine .*\. Give the file another name\."),
         ("xmcfile.py", "raise SystemExit(3)", r"xmcfile\.py failed to load at line 1: SystemExit: 3"),
         (
             "xmcfile.py",
@@ -263,18 +272,20 @@ def test_a_plugin_file_that_has_changed_since_it_was_run_has_the_checksum_of_wha
             "from xmc.api import hookimpl\n@hookimpl\ndef xmc_losses(): return [1 / 0]",
             r"xmcfile\.py failed to load at line 3: ZeroDivisionError",
         ),
-        ("xmcfile.txt", "", r"xmcfile\.txt is not a Python file"),
+        ("xmcfile.txt", "", r"xmcfile\.txt is not a Python file\. Give one whose name ends in \.py"),
         ("json.py", "", "is called like the module 'json'"),
         ("my.loss.py", "", r"my\.loss\.py has a dot in its name"),
         ("numpy.py", "", "is called like the module 'numpy'"),
-        ("xmcfile.py", None, "there is no plugin file"),
+        ("zzz.py", None, r"there is no plugin file .*zzz\.py\. A relative path counts from"),
+        ("other_file.py", None, r"there is no plugin file .*other_file\.py\. Did you mean 'otherfile'\?"),
     ],
 )
 def test_a_broken_plugin_file_is_an_error_since_it_was_asked_for(tmp_path, no_xmcfile, name, source, message):
+    (tmp_path / "otherfile.py").touch()
     if source is not None:
         (tmp_path / name).write_text(source)
     with pytest.raises(PluginError, match=message):
-        load_plugins(entry_points=(), plugin_file=tmp_path / name)
+        load_plugins(plugin_file=tmp_path / name)
     assert "xmcfile" not in sys.modules
 
 

@@ -1,15 +1,18 @@
-"""`--plugin-file`, which every verb has that loads plugins."""
+"""`--plugin-file`, which every verb has that loads plugins; and a note where a training uses nothing of the file."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from xmc.plugin_manager import Plugins
 
 FILE_VARIABLE = "XMC_PLUGIN_FILE"  # as `xmc.plugin_manager` reads it, which is imported by the verbs only
 PluginFileOption = Annotated[
@@ -44,3 +47,29 @@ def with_plugin_file(command: Callable[..., None]) -> Callable[..., None]:
     wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
     return wrapped
+
+
+def note_on_unused_file(plugins: Plugins, config: Mapping[str, Any]) -> str:
+    """A note where the plugin file offers parts of a training and none is named in `config`, plain values; else ''."""
+    files = [each.name for each in plugins.loaded if each.is_file]
+    offers = [offer for kind in config for offer in plugins.offers.get(kind, ()) if offer.plugin in files]
+    named = {*_texts(config)}
+    if not offers or any({offer.full_name, offer.spec.name} & named for offer in offers):
+        return ""
+    shown = ", ".join(f"{offer.spec.kind} {offer.full_name}" for offer in offers)
+    first = offers[0]
+    return (
+        f"nothing of the plugin file is used: it offers {shown} (--set {first.spec.kind}.name={first.full_name}), and "
+        f"this training takes {first.spec.kind} {config[first.spec.kind]['name']}"
+    )
+
+
+def _texts(values: Any) -> Iterator[str]:
+    """All texts in plain values, at any depth: one part may name another in its options."""
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, (list, tuple)):
+        for value in values:
+            yield from _texts(value)
+    elif isinstance(values, str):
+        yield values

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xmc.cli.options import ConfigOption, DataOption, JsonOption, PluginOption, SettingsOption
+from xmc.cli.plugin_file import note_on_unused_file
 from xmc.cli.rerank import reranked_line
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ def train_command(
         config, plugin = of_run, ""  # a resumed run goes on as it was configured; one that is named must be the same
     is_default = plugin != "" and not is_named
     resolved = resolve(plugins, plugin=plugin, config_file=config, settings=settings or (), flags=flags)
+    unused = note_on_unused_file(plugins, resolved.to_dict())
     if plan_only:
-        _print_plan(resolved, plugins, advise=is_default, as_json=as_json)
+        _print_plan(resolved, plugins, advise=is_default, as_json=as_json, unused=unused)
         return
     keep_freed_memory()
     begins = resume and configuration_to_resume(out) is None
@@ -71,8 +73,7 @@ def train_command(
             if begins:
                 display.say(f"note: there is no run in {out} to go on with: a new training begins")
             display.show_plan(plan, found)
-            if is_default:
-                _advise(display, found)
+            _say_notes(display, found, unused, advise=is_default)
 
         report = make_run(
             resolved,
@@ -93,7 +94,7 @@ def train_command(
         _print_end(out, report)
 
 
-def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: bool) -> None:
+def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: bool, unused: str) -> None:
     """The configuration to standard output, what comes of it with the data to the error stream; or both as JSON."""
     from xmc.cli.output import print_json
     from xmc.cli.progress import TrainingDisplay
@@ -113,16 +114,15 @@ def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: b
             display.show_plan(plan, data)
         else:
             display.show_data(data)
-        if advise:
-            _advise(display, data)
+        _say_notes(display, data, unused, advise=advise)
 
 
-def _advise(display: TrainingDisplay, data: Dataset) -> None:
-    """Say which recipe suits the data better than the default one."""
+def _say_notes(display: TrainingDisplay, data: Dataset, unused: str, *, advise: bool) -> None:
+    """Say what of a plugin file is not used, and which recipe suits the data better than the default one."""
     from xmc.data.recipe_advice import recipe_advice
 
-    if advice := recipe_advice(data.train):
-        display.say(f"note: {advice}")
+    for note in filter(None, [unused, recipe_advice(data.train) if advise else ""]):
+        display.say(f"note: {note}")
 
 
 def _print_end(out: Path, report: Mapping[str, Any]) -> None:

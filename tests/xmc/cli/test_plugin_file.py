@@ -60,6 +60,19 @@ def test_a_run_of_a_file_is_used_without_its_loss_and_trained_with_it_only(xmc_c
     assert "my_margin" not in sys.modules and (run / "config.toml").read_text() == written
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_noted"), [((), True), (("loss.name=margin",), False), (("loss.name=my_margin.margin",), False)]
+)
+def test_a_file_of_which_a_training_uses_nothing_is_noted(xmc_command, plugin_file, tmp_path, settings, is_noted):
+    named = [word for setting in settings for word in ("--set", setting)]
+    plan = ["train", "--data", "tiny", "--out", tmp_path / "run", "--dry-run", "--plugin-file", plugin_file]
+    code, _, err = xmc_command(*plan, *named)
+    note = (
+        "note: nothing of the plugin file is used: it offers loss my_margin.margin (--set loss.name=my_margin.margin), "
+    )
+    assert code == 0 and (note in err) == is_noted, err
+
+
 def test_an_error_in_the_code_of_a_plugin_names_the_line(xmc_command, plugin_file, tmp_path):
     plugin_file.write_text(FILE.replace("mean=True)", "maen=True)"))
     line = 1 + next(row for row, text in enumerate(FILE.splitlines()) if "mean=True)" in text)
