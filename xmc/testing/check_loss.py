@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xmc.api import Loss
 from xmc.errors import did_you_mean
+from xmc.loss_values import query_losses, require_gradient
 from xmc.testing.conformance import ConformanceError, expect, keep_to, plain_options
 from xmc.testing.loss_cases import (
     LABELS,
@@ -92,10 +93,15 @@ def _check_contract(loss: Loss) -> None:
         raise ConformanceError(f"{loss}: disclaims {disclaimed[check]!r}, which it keeps.")
 
 
-def _one_finite_value_per_query(loss: Loss) -> None:
+def _answers_what_the_engine_takes(loss: Loss) -> None:
+    leaf_QC = example_scores().requires_grad_()
+    losses_Q = query_losses(loss, inputs_of(loss, leaf_QC, example_relevance()), queries=QUERIES)
+    require_gradient(loss, torch.autograd.grad(losses_Q.sum(), leaf_QC, allow_unused=True)[0])
+
+
+def _values_are_finite(loss: Loss) -> None:
     for dtype in (torch.float32, torch.float64):
         value_Q, gradient_QC = value_and_gradient(loss, example_scores().to(dtype), example_relevance())
-        expect(value_Q.shape == (QUERIES,), loss, f"one value per query, ({QUERIES},)", shape=tuple(value_Q.shape))
         expect(value_Q.isfinite().all(), loss, "values are finite", value=value_Q)
         expect(gradient_QC.isfinite().all(), loss, "gradients are finite", gradient=gradient_QC)
 
@@ -219,7 +225,8 @@ def _a_deep_copy_is_the_same_loss(loss: Loss) -> None:
 CHECKS: tuple[Callable[[Loss], None], ...] = (
     _is_its_configuration,
     it_leaves_the_rest_alone,  # before it could hide from the others
-    _one_finite_value_per_query,
+    _answers_what_the_engine_takes,
+    _values_are_finite,
     it_answers_the_same_again,
     _a_deep_copy_is_the_same_loss,
     _inputs_stay_as_they_are,

@@ -33,6 +33,21 @@ class OneNumber(Sound):
         return soft(inputs).mean()
 
 
+class Nothing(Sound):
+    def __call__(self, inputs):
+        soft(inputs)
+
+
+class Detached(Sound):
+    def __call__(self, inputs):
+        return soft(inputs).detach()
+
+
+class Constant(Sound):
+    def __call__(self, inputs):
+        return torch.ones(len(inputs.scores_QC), requires_grad=True)
+
+
 class Infinite(Sound):
     def __call__(self, inputs):
         return soft(inputs) / 0.0
@@ -213,7 +228,10 @@ def test_a_sound_loss_passes():
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (OneNumber(), "one value per query"),
+        (OneNumber(), r"one value per query is wanted, a tensor of shape \(6,\), got .* no \.mean\(\)"),
+        (Nothing(), "one value per query is wanted, .* got builtins.NoneType"),
+        (Detached(), "its values have no gradient, .* without detach"),
+        (Constant(), "its values do not depend on inputs.scores_QC"),
         (Infinite(), "values are finite"),
         (WritesIntoScores(), "scores_QC is not written into"),
         (WritesIntoRelevance(), "relevance_QC is not written into"),
@@ -400,7 +418,7 @@ class Misspelt(Sound):
     ("loss", "message"),
     [
         (NotANumber(), "values are finite; value="),
-        (Misspelt(), "one finite value per query: raised AttributeError: .*score_QC"),
+        (Misspelt(), "answers what the engine takes: raised AttributeError: .*score_QC"),
         (Zero(), "the value depends on the scores"),
         (PositivesOnly(), "raising the best negative's score raises the loss"),
         (PushesNegativesUp(), "raising the best negative's score must not lower the loss"),
