@@ -38,7 +38,9 @@ class Tally:
 
     def table(self, name: str) -> TableReport:
         """The counts of a table, made on first use."""
-        return self.tables.setdefault(name, TableReport())
+        if name not in self.tables:
+            self.tables[name] = TableReport()
+        return self.tables[name]
 
     def bad(self, table: str, place: Place, reason: str, detail: str = "") -> None:
         """Note a row that is left out: `reason` is counted, `detail` says what this row has.
