@@ -58,7 +58,13 @@ def build_component(plugins: Plugins, kind: str, values: Mapping[str, Any], *, s
     """
     name = _name_in(kind, values, source)
     offer = plugins.find(kind, name)
-    built = build_options(offer.load(), _without_name(values), section=kind, source=f"{source} ({name})")
+    cls, options = offer.load(), _without_name(values)
+    try:
+        built = build_options(cls, options, section=kind, source=f"{source} ({name})")
+    except ConfigError as error:
+        if options.keys() - {field.name for field in dataclasses.fields(cls)}:
+            error.hint = error.hint or f"For the options of another {kind} name it too: --set {kind}.name=NAME"
+        raise
     component = Component(offer.full_name, built)
     _require_contract(kind, component)
     return component

@@ -145,6 +145,13 @@ def test_a_trained_run_asks_no_plugin_for_what_only_trains(config_of_leg, tmp_pa
             "unknown loss 'dexml.decoupled'. Did you mean 'dexml.decoupled-softmax'? Installed: ",
         ),
         ({"settings": ["index.name=exat"]}, PluginError, "unknown index 'exat'. Did you mean 'exact'? Installed: "),
+        (
+            {"settings": ["loss.margin=0.1"]},
+            ConfigError,
+            "--set (dexml.decoupled-softmax): [loss] has no key 'margin' (it has: temperature, correct_sampling). For "
+            "the options of another loss name it too: --set loss.name=NAME",
+        ),
+        ({"settings": ["loss.temperature=x"]}, ConfigError, "--set (dexml.decoupled-softmax): [loss] temperature: Inp"),
         ({"settings": ["encoder.name=3"]}, ConfigError, "--set: [encoder] needs a name. See: xmc plugins --kind enc"),
         ({"plugin": "dexmll"}, PluginError, "unknown recipe 'dexmll'. Did you mean 'dexml'? Installed: "),
         ({"settings": ["evaluate.ks=[0]"]}, ConfigError, "evaluate.ks must be one or more ranks from 1 up, got (0,)"),
