@@ -14,7 +14,7 @@ from typing import Any, cast
 import pluggy
 
 from xmc import hookspecs
-from xmc.errors import PluginError, XmcWarning, did_you_mean
+from xmc.errors import PluginError, XmcWarning, did_you_mean, first_few
 from xmc.plugin_registration import failing_as_plugin_file, import_file, register, withdraw
 from xmc.specs import Spec
 from xmc.values import IndexReport, RunInfo
@@ -151,7 +151,22 @@ class Plugins:
         Raises: PluginError when there is none, when the plugin failed to load, or when its file cannot be read.
         """
         self.require_not_failed(plugin)
-        return cast("dict[str, Any]", self.find("recipe", plugin).load())
+        try:
+            offer = self.find("recipe", plugin)
+        except PluginError as error:
+            error.hint = self._instead_of_recipe(plugin) or error.hint
+            raise
+        return cast("dict[str, Any]", offer.load())
+
+    def _instead_of_recipe(self, name: str) -> str:
+        """What else has a name that was taken for one of a recipe, as a hint; empty where nothing has."""
+        offered = [offer for found in self.offers.values() for offer in found]
+        others = [each for each in offered if name in (each.plugin, each.full_name, each.spec.name)]
+        if not others or any(each.spec.kind == "recipe" for each in others):
+            return ""
+        shown = first_few([f"{each.spec.kind} {each.full_name}" for each in others], str)
+        first = f"{others[0].spec.kind}.name={others[0].full_name}"
+        return f"There is no recipe of that name, but {shown}: leave --plugin out, and --set {first}"
 
     def run_started(self, run: RunInfo) -> None:
         """Tell observers that a run begins."""

@@ -291,6 +291,11 @@ def test_a_broken_plugin_file_is_an_error_since_it_was_asked_for(tmp_path, no_xm
 
 def test_the_recipe_of_a_plugin_is_its_toml():
     assert load_plugins().recipe("dexml")["loss"]["name"] == "dexml.decoupled-softmax"
+    for name in ("baselines", "info-nce"):
+        with pytest.raises(
+            PluginError, match=rf"unknown recipe '{name}'\. There is no .* but loss .*--set loss\.name=bas"
+        ):
+            load_plugins().recipe(name)
     with pytest.raises(PluginError, match=r"unknown recipe 'dexmll'\. Did you mean 'dexml'\?"):
         load_plugins().recipe("dexmll")
 

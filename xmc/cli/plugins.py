@@ -166,7 +166,7 @@ def _find(plugins: Plugins, name: str, kind: str) -> Offer:
         candidates = ", ".join(f"{offer.spec.kind} {offer.full_name}" for offer in matches)
         raise PluginError(f"'{name}' is the name of several things: {candidates}.", hint="Add --kind or a full name.")
     plugins.require_not_failed(name.partition(".")[0])
-    hint = did_you_mean(name, [offer.full_name for offer in offers])
+    hint = did_you_mean(name, [known for offer in offers for known in (offer.full_name, offer.spec.name)])
     raise PluginError(f"no plugin offers anything called '{name}'.", hint=hint or "See: xmc plugins.")
 
 
