@@ -23,7 +23,7 @@ from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
 from xmc.engine.pictures import write_picture
 from xmc.engine.run_config import RunConfig, read_run_config
-from xmc.engine.run_sizes import refuse_whole, training_report
+from xmc.engine.run_sizes import refuse_whole, require_data_as_trained, training_report
 from xmc.engine.training_set import load_for_training
 from xmc.errors import ConfigError, DataError
 from xmc.plugin_manager import Plugins
@@ -64,8 +64,7 @@ def diagnose_head(run: Path, *, plugins: Plugins, device: str = "auto", seed: in
     config = read_run_config(plugins, run)
     refuse_whole(config)
     report, data = training_report(run), load_for_training(config)
-    if report["data"]["fingerprint"] != data.fingerprint:
-        raise DataError(f"{run} was trained on another state of the data set '{config.data.name}'.")
+    require_data_as_trained(str(run), report, data)
     if data.train.bag_ids is not None:
         raise DataError(
             f"{run} was trained on labels of bags, so that whose label is whose, the answers of a head, is not known.",
@@ -122,7 +121,8 @@ def _run_head(model: TrainedModel, config: RunConfig, data: Dataset, report: Map
     chunks, query_map = model.label_vectors(data.labels)
     if query_map is not None:
         raise ConfigError(
-            f"head '{config.head.name}' maps queries before it scores them; it is not a plain linear head."
+            f"head '{config.head.name}' maps queries before it scores them; it is not a plain linear head.",
+            hint="Diagnose a run with another head.",
         )
     if not report["plan"]["steps"]:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,21 @@ def measured_point(
     refuse_whole(config)
     _refuse_untrained(config)
     report = training_report(run)
-    if report["data"]["fingerprint"] != data.fingerprint:
-        raise DataError(
-            f"run '{name}' was trained on another state of the data set '{config.data.name}'.",
-            hint="Put the data set back, or train the run again.",
-        )
+    require_data_as_trained(f"run '{name}'", report, data)
     queries = held_out_queries(f"run '{name}'", data, config)
     model = load_model(run, plugins=plugins)
     size = _size(report["plan"], data, of_head=_head_parameters(model), epochs=report["epochs_run"])
     found = held_out_loss(model, data.labels, queries, device=device)
     return Point(name, size, found.loss, found.p1, found.queries, report["train_s"] if seconds is None else seconds)
+
+
+def require_data_as_trained(who: str, report: Mapping[str, Any], data: Dataset) -> None:
+    """Refuse a data set that is not what the training report is of. Raises: DataError."""
+    if report["data"]["fingerprint"] != data.fingerprint:
+        raise DataError(
+            f"{who} was trained on another state of the data set '{data.name}'.",
+            hint="Put the data set back, or train the run again.",
+        )
 
 
 def held_out_queries(who: str, data: Dataset, config: RunConfig) -> QueryTable:

@@ -89,7 +89,7 @@ def _choose(source: Path, format_name: str) -> tuple[str, Format]:
             hint="Give its folder: train.csv or train.jsonl in it is enough. Other formats: --format",
         )
     if not source.is_dir():
-        raise DataError(f"there is no folder {source} to import.")
+        raise DataError(f"there is no folder {source.absolute()} to import.")
     if format_name in FORMATS:
         return format_name, FORMATS[format_name]
     if format_name != "auto":
