@@ -168,6 +168,7 @@ def test_what_stands_twice_is_counted_and_told(tmp_path):
             {"split": "test", "other": "train", "queries": 2, "texts": 1, "ids": 1},
         ],
         "labels": 5,
+        "apart": {},
     }
     learnt = "1 have the text of one in train, 1 the id: a model has learnt these before it is judged by them"
     assert shared.sentences() == [
@@ -181,6 +182,16 @@ def test_what_stands_twice_is_counted_and_told(tmp_path):
     assert import_dataset(source, tmp_path / "out", overwrite=True).shared.sentences() == [
         "of 1 queries of test, 0 have the text of one in train, 1 the id"  # of which alone nothing follows
     ]
+
+
+def test_rows_that_are_pairs_of_text_and_label_are_told(tmp_path):
+    labels = [{"id": each, "text": each} for each in "abc"]
+    pairs = [("One two", ["a"]), ("one  two", ["b"]), ("three", ["a", "c"]), ("three", ["c", "a"]), ("one two", ["b"])]
+    train = [{"id": f"n{row}", "text": text, "labels": names} for row, (text, names) in enumerate(pairs)]
+    shared = import_dataset(make_source(tmp_path / "source", labels, train), tmp_path / "out").shared
+    assert shared.to_dict()["apart"] == {"train": 3}
+    (said,) = shared.sentences()
+    assert said.startswith("3 queries of train have the text of another one and other labels: if each row is a pair")
 
 
 def test_unknown_label_ids_are_counted(tmp_path):
