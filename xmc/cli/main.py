@@ -22,7 +22,7 @@ from xmc.cli.import_ import import_command
 from xmc.cli.index import index_command
 from xmc.cli.info import info_command
 from xmc.cli.labels import labels_command
-from xmc.cli.leaving import leave_at_once
+from xmc.cli.leaving import NO_READER, leave_at_once, no_reader_left
 from xmc.cli.plugin_file import with_plugin_file
 from xmc.cli.plugins import plugins_command
 from xmc.cli.predict import predict_command
@@ -114,6 +114,10 @@ def _run() -> None:
             app(prog_name="xmc")
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as ended:
+        if no_reader_left(ended):
+            sys.exit(NO_READER)
+        raise
     except Exception as error:
         sentence, hint = told(error)
         if debug or not sentence:
