@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from xmc.engine.removed_labels import require_positives, without_removed
 from xmc.engine.run_config import RunConfig
 from xmc.engine.separation import measure_separation, search_depth
 from xmc.engine.training_set import load_for_training
-from xmc.errors import DataError
-from xmc.evaluate.report import EvaluationReport, evaluate_hits
+from xmc.errors import DataError, first_few
+from xmc.evaluate.figures import figures_of
+from xmc.evaluate.report import Beside, EvaluationReport, evaluate_hits, measure_hits
 from xmc.plugin_manager import Plugins
 from xmc.ranking import first_hits
 from xmc.retrieve.batch import search_texts, write_hits
 from xmc.retrieve.label_edits import read_edits
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
+from xmc.values import Hits, Positives
 
 OF_BAGS = (
     "the training queries are in bags: head to zero-shot, PSP and PSnDCG count a label by the shares that bags have of "
@@ -44,6 +46,7 @@ def run_evaluation(
     split: str = "test",
     device: str = "auto",
     on_progress: Progress = say_nothing,
+    beside: Path | None = None,
 ) -> EvaluationReport:
     """Search every query of the split, judge the hits, write `run/hits/<split>.parquet`, `run/report.json`, the card.
 
@@ -52,12 +55,60 @@ def run_evaluation(
     Labels that were removed from the run do not count as positives; queries with no other positive are left out.
     Notes in the report say so, and also: when the split is the training split, when the data set has changed since
     training, and when training queries are in bags, so that frequencies are sums of shares.
-    Raises: DataError when the data set has no such split, when none of its queries has a positive any more, and when
-    the index lacks one of its labels.
+    With `beside`, the folder of another run, that is asked the same queries and judged by the same options; nothing is
+    written there.
+    Raises: DataError when the data set has no such split, when none of its queries has a positive any more, when the
+    index lacks one of its labels, and when other labels were removed from the run `beside`.
     """
+    options = config.evaluate
+    ask = partial(_asked, config, split=split, plugins=plugins, device=device, on_progress=on_progress)
+    other = None if beside is None else ask(beside)  # first: what is wrong with it should not take a search to find out
+    asked = ask(run)
+    report = evaluate_hits(
+        asked.hits,
+        asked.positives,
+        train_counts_L=asked.train_counts_L,
+        train_queries=len(asked.data.train),
+        options=options,
+        extra_metrics=_metrics(plugins),
+    )
+    report = replace(report, notes=(*report.notes, *_notes(run, asked.data, split)))
+    if top := options.auc_negatives:
+        texts = asked.data.splits[split].texts
+        auc = measure_separation(asked.retriever, texts, asked.deep_hits, asked.positives, top_negatives=top, run=run)
+        report = replace(report, auc=auc)
+    if beside is not None and other is not None:
+        notes = (f"{beside}: {note}" for note in _notes(beside, other.data, split))
+        report = replace(report, notes=tuple(dict.fromkeys((*report.notes, *notes))))
+        report = replace(report, beside=_beside(asked, other, beside, config, plugins))
+    write_hits(run / "hits" / f"{split}.parquet", asked.data.splits[split].ids, asked.hits, asked.retriever.labels)
+    write_json(run / "report.json", _to_dict(report, asked, split))
+    write_card(run, plugins=plugins)
+    return report
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A run's hits for the queries of a split, and by what they are judged, in the rows of its index.
+
+    `deep_hits` are all that were searched for, `hits` the first of them, as many as the largest k.
+    """
+
+    data: Dataset
+    retriever: Retriever
+    deep_hits: Hits
+    hits: Hits
+    positives: Positives
+    train_counts_L: Any
+    depth: int
+    search_s: float
+
+
+def _asked(config: RunConfig, run: Path, split: str, *, plugins: Plugins, device: str, on_progress: Progress) -> _Asked:
     data = without_removed(load_for_training(config), read_edits(run))
     queries = _queries_of(data, split)
     retriever = Retriever.load(run, device=device, plugins=plugins, warn=False)
+    index_rows_L = index_rows(data, retriever)
     started = time.monotonic()
     shortlist = retriever.reranking.depth if retriever.reranking else 0
     depth = search_depth(config.evaluate, queries.positives, shortlist=shortlist)
@@ -65,24 +116,36 @@ def run_evaluation(
     deep_hits = search_texts(retriever, queries.texts, k=depth, on_chunk=on_chunk)
     search_s = time.monotonic() - started
     hits = first_hits(deep_hits, max(config.evaluate.ks))
-    index_rows_L = index_rows(data, retriever)
+    counts_L = train_counts(data, index_rows_L, labels=len(retriever.labels))
     positives = in_index(queries.positives, index_rows_L)
-    report = evaluate_hits(
-        hits,
-        positives,
-        train_counts_L=train_counts(data, index_rows_L, labels=len(retriever.labels)),
-        train_queries=len(data.train),
-        options=config.evaluate,
-        extra_metrics={offer.full_name: offer.load() for offer in plugins.offers["metric"]},
+    return _Asked(data, retriever, deep_hits, hits, positives, counts_L, depth, search_s)
+
+
+def _beside(asked: _Asked, other: _Asked, run: Path, config: RunConfig, plugins: Plugins) -> Beside:
+    """Raises: DataError when the two were judged by different labels."""
+    if asked.data.labels.ids != other.data.labels.ids:
+        differ = sorted({*asked.data.labels.ids} ^ {*other.data.labels.ids})
+        raise DataError(
+            f"labels were removed from one run and not from the other, {run}: {first_few(differ)}.",
+            hint="Remove them from both, or put them back: xmc labels",
+        )
+    one, two = (
+        measure_hits(
+            each.hits,
+            each.positives,
+            train_counts_L=each.train_counts_L,
+            train_queries=len(each.data.train),
+            options=config.evaluate,
+            extra_metrics=_metrics(plugins),
+        )
+        for each in (asked, other)
     )
-    report = replace(report, notes=(*report.notes, *_notes(run, data, split)))
-    if top := config.evaluate.auc_negatives:
-        auc = measure_separation(retriever, queries.texts, deep_hits, positives, top_negatives=top, run=run)
-        report = replace(report, auc=auc)
-    write_hits(run / "hits" / f"{split}.parquet", queries.ids, hits, retriever.labels)
-    write_json(run / "report.json", _to_dict(report, data, split, depth, search_s, retriever))
-    write_card(run, plugins=plugins)
-    return report
+    options = config.evaluate
+    return Beside(str(run), figures_of(two, options), figures_of(one, options, less=two))
+
+
+def _metrics(plugins: Plugins) -> dict[str, Any]:
+    return {offer.full_name: offer.load() for offer in plugins.offers["metric"]}
 
 
 def _queries_of(data: Dataset, split: str) -> QueryTable:
@@ -110,9 +173,8 @@ def _notes(run: Path, data: Dataset, split: str) -> Iterator[str]:
         yield f"the queries of '{split}' are in bags, and judged by the labels of their bag for want of their own"
 
 
-def _to_dict(
-    report: EvaluationReport, data: Dataset, split: str, depth: int, search_s: float, retriever: Retriever
-) -> dict[str, Any]:
+def _to_dict(report: EvaluationReport, asked: _Asked, split: str) -> dict[str, Any]:
+    data, retriever, search_s = asked.data, asked.retriever, asked.search_s
     judged_by = fingerprint_of(data.labels, {split: data.splits[split]})
     return {
         "data": {
@@ -125,7 +187,7 @@ def _to_dict(
         "model": retriever.identity,
         "evaluation": report.to_dict(),
         "search": {
-            "k": depth,
+            "k": asked.depth,
             "seconds": round(search_s, 3),
             "queries_per_s": round(report.queries / max(search_s, 1e-9), 1),
             "index": retriever.report.backend,

@@ -153,9 +153,12 @@ def evaluate_run(
     settings: Settings = (),
     device: str = "auto",
     on_progress: Progress | None = None,
+    beside: str | Path | None = None,
 ) -> EvaluationReport:
     """Evaluate a run on a split of its data set, with `evaluate.key=value` settings over those of the run.
 
+    `beside` is another run, asked the same queries: `report.beside` has its figures, and how much larger those of this
+    run are, with paired intervals.
     `data.name=FOLDER` says where the data set lies today; where it is not what the run was trained on, `report.notes`
     say so. Raises: ConfigError for settings of other sections.
     """
@@ -163,7 +166,10 @@ def evaluate_run(
     plugins = load_plugins()
     config = read_run_config(plugins, Path(run), settings=chosen)
     progress = on_progress or say_nothing
-    return run_evaluation(config, Path(run), plugins=plugins, split=split, device=device, on_progress=progress)
+    other = None if beside is None else Path(beside)
+    return run_evaluation(
+        config, Path(run), plugins=plugins, split=split, device=device, on_progress=progress, beside=other
+    )
 
 
 def teach(

@@ -13,11 +13,15 @@ LEVEL = 0.95
 _CHUNK_WEIGHTS = 2_000_000  # query weights held at once, 16 MB
 
 
-def bootstrap_intervals(measurement: Measurement, *, samples: int, seed: int) -> NDArray[np.float64]:
+def bootstrap_intervals(
+    measurement: Measurement, *, samples: int, seed: int, less: Measurement | None = None
+) -> NDArray[np.float64]:
     """The 2.5 % and 97.5 % points of each figure over `samples` draws of Q queries with replacement.
 
     Naive line: `quantile([figure(queries[rng.integers(Q, size=Q)]) for _ in range(samples)], [0.025, 0.975])`. All
     figures see the same draws. It says how far the figure depends on which queries were asked, not on the training.
+    With `less`, another measurement of the same queries: the points of the differences `figure - figure of less`, which
+    lie closer together than two intervals tell, where the same queries are hard for both.
 
     Shapes: (2, M). Only for Q > 0 and samples > 0.
 
@@ -31,7 +35,7 @@ def bootstrap_intervals(measurement: Measurement, *, samples: int, seed: int) ->
     generator = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_WEIGHTS // queries)
     parts = [
-        _resampled(measurement, _weights(generator, min(chunk, samples - start), queries))
+        _resampled(measurement, less, _weights(generator, min(chunk, samples - start), queries))
         for start in range(0, samples, chunk)
     ]
     tail = (1.0 - LEVEL) / 2.0
@@ -44,5 +48,6 @@ def _weights(generator: np.random.Generator, samples: int, queries: int) -> NDAr
     return np.bincount(drawn_SQ.ravel(), minlength=samples * queries).reshape(samples, queries).astype(np.float64)
 
 
-def _resampled(measurement: Measurement, weights_SQ: NDArray[Any]) -> NDArray[np.float64]:
-    return np.asarray((weights_SQ @ measurement.numerators_QM) / (weights_SQ @ measurement.denominators_QM))
+def _resampled(measurement: Measurement, less: Measurement | None, weights_SQ: NDArray[Any]) -> NDArray[np.float64]:
+    values_SM = np.asarray((weights_SQ @ measurement.numerators_QM) / (weights_SQ @ measurement.denominators_QM))
+    return values_SM if less is None else values_SM - _resampled(less, None, weights_SQ)

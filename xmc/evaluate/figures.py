@@ -39,11 +39,16 @@ class GroupReport:
         return None if figure is None else figure.value
 
 
-def figures_of(measurement: Measurement, options: EvaluateOptions) -> dict[str, Figure]:
-    """The figures of a measurement by name, with bootstrap intervals unless `options.bootstrap_samples` is 0."""
-    values = measurement.values().tolist()
+def figures_of(
+    measurement: Measurement, options: EvaluateOptions, *, less: Measurement | None = None
+) -> dict[str, Figure]:
+    """The figures of a measurement by name, with bootstrap intervals unless `options.bootstrap_samples` is 0.
+
+    With `less`, a measurement of the same queries, how much larger each is than there, with paired intervals.
+    """
+    values = (measurement.values() - (less.values() if less else 0)).tolist()
     if options.bootstrap_samples == 0:
         return {name: Figure(value) for name, value in zip(measurement.names, values, strict=True)}
-    ends = bootstrap_intervals(measurement, samples=options.bootstrap_samples, seed=options.bootstrap_seed)
+    ends = bootstrap_intervals(measurement, samples=options.bootstrap_samples, seed=options.bootstrap_seed, less=less)
     rows = zip(values, *ends.tolist(), strict=True)
     return {name: Figure(*row) for name, row in zip(measurement.names, rows, strict=True)}

@@ -14,13 +14,25 @@ from xmc.evaluate.auc import PooledAuc
 from xmc.evaluate.bands import BANDS, label_bands, restrict_to_labels
 from xmc.evaluate.bootstrap import LEVEL
 from xmc.evaluate.figures import Figure, GroupReport, figures_of
-from xmc.evaluate.measurement import Metric, measure
+from xmc.evaluate.measurement import Measurement, Metric, measure
 from xmc.evaluate.options import EvaluateOptions
 from xmc.evaluate.propensity import MIN_TRAIN_QUERIES, inverse_propensities, propensity_constant
 from xmc.evaluate.relevance import JudgedHits, judge_hits
 from xmc.values import Hits, Positives
 
-__all__ = ["EvaluateOptions", "EvaluationReport", "Figure", "GroupReport", "evaluate_hits"]
+__all__ = ["Beside", "EvaluateOptions", "EvaluationReport", "Figure", "GroupReport", "evaluate_hits"]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another run, asked the same queries: its figures over all labels, and how much larger this run's are.
+
+    The intervals of `differences` are paired: of the difference over the same draws of queries.
+    """
+
+    run: str
+    figures: dict[str, Figure]
+    differences: dict[str, Figure]
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,7 @@ class EvaluationReport:
 
     `queries` were asked; those without positives are counted and left out of every figure, those without hits count
     as all wrong, and those with fewer hits than the largest k are counted, since their late ranks are empty. `auc` is
-    that over the pooled scores of all queries, None unless it was asked for.
+    that over the pooled scores of all queries, `beside` the comparison with another run; None unless asked for.
     """
 
     queries: int
@@ -43,6 +55,7 @@ class EvaluationReport:
     bands: tuple[GroupReport, ...]
     notes: tuple[str, ...]
     auc: PooledAuc | None = None
+    beside: Beside | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values that JSON can hold: options, constants, counts, figures and intervals."""
@@ -116,6 +129,21 @@ def evaluate_hits(
         bands=tuple(bands),
         notes=(*_notes(train_counts_L, train_queries), *_agreement(overall)),
     )
+
+
+def measure_hits(
+    hits: Hits,
+    positives: Positives,
+    *,
+    train_counts_L: NDArray[Any],
+    train_queries: int,
+    options: EvaluateOptions,
+    extra_metrics: Mapping[str, Metric],
+) -> Measurement:
+    """What `evaluate_hits` makes its figures over all labels of, for each query with a positive; arguments as there."""
+    _, weights_L = _propensities(train_counts_L, train_queries, options)
+    judged = judge_hits(hits, positives, labels=len(train_counts_L))
+    return measure(judged, weights_L, options=options, extra_metrics=extra_metrics)
 
 
 def _parts(

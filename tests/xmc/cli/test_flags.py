@@ -16,7 +16,7 @@ FLAGS = {
     "--redo-changed --run --scheduler --shards --skip-failed --workers -k",
     "serve": "--admin-token-file --allow-host --batch-queries --batch-window-ms --device --docs --host "
     "--insecure-no-auth --limit --no-playground --port --reload-s --run --token-file",
-    "evaluate": "--device --json --run --set --split",
+    "evaluate": "--beside --device --json --run --set --split",
     "check": "--alpha --device --fit-split --json --run --set --split names",
     "choose": "--device --estimator --json --log --out --run --runs --seed --temperature --truth words",
     "scale": "--budget --config --data --device --json --out --pairs --parameters --plugin --run --runs --seed --set "

@@ -1,6 +1,7 @@
 """Invariants: the report is that of the hits that were written; labels are matched by id; the data must fit."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import xmc
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
+from xmc.engine.label_editing import LabelEditor
 from xmc.engine.removed_labels import without_removed
 from xmc.errors import ConfigError, DataError
 from xmc.privacy.privatise import privatise
@@ -42,6 +44,36 @@ def test_it_says_how_many_queries_are_answered(tiny_run_copy, monkeypatch):
     settings = ["evaluate.bootstrap_samples=0"]
     xmc.evaluate_run(tiny_run_copy, settings=settings, on_progress=lambda *what: heard.append(what))
     assert heard == [("queries", done, 100) for done in (40, 80, 100)]
+
+
+def test_another_run_is_asked_the_same_queries(tiny_run_copy, tiny_run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_run, other)
+    xmc.index_run(other, settings=["index.name=faiss.ivf", "index.nlist=20", "index.nprobe=1"])
+    shutil.rmtree(other / "hits", ignore_errors=True)
+    settings = ["evaluate.ks=[1, 3]", "evaluate.bootstrap_samples=200"]
+    report = xmc.evaluate_run(tiny_run_copy, settings=settings, beside=other)
+    assert not (other / "hits").exists()
+    alone = xmc.evaluate_run(other, settings=settings)
+    assert report.beside.run == str(other)
+    assert report.beside.figures == alone.overall.figures
+    for name, apart in report.beside.differences.items():
+        assert apart.value == pytest.approx(report.overall.value(name) - alone.overall.value(name))
+        assert apart.low <= apart.value <= apart.high
+    assert report.beside.differences["R@3"].low > 0, "one cell of twenty loses labels"
+    written = json.loads((other / "report.json").read_text())["evaluation"]
+    assert written["beside"] is None
+    itself = xmc.evaluate_run(tiny_run_copy, settings=settings, beside=tiny_run_copy).beside.differences
+    assert {(apart.value, apart.low, apart.high) for apart in itself.values()} == {(0.0, 0.0, 0.0)}
+    written = json.loads((tiny_run_copy / "report.json").read_text())["evaluation"]["beside"]
+    assert written["differences"]["P@1"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_runs_of_different_labels_are_not_compared(tiny_run_copy, tiny_run):
+    first, second = load_dataset("tiny").labels.ids[:2]
+    LabelEditor(tiny_run_copy).remove([first, second])
+    with pytest.raises(DataError, match=rf"removed from one run and not .*'{first}', '{second}'"):
+        xmc.evaluate_run(tiny_run_copy, settings=["evaluate.bootstrap_samples=0"], beside=tiny_run)
 
 
 def test_another_order_of_the_labels_changes_no_figure(tiny_run_copy, tmp_path):

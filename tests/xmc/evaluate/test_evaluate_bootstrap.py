@@ -26,6 +26,19 @@ def test_equal_a_loop_over_drawn_queries():
     assert bootstrap_intervals(case, samples=samples, seed=7) == pytest.approx(expected)
 
 
+def test_differences_are_drawn_in_pairs():
+    case, less, samples = measurement(40), measurement(40, seed=4), 200
+    generator = np.random.default_rng(7)
+    drawn = []
+    for _ in range(samples):
+        rows = generator.integers(40, size=40)
+        both = [each.numerators_QM[rows].sum(0) / each.denominators_QM[rows].sum(0) for each in (case, less)]
+        drawn.append(both[0] - both[1])
+    expected = np.quantile(drawn, [0.025, 0.975], axis=0)
+    assert bootstrap_intervals(case, samples=samples, seed=7, less=less) == pytest.approx(expected)
+    assert not bootstrap_intervals(case, samples=samples, seed=7, less=case).any()
+
+
 def test_chunks_draw_the_same_queries_as_one_piece(monkeypatch):
     case = measurement(50)
     whole = bootstrap_intervals(case, samples=30, seed=1)
