@@ -1,12 +1,11 @@
-"""End a process without tearing its interpreter down, which would wait for threads, or break them."""
+"""How the command ends: without tearing its interpreter down where that would hang, and quietly where nobody reads."""
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
-NO_READER = 141  # what a shell says of a process that SIGPIPE ended: 128 + 13, on Windows too
+NOBODY_READS = 128 + 13  # what a shell says of a command that SIGPIPE ended
 
 
 def leave_at_once(code: str | int | None) -> None:
@@ -16,10 +15,22 @@ def leave_at_once(code: str | int | None) -> None:
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
-def no_reader_left(ended: SystemExit) -> bool:
-    """Whether this end is click's, of a process whose output nobody reads any more, as in `xmc … | head -1`.
+def code_for_shell(ended: SystemExit | BrokenPipeError) -> str | int | None:
+    """The exit code of a command that ends so: its own, or that of SIGPIPE where its reader went before it had all.
 
-    Click gives it exit code 1, which is that of a check that failed.
+    Click and rich both give 1 for that, which is the code of a check that failed. Python itself does not let SIGPIPE
+    end it, since then a worker or a server that hangs up would end the command as well.
     """
-    cause = ended.__context__
-    return ended.code == 1 and isinstance(cause, OSError) and cause.errno == errno.EPIPE
+    cut_short = isinstance(ended, BrokenPipeError) or isinstance(ended.__context__, BrokenPipeError)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        cut_short = True
+    if isinstance(ended, SystemExit) and not cut_short:
+        return ended.code
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):  # else Python would say at its end that it cannot write what is left
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    return NOBODY_READS

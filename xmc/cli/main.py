@@ -22,7 +22,7 @@ from xmc.cli.import_ import import_command
 from xmc.cli.index import index_command
 from xmc.cli.info import info_command
 from xmc.cli.labels import labels_command
-from xmc.cli.leaving import NO_READER, leave_at_once, no_reader_left
+from xmc.cli.leaving import code_for_shell, leave_at_once
 from xmc.cli.plugin_file import with_plugin_file
 from xmc.cli.plugins import plugins_command
 from xmc.cli.predict import predict_command
@@ -98,12 +98,13 @@ def main() -> None:
     """Run the command line: 0 done, 1 ran but a check failed, 2 wrong usage, configuration or data."""
     try:
         _run()
-    except SystemExit as ended:
+    except (SystemExit, BrokenPipeError) as ended:
+        code = code_for_shell(ended)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             # A thread of gloo may still let go of a tensor, for which it wants the interpreter: while that is being
             # torn down, this aborts the process, and the launcher ends the other ranks, which may still be writing.
-            leave_at_once(ended.code)
-        raise
+            leave_at_once(code)
+        sys.exit(code)
 
 
 def _run() -> None:
@@ -114,10 +115,6 @@ def _run() -> None:
             app(prog_name="xmc")
     except KeyboardInterrupt:
         sys.exit(130)
-    except SystemExit as ended:
-        if no_reader_left(ended):
-            sys.exit(NO_READER)
-        raise
     except Exception as error:
         sentence, hint = told(error)
         if debug or not sentence:
