@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xmc.data.dataset import Dataset
 from xmc.data.fingerprint import fingerprint_of
@@ -23,6 +23,7 @@ from xmc.engine.separation import measure_separation, search_depth
 from xmc.engine.training_set import load_for_training
 from xmc.errors import DataError, first_few
 from xmc.evaluate.figures import figures_of
+from xmc.evaluate.measurement import Measurement
 from xmc.evaluate.report import Beside, EvaluationReport, evaluate_hits, measure_hits
 from xmc.plugin_manager import Plugins
 from xmc.ranking import first_hits
@@ -62,7 +63,8 @@ def run_evaluation(
     """
     options = config.evaluate
     ask = partial(_asked, config, split=split, plugins=plugins, device=device, on_progress=on_progress)
-    other = None if beside is None else ask(beside)  # first: what is wrong with it should not take a search to find out
+    # First, so that what is wrong with it does not take a search to find out; and its index is let go before the next.
+    other = None if beside is None else _measured(ask(beside), config, plugins)
     asked = ask(run)
     report = evaluate_hits(
         asked.hits,
@@ -78,9 +80,12 @@ def run_evaluation(
         auc = measure_separation(asked.retriever, texts, asked.deep_hits, asked.positives, top_negatives=top, run=run)
         report = replace(report, auc=auc)
     if beside is not None and other is not None:
+        _require_same_labels(asked.data, other.data, beside)
+        own = _measured(asked, config, plugins).measurement
+        differences = figures_of(own, options, less=other.measurement)
         notes = (f"{beside}: {note}" for note in _notes(beside, other.data, split))
         report = replace(report, notes=tuple(dict.fromkeys((*report.notes, *notes))))
-        report = replace(report, beside=_beside(asked, other, beside, config, plugins))
+        report = replace(report, beside=Beside(str(beside), figures_of(other.measurement, options), differences))
     write_hits(run / "hits" / f"{split}.parquet", asked.data.splits[split].ids, asked.hits, asked.retriever.labels)
     write_json(run / "report.json", _to_dict(report, asked, split))
     write_card(run, plugins=plugins)
@@ -121,27 +126,32 @@ def _asked(config: RunConfig, run: Path, split: str, *, plugins: Plugins, device
     return _Asked(data, retriever, deep_hits, hits, positives, counts_L, depth, search_s)
 
 
-def _beside(asked: _Asked, other: _Asked, run: Path, config: RunConfig, plugins: Plugins) -> Beside:
-    """Raises: DataError when the two were judged by different labels."""
-    if asked.data.labels.ids != other.data.labels.ids:
-        differ = sorted({*asked.data.labels.ids} ^ {*other.data.labels.ids})
+class _Measured(NamedTuple):
+    """What a run is compared by: the data without what was removed from it, and every figure of each query."""
+
+    data: Dataset
+    measurement: Measurement
+
+
+def _measured(asked: _Asked, config: RunConfig, plugins: Plugins) -> _Measured:
+    measurement = measure_hits(
+        asked.hits,
+        asked.positives,
+        train_counts_L=asked.train_counts_L,
+        train_queries=len(asked.data.train),
+        options=config.evaluate,
+        extra_metrics=_metrics(plugins),
+    )
+    return _Measured(asked.data, measurement)
+
+
+def _require_same_labels(data: Dataset, other: Dataset, run: Path) -> None:
+    """Refuse to compare runs that are judged by different labels. Raises: DataError."""
+    if differ := sorted({*data.labels.ids} ^ {*other.labels.ids}):
         raise DataError(
             f"labels were removed from one run and not from the other, {run}: {first_few(differ)}.",
             hint="Remove them from both, or put them back: xmc labels",
         )
-    one, two = (
-        measure_hits(
-            each.hits,
-            each.positives,
-            train_counts_L=each.train_counts_L,
-            train_queries=len(each.data.train),
-            options=config.evaluate,
-            extra_metrics=_metrics(plugins),
-        )
-        for each in (asked, other)
-    )
-    options = config.evaluate
-    return Beside(str(run), figures_of(two, options), figures_of(one, options, less=two))
 
 
 def _metrics(plugins: Plugins) -> dict[str, Any]:
