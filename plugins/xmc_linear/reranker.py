@@ -1,29 +1,31 @@
 """The linear model as a second stage: one classifier for each label, fitted to the queries that come near it.
 
-Shapes: Q queries, F features, L labels, H hits.
+Shapes: Q queries, F features, U of them that occur, L labels, G of them at a time, H hits.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from xmc.api import Hits, Positives, RerankContext, RerankQueries
 from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
-from xmc_linear.matrices import FloatArray
+from xmc_linear.matrices import FloatArray, on_own_features
 from xmc_linear.one_vs_rest import SolverOptions
 from xmc_linear.tfidf import inverse_frequencies, tfidf_matrix
 from xmc_linear.weights import LinearWeights
 
 FILE_NAME = "weights.safetensors"
+NUMBERS_AT_ONCE = 1 << 20  # weights and features multiplied at a time
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,9 @@ class FittedLinearReranker:
 def pair_margins(features_QF: Any, weights_LF: Any, hits: Hits) -> np.ndarray[Any, Any]:
     """w_label · x_query for each hit, (H,) float32; naive: `(features @ weights.T)[query, label]`.
 
-    Hits are taken label by label: its weights are laid out densely once, and the sparse rows of its queries are
-    multiplied with them. A hit's margin is summed over its query's features in their order, whatever else is asked.
+    Hits are taken label by label, some at a time: their labels' weights for the U features that the queries have are
+    laid out densely, side by side, and the sparse rows of the queries are multiplied with them. A hit's margin is
+    summed over its query's features in their order, whatever else is asked.
 
     >>> import scipy.sparse
     >>> hits = Hits(np.array([0, 2]), np.array([1, 0]), np.zeros(2, np.float32))
@@ -138,15 +141,27 @@ def pair_margins(features_QF: Any, weights_LF: Any, hits: Hits) -> np.ndarray[An
     >>> pair_margins(x, w, hits).tolist()
     [3.0, 1.0]
     """
-    margins_H = np.zeros(len(hits.label_rows), np.float32)
+    features_QU, own = on_own_features(features_QF)
     order = np.argsort(hits.label_rows, kind="stable")
-    query_rows_H = hits.query_rows()[order]
-    labels, starts = np.unique(hits.label_rows[order], return_index=True)
-    dense_F = np.zeros(weights_LF.shape[1], np.float32)
-    for label, (start, stop) in zip(labels, pairwise([*starts, len(order)]), strict=True):
-        own = slice(weights_LF.indptr[label], weights_LF.indptr[label + 1])
-        columns = weights_LF.indices[own]
-        dense_F[columns] = weights_LF.data[own]
-        margins_H[order[start:stop]] = features_QF[query_rows_H[start:stop]] @ dense_F
-        dense_F[columns] = 0.0
+    query_rows_H, label_rows_H = hits.query_rows()[order], hits.label_rows[order]
+    margins_H = np.zeros(len(order), np.float32)
+    for some in _parts(label_rows_H, np.diff(features_QU.indptr)[query_rows_H], own=len(own)):
+        labels, places = np.unique(label_rows_H[some], return_inverse=True)
+        weights_GU = weights_LF[labels][:, own].toarray()
+        rows_HU = features_QU[query_rows_H[some]]
+        columns = rows_HU.indices + np.repeat(places * len(own), np.diff(rows_HU.indptr))
+        shape = (len(places), weights_GU.size)
+        rows_HG = scipy.sparse.csr_matrix((rows_HU.data, columns, rows_HU.indptr), shape=shape)
+        margins_H[order[some]] = rows_HG @ weights_GU.ravel()
     return margins_H
+
+
+def _parts(label_rows_H: np.ndarray[Any, Any], lengths_H: np.ndarray[Any, Any], *, own: int) -> Iterator[slice]:
+    """Slices of the hits, which stand by label, of about `NUMBERS_AT_ONCE` weights and features each."""
+    numbers_H = lengths_H.astype(np.int64)
+    numbers_H[:1] += own
+    numbers_H[1:][label_rows_H[1:] != label_rows_H[:-1]] += own
+    np.cumsum(numbers_H, out=numbers_H)
+    wanted = np.arange(0, numbers_H[-1] if len(numbers_H) else 0, NUMBERS_AT_ONCE)
+    starts = np.unique(np.searchsorted(numbers_H, wanted))
+    return (slice(start, stop) for start, stop in pairwise([*starts.tolist(), len(numbers_H)]))

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 import xmc
 from xmc.api import ConfigError, HeadContext, Hits, Positives, RerankContext, RerankQueries
+from xmc_linear import reranker
 from xmc_linear.bags import bag_matrix
 from xmc_linear.head import Centroids, LinearHead
 from xmc_linear.reranker import LinearReranker, pair_margins
@@ -46,8 +47,8 @@ def context(features, positives, shortlist):
     return RerankContext(queries, positives, shortlist, [f"l{row}" for row in range(LABELS)])
 
 
-@given(st.integers(0, 30), st.integers(1, 6), st.integers(0, 5))
-def test_margins_are_dot_products(seed, queries, k):
+@given(st.integers(0, 30), st.integers(1, 6), st.integers(0, 5), st.sampled_from([1, 8, 1 << 20]))
+def test_margins_are_dot_products_whatever_else_is_asked(seed, queries, k, numbers_at_once):
     generator = np.random.default_rng(seed)
     x = scipy.sparse.random(queries, 9, 0.4, "csr", np.float32, random_state=seed)
     w = scipy.sparse.random(LABELS, 9, 0.4, "csr", np.float32, random_state=seed + 99)
@@ -55,7 +56,13 @@ def test_margins_are_dot_products(seed, queries, k):
     hits = Hits(np.arange(queries + 1) * k, label_rows, np.zeros(queries * k, np.float32))
     dense = (x @ w.T).toarray()
     expected = [dense[query, label] for query in range(queries) for label in label_rows[query * k : (query + 1) * k]]
-    np.testing.assert_allclose(pair_margins(x, w, hits), expected, rtol=1e-5, atol=1e-6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reranker, "NUMBERS_AT_ONCE", numbers_at_once)
+        margins = pair_margins(x, w, hits)
+    np.testing.assert_allclose(margins, expected, rtol=1e-5, atol=1e-6)
+    for hit, (query, label) in enumerate(zip(hits.query_rows(), label_rows, strict=True)):
+        alone = Hits(np.array([0, 1]), np.array([label]), np.zeros(1, np.float32))
+        assert pair_margins(x[query], w, alone)[0] == margins[hit]
 
 
 def test_the_reranker_separates_what_it_was_shown_and_is_neutral_elsewhere(tmp_path):
