@@ -35,8 +35,14 @@ def tfidf_matrix(features_NF: Any, inverse_F: FloatArray) -> Any:
     """
     rows_NF = scipy.sparse.csr_matrix(features_NF, copy=True)
     rows_NF.sum_duplicates()
-    rows_NF.data = (np.log1p(rows_NF.data) * inverse_F[rows_NF.indices]).astype(np.float32)
-    norms_N = np.sqrt(np.asarray(rows_NF.multiply(rows_NF).sum(axis=1)).ravel())
-    rows_NF = scipy.sparse.diags(1.0 / np.where(norms_N > 0, norms_N, 1.0)) @ rows_NF
-    constant_N1 = np.full((rows_NF.shape[0], 1), CONSTANT)
-    return scipy.sparse.csr_matrix(scipy.sparse.hstack([rows_NF, constant_N1]), dtype=np.float32)
+    rows = np.repeat(np.arange(rows_NF.shape[0]), np.diff(rows_NF.indptr))
+    weights = np.log1p(rows_NF.data) * inverse_F[rows_NF.indices]
+    lengths_N = np.sqrt(np.bincount(rows, weights * weights, minlength=rows_NF.shape[0]))
+    weights /= np.where(lengths_N > 0, lengths_N, 1.0)[rows]
+    ends = rows_NF.indptr[1:]
+    parts = (
+        np.insert(weights, ends, CONSTANT).astype(np.float32),
+        np.insert(rows_NF.indices, ends, rows_NF.shape[1]),
+        rows_NF.indptr + np.arange(len(rows_NF.indptr)),
+    )
+    return scipy.sparse.csr_matrix(parts, shape=(rows_NF.shape[0], rows_NF.shape[1] + 1))
