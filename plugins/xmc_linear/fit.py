@@ -14,8 +14,9 @@ import numpy as np
 import scipy.sparse
 
 from xmc.api import DataError, Positives
+from xmc_linear.blocks import Problem
 from xmc_linear.matrices import FloatArray, IntArray, ragged, relevance_matrix
-from xmc_linear.one_vs_rest import Fitted, Problem, SolverOptions, fit_labels, stacked
+from xmc_linear.one_vs_rest import Fitted, SolverOptions, fit_labels, stacked
 from xmc_linear.scoring import best_labels
 from xmc_linear.shortlists import listed, matched_shortlist, negatives, of_rows
 from xmc_linear.summaries import Summaries, summarise
@@ -84,6 +85,11 @@ def fit_one_vs_rest(
         first_NL = relevance_matrix(shortlist, labels=labels)
     rows = _Rows.of(features_NF, relevance_NL, options, seed=seed)
     numbers, total = itertools.count(1), labels * (1 + options.rounds)  # a count loses none of several threads
+
+    def tell(fitted_now: int) -> None:
+        for _ in range(fitted_now):
+            progress(next(numbers), total)
+
     negatives_NL = negatives(first_NL, relevance_NL)
     for number in range(options.rounds + 1):
         solver = options.solver
@@ -97,7 +103,7 @@ def fit_one_vs_rest(
             labels=labels,
             options=solver,
             threads=threads,
-            on_progress=lambda _: progress(next(numbers), total),
+            on_progress=tell,
         )
         weights_LF = stacked(fitted, features=features_NF.shape[1])
         if number < options.rounds:

@@ -6,7 +6,13 @@ import scipy.optimize
 import scipy.sparse
 from repetitions import only_in_full
 
-from xmc_linear.one_vs_rest import Problem, SolverOptions, fit_labels, fit_one, stacked
+from xmc_linear import one_vs_rest
+from xmc_linear.blocks import Problem
+from xmc_linear.one_vs_rest import SolverOptions, fit_labels, stacked
+
+
+def fit_one(features, row_weights, problem, *, options):
+    return fit_labels(features, row_weights, lambda label: problem, labels=1, options=options, threads=1)[0]
 
 
 def random_features(rows=120, columns=60, seed=0):
@@ -59,33 +65,38 @@ def test_pruning_drops_the_small_weights_and_no_other():
     assert 0 < len(kept) < len(whole.features)
 
 
-def test_a_label_without_positives_or_negatives_gets_no_weights_and_threads_change_nothing():
-    features, none = random_features(), np.zeros(0, np.int64)
+@pytest.mark.parametrize("options", [SolverOptions(), SolverOptions("logistic", 8.0), SolverOptions(solver="dual")])
+def test_a_label_alone_has_the_same_classifier_in_any_company_and_number_of_threads(monkeypatch, options):
+    features, none, told = random_features(), np.zeros(0, np.int64), []
     problems = [
         Problem(none, np.arange(9)),
         Problem(np.arange(9), none),
-        *(Problem(np.arange(i, i + 9), np.arange(60, 90)) for i in range(20)),
+        *(Problem(np.arange(i, i + 9), np.arange(60, 63 + 2 * i)) for i in range(20)),
     ]
-    told = []
-    answers = [
-        stacked(
-            fit_labels(
-                features,
-                np.ones(120),
-                problems.__getitem__,
-                labels=22,
-                options=SolverOptions(),
-                threads=threads,
-                on_progress=told.append,
-            ),
-            features=61,
-        )
-        for threads in (1, 3)
-    ]
-    assert answers[0][:2].nnz == 0
-    assert answers[0][2:].nnz > 0
-    assert (answers[0] != answers[1]).nnz == 0
+    args = features, np.ones(120), problems.__getitem__
+    together = fit_labels(*args, labels=22, options=options, threads=1, on_progress=told.append)
+    monkeypatch.setattr(one_vs_rest, "LABELS_AT_ONCE", 6)
+    monkeypatch.setattr(one_vs_rest, "NUMBERS_AT_ONCE", 900)
+    threaded = fit_labels(*args, labels=22, options=options, threads=3, on_progress=told.append)
+    alone = [fit_one(features, np.ones(120), problem, options=options) for problem in problems]
+    for found in zip(together, threaded, alone, strict=True):
+        assert len({tuple(part.tobytes() for part in one) for one in found}) == 1
     assert sum(told) == 44
+    weights = stacked(together, features=61)
+    assert weights[:2].nnz == 0
+    assert (np.diff(weights[2:].indptr) > 0).all()
+
+
+def test_rows_without_features_and_huge_costs_are_borne():
+    features = scipy.sparse.csr_matrix(np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1e-3], [1.0, -1e-3]]))
+    nothing = fit_one(features, np.ones(4), Problem(np.array([0]), np.array([1])), options=SolverOptions())
+    assert [len(part) for part in nothing] == [0, 0, 0]
+    for loss in ("logistic", "squared-hinge"):
+        for cost in (1e-300, 1e12, 1e100):
+            found = fit_one(
+                features, np.ones(4), Problem(np.array([0, 2]), np.array([1, 3])), options=SolverOptions(loss, cost)
+            )
+            assert np.isfinite(found.weights).all()
 
 
 @pytest.mark.parametrize(
