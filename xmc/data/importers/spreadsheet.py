@@ -1,8 +1,8 @@
 """CSV and TSV: `labels.csv` with id and text; `train`, `dev`, `test.csv` with id, text, labels and perhaps relevance.
 
-The first line names the columns, in any order; others are passed over. Several labels of a query are separated by `|`,
-or are a JSON list; blanks around the id of a label say nothing, where it is named as where it is described. A list as
-Python or numpy prints it is a bad row: it would be taken for one label.
+The first line names the columns, in any order; others are passed over, and so is a line `sep=;` of Excel before it.
+Several labels of a query are separated by `|`, or are a JSON list; blanks around the id of a label say nothing, where
+it is named as where it is described. A list as Python or numpy prints it is a bad row: it would be taken for one label.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ DELIMITERS = (",", ";", "\t")
 SEPARATOR, UNUSUAL_SEPARATORS = "|", (",", ";")
 COLUMNS = ("id", "text", "labels", "relevance")
 NUMBERED = re.compile(r"labels?[ _.-]?\d+", re.IGNORECASE)  # a column for each label of a query
+DELIMITER_LINE = re.compile(r'"?sep=.?"?', re.IGNORECASE)  # for Excel, before the names of the columns
 PRINTED_LIST = re.compile(r"\[\s*['\"\d].*\]", re.DOTALL)  # ['a', 'b'] of Python, ['a' 'b'] or [1 2] of numpy
 Rows = Iterator[tuple[Place, dict[str, Any]]]
 
@@ -154,6 +155,8 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
     """
     lines = _Lines(read_raw_lines(path))
     first_line = next(lines, "")
+    if DELIMITER_LINE.fullmatch(first_line.removesuffix("\n")):
+        first_line = next(lines, "")
     if lines.bad:
         place, *reason = lines.bad
         raise DataError(f"{place}: {': '.join(reason)}.", hint=SAVE_AS_UTF8)

@@ -57,6 +57,19 @@ def test_import(source, tmp_path, kind):
     assert report.format == "csv" and report.tables["train"].read == 3
 
 
+@pytest.mark.parametrize("line", [b"sep=;\r\n", b"\xef\xbb\xbfSEP=;\n", b'"sep=;"\n'])
+def test_the_line_of_excel_that_names_the_delimiter_is_no_row(source, tmp_path, line):
+    folder = source()
+    (folder / "train.csv").write_bytes(line + b"text;labels\none;a|7\ntwo;gone\n")
+    with pytest.raises(DataError, match=r"train\.csv:4: unknown label id 'gone'"):
+        import_dataset(folder, tmp_path / "out")
+    report = import_dataset(folder, tmp_path / "out", on_bad_row="skip")
+    assert load_dataset(tmp_path / "out").train.texts == ["one"] and report.tables["train"].read == 2
+    (folder / "train.csv").write_bytes(line + b"text;label\none;a\n")
+    with pytest.raises(DataError, match=r"first line must name the .*lacks labels and has text, label"):
+        import_dataset(folder, tmp_path / "again")
+
+
 @pytest.mark.parametrize("cell", ["a", " a", '"[""a ""]"', "a | 7"])
 def test_blanks_around_the_id_of_a_label_say_nothing(source, tmp_path, cell):
     folder = source(labels="id,text\n a ,Anton\n7\t,seven\n", train=f"text,labels\none,{cell}\n")
