@@ -53,7 +53,9 @@ def lines_of(report: ImportReport) -> list[str]:
     unknown = report.unknown_label_ids
     if unknown:
         shown = ", ".join(f"{label_id!r} ({count} times)" for label_id, count in unknown.most_common(5))
-        lines.append(f"  {len(unknown)} unknown label ids, {unknown.total()} positives left out: {shown}")
+        are_skipped = "labels" in report.tables and report.tables["labels"].skipped.total()
+        what = "label ids that are unknown or were skipped" if are_skipped else "unknown label ids"
+        lines.append(f"  {len(unknown)} {what}, {unknown.total()} positives left out: {shown}")
     if report.merged_positives:
         lines.append(f"  {report.merged_positives} labels stood twice in a query and were merged")
     return [*lines, *(f"  {note}" for note in (*report.notes, *report.shared.sentences()))]

@@ -41,6 +41,14 @@ def test_for_people(tmp_path, source):
     assert load_dataset(tmp_path / "out").train.ids == ["q"]
 
 
+def test_positives_of_skipped_labels_are_not_told_as_of_labels_that_the_source_does_not_name(tmp_path, source):
+    with (source / "labels.jsonl").open("a") as file:
+        file.write('{"id": "z", "text": ""}\n')
+    result = run(source, "--out", tmp_path / "out", "--on-bad-row", "skip")
+    assert "  1 label ids that are unknown or were skipped, 1 positives left out: 'z' (1 times)" in result.output
+    assert load_dataset(tmp_path / "out").labels.ids == ["a"]
+
+
 def test_for_machines(tmp_path, source):
     result = run(source, "--out", tmp_path / "out", "--on-bad-row", "skip", "--format", "jsonl", "--json")
     assert json.loads(result.output) == json.loads((tmp_path / "out" / "import.json").read_text())

@@ -32,7 +32,7 @@ def collect_labels(rows: Iterable[LabelRow], tally: Tally) -> LabelTable:
         texts.append(row.text)
     tally.table("labels").written = len(texts)
     if not texts:
-        raise DataError("the source has no usable label.", hint=_examples(tally, "labels"))
+        raise DataError("the source has no usable label.", hint=f"Mend its rows: {_examples(tally, 'labels')}")
     return LabelTable(list(label_row), texts)
 
 
@@ -59,7 +59,8 @@ def collect_queries(rows: Iterable[QueryRow], label_row: Mapping[str, int], *, s
         offsets.append(len(label_rows))
     tally.table(split).written = len(texts)
     if not texts:
-        raise DataError(f"the split '{split}' has no usable query.", hint=_examples(tally, split))
+        todo = "Mend its rows" if split == "train" else "Mend its rows, or take its file away"
+        raise DataError(f"the split '{split}' has no usable query.", hint=f"{todo}: {_examples(tally, split)}")
     arrays = (np.array(offsets, np.int64), np.array(label_rows, np.int32), np.array(weights, np.float32))
     return QueryTable(list(ids), texts, Positives(*arrays))
 
@@ -105,4 +106,4 @@ def _wrong(row_id: str, text: str) -> str:
 
 
 def _examples(tally: Tally, table: str) -> str:
-    return "; ".join(tally.table(table).examples)
+    return "; ".join(tally.table(table).examples) or "there is none"

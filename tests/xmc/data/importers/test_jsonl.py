@@ -253,6 +253,10 @@ def test_nothing_usable(tmp_path):
     source = make_source(tmp_path / "source", train=["x", "{}"])
     with pytest.raises(DataError, match=r"the split 'train' has no usable query. .*train\.jsonl:1: not JSON"):
         import_dataset(source, tmp_path / "out", on_bad_row="skip")
+    source = make_source(tmp_path / "source")
+    write_lines(source / "dev.jsonl", ["x"])
+    with pytest.raises(DataError, match=r"'dev' has no usable query\. Mend its rows, or .*dev\.jsonl:1: not JSON"):
+        import_dataset(source, tmp_path / "out", on_bad_row="skip")
     source = make_source(tmp_path / "source", labels=[])
     with pytest.raises(DataError, match="no usable label"):
         import_dataset(source, tmp_path / "out", on_bad_row="skip")
