@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xmc.errors import ConfigError, PluginError, did_you_mean
+from xmc.given_numbers import is_truth
 from xmc.utf8 import is_utf8
 
 Options = TypeVar("Options")
@@ -99,7 +100,7 @@ def _is_no_number(value: Any, taken: Any) -> bool:
     """Whether true or false was taken for 1 or 0, alone or in a list: pydantic allows it."""
     if isinstance(value, (list, tuple)) and isinstance(taken, (list, tuple)):
         return any(map(_is_no_number, value, taken))
-    return isinstance(value, bool) and not isinstance(taken, bool)
+    return is_truth(value) and not isinstance(taken, bool)
 
 
 def _unusual_numbers(value: Any) -> Iterator[str]:

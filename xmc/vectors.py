@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.errors import ConfigError, DataError, NonFiniteError, first_few
 from xmc.fixed_order import finite_units, normalise_rows
+from xmc.given_numbers import whole_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,8 +169,8 @@ def _sparse_norms(rows_ND: Tensor) -> Tensor:
     return squares.new_zeros(len(counts_N)).index_add(0, rows, squares).sqrt()
 
 
-def validate_k(k: int) -> None:
-    """Refuse a k that is not a whole number of at least 1.
+def validate_k(k: int) -> int:
+    """The k as an `int`, refused if it is not a whole number of at least 1.
 
     Raises: ConfigError.
 
@@ -177,8 +178,10 @@ def validate_k(k: int) -> None:
     Traceback (most recent call last):
     xmc.errors.ConfigError: k must be a whole number of at least 1, got 0.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ConfigError(f"k must be a whole number of at least 1, got {k!r}.")
+    k = whole_number(k, name="k")
+    if k < 1:
+        raise ConfigError(f"k must be a whole number of at least 1, got {k}.")
+    return k
 
 
 def validate_label_rows(label_rows: np.ndarray[Any, Any], *, labels: int) -> np.ndarray[Any, Any]:

@@ -55,7 +55,7 @@ class ExactIndex:
         The bits of an answer depend on its query alone: not on the batch, the threads, the pass or the device.
         Raises: ConfigError for k < 1; DataError for another width; NonFiniteError naming query rows.
         """
-        validate_k(k)
+        k = validate_k(k)
         return self._searched(queries_QD, min(k, self.report.labels), None)
 
     def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
@@ -64,7 +64,7 @@ class ExactIndex:
         The cost is that of an index of these labels alone, and of bringing their vectors together in slices.
         Raises: as `search`; DataError for rows that are not there, or not in ascending order.
         """
-        validate_k(k)
+        k = validate_k(k)
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         return self._searched(queries_QD, min(k, len(rows)), torch.from_numpy(rows).to(self.wide.labels_LD.device))
 

@@ -57,7 +57,7 @@ class FaissIndex:
         faiss breaks ties at the k-th place as it likes, and its scores may differ in the last bit between batch sizes.
         Raises: ConfigError for k < 1; DataError for another width; NonFiniteError naming query rows.
         """
-        validate_k(k)
+        k = validate_k(k)
         queries = self._checked(queries_QD)
         return self._found_hits(queries, min(k, self.report.labels))
 
@@ -67,7 +67,7 @@ class FaissIndex:
         Few rows are all scored, exactly; of many, faiss visits those that the filter lets through, with as much more
         effort as the filter leaves out. Raises: as `search`; DataError for rows that are not there or not in order.
         """
-        validate_k(k)
+        k = validate_k(k)
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         queries = self._checked(queries_QD)
         if self.gpu or len(rows) <= self._most_scanned(len(queries), k):

@@ -37,7 +37,7 @@ class SparseIndex:
         Naive: `scores = (queries.double() @ labels.double().T).float()`, then sort by (-score, label row).
         Raises: ConfigError for k < 1; DataError for another width; NonFiniteError naming query rows.
         """
-        validate_k(k)
+        k = validate_k(k)
         return self._search(queries_QD, min(k, self.report.labels), None)
 
     def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
@@ -46,7 +46,7 @@ class SparseIndex:
         Every label is scored, then the others are left out: it costs as much as `search`.
         Raises: as `search`; DataError for rows that are not there, or not in ascending order.
         """
-        validate_k(k)
+        k = validate_k(k)
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         return self._search(queries_QD, min(k, len(rows)), rows)
 

@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,7 +157,7 @@ def test_files_that_cannot_be_read_are_configuration_errors(tmp_path):
             read_toml(tmp_path / "bad.toml")
 
 
-@pytest.mark.parametrize("values", [{"k": True}, {"rate": False}, {"ks": [1, True]}])
+@pytest.mark.parametrize("values", [{"k": True}, {"rate": False}, {"ks": [1, True]}, {"k": np.True_}])
 def test_true_and_false_are_no_numbers(values):
     with pytest.raises(ConfigError, match=r"\[loss\] \w+: Input should be a number, got "):
         build_options(Options, values, section="loss")

@@ -13,6 +13,7 @@ from xmc.choose.log import ClickLog
 from xmc.choose.policy import Policy
 from xmc.choose.reward_model import predict_rewards
 from xmc.errors import ConfigError, DataError, did_you_mean
+from xmc.given_numbers import any_number, whole_number
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class ChooseOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "temperature", any_number(self.temperature, name="the temperature"))
+        object.__setattr__(self, "seed", whole_number(self.seed, name="the seed", least=0))
         if not 0 <= self.temperature < math.inf:
             raise ConfigError(f"the temperature must be 0 or a finite number above, got {self.temperature}.")
         if self.estimator not in ESTIMATORS:
@@ -39,8 +42,6 @@ class ChooseOptions:
             raise ConfigError(f"most_weight must be above 0, got {self.most_weight}.")
         if self.samples < 1:
             raise ConfigError(f"samples must be 1 or more, got {self.samples}.")
-        if self.seed < 0:
-            raise ConfigError(f"the seed must be 0 or more, got {self.seed}.")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from xmc.engine.run_config import RunConfig, read_run_config
 from xmc.engine.run_sizes import refuse_whole, require_data_as_trained, training_report
 from xmc.engine.training_set import load_for_training
 from xmc.errors import ConfigError, DataError
+from xmc.given_numbers import whole_number
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.store import write_json
@@ -59,8 +60,7 @@ def diagnose_head(run: Path, *, plugins: Plugins, device: str = "auto", seed: in
     DataError without held-out queries, for labels of bags, or when the data set is not the one that the run was trained
     on.
     """
-    if seed < 0:
-        raise ConfigError(f"the seed must be 0 or more, got {seed}.")
+    seed = whole_number(seed, name="the seed", least=0)
     config = read_run_config(plugins, run)
     refuse_whole(config)
     report, data = training_report(run), load_for_training(config)

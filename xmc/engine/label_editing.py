@@ -24,6 +24,7 @@ from xmc.engine.label_versions import LabelsVersion, edits_back, edits_in, versi
 from xmc.engine.labels_report import LabelsReport
 from xmc.engine.run_config import read_run_config
 from xmc.errors import ConfigError, DataError, XmcWarning
+from xmc.given_numbers import any_number
 from xmc.plugin_manager import Plugins, load_plugins
 from xmc.retrieve.edit_vectors import with_edits, with_vectors, without_direction
 from xmc.retrieve.label_edits import Edit, LabelEdits, read_edits
@@ -91,6 +92,7 @@ class LabelEditor:
         Without `vectors` a label that has this text already is left alone, and keeps a vector that was given for it.
         Raises: as `put`; DataError when more than the share `most_removed` of the labels would go.
         """
+        most_removed = any_number(most_removed, name="most_removed")
         if not 0 <= most_removed <= 1:
             raise ConfigError(f"most_removed is a share from 0 to 1, got {most_removed}.")
         return self._put("sync", labels, vectors, there=None, most_removed=most_removed)

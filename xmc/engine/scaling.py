@@ -85,15 +85,11 @@ def require_one_target(
     budget: float,
     pairs: int,
     parameters: int,
-    seed: int,
 ) -> None:
     """Refuse what would be passed over: a size beside a training that is described, settings of none, a budget of runs.
 
-    Raises: ConfigError, also for numbers below 0.
+    Raises: ConfigError.
     """
-    for name, value in (("pairs", pairs), ("parameters", parameters), ("seed", seed)):
-        if value < 0:
-            raise ConfigError(f"{name} must be 0 or more, got {value:,}.")
     for name, value in (("pairs", pairs), ("parameters", parameters)):
         if value and described:
             raise ConfigError(

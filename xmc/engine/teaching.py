@@ -88,7 +88,7 @@ def run_teaching(
     Raises: ConfigError for k, settings and a place that is not empty; DataError when a run has other labels;
     NonFiniteError for scores that float16 cannot hold; what opening the teacher raises.
     """
-    check_k(k)
+    k = check_k(k)
     require_new(out)
     path = home_expanded(teacher)
     is_run = (path / CONFIG_NAME).is_file()

@@ -22,7 +22,7 @@ from xmc.engine.progress import Progress, say_nothing
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import load_for_training
 from xmc.engine.tuning_queries import TuningTexts, tuning_texts
-from xmc.errors import ConfigError
+from xmc.given_numbers import whole_number
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.reranking import NONE
 from xmc.retrieve.trained_model import TrainedModel
@@ -65,8 +65,7 @@ def run_tuning(
     differ from one time to the next where two settings are about as fast.
     Raises: ConfigError when no index serves the goal, naming the nearest, and for a seed below 0; as `run_indexing`.
     """
-    if seed < 0:
-        raise ConfigError(f"the seed must be 0 or more, got {seed}.")
+    seed = whole_number(seed, name="the seed", least=0)
     if config.reranker.name != NONE:
         goal = replace(goal, k=max(goal.k, config.fusion.depth))
     texts = tuning_texts(load_for_training(config), seed=seed)

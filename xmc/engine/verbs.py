@@ -33,6 +33,7 @@ from xmc.engine.verb_settings import settings_for
 from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError
 from xmc.evaluate.report import EvaluationReport
+from xmc.given_numbers import any_number, whole_number
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.run_state import fitted_now
@@ -302,8 +303,12 @@ def scale_run(
     no effect, and for small trainings without `out`; DataError for fewer than five runs, or runs of about one size.
     """
     described = bool(data or config_file or not runs)
+    budget, seed = any_number(budget, name="budget"), whole_number(seed, name="seed", least=0)
+    pairs, parameters = (
+        whole_number(value, name=name, least=0) for name, value in (("pairs", pairs), ("parameters", parameters))
+    )
     require_one_target(
-        runs, described=described, settings=list(settings), budget=budget, pairs=pairs, parameters=parameters, seed=seed
+        runs, described=described, settings=list(settings), budget=budget, pairs=pairs, parameters=parameters
     )
     if out is not None:
         require_report_folder(Path(out), key="predicted")

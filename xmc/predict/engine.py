@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from xmc import errors
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, DataError, XmcError, did_you_mean
+from xmc.given_numbers import whole_number
 from xmc.predict.ack import Ack
 from xmc.predict.job import Job, Watch
 from xmc.predict.scheduler import require_reachable
@@ -61,8 +62,7 @@ def open_engine(name: str, *, workers: int, scheduler: str = "") -> Engine:
     Raises: ConfigError for an unknown name, or when the library it needs is not installed; PeerError when nobody
     answers at the address.
     """
-    if isinstance(workers, bool) or not isinstance(workers, int):
-        raise ConfigError(f"workers must be a whole number, got {workers!r:.60}.")
+    workers = whole_number(workers, name="workers")
     if workers < 0:
         raise ConfigError(f"workers must be at least 1 (0 chooses), got {workers}.")
     if scheduler and name == "native":

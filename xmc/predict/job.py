@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.errors import ArtifactError, ConfigError
+from xmc.given_numbers import whole_number
 from xmc.retrieve.fitted import Fitted, read_fitted
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.run_plugins import require_run_plugins
@@ -87,12 +88,11 @@ def make_job(
 
     if not out:
         raise ConfigError("the name of the output folder is empty.", hint="'.' is the folder of this process.")
-    check_k(k)
-    if isinstance(batch_rows, bool) or not isinstance(batch_rows, int):
-        raise ConfigError(f"batch_rows must be a whole number, got {batch_rows!r:.60}.")
+    k = check_k(k)
+    batch_rows = whole_number(batch_rows, name="batch_rows")
     if not 1 <= batch_rows <= 1_000_000:
         raise ConfigError(f"batch_rows must lie in 1..1,000,000, got {batch_rows}.")
-    check_probability(min_probability)
+    min_probability = check_probability(min_probability)
     validate_device(device)
     folder = Path(run).absolute()
     require_trained(folder)

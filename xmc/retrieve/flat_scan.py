@@ -73,7 +73,7 @@ class FlatScan:
 
     def search_among(self, queries_QE: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
         """The best k of these label rows. Raises: as `search`."""
-        validate_k(k)
+        k = validate_k(k)
         queries_QE = validate_vectors(queries_QE.to_dense(), what="query", dimension=self.report.dimension).cpu()
         if len(label_rows) == 0:
             return no_hits(len(queries_QE))

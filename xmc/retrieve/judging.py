@@ -22,7 +22,7 @@ def judge(
     fitted: Fitted, hits: Hits, min_probability: float | None = None, probabilities_H: Any = None
 ) -> tuple[Hits, Any]:
     """See `Retriever.judged_hits`; `probabilities_H` are those of hits that are not whole lists."""
-    check_probability(min_probability)
+    min_probability = check_probability(min_probability)
     calibration = fitted.calibration if min_probability is None else fitted.require_calibration()
     if calibration is None:
         return hits, None

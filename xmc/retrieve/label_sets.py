@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xmc.errors import ConfigError, DataError
+from xmc.given_numbers import any_number
 from xmc.values import Hits
 
 Array = np.ndarray[Any, Any]
@@ -47,6 +48,7 @@ class RiskCurve:
         >>> curve.cut_off(0.3)
         0.5
         """
+        alpha = any_number(alpha, name="alpha")
         if not 0 < alpha < 1:
             raise ConfigError(f"alpha must lie between 0 and 1, got {alpha}.")
         needed = queries_needed(alpha)

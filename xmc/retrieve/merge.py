@@ -28,7 +28,7 @@ def merge_hits(parts: Sequence[Hits], k: int) -> Hits:
     """
     import numpy as np
 
-    validate_k(k)
+    k = validate_k(k)
     if not parts:
         raise DataError("there are no hits to merge.")
     queries = len(parts[0])

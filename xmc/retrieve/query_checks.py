@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set, Sized
 
 from xmc.errors import ConfigError, DataError
+from xmc.given_numbers import any_number, whole_number
 
 MAX_K = 10_000
 MAX_TEXT_CHARACTERS = 1_000_000
 
 
-def check_k(k: int) -> None:
-    """Refuse a k that cannot be. Raises: ConfigError."""
-    if isinstance(k, bool) or not isinstance(k, int):
-        raise ConfigError(f"k must be a whole number, got {k!r:.60}.")
+def check_k(k: int) -> int:
+    """The k as an `int`, refused if it cannot be. Raises: ConfigError."""
+    k = whole_number(k, name="k")
     if not 1 <= k <= MAX_K:
         raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
+    return k
 
 
 def check_texts(texts: Sequence[str], *, what: str = "query") -> None:
@@ -54,9 +55,11 @@ def require_ids(label_ids: Iterable[str], *, what: str = "allowed") -> None:
         raise DataError(f"{what} must be a collection of label ids, got {type(label_ids).__name__}.")
 
 
-def check_probability(min_probability: float | None) -> None:
-    """Refuse a least probability that cannot be; None is none. Raises: ConfigError."""
-    if isinstance(min_probability, str):
-        raise ConfigError(f"min_probability must be a number, got {min_probability!r:.60}.")
-    if min_probability is not None and not 0 <= min_probability <= 1:
+def check_probability(min_probability: float | None) -> float | None:
+    """The least probability as Python's number, refused if it cannot be; None is none. Raises: ConfigError."""
+    if min_probability is None:
+        return None
+    min_probability = any_number(min_probability, name="min_probability")
+    if not 0 <= min_probability <= 1:
         raise ConfigError(f"min_probability must lie in 0..1, got {min_probability}.")
+    return min_probability

@@ -281,7 +281,7 @@ class Retriever:
         queries_QD: Tensor | None = None,
     ) -> Hits:
         """`hits` of texts that are prepared already, and perhaps embedded."""
-        check_k(k)
+        k = check_k(k)
         depth = max(k, self.reranking.depth) if self.reranking else k
         queries_QD = self.embed(queries) if queries_QD is None else queries_QD
         hits = self.search_embeddings(queries_QD, k=depth, allowed=allowed)
@@ -298,7 +298,7 @@ class Retriever:
         import numpy as np
         import torch
 
-        check_k(k)
+        k = check_k(k)
         queries_QE = self.query_map.queries(queries_QD) if self.query_map else queries_QD
         hits = self.index.search(queries_QE, k) if allowed is None else allowed.search(self.index, queries_QE, k)
         require_hits(hits, self.index, queries=queries_QE.shape[0], labels=len(self.labels))

@@ -132,7 +132,7 @@ class ShardedIndex:
 
         Raises: as the inner index; PluginError when that can neither search among some labels nor name them all.
         """
-        validate_k(k)
+        k = validate_k(k)
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         queries_QD = validate_vectors(queries_QD, what="query", dimension=self.report.dimension, sparse=True)
         pairs = zip(self.parts, rows_of_parts(rows, self.starts), strict=True)

@@ -48,7 +48,7 @@ class TableSearch:
     schema: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        check_k(self.k)
+        object.__setattr__(self, "k", check_k(self.k))
         _, probabilities_H = self.retriever.judged_hits(concatenate_hits([]), self.min_probability)
         left_out = [] if probabilities_H is not None else ["probabilities"]
         schema = schema_of("hits", without=left_out)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from xmc.errors import ConfigError
+from xmc.given_numbers import any_number, whole_number
 from xmc.tune.measurement import Measurement
 from xmc.vectors import validate_k
 
@@ -32,6 +33,11 @@ class Goal:
     def __post_init__(self) -> None:
         if self.target_recall is None and self.memory_bytes is None and self.latency_s is None:
             raise ConfigError("no goal is given.", hint="Give a target recall, a limit of memory or of latency.")
+        for name in ("target_recall", "memory_bytes", "latency_s"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, any_number(value, name=name))
+        object.__setattr__(self, "k", validate_k(self.k))
+        object.__setattr__(self, "batch_size", whole_number(self.batch_size, name="batch_size"))
         if self.target_recall is not None and not 0 < self.target_recall <= 1:
             raise ConfigError(f"the target recall must lie above 0 and at most at 1, got {self.target_recall}.")
         for name, value in (("memory in bytes", self.memory_bytes), ("latency in seconds", self.latency_s)):
@@ -39,7 +45,6 @@ class Goal:
                 raise ConfigError(f"the {name} must be above 0, got {value}.")
         if self.batch_size < 1:
             raise ConfigError(f"the batch size must be at least 1, got {self.batch_size}.")
-        validate_k(self.k)
 
     def __str__(self) -> str:
         wanted = f"the best recall@{self.k}"

@@ -18,6 +18,7 @@ from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
 from xmc.machine import available_memory, cores
 from xmc.predict.allowed import AllowedLabels
+from xmc.predict.engine import open_engine
 from xmc.predict.job import make_job
 from xmc.predict.native import affordable_workers, worker_bytes
 from xmc.retrieve.layout import encoder_store, index_store
@@ -213,10 +214,9 @@ def test_probabilities_after_calibration(tiny_run_copy, shards, tmp_path):
     ("options", "message"),
     [
         ({"k": 0}, "k must lie in 1..10000"),
-        ({"k": np.int64(2)}, "k must be a whole number, got np.int64(2)"),
+        ({"k": np.float64(2)}, "k must be a whole number, got np.float64(2.0)"),
         ({"batch_rows": 0}, "batch_rows must lie in"),
         ({"batch_rows": 2.5}, "batch_rows must be a whole number, got 2.5"),
-        ({"batch_rows": np.int64(2)}, "batch_rows must be a whole number, got np.int64(2)"),
         ({"min_probability": "0.5"}, "min_probability must be a number, got '0.5'"),
         ({"min_probability": 2.0}, "min_probability must lie in 0..1"),
         ({"engine": "daskk"}, "unknown engine 'daskk'. Did you mean 'dask'? One of: native, ray, dask."),
@@ -230,6 +230,13 @@ def test_options_that_cannot_be(tiny_run, shards, tmp_path, options, message):
     with pytest.raises(ConfigError) as raised:
         predict_run(tiny_run, str(shards), tmp_path / "out", **options)
     assert message in str(raised.value) and not (tmp_path / "out").exists()
+
+
+def test_numbers_of_numpy_make_the_same_job(tiny_run):
+    given = make_job(tiny_run, "out", k=np.int64(2), batch_rows=np.int32(8), min_probability=None)
+    plain = make_job(tiny_run, "out", k=2, batch_rows=8, min_probability=None)
+    assert given == plain and (type(given.k), type(given.batch_rows)) == (int, int)
+    assert open_engine("native", workers=np.int64(1)) == open_engine("native", workers=1)
 
 
 def test_what_is_no_run_or_none_yet_is_told(tiny_run_copy, shards, tmp_path):

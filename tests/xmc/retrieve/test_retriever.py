@@ -76,7 +76,16 @@ def test_a_k_that_cannot_be_is_an_error(retriever, k):
         retriever.search(["a"], k=k)
 
 
-@pytest.mark.parametrize("k", ["3", None, 2.0, True])
+@pytest.mark.parametrize("k", [np.int64(3), np.uint8(3), torch.tensor(3)])
+def test_a_k_of_numpy_is_a_k(retriever, k):
+    assert retriever.search(["a"], k=k) == retriever.search(["a"], k=3)
+    hits, table = retriever.hits(["a"], k=k), pa.table({"query_id": ["q"], "text": ["a"]})
+    assert [hit.rank for hit in retriever.search_vectors(retriever.encode(["a"]), k=k)[0]] == [1, 2, 3]
+    assert retriever.search_table(table, k=k) == retriever.search_table(table, k=3)
+    assert retriever.index.search(retriever.encode(["a"]), k).label_rows.tolist() == hits.label_rows.tolist()
+
+
+@pytest.mark.parametrize("k", ["3", None, 2.0, True, np.float64(2), np.True_])
 def test_a_k_that_is_no_whole_number_is_an_error(retriever, k):
     with pytest.raises(ConfigError, match="k must be a whole number, got"):
         retriever.search(["a"], k=k)
