@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from xmc.engine.run_names import NAME
 from xmc.serve.asks import Probability, Strict, Text
@@ -28,10 +28,21 @@ Many = Annotated[list[Text], Field(min_length=1)]
 OneOrMany = Annotated[Annotated[Text, TEXT] | Annotated[Many, OTHER], _text_or(list)]
 
 
+def _no_tokens(value: Any) -> Any:
+    """Refuse lists of token numbers in words: some clients send them unless told not to."""
+    rows = [row if isinstance(row, list) else [row] for row in value] if isinstance(value, list) else []
+    if rows and all(type(token) is int for row in rows for token in row):
+        raise ValueError(
+            "numbers of tokens are not taken, since a run has an encoder of its own: send texts. LangChain's "
+            "OpenAIEmbeddings does so with check_embedding_ctx_length=False"
+        )
+    return value
+
+
 class EmbeddingsAsk(Strict):
     """`POST /v1/embeddings`: OpenAI's, with `input_type` to say on which side of the model the texts stand."""
 
-    input: OneOrMany
+    input: Annotated[OneOrMany, BeforeValidator(_no_tokens)]
     model: ModelName | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[int, Field(ge=1)] | None = None
