@@ -70,6 +70,8 @@ def _compare(runs: list[Path], *, as_json: bool) -> None:
         print_table(rows, right=list(rows[0])[1:])
     if not found.settings:
         typer.echo("no setting differs")
+    if found.over_seeds is not None:
+        typer.echo("only the seed differs: the last column is the mean and the standard deviation over the runs")
     if found.figures:
         typer.echo("figures in per cent, in brackets their 95 % intervals where they were measured")
     print_notes(found.notes)
@@ -80,10 +82,20 @@ def _rows(found: Comparison) -> list[dict[str, str]]:
     training = {f"train {name}": [_shown_of(value) for value in values] for name, values in found.training.items()}
     settings = {name: [_shown_of(value) for value in values] for name, values in found.settings.items()}
     columns = [f"{number}: {run}" for number, run in enumerate(found.runs, start=1)]  # a run may be named twice
+    over = _over_seeds(found)
     return [
-        {"what": name, **dict(zip(columns, values, strict=True))}
+        {"what": name, **dict(zip(columns, values, strict=True)), **({"mean ± sd": over.get(name, "")} if over else {})}
         for name, values in {**settings, **training, **figures}.items()
     ]
+
+
+def _over_seeds(found: Comparison) -> dict[str, str]:
+    """Of each row what is said over runs that differ in their seed alone; empty for others."""
+    over = found.over_seeds or {"training": {}, "figures": {}}
+    return {
+        **{f"train {name}": f"{at['mean']:.4g} ± {at['deviation']:.2g}" for name, at in over["training"].items()},
+        **{name: f"{100 * at['mean']:.2f} ± {100 * at['deviation']:.2f}" for name, at in over["figures"].items()},
+    }
 
 
 def _figure(at: Mapping[str, float | None] | None) -> str:

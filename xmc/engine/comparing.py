@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from xmc.engine.card_reports import REPORT_NAME, RunReports, as_written, evaluation_figures, read_reports
@@ -18,7 +19,8 @@ class Comparison:
     """Values by name, one for each of the `runs`, in their order; None where a run has none.
 
     `settings` are those in which the runs differ, `figures` those of the last evaluation: value, and the ends of its
-    interval where it has one. `notes` say why figures may not compare.
+    interval where it has one. `over_seeds` summarises runs that differ in `train.seed` alone, None for others. `notes`
+    say why figures may not compare.
     """
 
     runs: tuple[str, ...]
@@ -26,6 +28,7 @@ class Comparison:
     training: Mapping[str, Sequence[Any]]
     figures: Mapping[str, Sequence[Mapping[str, float | None] | None]]
     notes: tuple[str, ...]
+    over_seeds: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -33,6 +36,7 @@ class Comparison:
         return {
             "runs": list(self.runs),
             **{name: dict(found) for name, found in values.items()},
+            "over_seeds": self.over_seeds,
             "notes": [*self.notes],
         }
 
@@ -44,13 +48,25 @@ def compare_runs(runs: Sequence[Path], *, plugins: Plugins) -> Comparison:
     """
     reports = [read_reports(run, plugins=plugins) for run in runs]
     settings = _side_by_side([_flat(found.config) for found in reports])
-    return Comparison(
-        tuple(map(str, runs)),
-        {key: values for key, values in settings.items() if any(value != values[0] for value in values)},
-        _side_by_side([_read(_training, *each, "train.json") for each in zip(runs, reports, strict=True)]),
-        _side_by_side([_read(_figures, *each, REPORT_NAME) for each in zip(runs, reports, strict=True)]),
-        tuple(_notes(runs, reports)),
-    )
+    differing = {key: values for key, values in settings.items() if any(value != values[0] for value in values)}
+    training = _side_by_side([_read(_training, *each, "train.json") for each in zip(runs, reports, strict=True)])
+    figures = _side_by_side([_read(_figures, *each, REPORT_NAME) for each in zip(runs, reports, strict=True)])
+    over_seeds = None
+    if [*differing] == ["train.seed"] and len(set(differing["train.seed"])) == len(runs):
+        measured = {name: [at and at["value"] for at in values] for name, values in figures.items()}
+        over_seeds = {"training": _summaries(training), "figures": _summaries(measured)}
+    notes = tuple(_notes(runs, reports))
+    return Comparison(tuple(map(str, runs)), differing, training, figures, notes, over_seeds)
+
+
+def _summaries(facts: Mapping[str, Sequence[float | None]]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation (n - 1) of what every run has."""
+    there = {name: [value for value in values if value is not None] for name, values in facts.items()}
+    return {
+        name: {"mean": fmean(values), "deviation": stdev(values)}
+        for name, values in there.items()
+        if len(values) == len(facts[name])
+    }
 
 
 def _read(facts: Callable[[RunReports], dict[str, Any]], run: Path, reports: RunReports, name: str) -> dict[str, Any]:

@@ -281,7 +281,10 @@ def test_info_of_several_runs_sets_them_side_by_side(xmc_command, tiny_run, tiny
     code, out, err = xmc_command("info", tiny_run, tiny_run, "--card")
     assert code == 2 and not out and "--card prints the Markdown of one run" in err
     code, out, _ = xmc_command("info", tiny_run, tiny_run)
-    assert code == 0 and "no setting differs" in out
+    assert code == 0 and "no setting differs" in out and "±" not in out
+    config.write_text((tiny_run / "config.toml").read_text().replace("\nseed = 0", "\nseed = 1"))
+    code, out, _ = xmc_command("info", tiny_run, tiny_run_copy)
+    assert code == 0 and "mean ± sd" in out and "4 ± 0" in out and "only the seed differs" in out
 
 
 def test_every_json_verb_prints_json_alone(xmc_command, tiny_run):

@@ -1,8 +1,10 @@
 """What is said of several runs is what their reports say, with what makes them hard to compare."""
 
 import json
+import re
 import shutil
 
+import numpy as np
 import pytest
 
 import xmc
@@ -76,6 +78,33 @@ def test_figures_weighed_by_other_propensities_are_noted_and_the_pooled_auc_is_a
     assert found.figures["test AUC (top 6 negatives)"][1]["value"] == report.auc.value
     assert describe_run(other)["test AUC (top 6 negatives)"] == round(report.auc.value, 4)
     assert not compare_runs([other, other], plugins=load_plugins()).notes
+
+
+def test_runs_that_differ_in_their_seed_alone_have_a_mean_and_a_deviation(tiny_run_copy, tmp_path):
+    xmc.evaluate_run(tiny_run_copy, settings=QUICK)
+    report = json.loads((tiny_run_copy / "report.json").read_text())
+    config = (tiny_run_copy / "config.toml").read_text()
+    runs = [tiny_run_copy]
+    for seed, value in ((7, 0.2), (8, 0.4)):
+        runs.append(tmp_path / f"seed{seed}")
+        runs[-1].mkdir()
+        (runs[-1] / "train.json").write_text((tiny_run_copy / "train.json").read_text())
+        (runs[-1] / "config.toml").write_text(re.sub(r"(?m)^seed = .*$", f"seed = {seed}", config))
+        report["evaluation"]["overall"]["figures"]["P@1"]["value"] = value
+        (runs[-1] / "report.json").write_text(json.dumps(report))
+    found = compare_runs(runs, plugins=load_plugins())
+    values = [at["value"] for at in found.figures["test P@1"]]
+    over = found.to_dict()["over_seeds"]
+    assert [*found.settings] == ["train.seed"] and values[1:] == [0.2, 0.4]
+    assert over["figures"]["test P@1"] == {"mean": sum(values) / 3, "deviation": pytest.approx(np.std(values, ddof=1))}
+    assert over["training"]["epochs_run"]["deviation"] == 0
+    assert compare_runs([runs[1], runs[1]], plugins=load_plugins()).over_seeds is None, "one seed twice"
+    (runs[2] / "config.toml").write_text(
+        (runs[2] / "config.toml").read_text().replace("batch_size = ", "batch_size = 1")
+    )
+    assert compare_runs(runs, plugins=load_plugins()).over_seeds is None
+    (runs[1] / "report.json").unlink()
+    assert "test P@1" not in compare_runs(runs[:2], plugins=load_plugins()).over_seeds["figures"]
 
 
 def test_a_folder_that_is_no_run_is_an_error(tiny_run, tmp_path):
