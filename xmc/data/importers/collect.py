@@ -79,13 +79,22 @@ def _positives(row: QueryRow, label_row: Mapping[str, int], split: str, tally: T
             tally.bad(split, place, "relevance is not a finite number > 0", repr(weight)[:50])
             return {}
         if known is None:
-            tally.unknown_label(place, label_id)
+            tally.unknown_label(place, label_id, (other for other in label_row if _same_number(other, label_id)))
             continue
         tally.merged_positives += known in found
         found[known] = max(weight, found.get(known, 0.0))
     if not found:
         tally.bad(split, row.place, "query has no known label", repr(row.id[:100]))
     return dict(sorted(found.items()))
+
+
+def _same_number(label_id: str, other: str) -> bool:
+    """Whether the ids are one number, as programs write it that read ids as numbers: 007, 7 and 7.0."""
+    return _bare(label_id) == _bare(other)
+
+
+def _bare(label_id: str) -> str:
+    return label_id.removesuffix(".0").lstrip("0") if label_id.removesuffix(".0").isdecimal() else label_id
 
 
 def _is_weight(weight: float) -> bool:

@@ -69,19 +69,20 @@ def open_spreadsheet(folder: Path, tally: Tally) -> Source:
 
 def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tuple[Place, Any]]:
     """The labels of each row. Raises: DataError when no row has any."""
-    are_some, several, joined = False, 0, Counter[str]()
+    are_some, several, joined, shown = False, 0, Counter[str](), ""
     skipped = Tally("skip")
     for path in paths:
         for place, row in read_table_rows(path, ("text", "labels"), table="", tally=skipped):
             labels = _labels_in(row["labels"])
             are_some = are_some or any(map(as_id, labels or ()))
             several += len(labels or ()) > 1
+            shown = shown or (row["labels"].strip() and f", and {place} has {row['labels'][:80]!r}")
             joined.update(mark for mark in UNUSUAL_SEPARATORS if mark in row["labels"])
             yield place, labels
     if not are_some:
         unread = [f" (one that cannot be read is {example})" for example in skipped.table("").examples[:1]]
         raise DataError(
-            f"no row of {' and '.join(map(str, paths))} names a label{''.join(unread)}.",
+            f"no row of {' and '.join(map(str, paths))} names a label{shown}{''.join(unread)}.",
             hint='A cell of the column labels reads a|b, or is a JSON list of strings and whole numbers: ["a", "b"].'
             + (" Files are read as UTF-8." if unread else ""),
         )
@@ -207,6 +208,8 @@ class _Lines:
 
 
 def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], str]:
+    if "\0" in line:
+        raise DataError(f"{path}:1: there are zero bytes in it, as UTF-16 has them.", hint=SAVE_AS_UTF8)
     found: list[str] = []
     for delimiter in DELIMITERS:
         try:
@@ -221,7 +224,7 @@ def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], s
     missing = [column for column in columns if column not in found]
     there = {cell.lower(): cell for cell in found if cell not in columns}
     close = {column: get_close_matches(column, there, n=1) for column in missing}
-    renamed = [f"'{there[names[0]]}' to '{column}'" for column, names in close.items() if names]
+    renamed = [f"'{there[names[0]]}' to '{column}'" for column, names in close.items() if names and len(found) > 1]
     numbered = [cell for cell in found if NUMBERED.fullmatch(cell)] if "labels" in missing else []
     hint = "Columns are separated by commas, semicolons or tabs. Rename yours, or put a line with their names first."
     if len(numbered) > 1:

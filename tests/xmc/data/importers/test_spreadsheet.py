@@ -146,6 +146,11 @@ def test_bad_relevance(source, tmp_path, relevance, reason):
             "Put label1 and Label_2 into one column 'labels', in which a row reads a|b.",
         ),
         ({"train": "sentence,category\nx,a\n"}, "has sentence, category. Columns are separated by commas, semicol"),
+        ({"train": "text|labels\nx|a\n"}, "and has text|labels. Columns are separated by commas, semicolons or tabs."),
+        (
+            {"train": "t\0e\0x\0t\0"},
+            "train.csv:1: there are zero bytes in it, as UTF-16 has them. Save the file as UTF-8",
+        ),
         ({"train": ""}, "it lacks text, labels and has nothing. Columns are separated by commas"),
         ({"train": "Text,label\nx,a\n"}, "Rename 'Text' to 'text' and 'label' to 'labels'."),
         ({"labels": "id,text,text\na,b,c\n"}, "the column text stands twice"),
@@ -264,6 +269,18 @@ def test_a_label_that_is_several_by_its_looks_is_told_so(source, tmp_path):
         import_dataset(source(train="text,labels\none,a;7\n"), tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("labels", "cell", "there"),
+    [("7", "7.0", "7"), ("007", "7", "007"), ("007", "7.0", "007"), ("7", "07", "7"), ("7", "7.5", ""), ("x", "y", "")],
+)
+def test_a_number_that_a_program_wrote_anew_is_told_from_the_id(source, tmp_path, labels, cell, there):
+    folder = source(labels=f"id,text\n{labels},Anton\n", train=f"text,labels\none,{cell}\n")
+    with pytest.raises(DataError, match=rf"train\.csv:2: unknown label id '{cell}'\. ") as caught:
+        import_dataset(folder, tmp_path / "out")
+    said = f"There is a label '{there}': has a program read the ids as numbers? With pandas: dtype=str. Mend it, or"
+    assert (said in str(caught.value)) == bool(there)
+
+
 @pytest.mark.parametrize("cell", ["a|7|", "|a||7", "a| |7"])
 def test_an_empty_place_between_labels_is_none(source, tmp_path, cell):
     import_dataset(source(train=f"text,labels\none,{cell}\n"), tmp_path / "out")
@@ -275,8 +292,15 @@ def test_without_labels_a_table_that_names_none_is_told_how_to(source, tmp_path,
     folder = source(train=f"text,labels\n{rows}")
     (folder / "labels.csv").unlink()
     with pytest.raises(
-        DataError, match=r"no row of .*train\.csv names a label\. A cell of the column labels reads a\|b, or"
+        DataError, match=r"no row of .*train\.csv names a label(, .*train\.csv:2 has .*)?\. A cell .* reads a\|b, or"
     ):
+        import_dataset(folder, tmp_path / "out")
+
+
+def test_without_labels_a_table_that_names_none_is_shown_what_it_has(source, tmp_path):
+    folder = source(train="text,labels\none,\ntwo,\"['a', 'b']\"\n")
+    (folder / "labels.csv").unlink()
+    with pytest.raises(DataError, match=r"names a label, .*train\.csv:3 has \"\['a', 'b'\]\"\. A cell of the column"):
         import_dataset(folder, tmp_path / "out")
 
 
