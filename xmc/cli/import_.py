@@ -13,7 +13,7 @@ from xmc.cli.output import print_json
 if TYPE_CHECKING:
     from xmc.data.importers import ImportReport
 
-FORMATS = "auto, jsonl, csv, xmc, beir, trec, huggingface"
+FORMATS = "auto, jsonl, csv, parquet, xmc, beir, trec, huggingface"
 
 
 def import_command(
@@ -26,7 +26,7 @@ def import_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier import.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a data set: JSON lines, CSV, Extreme Classification Repository, BEIR, TREC or Hugging Face on disk.
+    """Import a data set: JSON lines, CSV, Parquet, Extreme Classification Repository, BEIR, TREC, Hugging Face on disk.
 
     Example: xmc import my-data --out data/mine
     """

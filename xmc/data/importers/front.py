@@ -15,6 +15,8 @@ from xmc.data.importers.huggingface import EXPECTED as HUGGINGFACE_FILES
 from xmc.data.importers.huggingface import is_huggingface, open_huggingface
 from xmc.data.importers.jsonl import EXPECTED as JSONL_FILES
 from xmc.data.importers.jsonl import is_jsonl, open_jsonl
+from xmc.data.importers.parquet import EXPECTED as PARQUET_FILES
+from xmc.data.importers.parquet import is_parquet, open_parquet
 from xmc.data.importers.repository import EXPECTED as REPOSITORY_FILES
 from xmc.data.importers.repository import is_repository, open_repository
 from xmc.data.importers.rows import Source
@@ -33,7 +35,7 @@ from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
 from xmc.errors import DataError, did_you_mean
 from xmc.store import replaced_folder, write_json
 
-FormatName = Literal["auto", "jsonl", "csv", "xmc", "beir", "trec", "huggingface"]
+FormatName = Literal["auto", "jsonl", "csv", "parquet", "xmc", "beir", "trec", "huggingface"]
 REPORT_NAME = "import.json"
 WRITTEN = frozenset({"labels.parquet", "train.parquet", "dev.parquet", "test.parquet", REPORT_NAME})
 
@@ -51,6 +53,7 @@ FORMATS: dict[str, Format] = {
     "beir": Format(is_beir, open_beir, BEIR_FILES),
     "jsonl": Format(is_jsonl, open_jsonl, JSONL_FILES),
     "csv": Format(is_spreadsheet, open_spreadsheet, SPREADSHEET_FILES),
+    "parquet": Format(is_parquet, open_parquet, PARQUET_FILES),
     "trec": Format(is_trec, open_trec, TREC_FILES),
     "xmc": Format(is_repository, open_repository, REPOSITORY_FILES),
 }

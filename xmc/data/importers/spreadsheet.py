@@ -73,7 +73,7 @@ def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tupl
     skipped = Tally("skip")
     for path in paths:
         for place, row in read_table_rows(path, ("text", "labels"), table="", tally=skipped):
-            labels = _labels_in(row["labels"])
+            labels = labels_in(row["labels"])
             are_some = are_some or any(map(as_id, labels or ()))
             several += len(labels or ()) > 1
             shown = shown or (row["labels"].strip() and f", and {place} has {row['labels'][:80]!r}")
@@ -98,7 +98,7 @@ def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Ite
     for place, row in read_table_rows(path, ("text", "labels"), table=split, tally=tally):
         if "id" not in row:
             is_numbered, row["id"] = True, f"{split}-{tally.table(split).read:06}"
-        cell, row["labels"] = row["labels"], _labels_in(row["labels"])
+        cell, row["labels"] = row["labels"], labels_in(row["labels"])
         if row["labels"] is None:
             tally.bad(split, place, "'labels' is a list in brackets, but not JSON", repr(cell[:80]))
             continue
@@ -113,10 +113,10 @@ def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Ite
         notes.append(f"{split}: there is no column 'id', so the queries are called {split}-000001 and so on")
 
 
-def _labels_in(cell: str) -> Any:
+def labels_in(cell: str) -> Any:
     """The label ids of a cell; None for a list that is not JSON.
 
-    >>> _labels_in("A10| B2|"), _labels_in('["a|b", "c "]'), _labels_in(" "), _labels_in("['a', 'b']")
+    >>> labels_in("A10| B2|"), labels_in('["a|b", "c "]'), labels_in(" "), labels_in("['a', 'b']")
     (['A10', 'B2'], ['a|b', 'c'], [], None)
     """
     if PRINTED_LIST.fullmatch(cell.strip()) is not None and _json_in(cell) is None:

@@ -10,7 +10,7 @@ from xmc.errors import first_few
 
 WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods")
 TABLES = (".parquet", ".arrow")
-OTHER_NAME = (".csv", ".tsv", ".jsonl")
+OTHER_NAME = (".csv", ".tsv", ".jsonl", ".parquet")
 FIRST_BYTES = 1 << 20
 
 
@@ -24,7 +24,7 @@ def what_to_do(folder: Path) -> str:
     files = [path for path in entries if path.is_file()]
     if len(entries) == 1 and not files:
         return f"Is it the folder in it that you mean? Then give {entries[0]}."
-    split = [path for words in SPLIT_WORDS.values() for path in files if path.name.partition(".")[0].lower() in words]
+    split = [path for words in SPLIT_WORDS.values() for path in files if _stem(path) in words]
     likely = split or (files if len(files) == 1 else [])
     others = [path for path in files if path.suffix.lower() in WORKBOOKS]
     said = [sentence for path in [*likely, *others] if (sentence := _on_file(path))]
@@ -45,9 +45,13 @@ def _on_file(path: Path) -> str:
         return f"Of JSON an object a line is read: write {path.name} as {path.stem}.jsonl, with lines such as {line}."
     if suffix == ".txt":
         return f"{path.name} names no columns: write it as {path.stem}.csv, with the columns text and labels."
-    if suffix in TABLES:
+    if suffix in TABLES and (suffix != ".parquet" or _stem(path) in SPLIT_WORDS["train"]):
         return f"Tables need no import, but a train{suffix} and a labels{suffix} with columns as docs/data.md says."
     return ""
+
+
+def _stem(path: Path) -> str:
+    return path.name.partition(".")[0].lower()
 
 
 def _has_an_object_a_line(path: Path) -> bool:

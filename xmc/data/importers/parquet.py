@@ -1,0 +1,136 @@
+"""Parquet: `labels.parquet` with id and text; `train`, `dev`, `test.parquet` with id, text, labels, perhaps relevance.
+
+The ids of queries may be left out. A cell of labels is a list of ids, one id, or a text as in CSV (`a|b`). Without
+`labels.parquet` the labels are those that queries name, and the text of a label is its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
+from xmc.data.importers.rows import Place, QueryRow, Source
+from xmc.data.importers.spreadsheet import labels_in
+from xmc.data.importers.tally import Tally
+from xmc.data.importers.text_files import NAMED, as_id, not_there
+from xmc.data.split_names import SPLIT_WORDS
+from xmc.errors import DataError, first_few
+
+EXPECTED = "train.parquet with text and labels and, if there are, labels.parquet, dev.parquet and test.parquet"
+LABELS = "labels.parquet"
+OWN = "positives"  # a column of the tables that xmc reads without an import
+BATCH = 1000
+
+
+def is_parquet(folder: Path) -> bool:
+    """Whether the folder looks like this format, and not like a data set folder, which needs no import."""
+    train = _splits(folder).get("train")
+    try:
+        return train is not None and OWN not in pq.read_schema(train).names
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def open_parquet(folder: Path, tally: Tally) -> Source:
+    """Open a folder of such tables.
+
+    Raises: DataError when a file or column is missing, or a file is damaged.
+    """
+    splits, labels = _splits(folder), folder / LABELS
+    if "train" not in splits:
+        raise not_there(folder, "train split", EXPECTED)
+    notes: list[str] = []
+    queries = {split: _read_queries(path, split, tally, notes) for split, path in splits.items()}
+    if labels.is_file():
+        return Source(label_rows(_rows(labels, ("id", "text"), tally, table="labels"), tally), queries, notes)
+    note_ids_as_texts(folder, LABELS, notes)
+    return Source(labels_of(_labels_named_by(splits), tally), queries, notes)
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    named = {
+        split: [path for word in words if (path := folder / f"{word}.parquet").is_file()]
+        for split, words in SPLIT_WORDS.items()
+    }
+    if several := next((paths for paths in named.values() if len(paths) > 1), None):
+        raise DataError(f"{folder} holds {' and '.join(path.name for path in several)}.", hint="Leave one of them.")
+    return {split: paths[0] for split, paths in named.items() if paths}
+
+
+def _labels_named_by(splits: Mapping[str, Path]) -> Iterator[tuple[Place, Any]]:
+    are_some = False
+    for path in splits.values():
+        for place, row in _rows(path, ("labels",), Tally("skip"), table=""):
+            labels = _labels_of(row["labels"])
+            are_some = are_some or any(map(as_id, labels if isinstance(labels, list) else ()))
+            yield place, labels
+    if not are_some:
+        raise DataError(
+            f"no row of {' and '.join(map(str, splits.values()))} names a label.",
+            hint="A cell of the column labels is a list of ids (texts or whole numbers), one id, or a text a|b.",
+        )
+
+
+def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Iterator[QueryRow]:
+    is_numbered = False
+    for place, row in _rows(path, ("text", "labels"), tally, table=split):
+        if "id" not in row:
+            is_numbered, row["id"] = True, f"{split}-{place.row:06}"
+        cell, row["labels"] = row["labels"], _labels_of(row["labels"])
+        query = parse_query(place, row) if row["labels"] is not None else _no_list(cell)
+        if isinstance(query, QueryRow):
+            yield query
+        else:
+            tally.bad(split, place, *query)
+    if is_numbered:
+        notes.append(f"{split}: there is no column 'id', so the queries are called {split}-000001 and so on")
+
+
+def _no_list(cell: Any) -> tuple[str, str]:
+    return "'labels' is neither a list of ids nor an id", f"{cell!r:.80}"
+
+
+def _labels_of(cell: Any) -> Any:
+    """The label ids of a cell, as a list; None for what is none.
+
+    >>> _labels_of(["a", 7]), _labels_of(7), _labels_of("a|b"), _labels_of(None), _labels_of(7.0)
+    (['a', 7], [7], ['a', 'b'], [], None)
+    """
+    if isinstance(cell, str):
+        return labels_in(cell)
+    return cell if isinstance(cell, list) else [] if cell is None else None if as_id(cell) is None else [cell]
+
+
+def _rows(path: Path, columns: Sequence[str], tally: Tally, *, table: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Yield (place, values by column) of a file that has these columns; rows are counted from 1."""
+    try:
+        with pq.ParquetFile(path) as file:
+            there = file.schema_arrow.names
+            _require(path, columns, there)
+            read = [name for name in ("id", "text", "labels", "relevance") if name in there]
+            rows = (row for batch in file.iter_batches(BATCH, columns=read) for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                tally.table(table).read += 1
+                yield Place(str(path), number), row
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]:.200}.") from error
+
+
+def _require(path: Path, columns: Sequence[str], there: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in there]
+    if not missing:
+        return
+    others = {name.lower(): name for name in there if name not in columns}
+    close = {column: get_close_matches(column, others, n=1) for column in missing}
+    renamed = [f"'{others[names[0]]}' to '{column}'" for column, names in close.items() if names]
+    raise DataError(
+        f"{path}: it needs the columns {' and '.join(columns)}; it lacks {' and '.join(missing)} and has "
+        f"{first_few(there, str, most=NAMED) or 'none'}.",
+        hint=f"Rename {' and '.join(renamed)}." if renamed else "Rename yours.",
+    )
