@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -83,9 +84,21 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     "Did you mean 'temperature'?"
     >>> did_you_mean("foo", ["bar"])
     ''
+    >>> did_you_mean("DEXML", ["dexml"])
+    "Did you mean 'dexml'?"
     """
-    close = difflib.get_close_matches(name, list(allowed), n=1)
-    return f"Did you mean '{close[0]}'?" if close else ""
+    there = {each.lower(): each for each in allowed}
+    close = difflib.get_close_matches(name.lower(), there, n=1)
+    return f"Did you mean '{there[close[0]]}'?" if close else ""
+
+
+def quoted(path: object) -> str:
+    """A path as a command line takes it, with blanks in it for example.
+
+    >>> quoted("my data"), quoted("runs/a")
+    ("'my data'", 'runs/a')
+    """
+    return shlex.quote(str(path))
 
 
 def first_few(items: Sequence[Any], show: Callable[[Any], str] = "'{}'".format, *, most: int = 5) -> str:

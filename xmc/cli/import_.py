@@ -31,7 +31,7 @@ def import_command(
     Example: xmc import my-data --out data/mine
     """
     from xmc.data.importers import import_dataset
-    from xmc.errors import ConfigError
+    from xmc.errors import ConfigError, quoted
 
     if on_bad_row not in ("error", "skip"):
         raise ConfigError(f"--on-bad-row '{on_bad_row}' is not one of: error, skip.")
@@ -40,7 +40,7 @@ def import_command(
         print_json(report.to_dict())
     else:
         typer.echo("\n".join(lines_of(report)))
-        typer.echo(f"next: xmc train --data {out} --out runs/{out.resolve().name}")
+        typer.echo(f"next: xmc train --data {quoted(out)} --out {quoted(Path('runs') / out.resolve().name)}")
 
 
 def lines_of(report: ImportReport) -> list[str]:

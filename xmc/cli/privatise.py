@@ -9,6 +9,7 @@ import typer
 
 from xmc.cli.options import JsonOption
 from xmc.cli.output import print_json
+from xmc.errors import quoted
 
 
 def privatise_command(
@@ -62,5 +63,5 @@ def lines_of(receipt: dict[str, Any], out: Path) -> list[str]:
         f" all queries of a bag have counts {receipt['bag_size']}",
         *(f"  released with row labels: {split}" for split in receipt["released_with_row_labels"]),
         *(f"  not promised: {each}" for each in receipt["not_promised"]),
-        f"Train on it: xmc train --plugin aggregate --data {out}",
+        f"Train on it: xmc train --plugin aggregate --data {quoted(out)}",
     ]

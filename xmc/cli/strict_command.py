@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from xmc.errors import ConfigError, first_few
+from xmc.errors import ConfigError, first_few, quoted
 
 
 class StrictCommand(TyperCommand):
@@ -47,7 +47,7 @@ def _require_place(verb: str, words: Sequence[str], parameters: Sequence[Any]) -
     takes_text = any(parameter.name == "text" and parameter.param_type_name == "argument" for parameter in parameters)
     takes_run = any("--run" in parameter.opts for parameter in parameters)
     if len(words) == 1 and takes_run and os.path.isdir(words[0]):  # noqa: PTH112 - never raises, however long
-        hint = f"A run is named by --run: xmc {verb} --run {words[0]}"
+        hint = f"A run is named by --run: xmc {verb} --run {quoted(words[0])}"
     elif any(os.path.exists(word) for word in words):  # noqa: PTH110 - as above
         hint = "If they come from a pattern, put it in quotes, so that the shell leaves it as it is: '*.parquet'."
     elif takes_text:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, SettingsOption
+from xmc.errors import quoted
 
 
 def teach_command(
@@ -37,4 +38,4 @@ def teach_command(
     typer.echo(f"{report.queries:,} queries, {report.k} labels each, {report.recall:.1%} of the positives among them")
     vectors = f"{report.labels:,} label vectors of width {report.dimension}" if report.dimension else "no label vectors"
     typer.echo(f"{vectors}; written: {out}")
-    typer.echo(f"next: xmc train --plugin distill --data {data} --out RUN --set teacher.path={out}")
+    typer.echo(f"next: xmc train --plugin distill --data {quoted(data)} --out RUN --set teacher.path={quoted(out)}")

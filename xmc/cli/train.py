@@ -11,6 +11,7 @@ import typer
 from xmc.cli.options import ConfigOption, DataOption, JsonOption, PluginOption, SettingsOption
 from xmc.cli.plugin_file import note_on_unused_file
 from xmc.cli.rerank import reranked_line
+from xmc.errors import quoted
 
 if TYPE_CHECKING:
     from xmc.cli.progress import TrainingDisplay
@@ -134,7 +135,7 @@ def _print_end(out: Path, report: Mapping[str, Any]) -> None:
     done = f"trained in {report['train_s']:.0f} s" if report["epochs_run"] else "taken as it is, not trained"
     done += f", stopped early after epoch {report['epochs_run']}" if report.get("stopped_early") else ""
     typer.echo(f"{done}: {score}{seen}")
-    evaluate = f"xmc evaluate --run {out}    "
+    evaluate = f"xmc evaluate --run {quoted(out)}    "
     if "test" not in report["splits"]:
-        evaluate = f"xmc evaluate --run {out} --split dev    " if "dev" in report["splits"] else ""
-    typer.echo(f'next: {evaluate}xmc search "some text" --run {out}')
+        evaluate = f"xmc evaluate --run {quoted(out)} --split dev    " if "dev" in report["splits"] else ""
+    typer.echo(f'next: {evaluate}xmc search "some text" --run {quoted(out)}')

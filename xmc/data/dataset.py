@@ -13,7 +13,7 @@ from xmc.data.named import NAMES, named_folder
 from xmc.data.shards import SUFFIXES, find_shards
 from xmc.data.split_names import unread_splits
 from xmc.data.tables import LabelTable, QueryTable, read_labels, read_queries
-from xmc.errors import DataError, did_you_mean
+from xmc.errors import DataError, did_you_mean, quoted
 
 __all__ = ["SPLITS", "Dataset", "LabelTable", "QueryTable", "load_dataset", "split_off_dev", "take_train"]
 
@@ -108,7 +108,7 @@ def _unknown(name: str, folder: Path) -> DataError:
             f"{folder} is a file; a data set is a folder with labels.parquet, train.parquet and, if wanted, "
             "dev.parquet and test.parquet.",
             hint="Give the folder. Files of other formats, such as train.csv or train.jsonl, become one with: "
-            f"xmc import {folder.parent} --out NEW_FOLDER",
+            f"xmc import {quoted(folder.parent)} --out NEW_FOLDER",
         )
     if close := did_you_mean(name, NAMES):
         hint = close
@@ -144,9 +144,9 @@ def _instead_of(folder: Path) -> str:
     if (folder / "config.toml").is_file():
         return (
             "It looks like a run. Name the data that it was trained on, which is [data] name in its config.toml; to go "
-            f"on with the run: xmc train --out {folder} --resume"
+            f"on with the run: xmc train --out {quoted(folder)} --resume"
         )
-    return f"Make a data set folder from other formats with: xmc import {folder} --out NEW_FOLDER"
+    return f"Make a data set folder from other formats with: xmc import {quoted(folder)} --out NEW_FOLDER"
 
 
 def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from xmc.errors import XmcWarning
+from xmc.errors import XmcWarning, quoted
 
 COMPACT_SHARE = 0.1  # of the labels of the index: from here on a search is noticeably slower than in a new index
 _warned_at: dict[Path, int] = {}  # by run, how many labels stood beside its index or were gone when it was said last
@@ -17,7 +17,7 @@ def compaction_hint(run: Path, *, base: int, added: int, removed: int) -> str:
         return ""
     return (
         f"{added:,} labels stand beside the {base:,} of the index and {removed:,} of those are gone, which makes "
-        f"searches slower. Build it anew: xmc labels compact --run {run}"
+        f"searches slower. Build it anew: xmc labels compact --run {quoted(run)}"
     )
 
 

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from xmc.engine.card_reports import REPORT_NAME, RunReports, as_written, evaluation_figures, read_reports
+from xmc.errors import quoted
 from xmc.plugin_manager import Plugins
 
 OF_TRAINING = ("epochs_run", "best_validation_p1", "train_s")
@@ -104,9 +105,9 @@ def _notes(runs: Sequence[Path], reports: Sequence[RunReports]) -> list[str]:
     notes = []
     for run, found in zip(runs, reports, strict=True):
         if found.evaluation is None:
-            notes.append(f"{run} has no figures. Measure them: xmc evaluate --run {run}")
+            notes.append(f"{run} has no figures. Measure them: xmc evaluate --run {quoted(run)}")
         elif found.evaluation_stale:
-            notes.append(f"{run} has changed since its figures were measured. Again: xmc evaluate --run {run}")
+            notes.append(f"{run} has changed since its figures were measured. Again: xmc evaluate --run {quoted(run)}")
     notes += _notes_on_data([found.evaluation["data"] for found in reports if found.evaluation])
     weighed = [_read(_propensities, *each, REPORT_NAME) for each in zip(runs, reports, strict=True)]
     by = [f"A = {each['a']:g}, B = {each['b']:g}" for each in weighed if each]

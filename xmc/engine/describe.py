@@ -9,6 +9,7 @@ from typing import Any
 from xmc.engine.card_reports import as_written, evaluation_figures, figures_are_stale, named_parts, read_report
 from xmc.engine.label_editing import LabelEditor
 from xmc.engine.run_config import read_run_toml
+from xmc.errors import quoted
 from xmc.retrieve.layout import encoder_store, index_store, labels_store, passages_store, reranker_store
 from xmc.train.checkpoint import open_store
 
@@ -41,7 +42,7 @@ def describe_run(run: Path) -> dict[str, Any]:
             with as_written(path):
                 facts |= _figures(name, report)
     if figures_are_stale(run):
-        facts["note"] = f"it has changed since its figures were measured. Again: xmc evaluate --run {run}"
+        facts["note"] = f"it has changed since its figures were measured. Again: xmc evaluate --run {quoted(run)}"
     return facts
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.engine.label_state import Base, LabelState
-from xmc.errors import ArtifactError, DataError
+from xmc.errors import ArtifactError, DataError, quoted
 from xmc.retrieve.label_edits import Edit, LabelEdits, parse_edits, read_edits
 from xmc.retrieve.layout import labels_store
 from xmc.store.manifest import Manifest, read_manifest
@@ -81,7 +81,7 @@ def edits_in(run: Path, version: str) -> LabelEdits:
         raise DataError(
             f"there is no version '{version}' of the labels of {run}, or no more: the last {KEPT} are kept, and fewer "
             "of large ones.",
-            hint=f"There are: {', '.join([BEFORE_EDITS, *names])} (see: xmc labels versions --run {run})",
+            hint=f"There are: {', '.join([BEFORE_EDITS, *names])} (see: xmc labels versions --run {quoted(run)})",
         )
     return parse_edits(store.version(version))
 

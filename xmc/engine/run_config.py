@@ -12,7 +12,7 @@ from xmc.config import Options, Settings, build_options, merge, parse_assignment
 from xmc.engine.check_settings import CheckSettings, check_settings
 from xmc.engine.component import Component, build_component, recorded_component
 from xmc.engine.fusion import FusionOptions
-from xmc.errors import ConfigError, XmcError, did_you_mean
+from xmc.errors import ConfigError, XmcError, did_you_mean, quoted
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.run_plugins import naming_packages, write_run_plugins
@@ -206,9 +206,8 @@ def read_run_toml(run: Path) -> dict[str, Any]:
     """What stands in `run/config.toml`. Raises: ConfigError when the folder holds none."""
     path = run / FILE_NAME
     if not path.is_file():
-        hint = (
-            f"Is this the right folder? A run is made by: xmc train --data DATA --out {'RUN' if run.exists() else run}"
-        )
+        out = "RUN" if run.exists() else quoted(run)
+        hint = f"Is this the right folder? A run is made by: xmc train --data DATA --out {out}"
         raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}).", hint=hint)
     return read_toml(path)
 

@@ -17,7 +17,7 @@ from xmc.engine.job import Job
 from xmc.engine.run_config import RunConfig
 from xmc.engine.train_start import train_start
 from xmc.engine.training_set import validation_queries, with_label_scope
-from xmc.errors import ArtifactError, ConfigError, DataError
+from xmc.errors import ArtifactError, ConfigError, DataError, quoted
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.trained_model import HEAD_FOLDER, STATE_NAME, TrainedModel, load_model
 from xmc.scale.points import Point, Size
@@ -113,7 +113,7 @@ def training_report(run: Path) -> dict[str, Any]:
     path = run / "train.json"
     if not path.is_file():
         raise ArtifactError(
-            f"{run} is not a finished run (it has no train.json).", hint=f"xmc train --out {run} --resume"
+            f"{run} is not a finished run (it has no train.json).", hint=f"xmc train --out {quoted(run)} --resume"
         )
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report

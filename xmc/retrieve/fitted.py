@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.errors import ArtifactError, XmcWarning
+from xmc.errors import ArtifactError, XmcWarning, quoted
 from xmc.retrieve.answering import Answering
 from xmc.retrieve.basis import LABEL_COUNT, Basis, count_edited
 from xmc.retrieve.layout import fitted_store
@@ -154,7 +154,7 @@ def _outdated(run: Path, kind: str, what: str) -> Absence:
 
 
 def _command(run: Path, kind: str) -> str:
-    return f"xmc check {CHECKS[kind]} --run {run}"
+    return f"xmc check {CHECKS[kind]} --run {quoted(run)}"
 
 
 def _without_labels(model: Any) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.data.tables import LabelTable, read_labels
-from xmc.errors import ArtifactError, ConfigError, DataError
+from xmc.errors import ArtifactError, ConfigError, DataError, quoted
 from xmc.machine import warn_of_threads_beyond_quota
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.answering import Answering, Lineage
@@ -90,7 +90,8 @@ def open_run(
 
     validate_device(device)
     if not run.is_dir():
-        raise ArtifactError(f"there is no run folder {run}.", hint=f"Make one with: xmc train --data DATA --out {run}")
+        hint = f"Make one with: xmc train --data DATA --out {quoted(run)}"
+        raise ArtifactError(f"there is no run folder {run}.", hint=hint)
     plugins = plugins or load_plugins()
     with naming_packages(run, plugins):
         model = _model(run, plugins, before)
@@ -172,7 +173,7 @@ def _open_index(
     if description["encoder_sha256"] != model.sha256:
         raise ArtifactError(
             f"the index of {run} was built with another encoder than the one that is there now.",
-            hint=f"Build it again: xmc index --run {run}",
+            hint=f"Build it again: xmc index --run {quoted(run)}",
         )
     backend = recorded_options(plugins, "index", description)
     return BuiltIndex(

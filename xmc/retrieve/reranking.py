@@ -18,6 +18,7 @@ import numpy as np
 
 from xmc.api import ArtifactError, Hits, NonFiniteError, rank_hits
 from xmc.data.tables import LabelTable, read_labels
+from xmc.errors import quoted
 from xmc.ranking import first_hits
 from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.layout import reranker_store
@@ -121,7 +122,7 @@ def load_reranking(
             return None
         raise ArtifactError(
             f"{run} was configured with the reranker '{expected}', which was never fitted.",
-            hint=f"Fit it: xmc rerank --run {run}",
+            hint=f"Fit it: xmc rerank --run {quoted(run)}",
         )
     version = store.current()
     facts = version.manifest.facts
@@ -130,7 +131,7 @@ def load_reranking(
     if facts["encoder_sha256"] != encoder_sha256 or (differs and not (labels_may_differ and path.is_file())):
         raise ArtifactError(
             f"the reranker of {run} was fitted to another encoder or other labels than are there now.",
-            hint=f"Fit it again: xmc rerank --run {run}",
+            hint=f"Fit it again: xmc rerank --run {quoted(run)}",
         )
     options = recorded_options(plugins, "reranker", facts)
     reranker = options.load(version.folder / BACKEND_FOLDER)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmc.errors import ArtifactError
+from xmc.errors import ArtifactError, quoted
 from xmc.retrieve.layout import REPLACEMENT_MOVING, REPLACEMENT_WHOLE, encoder_store, index_store
 
 
@@ -30,7 +30,7 @@ def require_indexed(run: Path) -> None:
         return
     if not (run / "train.json").is_file():  # the last thing that a training writes
         raise _untrained(run)
-    raise ArtifactError(f"{run} is trained, but has no index.", hint=f"Build it: xmc index --run {run}")
+    raise ArtifactError(f"{run} is trained, but has no index.", hint=f"Build it: xmc index --run {quoted(run)}")
 
 
 def _untrained(run: Path) -> ArtifactError:
@@ -40,7 +40,7 @@ def _untrained(run: Path) -> ArtifactError:
 
 
 def _go_on(run: Path) -> str:
-    return f"Go on with: xmc train --out {run} --resume"
+    return f"Go on with: xmc train --out {quoted(run)} --resume"
 
 
 def _is_run(run: Path) -> bool:

@@ -49,6 +49,12 @@ def test_positives_of_skipped_labels_are_not_told_as_of_labels_that_the_source_d
     assert load_dataset(tmp_path / "out").labels.ids == ["a"]
 
 
+def test_a_path_with_a_blank_is_quoted_in_the_command_that_comes_next(tmp_path, source):
+    out = tmp_path / "my data"
+    said = run(source, "--out", out, "--on-bad-row", "skip").output.splitlines()[-1]
+    assert said == f"next: xmc train --data '{out}' --out 'runs/my data'"
+
+
 def test_for_machines(tmp_path, source):
     result = run(source, "--out", tmp_path / "out", "--on-bad-row", "skip", "--format", "jsonl", "--json")
     assert json.loads(result.output) == json.loads((tmp_path / "out" / "import.json").read_text())
