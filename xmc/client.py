@@ -42,6 +42,9 @@ class Client:
         self._run = run
         self._limits: Mapping[str, float] = {}
 
+    def __repr__(self) -> str:
+        return f"<Client of {self._run or 'the first run'} at {self._service.url}>"
+
     def __enter__(self) -> Client:
         return self
 

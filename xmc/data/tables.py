@@ -32,6 +32,9 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        return f"<LabelTable of {len(self):,} labels>"
+
     @cached_property
     def arrow_ids(self) -> Any:
         """The ids as an Arrow array, made once: a search takes those of its hits from it."""
@@ -57,6 +60,9 @@ class QueryTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"<QueryTable of {len(self):,} queries>"
 
     def take(self, rows: np.ndarray[Any, Any]) -> QueryTable:
         """The given queries, in the given order."""

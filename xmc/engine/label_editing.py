@@ -53,6 +53,9 @@ class LabelEditor:
         self._model: TrainedModel | None = None
         self._base: Base | None = None
 
+    def __repr__(self) -> str:
+        return f"<LabelEditor of {self.run}>"
+
     def add(self, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
         """Add labels, id to text; they can be found at once.
 

@@ -31,7 +31,7 @@ from xmc.engine.teaching import TeachingReport, run_teaching
 from xmc.engine.tuning import Tuned, run_tuning
 from xmc.engine.verb_settings import settings_for
 from xmc.engine.whole_run import make_run
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, DataError
 from xmc.evaluate.report import EvaluationReport
 from xmc.given_numbers import any_number, whole_number
 from xmc.plugin_manager import load_plugins
@@ -56,8 +56,18 @@ def train_run(
     Raises: ConfigError, DataError, PluginError; InterruptedRunError after a signal.
     """
     plugins = load_plugins()
-    config = resolve(plugins, plugin=plugin, settings=settings, flags={"data": {"name": str(data)}})
+    config = resolve(plugins, plugin=plugin, settings=settings, flags={"data": {"name": _data_name(data)}})
     return make_run(config, Path(out), plugins=plugins, resume=resume, overwrite=overwrite)
+
+
+def _data_name(data: str | Path) -> str:
+    if not isinstance(data, (str, Path)):
+        raise DataError(
+            f"data must be the name of a shipped data set or its folder, got {type(data).__name__}.",
+            hint="Of a data frame with the columns text and labels: df.to_parquet('my-data/train.parquet'), and then "
+            "xmc import my-data --out data/mine",
+        )
+    return str(data)
 
 
 def index_run(

@@ -48,6 +48,11 @@ class Retriever:
     labels_sha256: str = ""  # of the edits that the index was built without; empty when it has them all
     opened: Opened | None = None
 
+    def __repr__(self) -> str:
+        run = f" of {self.opened.run}" if self.opened else ""
+        rerankers = ", with a second stage" if self.reranking else ""
+        return f"<Retriever{run}: {len(self.labels):,} labels, index {self.report.backend}{rerankers}>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a Retriever cannot be pickled: send the path of its run, and open it there: Retriever.load.")
 

@@ -4,6 +4,7 @@ labels have no query; the report says what was done."""
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -296,3 +297,8 @@ def test_minilm_is_trained_and_its_folder_gives_the_same_vectors(tmp_path):
     untrained = SentenceTransformer(str(model), device="cpu").encode(texts)
     assert np.abs(untrained - embeddings_ND.numpy()).max() > 1e-4
     assert len(retriever.search(texts, k=3)[0]) == 3
+
+
+def test_data_that_is_no_name_or_folder_is_told_how_to_become_one(tmp_path):
+    with pytest.raises(DataError, match=r"shipped data set or its folder, got Table\. Of a data frame .*to_parquet"):
+        xmc.train_run(pa.table({"text": ["a"], "labels": ["b"]}), tmp_path / "run")

@@ -29,6 +29,14 @@ def retriever(tiny_run):
     return Retriever.load(tiny_run, device="cpu")
 
 
+def test_what_is_shown_of_it_is_short_whatever_it_holds(retriever, tiny_run):
+    assert repr(retriever) == f"<Retriever of {tiny_run}: 60 labels, index exact>"
+    assert repr(replace(retriever, opened=None)) == "<Retriever: 60 labels, index exact>"
+    assert "labels=<LabelTable of 60 labels>, splits={'train': <QueryTable of 400 q" in repr(load_dataset("tiny"))
+    assert repr(xmc.LabelEditor("runs/a")) == "<LabelEditor of runs/a>"
+    assert repr(xmc.Client("http://127.0.0.1:1", token="secret", run="a")) == "<Client of a at http://127.0.0.1:1>"
+
+
 def test_hits_are_those_of_a_sort_of_all_scores(retriever):
     from xmc.encode.encoder import embed_texts
 
