@@ -143,7 +143,7 @@ def parse_label(place: Place, row: dict[str, Any]) -> LabelRow | tuple[str, ...]
         return missing
     label_id, text = as_id(row.get("id")), row.get("text")
     if label_id is None:
-        return ("'id' must be a string or a whole number",)
+        return "'id' must be a string or a whole number", f"got {reprlib.repr(row.get('id'))}"
     if not isinstance(text, str):
         return "'text' must be a string", f"got {type(text).__name__}"
     return LabelRow(place, label_id, text)
@@ -161,11 +161,11 @@ def parse_query(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]
         return "'labels' must be a list of label ids", f"got {type(labels).__name__}"
     label_ids = [label_id for label in labels if (label_id := as_id(label)) is not None]
     if len(label_ids) != len(labels):
-        return ("'labels' must be a list of label ids, strings or whole numbers",)
+        return "'labels' must be a list of label ids, strings or whole numbers", f"got {reprlib.repr(labels)}"
     if relevance is None:
         return QueryRow(place, start.id, start.text, label_ids)
     if not isinstance(relevance, list) or not all(type(weight) in (int, float) for weight in relevance):
-        return ("'relevance' must be a list of numbers",)
+        return "'relevance' must be a list of numbers", f"got {reprlib.repr(relevance)}"
     if len(relevance) != len(label_ids):
         return "'relevance' must be as long as 'labels'", f"{len(relevance)} and {len(label_ids)}"
     return QueryRow(place, start.id, start.text, label_ids, relevance)

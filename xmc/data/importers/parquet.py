@@ -64,15 +64,16 @@ def _splits(folder: Path) -> dict[str, Path]:
 
 
 def _labels_named_by(splits: Mapping[str, Path]) -> Iterator[tuple[Place, Any]]:
-    are_some = False
+    are_some, shown = False, ""
     for path in splits.values():
-        for place, row in _rows(path, ("labels",), Tally("skip"), table=""):
+        for place, row in _rows(path, ("text", "labels"), Tally("skip"), table=""):
             labels = _labels_of(row["labels"])
+            shown = shown or f", and {place} has {row['labels']!r:.80}"
             are_some = are_some or any(map(as_id, labels if isinstance(labels, list) else ()))
             yield place, labels
     if not are_some:
         raise DataError(
-            f"no row of {' and '.join(map(str, splits.values()))} names a label.",
+            f"no row of {' and '.join(map(str, splits.values()))} names a label{shown}.",
             hint="A cell of the column labels is a list of ids (texts or whole numbers), one id, or a text a|b.",
         )
 
@@ -127,7 +128,10 @@ def _require(path: Path, columns: Sequence[str], there: Sequence[str]) -> None:
     if not missing:
         return
     others = {name.lower(): name for name in there if name not in columns}
-    close = {column: get_close_matches(column, others, n=1) for column in missing}
+    close = {
+        column: get_close_matches(column, others, n=1) or [name for name in others if name.endswith(f"_{column}")]
+        for column in missing
+    }
     renamed = [f"'{others[names[0]]}' to '{column}'" for column, names in close.items() if names]
     raise DataError(
         f"{path}: it needs the columns {' and '.join(columns)}; it lacks {' and '.join(missing)} and has "

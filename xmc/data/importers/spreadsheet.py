@@ -36,6 +36,7 @@ EXPECTED = "train.csv and, if there are, labels.csv, dev.csv and test.csv (or .t
 LABEL_FILES, SPLIT_FILES = ("labels.csv", "labels.tsv"), ("{}.csv", "{}.tsv")
 DELIMITERS = (",", ";", "\t")
 SEPARATOR, UNUSUAL_SEPARATORS = "|", (",", ";")
+QUOTES = 'A cell that begins with a quote must end with one, and a quote within it stands twice: "a ""b"" c".'
 COLUMNS = ("id", "text", "labels", "relevance")
 NUMBERED = re.compile(r"labels?[ _.-]?\d+", re.IGNORECASE)  # a column for each label of a query
 DELIMITER_LINE = re.compile(r'"?sep=.?"?', re.IGNORECASE)  # for Excel, before the names of the columns
@@ -244,7 +245,7 @@ def _no_csv(place: str, error: csv.Error) -> DataError:
             f"{place}: not CSV: a carriage return without a line feed behind it.",
             hint="Save the file with line ends LF or CR LF, and put a cell that holds such a character in quotes.",
         )
-    return DataError(f"{place}: not CSV: {error}.", hint="Is a quote opened and not closed?")
+    return DataError(f"{place}: not CSV: {error}.", hint=QUOTES)
 
 
 def _require_once(path: Path, header: Sequence[str]) -> None:

@@ -66,7 +66,9 @@ def test_without_labels_their_ids_are_their_texts(source, tmp_path):
     assert load_dataset(tmp_path / "out").labels.texts == ["fruit", "tools"]
     assert notes[0] == "there is no labels.parquet, so the text of a label is its id"
     source(train={"text": ["one"], "labels": pa.array([None], pa.string())})
-    with pytest.raises(DataError, match=r"no row of .*train\.parquet names a label\. A cell of the column labels is a"):
+    with pytest.raises(
+        DataError, match=r"no row of .*train\.parquet names a label, and .*train\.parquet:1 has None\. A cell"
+    ):
         import_dataset(folder, tmp_path / "none")
 
 
@@ -92,10 +94,14 @@ def test_a_bad_row_stops_or_is_counted(source, tmp_path, text, cell, reason):
     ("columns", "message"),
     [
         ({"text": ["x"], "label": ["a"]}, "lacks labels and has text, label. Rename 'label' to 'labels'."),
+        ({"the_text": ["x"], "labels": ["a"]}, "lacks text and has the_text, labels. Rename 'the_text' to 'text'."),
         ({"sentence": ["x"], "category": ["a"]}, "needs the columns text and labels; it lacks text and labels and has"),
     ],
 )
-def test_a_column_that_is_not_there_is_named(source, tmp_path, columns, message):
+@pytest.mark.parametrize("has_labels", [True, False])
+def test_a_column_that_is_not_there_is_named(source, tmp_path, columns, message, has_labels):
+    if not has_labels:
+        (source() / "labels.parquet").unlink()
     with pytest.raises(DataError) as caught:
         import_dataset(source(train=columns), tmp_path / "out")
     assert message in str(caught.value)

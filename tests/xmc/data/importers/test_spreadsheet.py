@@ -121,7 +121,8 @@ def test_a_bad_row_stops_or_is_counted(source, tmp_path, row, line, reason):
     ("relevance", "reason"),
     [
         ("1|2", "'relevance' must be as long as 'labels': 2 and 1"),
-        ("much", "'relevance' must be a list of numbers"),
+        ("much", "'relevance' must be a list of numbers: got ['much']"),
+        ("0,5|1", "not as many cells as columns: 5 and 4"),
         ("nan", "relevance is not a finite number > 0"),
         ("0", "relevance is not a finite number > 0"),
     ],
@@ -154,7 +155,11 @@ def test_bad_relevance(source, tmp_path, relevance, reason):
         ({"train": ""}, "it lacks text, labels and has nothing. Columns are separated by commas"),
         ({"train": "Text,label\nx,a\n"}, "Rename 'Text' to 'text' and 'label' to 'labels'."),
         ({"labels": "id,text,text\na,b,c\n"}, "the column text stands twice"),
-        ({"train": 'text,labels\nx,a\n"open,a\n\n'}, "train.csv:3: not CSV: unexpected end of data"),
+        ({"train": 'text,labels\nx,a\n"open,a\n\n'}, "train.csv:3: not CSV: unexpected end of data. A cell that"),
+        (
+            {"train": 'text,labels\n"one" two,a\n'},
+            "begins with a quote must end with one, and a quote within it stands twice",
+        ),
     ],
 )
 def test_what_is_no_such_table_is_refused(source, tmp_path, files, message):
