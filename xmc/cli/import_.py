@@ -40,7 +40,8 @@ def import_command(
         print_json(report.to_dict())
     else:
         typer.echo("\n".join(lines_of(report)))
-        typer.echo(f"next: xmc train --data {quoted(out)} --out {quoted(Path('runs') / out.resolve().name)}")
+        plugin = f"--plugin {report.recipe} " if report.recipe else ""
+        typer.echo(f"next: xmc train {plugin}--data {quoted(out)} --out {quoted(Path('runs') / out.resolve().name)}")
 
 
 def lines_of(report: ImportReport) -> list[str]:

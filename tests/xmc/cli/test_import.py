@@ -55,6 +55,15 @@ def test_a_path_with_a_blank_is_quoted_in_the_command_that_comes_next(tmp_path, 
     assert said == f"next: xmc train --data '{out}' --out 'runs/my data'"
 
 
+def test_the_recipe_that_suits_the_data_is_in_the_command_that_comes_next(tmp_path, source):
+    row = {"text": "word " * 60, "labels": ["a", "b"]}
+    (source / "train.jsonl").write_text("\n".join(json.dumps({"id": str(number), **row}) for number in range(3)))
+    (source / "labels.jsonl").unlink()
+    said = run(source, "--out", tmp_path / "long").output
+    assert f"next: xmc train --plugin linear.fused --data {tmp_path / 'long'} --out runs/long" in said
+    assert json.loads((tmp_path / "long" / "import.json").read_text())["recipe"] == "linear.fused"
+
+
 def test_for_machines(tmp_path, source):
     result = run(source, "--out", tmp_path / "out", "--on-bad-row", "skip", "--format", "jsonl", "--json")
     assert json.loads(result.output) == json.loads((tmp_path / "out" / "import.json").read_text())

@@ -84,7 +84,10 @@ def _printable(text: str) -> str:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did: `tables` count rows, `unknown_label_ids` the positives dropped by id."""
+    """What an import did: `tables` count rows, `unknown_label_ids` the positives dropped by id.
+
+    `recipe` is the one that suits such data better than the default, empty where none is known to.
+    """
 
     source: str
     out: str
@@ -95,6 +98,7 @@ class ImportReport:
     fingerprint: str
     notes: tuple[str, ...] = ()
     shared: Shared = field(default_factory=Shared)
+    recipe: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values; of unknown label ids the most frequent are listed."""
@@ -120,4 +124,5 @@ class ImportReport:
             "merged_positives": self.merged_positives,
             "shared": self.shared.to_dict(),
             "notes": list(self.notes),
+            "recipe": self.recipe,
         }
