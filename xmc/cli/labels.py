@@ -30,7 +30,7 @@ def labels_command(
     ],
     file: Annotated[
         Path | None,
-        typer.Argument(help="Labels: JSON lines {id, text} or Parquet. For remove: ids, one a line, too."),
+        typer.Argument(help="Labels: JSON lines {id, text}, CSV or Parquet. For remove: ids, one a line, too."),
     ] = None,
     label_id: Annotated[list[str] | None, typer.Option("--id", help="Instead of a file: a label id.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="The text of the label --id.")] = None,

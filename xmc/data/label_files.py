@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from xmc.data.importers.jsonl import read_label_rows
+from xmc.data.importers.spreadsheet import read_label_cells
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import as_id, missing_key, read_json_rows, read_lines
 from xmc.data.shards import SUFFIXES, read_table, write_table
@@ -20,7 +21,7 @@ from xmc.store import atomic_writer
 
 
 def read_label_file(path: Path) -> dict[str, str]:
-    """Labels, id to text: a Parquet or Arrow table with label_id and text, else JSON lines of {id, text}.
+    """Labels, id to text: a Parquet or Arrow table with label_id and text, CSV, else JSON lines of {id, text}.
 
     Raises: DataError naming file and row for a file or row that cannot be read, and for an id that stands twice.
     """
@@ -30,21 +31,28 @@ def read_label_file(path: Path) -> dict[str, str]:
         return dict(zip(table.ids, table.texts, strict=True))
     labels: dict[str, str] = {}
     with _no_importer():
-        for row in read_label_rows(path, Tally("error")):
+        for row in (read_label_cells if _is_csv(path) else read_label_rows)(path, Tally("error")):
             if row.id in labels:
                 raise DataError(f"{row.place}: label '{row.id}' stands there twice.")
             labels[row.id] = row.text
     return labels
 
 
+def _is_csv(path: Path) -> bool:
+    return bool({".csv", ".tsv"} & {*path.suffixes})
+
+
 def write_label_file(path: Path, labels: Mapping[str, str]) -> None:
     """Write labels, id to text, for `read_label_file`: a table by its suffix, else JSON lines; all or nothing.
 
     JSON lines are compressed where the name ends in .gz or .xz.
-    Raises: DataError when there is something of that name; OSError (disk full, permission) naming the path.
+    Raises: DataError when there is something of that name, or it is one of CSV; OSError (disk full, permission) naming
+    the path.
     """
     if path.exists():
         raise DataError(f"{path} is there already.", hint="Give another name, or write it away yourself: ... > FILE")
+    if _is_csv(path):
+        raise DataError(f"{path}: labels are not written as CSV.", hint="Name it .parquet, .arrow or .jsonl.")
     if path.suffix in SUFFIXES:
         write_table(path, label_table_to_arrow(LabelTable(list(labels), list(labels.values()))))
         return

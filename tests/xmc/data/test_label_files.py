@@ -25,6 +25,20 @@ def test_labels_are_compressed_as_the_name_says(tmp_path, name, opened):
     assert path.read_bytes() == again.read_bytes()  # neither a name nor a time is in it
 
 
+@pytest.mark.parametrize("name", ["all.csv", "all.tsv", "all.csv.gz"])
+def test_labels_are_read_from_csv_and_not_written_as_such(tmp_path, name):
+    path, data = tmp_path / name, "sep=;\nid;text;other\na;apple;1\nb;grüne “Zebras”;2\n".encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    assert read_label_file(path) == LABELS
+    path.write_bytes(gzip.compress(b"id,text\na,x\na,y") if path.suffix == ".gz" else b"id,text\na,x\na,y")
+    with pytest.raises(DataError, match=f"{name}:3: label 'a' stands there twice"):
+        read_label_file(path)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{name}: labels are not written as CSV\. Name it \.parquet"):
+        write_label_file(path, LABELS)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("name", ["ids.jsonl", "ids.json", "ids.ndjson", "ids", "ids.txt.gz"])
 def test_json_lines_are_known_by_the_first_one(tmp_path, name):
     path = tmp_path / name

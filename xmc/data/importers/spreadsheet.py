@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
-from xmc.data.importers.rows import Place, QueryRow, Source
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import SAVE_AS_UTF8, Tally
 from xmc.data.importers.text_files import (
     MAX_LINE_BYTES,
@@ -63,9 +63,13 @@ def open_spreadsheet(folder: Path, tally: Tally) -> Source:
     if found is None:
         note_ids_as_texts(folder, LABEL_FILES[0], notes)
         return Source(labels_of(_labels_named_by(splits.values(), notes), tally), queries, notes)
-    rows = read_table_rows(found, ("id", "text"), table="labels", tally=tally)
-    labels = ((place, row | {"id": row["id"].strip()}) for place, row in rows)
-    return Source(label_rows(labels, tally), queries, notes)
+    return Source(read_label_cells(found, tally), queries, notes)
+
+
+def read_label_cells(path: Path, tally: Tally) -> Iterator[LabelRow]:
+    """Yield the labels of a file with the columns id and text. Raises: as `read_table_rows`."""
+    rows = read_table_rows(path, ("id", "text"), table="labels", tally=tally)
+    return label_rows(((place, row | {"id": row["id"].strip()}) for place, row in rows), tally)
 
 
 def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tuple[Place, Any]]:
