@@ -8,6 +8,7 @@ hash seed, torchrun) a test starts a new interpreter instead.
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -118,5 +119,6 @@ def _called(
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which is ignored where the tests run under nohup
     spare_the_disk()
     target(*words)

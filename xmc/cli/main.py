@@ -33,6 +33,7 @@ from xmc.cli.search import search_command
 from xmc.cli.serve import serve_command
 from xmc.cli.strict_command import StrictCommand
 from xmc.cli.teach import teach_command
+from xmc.cli.terminal import outlive_terminal
 from xmc.cli.train import train_command
 from xmc.errors import InterruptedRunError
 from xmc.machine import keep_threads_to_quota
@@ -110,6 +111,7 @@ def main() -> None:
 def _run() -> None:
     debug = "--debug" in sys.argv[1:2]
     escape_what_cannot_be_written()
+    outlive_terminal()
     try:
         with answers_apart(sys.argv[1:]):
             app(prog_name="xmc")

@@ -169,7 +169,8 @@ def _cluster(distributed: Any, engine: DaskEngine, job: Job, shards: int) -> Any
 def dask_setup(worker: Any) -> None:
     """What Dask calls in a process that starts for `_cluster`, to which it is named as a `preload`."""
     del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the engine decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # which reach all processes of a terminal; the engine decides
+        signal.signal(number, signal.SIG_IGN)
     # last of what ends the process: to take torch down takes seconds, and after four Dask kills it with a warning
     atexit.register(os._exit, 0)
 

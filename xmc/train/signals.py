@@ -1,4 +1,4 @@
-"""Turn SIGTERM and SIGINT into a request that the training loop answers after its step, with a checkpoint."""
+"""Turn SIGTERM, SIGINT and SIGHUP into a request that who works answers: the training loop with a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT)
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
@@ -24,18 +24,22 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Catch the two signals in the block; outside the main thread, where Python allows no handlers, catch nothing."""
+    """Catch the signals in the block; outside the main thread, where Python allows no handlers, catch nothing.
+
+    SIGHUP stays ignored where it is: nohup asks for that.
+    """
     request = StopRequest()
     with kept_handlers():
         if threading.current_thread() is threading.main_thread():
             for number in NUMBERS:
-                signal.signal(number, request)
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, request)
         yield request
 
 
 @contextmanager
 def kept_handlers() -> Iterator[None]:
-    """Put the handlers of the two signals back after the block, whoever sets others in it."""
+    """Put the handlers of the signals back after the block, whoever sets others in it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -48,10 +48,15 @@ def wait_for(condition, process):
     assert process.poll() is None, process.communicate()
 
 
+def children_of(process):
+    psutil = pytest.importorskip("psutil", reason="psutil is not installed")
+    return psutil.Process(process.pid).children()
+
+
 @pytest.mark.parametrize(
     ("number", "workers"),
-    [(signal.SIGTERM, 1), pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow)],
-    ids=["SIGTERM", "SIGINT with two workers"],
+    [(signal.SIGTERM, 1), pytest.param(signal.SIGHUP, 2, marks=pytest.mark.slow)],
+    ids=["SIGTERM", "SIGHUP with two workers, as a terminal sends it"],
 )
 def test_a_signal_ends_it_and_the_same_command_goes_on(tiny_run, tmp_path, number, workers):
     shards = write_shards(tmp_path / "in", shards=4, rows=1500)
@@ -59,12 +64,15 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(tiny_run, tmp_path, numbe
     process = start(tiny_run, shards, out, "--workers", str(workers))
     try:
         wait_for(lambda: list(out.glob(".tmp-*.parquet")), process)
+        for child in children_of(process) if workers > 1 else ():
+            child.send_signal(signal.SIGINT)
+            child.send_signal(number)
         process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert process.returncode == 128 + number, errors
-    assert "of 4 shards are done" in errors and "The same command goes on" in errors
+    assert "of 4 shards are done" in errors and "died" not in errors and "The same command goes on" in errors
     assert not list(out.rglob(".tmp-*")) and not (out / "_SUCCESS").exists()
     with locked(out):
         pass
@@ -80,7 +88,7 @@ def test_workers_end_when_their_parent_is_killed(tiny_run, tmp_path):
     out = tmp_path / "out"
     process = start(tiny_run, shards, out, "--workers", "2")
     wait_for(lambda: list(out.glob(".tmp-*.parquet")), process)
-    children = psutil.Process(process.pid).children()
+    children = children_of(process)
     assert len(children) == 2
     process.kill()
     process.communicate()

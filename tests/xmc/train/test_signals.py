@@ -1,4 +1,5 @@
-"""Invariants: a signal is a request, not an end; the handlers of before come back; another thread catches nothing."""
+"""Invariants: a signal is a request, not an end; the handlers of before come back; another thread catches nothing;
+what nohup ignores stays ignored."""
 
 import os
 import signal
@@ -9,7 +10,14 @@ import pytest
 from xmc.train.signals import stop_on_signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.fixture(autouse=True)
+def not_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_becomes_a_request(number):
     before = signal.getsignal(number)
     with stop_on_signals() as stop:
@@ -17,6 +25,16 @@ def test_a_signal_becomes_a_request(number):
         os.kill(os.getpid(), number)
         assert stop.signal_number == number
     assert signal.getsignal(number) is before
+
+
+def test_under_nohup_the_end_of_the_terminal_is_no_request():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.signal_number is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal_number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_handlers_come_back_after_an_error():
