@@ -183,8 +183,11 @@ def _named_by(pattern: ShardPattern, left_out: Counter[str]) -> list[ShardFile]:
 
 def _passed_over(pattern: ShardPattern, folders: Sequence[str], shards: Sequence[str]) -> int:
     """How many of the folders that a pattern names hold none of the shards that it names."""
-    entered = {str(folder) for name in shards for folder in PurePosixPath(name).parents}
-    return sum(not pattern.hides(folder) and folder not in entered for folder in folders if pattern.wild)
+    if not pattern.wild:
+        return 0
+    within = {name.rpartition("/")[0] for name in shards}
+    entered = within.union(str(folder) for name in within for folder in PurePosixPath(name).parents)
+    return sum(not pattern.hides(folder) and folder not in entered for folder in folders)
 
 
 def _why_left_out(pattern: ShardPattern, entry: Entry, written: Mapping[str, str]) -> str:
