@@ -77,8 +77,7 @@ def minimise(
         is_open_B &= state.norms_B > limits_B
         if not is_open_B.any():
             break
-        direction_U = _direction(blocks, costs_N * state.curvature_N, state.gradient_U, is_open_B)
-        direction_N = blocks.rows_NU @ direction_U
+        direction_U, direction_N = _direction(blocks, costs_N * state.curvature_N, state.gradient_U, is_open_B)
         steps_B = _steps(blocks, costs_N, loss, state, direction_U, direction_N, is_open_B)
         is_open_B &= steps_B > 0
         weights_U = state.weights_U + steps_B[blocks.labels_U] * direction_U
@@ -107,24 +106,29 @@ class _State(NamedTuple):
 
 def _direction(
     blocks: Blocks, curvature_N: FloatArray, gradient_U: FloatArray, is_open_B: np.ndarray[Any, Any]
-) -> FloatArray:
-    """About -H^-1 g of each open label by conjugate gradients, 0 for the others; H = I + X' diag(curvature) X."""
+) -> tuple[FloatArray, FloatArray]:
+    """About d = -H^-1 g of each open label by conjugate gradients, 0 for the others, and X d.
+
+    H = I + X' diag(curvature) X; X d is summed up on the way, which spares a product.
+    """
     left_U = np.where(is_open_B[blocks.labels_U], -gradient_U, 0.0)
-    found_U, towards_U = np.zeros_like(left_U), left_U.copy()
+    found_U, found_N, towards_U = np.zeros_like(left_U), np.zeros_like(curvature_N), left_U.copy()
     squares_B = blocks.sum_features(left_U * left_U)
     limits_B = _INNER_TOLERANCE**2 * squares_B
     is_going_B = is_open_B
     for _ in range(_MOST_INNER):
-        product_U = towards_U + blocks.rows_NU.T @ (curvature_N * (blocks.rows_NU @ towards_U))
+        towards_N = blocks.rows_NU @ towards_U
+        product_U = towards_U + blocks.rows_NU.T @ (curvature_N * towards_N)
         lengths_B = _ratio(squares_B, blocks.sum_features(towards_U * product_U), is_going_B)
         found_U += lengths_B[blocks.labels_U] * towards_U
+        found_N += lengths_B[blocks.labels_N] * towards_N
         left_U -= lengths_B[blocks.labels_U] * product_U
         before_B, squares_B = squares_B, blocks.sum_features(left_U * left_U)
         is_going_B = is_going_B & (squares_B > limits_B)
         if not is_going_B.any():
             break
         towards_U = left_U + _ratio(squares_B, before_B, is_going_B)[blocks.labels_U] * towards_U
-    return found_U
+    return found_U, found_N
 
 
 def _steps(

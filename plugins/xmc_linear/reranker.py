@@ -33,7 +33,8 @@ class LinearReranker:
     """Fits a linear classifier for each label to its positives and to the queries on whose shortlist it stands.
 
     The features are those of the first stage's encoder, which must be bags of words (`tfidf`, `sparse-tfidf` or
-    `static`). `loss` to `solver` as in `SolverOptions`; `threads` 0 is as many as there are cores. `inverse_frequency`
+    `static`). `loss` to `solver` as in `SolverOptions`; `threads` 0 is as many as there are cores: `newton`
+    uses all of them, `dual` one, for less time in all where texts are long. `inverse_frequency`
     makes TF-IDF vectors of length 1 of them, with a constant: for bags of counts, such as those of `static`. The score
     is the margin w · x; a label that could not be fitted (it had no positives in training, or was on no other shortlist
     than theirs) has the mean margin of the shortlists.
