@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from xmc.data.folder_walk import DANGLING, FILE, FOLDER, LOOP, SPECIAL, Entry, walk
+from xmc.data.other_kinds import hint_of_name
 from xmc.data.shard_pattern import ShardPattern
 from xmc.data.shards import SUFFIXES, natural_key
 from xmc.data.written_tables import folders_written, why_written
@@ -135,23 +134,7 @@ def _require_table(shard: ShardFile) -> None:
         raise DataError(f"{shard.location.shown}: a part of its name between two / is empty.", hint="Rename it.")
     if PurePosixPath(shard.name).suffix not in SUFFIXES:
         shown = shard.location.shown
-        raise DataError(f"{shown}: a table ends in {' or '.join(SUFFIXES)}.", hint=_as_parquet(shown))
-
-
-def _as_parquet(shown: str) -> str:
-    """How a file of another kind becomes a table of queries, where that is one command.
-
-    >>> print(_as_parquet("q.csv"))
-    Make it one, with columns id and text: \
-python -c 'import pyarrow.csv as t, pyarrow.parquet as p; p.write_table(t.read_csv("q.csv"), "q.parquet")'
-    """
-    stem, _, kind = shown.removesuffix(".gz").rpartition(".")
-    reader = {"jsonl": "json", "ndjson": "json", "json": "json", "csv": "csv"}.get(kind)
-    if reader is None:
-        return "Lines of text are searched by: xmc search - --run RUN < FILE" if kind in ("txt", "text") else ""
-    call = f"p.write_table(t.read_{reader}({json.dumps(shown)}), {json.dumps(stem + '.parquet')})"
-    code = shlex.quote(f"import pyarrow.{reader} as t, pyarrow.parquet as p; {call}")
-    return f"Make it one, with columns id and text: python -c {code}"
+        raise DataError(f"{shown}: a table ends in {' or '.join(SUFFIXES)}.", hint=hint_of_name(shown))
 
 
 def _named_by(pattern: ShardPattern, left_out: Counter[str]) -> list[ShardFile]:

@@ -12,6 +12,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from xmc.data.arrow_ipc import is_stream, stream_batches
+from xmc.data.other_kinds import IS_IT_COMPLETE, hint_of_content
 from xmc.data.shard_list import ShardFile, unreadable
 from xmc.errors import DataError
 
@@ -38,20 +39,21 @@ def open_stream(shard: ShardFile, *, columns: Sequence[Sequence[str]], rows: int
         system, path = place.opened()
         file = system.open_input_file(path)
     with file:
-        with _damage_named(shard):
+        with _damage_named(shard, file):
             stream = (_parquet if shard.name.endswith(".parquet") else _ipc)(file, columns, rows, shard)
         yield stream  # outside: what the caller's block raises is not damage of this file
 
 
 @contextlib.contextmanager
-def _damage_named(shard: ShardFile) -> Iterator[None]:
+def _damage_named(shard: ShardFile, opened: Any = None) -> Iterator[None]:
+    """Let what Arrow refuses be a DataError; of a file that was just `opened`, another kind of file is told as that."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise DataError(
             f"{shard.location.shown} cannot be read: {reason}.",
-            hint="Is it complete? Restore it from a copy or make it again.",
+            hint=hint_of_content(opened, shard.name) if opened and not opened.closed else IS_IT_COMPLETE,
         ) from error
 
 

@@ -32,6 +32,8 @@ NO_MATCH = "no-match"  # searched; see `xmc.retrieve.no_match`
 STATUSES = (OK, NO_MATCH, NULL, BLANK, TOO_LONG, INVALID_TEXT, NOT_FINITE, WRONG_WIDTH)
 ID_COLUMNS = ("query_id", "id")
 QUERY_COLUMNS = ("text", "embedding")
+TEXTS = "string, large_string, string_view or a dictionary of these"
+CAST = "Write it with the column cast to one of these, to string, say."
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,15 @@ class QueryColumns:
             missing = "query_id" if not id_name else "text"
             raise DataError(
                 f"{source}: column '{missing}' is missing (it has: {', '.join(schema.names) or 'none'}).",
-                hint="Queries need query_id, and text or embedding.",
+                hint="Queries need query_id, and text or embedding; a column of another name has to be renamed.",
             )
         for name in (id_name, query_name):
             if len(schema.get_all_field_indices(name)) > 1:
-                raise DataError(f"{source}: several columns are named '{name}'.")
+                raise DataError(f"{source}: several columns are named '{name}'.", hint="Keep one of them.")
         id_type = _id_type(schema.field(id_name).type, f"{source}: column '{id_name}'")
         type_ = schema.field(query_name).type
         if query_name == "text" and not (_is_text(type_) or pa.types.is_null(type_)):
-            raise DataError(f"{source}: column 'text' has type {type_}, allowed: string or large_string.")
+            raise DataError(f"{source}: column 'text' has type {type_}, allowed: {TEXTS}.", hint=CAST)
         if query_name == "embedding" and not _is_embedding(type_, dimension):
             raise DataError(
                 f"{source}: column 'embedding' has type {type_}, allowed: fixed_size_list<float32>[{dimension}], as "
@@ -159,7 +161,7 @@ def _id_type(type_: Any, what: str) -> Any:
         return type_
     if _is_text(type_) or pa.types.is_null(type_):  # so Arrow types a column without any value, of no rows, say
         return pa.string()
-    raise DataError(f"{what} has type {type_}, allowed: string, large_string or an integer.")
+    raise DataError(f"{what} has type {type_}, allowed: {TEXTS}, or an integer.", hint=CAST)
 
 
 def _is_text(type_: Any) -> bool:

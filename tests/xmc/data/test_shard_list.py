@@ -232,6 +232,21 @@ def test_the_hint_makes_a_table_of_it(tmp_path, kind, packed):
     assert pq.read_table(shard.location.path).to_pydict() == {"id": ["a", "b"], "text": ["tram", "two words"]}
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("a.parquet.gz", "Unpack it: gunzip"),
+        ("a.arrow.zst", "Unpack it: unzstd"),
+        ("a.feather", "If it is Arrow IPC"),
+        ("a.pq", "If it is Parquet"),
+    ],
+)
+def test_what_a_table_of_another_name_needs_is_said(tmp_path, name, says):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=rf"a table ends in .parquet or .arrow\. {says}"):
+        list_shards(tmp_path / name)
+
+
 def test_lines_of_text_have_another_way(folder):
     with pytest.raises(DataError, match="xmc search - --run RUN < FILE"):
         list_shards(f"{folder}/c.txt")

@@ -1,6 +1,7 @@
 """Invariants: the batches of a shard are its rows in order, no larger than asked; damage anywhere is a DataError that
 names the file, never a crash or a wrong row that passes; only the wanted columns are read."""
 
+import gzip
 import random
 
 import pyarrow as pa
@@ -111,6 +112,18 @@ def test_damage_of_a_column_that_is_not_read_is_none(tmp_path, kind, monkeypatch
     path = tmp_path / ("q.parquet" if kind == "parquet" else "q.arrow")
     write(path, kind)
     assert {name for batch, _ in read(path) for name in batch.schema.names} == {"query_id", "text"}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file"])
+@pytest.mark.parametrize("change", ["packed", "named as the other"])
+def test_a_file_of_another_kind_is_told_as_that(tmp_path, kind, change):
+    right = tmp_path / ("q.parquet" if kind == "parquet" else "q.arrow")
+    write(right, kind)
+    wrong = tmp_path / ("x.arrow" if (kind == "parquet") == (change != "packed") else "x.parquet")
+    wrong.write_bytes(gzip.compress(right.read_bytes()) if change == "packed" else right.read_bytes())
+    says = r"Unpack it: gunzip" if change == "packed" else rf"let its name end in {right.suffix}"
+    with pytest.raises(DataError, match=rf"{wrong.name} cannot be read: .*{says}"):
+        read(wrong)
 
 
 def test_a_missing_file(tmp_path):
