@@ -110,7 +110,9 @@ def load_checkpoint(
     recorded = version.manifest.facts.get("fingerprint", {})
     changed = sorted(key for key in {*recorded, *fingerprint} if recorded.get(key) != fingerprint.get(key))
     if changed:
-        details = [f"{key} was {recorded.get(key)!r}, is {fingerprint.get(key)!r}" for key in changed if key != "data"]
+        others = tuple(key.removesuffix("name") for key in changed if key.endswith(".name"))  # each with its options
+        told = [key for key in changed if key != "data" and (key.endswith(".name") or not key.startswith(others))]
+        details = [f"{key} was {recorded.get(key)!r}, is {fingerprint.get(key)!r}" for key in told]
         if "data" in changed:
             details.append(f"the data is not that which it was trained on, {about_data()}")
         ways = [HOW_TO_SET[key].format(recorded[key]) for key in changed if key in HOW_TO_SET and key in recorded]

@@ -40,6 +40,7 @@ def stopped(tmp_path):
         ("encoder.dropout=0.3", r"encoder\.dropout was 0\.2, is 0\.3"),
         ("loss.temperature=0.5", r"loss\.temperature was 0\.07, is 0\.5"),
         ("loss.name=baselines.info-nce", r"loss\.name was 'dexml\.decoupled-softmax', is 'baselines\.info-nce'"),
+        ("encoder.name=lstm", r"run: encoder\.name was 'static', is 'lstm'\. Resume"),  # no word of their options
     ],
 )
 def test_other_settings_are_refused_by_name(stopped, expected, setting, message):
