@@ -11,7 +11,7 @@ import typer
 from xmc.cli.options import ConfigOption, DataOption, JsonOption, PluginOption, SettingsOption
 from xmc.cli.plugin_file import note_on_unused_file
 from xmc.cli.rerank import reranked_line
-from xmc.errors import quoted
+from xmc.errors import ConfigError, quoted
 
 if TYPE_CHECKING:
     from xmc.cli.progress import TrainingDisplay
@@ -62,6 +62,10 @@ def train_command(
         config, plugin = of_run, ""  # a resumed run goes on as it was configured; one that is named must be the same
     is_default = plugin != "" and not is_named
     resolved = resolve(plugins, plugin=plugin, config_file=config, settings=settings or (), flags=flags)
+    if resume and not resolved.data.name and configuration_to_resume(out) is None:
+        raise ConfigError(
+            f"there is no run in {out} to go on with.", hint="Is it the right folder? For a new training give --data."
+        )
     unused = note_on_unused_file(plugins, resolved.to_dict())
     if plan_only:
         _print_plan(resolved, plugins, advise=is_default, as_json=as_json, unused=unused)

@@ -357,3 +357,9 @@ def test_in_a_process_of_its_own(tmp_path, sick_plugin):
     assert (
         done.stderr.startswith("error: plugin 'sick' (xmc-sick 0.4) failed to load") and "Traceback" not in done.stderr
     )
+
+
+def test_a_folder_without_a_run_cannot_be_gone_on_with_unless_data_are_named(refused, tmp_path):
+    said = refused("train", "--out", tmp_path / "run", "--resume")
+    assert f"there is no run in {tmp_path / 'run'} to go on with. hint: Is it the right folder?" in said
+    assert not (tmp_path / "run").exists()
