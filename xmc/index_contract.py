@@ -48,7 +48,10 @@ class PlacedBackend(IndexBackend, Protocol):
     """A backend that says before it builds whether it can on a device, so that no training ends in that error."""
 
     def require_device(self, device: str) -> None:
-        """Nothing for a device that `build` takes; raises what `build` raises for another: DeviceError, ConfigError."""
+        """Nothing for a device that `build` takes; raises what `build` raises for another: DeviceError, ConfigError.
+
+        Also where what the backend needs is not installed: PluginError.
+        """
 
 
 @runtime_checkable

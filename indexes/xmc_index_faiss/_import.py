@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from pathlib import Path
 from typing import Any
 
 from xmc.api import ArtifactError, PluginError
 
+_HOW_TO_INSTALL = "Install it with: pip install 'xmc-engine[cpu]', or use the backend 'exact', which needs nothing."
 LARGEST_INT = 2**31 - 1  # of C, as which faiss keeps seeds and sizes of samples
 _MAX_LOOP = 1_000_000
 _PIECE_BYTES = 1 << 20
@@ -23,10 +25,15 @@ def import_faiss() -> Any:
         import faiss
     except ImportError as error:
         raise PluginError(
-            f"index backend 'faiss' needs faiss, which cannot be imported: {error}.",
-            hint="Install it with: pip install 'xmc-engine[cpu]', or use the backend 'exact', which needs nothing.",
+            f"index backend 'faiss' needs faiss, which cannot be imported: {error}.", hint=_HOW_TO_INSTALL
         ) from error
     return faiss
+
+
+def require_faiss() -> None:
+    """Nothing where faiss is installed; it is not imported. Raises: PluginError, saying what to install."""
+    if importlib.util.find_spec("faiss") is None:
+        raise PluginError("index backend 'faiss' needs faiss, which is not installed.", hint=_HOW_TO_INSTALL)
 
 
 def write_faiss(index: Any, path: Path) -> None:

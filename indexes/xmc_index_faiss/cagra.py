@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from xmc.api import validate_similarity
-from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss._import import import_faiss, require_faiss
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.cagra_index import GRAPH_TYPE, MOST_IN_VIEW, CagraIndex
 from xmc_index_faiss.device import choose_cuvs_gpu
@@ -89,7 +89,8 @@ class Cagra:
         return self._index(saved.faiss_index, gpu, saved.similarity, build_s=saved.build_s)
 
     def require_device(self, device: str) -> None:
-        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError; PluginError."""
+        require_faiss()
         choose_cuvs_gpu(device, backend="faiss.cagra")
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.api import ConfigError, DataError, validate_similarity
-from xmc_index_faiss._import import LARGEST_INT, import_faiss, saved_bytes
+from xmc_index_faiss._import import LARGEST_INT, import_faiss, require_faiss, saved_bytes
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.device import require_cpu
 from xmc_index_faiss.factory_index import FactoryIndex, inner_index
@@ -85,7 +85,8 @@ class Factory:
         return self._index(saved.faiss_index, saved.similarity, build_s=saved.build_s)
 
     def require_device(self, device: str) -> None:
-        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError; PluginError."""
+        require_faiss()
         require_cpu(device, backend="faiss.factory")
 
     def _empty(self, dimension: int) -> Any:

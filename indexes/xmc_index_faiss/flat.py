@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xmc.api import validate_similarity
-from xmc_index_faiss._import import import_faiss
+from xmc_index_faiss._import import import_faiss, require_faiss
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.gpu import SPREADS, Gpu, place
 from xmc_index_faiss.index import FaissIndex
@@ -66,7 +66,8 @@ class Flat:
         return self._index(saved.faiss_index, gpu, saved.similarity, build_s=saved.build_s)
 
     def require_device(self, device: str) -> None:
-        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError; PluginError."""
+        require_faiss()
         self._place(device)
 
     def estimated_bytes(self, *, labels: int, dimension: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from xmc.api import ArtifactError, ConfigError, DeviceError, validate_similarity
-from xmc_index_faiss._import import LARGEST_INT
+from xmc_index_faiss._import import LARGEST_INT, require_faiss
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.cell_bounds import CellBounds
 from xmc_index_faiss.cell_storage import STORAGES, CellStorage, most_codes
@@ -129,7 +129,8 @@ class Ivf:
         return self._index(index, vectors, bounds, gpu, saved.similarity, build_s=saved.build_s)
 
     def require_device(self, device: str) -> None:
-        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError for another word."""
+        """Refuse a device that this index cannot lie on. Raises: DeviceError; ConfigError; PluginError."""
+        require_faiss()
         self._place(device)
 
     def require_labels(self, labels: int) -> None:

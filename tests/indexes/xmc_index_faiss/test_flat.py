@@ -10,7 +10,11 @@ from clustered import gpus
 from xmc.errors import ArtifactError, DeviceError, PluginError
 from xmc.testing import check_index
 from xmc_index_exact.exact import Exact
+from xmc_index_faiss.cagra import Cagra
+from xmc_index_faiss.factory import Factory
 from xmc_index_faiss.flat import Flat
+from xmc_index_faiss.hnsw import Hnsw
+from xmc_index_faiss.ivf import Ivf
 
 
 def test_contract():
@@ -69,6 +73,13 @@ def test_without_faiss_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(PluginError, match=r"xmc-engine\[cpu\]"):
         Flat().build([torch.ones(1, 2)], similarity="dot", device="cpu")
+
+
+@pytest.mark.parametrize("backend", [Flat(), Hnsw(), Ivf(), Factory(), Cagra()])
+def test_without_faiss_a_training_is_told_before_it_begins(monkeypatch, backend):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(PluginError, match=r"xmc-engine\[cpu\]"):
+        backend.require_device("cpu")
 
 
 def test_declaring_imports_neither_faiss_nor_torch():
