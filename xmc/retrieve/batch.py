@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from xmc.data.schemas import schema_of
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable
 from xmc.encode.encoder import chunks
-from xmc.retrieve.label_filter import LabelFilter, as_filter
+from xmc.retrieve.label_filter import LabelFilter
 from xmc.retrieve.query_checks import check_texts
 from xmc.retrieve.retriever import Retriever
 from xmc.values import Hits
@@ -27,18 +27,16 @@ def search_texts(
     *,
     k: int,
     on_chunk: Callable[[int], None] | None = None,
-    allowed: Iterable[str] | LabelFilter | None = None,
 ) -> Hits:
     """Hits of many texts, encoded and searched 1,024 at a time; `on_chunk` hears how many were done.
 
-    Raises: DataError naming the first text that is none, before any is searched, and for unknown allowed labels.
+    Raises: DataError naming the first text that is none, before any is searched.
     """
-    allowed = as_filter(retriever.labels, allowed)
     check_texts(texts)
     parts = []
     for start in range(0, len(texts), CHUNK):
         chunk = texts[start : start + CHUNK]
-        parts.append(retriever.hits(chunk, k=k, allowed=allowed))
+        parts.append(retriever.hits(chunk, k=k))
         if on_chunk:
             on_chunk(len(chunk))
     return concatenate_hits(parts)

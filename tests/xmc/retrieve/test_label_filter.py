@@ -5,7 +5,6 @@ import pytest
 
 from xmc.data.dataset import load_dataset
 from xmc.errors import ConfigError, DataError
-from xmc.retrieve.batch import search_texts
 from xmc.retrieve.retriever import Retriever
 
 TEXTS = load_dataset("tiny").test.texts[:30]
@@ -27,7 +26,7 @@ def test_answers_are_those_of_all_labels_without_the_others(retriever, allowed, 
         answers = retriever.search(TEXTS, k=k, allowed=given)
         assert [[(h.label_id, h.score) for h in hits] for hits in answers] == wanted
         assert all([h.rank for h in hits] == list(range(1, len(hits) + 1)) for hits in answers)
-    hits = search_texts(retriever, TEXTS, k=k, allowed=compiled)
+    hits = retriever.hits(TEXTS, k=k, allowed=compiled)
     assert hits.label_rows.tolist() == retriever.hits(TEXTS, k=k, allowed=allowed).label_rows.tolist()
 
 
