@@ -49,6 +49,8 @@ PEERS = ("Omikuji Bonsai", "PECOS own TF-IDF", "PECOS scikit-learn TF-IDF")
 STEP_TIME = "step time vs labels, d=128"
 STEP = ("factored Z-loss", "sampled labels", "decoupled softmax", "soft top-k")
 DENSE = ("three products", "dense log-softmax")
+NEWTON, LIBLINEAR = ("xmc newton",), ("scikit-learn",)
+CLASSIFIERS = {loss: f"a label's classifier, {loss}" for loss in ("logistic", "squared-hinge")}
 THREADS = {1: "one thread", 2: "two threads"}
 PREDICT = ("xmc predict, a shard",)
 ADDED, REBUILT = ("add 1, editor, reload, search",), ("rebuild and load",)
@@ -115,6 +117,18 @@ PICKS = (
     ),
     *(Pick("best_recipe", x, f"EURLEX57K test, {x}", FUSED, PEERS) for x in ("P@1", "P@3", "P@5", "PSP@5")),
     Pick("best_recipe", "train processor", "EURLEX57K, training, all included, processor seconds", FUSED, PEERS),
+    *(
+        Pick(
+            "linear_fit",
+            rows,
+            f"a label's linear classifier over {rows} short texts, {loss}",
+            NEWTON,
+            LIBLINEAR,
+            question,
+        )
+        for rows in ("270", "2100")
+        for loss, question in CLASSIFIERS.items()
+    ),
     *(
         Pick("step_time", str(labels), f"a step over {labels:,} labels, batch 256, d = 128", STEP, DENSE, STEP_TIME)
         for labels in (100_000, 1_000_000)
