@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from xmc.data.shards import natural_key
-from xmc.errors import ConfigError, InterruptedRunError
+from xmc.errors import ConfigError, InterruptedRunError, XmcError
 from xmc.predict.ack import Ack, output_name
 from xmc.predict.allowed import AllowedLabels
 from xmc.predict.engine import Failure, open_engine
@@ -20,12 +20,14 @@ from xmc.predict.job import Job, make_job
 from xmc.predict.ledger import Ledger
 from xmc.predict.report import PredictReport, Progress, failed_shards
 from xmc.retrieve.query_columns import NO_MATCH, OK
+from xmc.retrieve.run_state import parts_now
 from xmc.store import locked
 from xmc.store.location import Location
 from xmc.train.signals import StopRequest, stop_on_signals
 
 EARLIER = "{:,} shards of earlier calls are not among these --shards; their hits stay, and are in the manifest."
 LOST = "{:,} shards of earlier calls are not in the manifest any more: their hits are gone or damaged. Name them again."
+CHANGED = "{} was changed while this ran: these are the hits of its earlier state. For the new one give --overwrite."
 
 
 def predict_run(
@@ -72,7 +74,7 @@ def predict_run(
         device=device,
         allowed=labels.sha256 if labels else "",
     )
-    inputs = Inputs.of(shards, job.out)
+    parts, inputs = parts_now(Path(job.run)), Inputs.of(shards, job.out)
     with _only_writer(job.out), stop_on_signals() as stop:
         ledger = Ledger(job)
         hint = "Started again without --overwrite, it goes on." if overwrite else "The same command goes on."
@@ -99,7 +101,16 @@ def predict_run(
             raise failed_shards(answers.failures, len(todo), listed=ledger.failures.place.shown, report=report)
         earlier, lost = ledger.succeed(done | answers.acks, before_each=partial(watching, 0, 0))
     said = [words.format(count) for words, count in ((EARLIER, earlier), (LOST, lost)) if count]
+    if _has_changed(Path(job.run), parts):
+        said.append(CHANGED.format(job.run))
     return replace(report, notes=(*report.notes, *said))
+
+
+def _has_changed(run: Path, parts: tuple[str, ...]) -> bool:
+    try:
+        return parts_now(run) != parts
+    except (XmcError, OSError):  # it is gone
+        return True
 
 
 @dataclass(frozen=True)

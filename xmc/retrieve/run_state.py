@@ -61,6 +61,15 @@ def fitted_now(run: Path) -> Fitted:
     return read_fitted(run, answering_of(run))
 
 
+def parts_now(run: Path) -> tuple[str, ...]:
+    """The identities of encoder, index, second stage and label changes as the run names them, nothing verified.
+
+    Raises: ArtifactError when one of the names is damaged.
+    """
+    stores = encoder_store(run), index_store(run), reranker_store(run)
+    return (*(store.current_sha256() for store in stores), read_edits(run).sha256)
+
+
 def require_device(run: Path, device: str) -> None:
     """Refuse a device that the index of a run cannot lie on; what any may lie on is not looked at.
 

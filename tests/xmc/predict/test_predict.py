@@ -133,6 +133,21 @@ def test_another_index_is_another_job(tiny_run_copy, shards, tmp_path):
     assert tables[0].equals(tables[1])
 
 
+def test_a_run_that_is_changed_meanwhile_is_told(tiny_run_copy, shards, finished, tmp_path):
+    edits = iter([{"new": "a label that comes while others are searched"}])
+
+    def on_progress(progress):
+        for labels in edits:
+            xmc.add_labels(tiny_run_copy, labels)
+
+    args = tiny_run_copy, str(shards / "part-0.parquet"), tmp_path / "out"
+    report = predict_run(*args, k=3, workers=1, batch_rows=16, on_progress=on_progress)
+    assert any("was changed while this ran" in note for note in report.notes)
+    assert not any("was changed" in note for note in finished[1].notes)
+    assert (tmp_path / "out/part-0.parquet").read_bytes() == (finished[0] / "part-0.parquet").read_bytes()
+    assert not any("was changed" in note for note in predict_run(*args, k=3, workers=1, overwrite=True).notes)
+
+
 def test_a_changed_input_and_a_file_of_others_are_refused(tiny_run, tmp_path):
     folder = write_shards(tmp_path / "in", shards=1, rows=9)
     predict_run(tiny_run, str(folder), tmp_path / "out", k=3, workers=1)
