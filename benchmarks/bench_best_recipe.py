@@ -218,7 +218,8 @@ def main(options: argparse.Namespace, work: Path) -> None:
                 run = run_ours(name, options=options, data=data, work=work)
             runs[name].append(run)
             rows = [row for done in runs.values() if done for row in rows_of(done, question)]
-            record(options.out or _results(options.data), with_ratios(rows))
+            path = options.out or _results(options.data)
+            record(path, with_ratios(beside_earlier(path, rows)))
 
 
 def _results(data: str) -> Path:

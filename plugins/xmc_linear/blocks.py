@@ -62,14 +62,15 @@ def side_by_side(features_MF: Any, problems: Sequence[Problem]) -> Blocks:
     row_ends = np.cumsum([0, *(len(positives) + len(negatives) for positives, negatives in problems)])
     occurs_F, place_F = np.zeros(rows_NF.shape[1], bool), np.zeros(rows_NF.shape[1], np.int32)
     columns, owns, feature_ends = np.empty(rows_NF.nnz, np.int32), [], [0]
+    indices = rows_NF.indices.astype(np.intp)  # as numpy would make them each time
     for start, end in pairwise(rows_NF.indptr[row_ends]):
-        features = rows_NF.indices[start:end]
+        features = indices[start:end]
         occurs_F[features] = True
         owns.append(np.flatnonzero(occurs_F))
-        occurs_F[features] = False
+        occurs_F[owns[-1]] = False
         feature_ends.append(feature_ends[-1] + len(owns[-1]))
         place_F[owns[-1]] = np.arange(*feature_ends[-2:])
-        columns[start:end] = place_F[features]
+        place_F.take(features, out=columns[start:end], mode="clip")  # unbuffered, unlike "raise"
     labels_B = np.arange(len(problems))
     return Blocks(
         scipy.sparse.csr_matrix((rows_NF.data, columns, rows_NF.indptr), shape=(rows_NF.shape[0], feature_ends[-1])),
