@@ -117,9 +117,7 @@ PICKS = (
     ),
     *(Pick("best_recipe", x, f"EURLEX57K test, {x}", FUSED, PEERS) for x in ("P@1", "P@3", "P@5", "PSP@5")),
     Pick("best_recipe", "train processor", "EURLEX57K, training, all included, processor seconds", FUSED[:1], PEERS),
-    Pick(
-        "best_recipe", "encode and search", "EURLEX57K, a text encoded and searched, of many", FUSED[:1], PEERS
-    ),
+    Pick("best_recipe", "encode and search", "EURLEX57K, a text encoded and searched, of many", FUSED[:1], PEERS),
     *(
         Pick(
             "linear_fit",
