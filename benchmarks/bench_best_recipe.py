@@ -219,7 +219,7 @@ def main(options: argparse.Namespace, work: Path) -> None:
             runs[name].append(run)
             rows = [row for done in runs.values() if done for row in rows_of(done, question)]
             path = options.out or _results(options.data)
-            record(path, with_ratios(beside_earlier(path, rows)))
+            record(path, beside_earlier(path, with_ratios(rows)))
 
 
 def _results(data: str) -> Path:
