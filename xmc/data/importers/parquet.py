@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
 from xmc.data.importers.rows import Place, QueryRow, Source
-from xmc.data.importers.spreadsheet import labels_in
+from xmc.data.importers.spreadsheet import labels_in, queries_of_rows
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import NAMED, as_id, not_there
 from xmc.data.split_names import SPLIT_WORDS
@@ -79,22 +79,15 @@ def _labels_named_by(splits: Mapping[str, Path]) -> Iterator[tuple[Place, Any]]:
 
 
 def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Iterator[QueryRow]:
-    is_numbered = False
-    for place, row in _rows(path, ("text", "labels"), tally, table=split):
-        if "id" not in row:
-            is_numbered, row["id"] = True, f"{split}-{place.row:06}"
-        cell, row["labels"] = row["labels"], _labels_of(row["labels"])
-        query = parse_query(place, row) if row["labels"] is not None else _no_list(cell)
-        if isinstance(query, QueryRow):
-            yield query
-        else:
-            tally.bad(split, place, *query)
-    if is_numbered:
-        notes.append(f"{split}: there is no column 'id', so the queries are called {split}-000001 and so on")
+    rows = _rows(path, ("text", "labels"), tally, table=split)
+    return queries_of_rows(rows, split, tally, notes, parse=_parse, number=lambda place: place.row)
 
 
-def _no_list(cell: Any) -> tuple[str, str]:
-    return "'labels' is neither a list of ids nor an id", f"{cell!r:.80}"
+def _parse(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:
+    cell, row["labels"] = row["labels"], _labels_of(row["labels"])
+    if row["labels"] is None:
+        return "'labels' is neither a list of ids nor an id", f"{cell!r:.80}"
+    return parse_query(place, row)
 
 
 def _labels_of(cell: Any) -> Any:
@@ -105,7 +98,11 @@ def _labels_of(cell: Any) -> Any:
     """
     if isinstance(cell, str):
         return labels_in(cell)
-    return cell if isinstance(cell, list) else [] if cell is None else None if as_id(cell) is None else [cell]
+    if isinstance(cell, list):
+        return cell
+    if cell is None:
+        return []
+    return None if as_id(cell) is None else [cell]
 
 
 def _rows(path: Path, columns: Sequence[str], tally: Tally, *, table: str) -> Iterator[tuple[Place, dict[str, Any]]]:

@@ -99,23 +99,40 @@ def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tupl
 
 
 def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Iterator[QueryRow]:
+    rows = read_table_rows(path, ("text", "labels"), table=split, tally=tally)
+    return queries_of_rows(rows, split, tally, notes, parse=_parse, number=lambda place: tally.table(split).read)
+
+
+def queries_of_rows(
+    rows: Rows,
+    split: str,
+    tally: Tally,
+    notes: list[str],
+    *,
+    parse: Callable[[Place, dict[str, Any]], QueryRow | tuple[str, ...]],
+    number: Callable[[Place], int],
+) -> Iterator[QueryRow]:
+    """Yield what `parse` makes of rows, or count why it makes none; where there is no column of ids, `number` does."""
     is_numbered = False
-    for place, row in read_table_rows(path, ("text", "labels"), table=split, tally=tally):
+    for place, row in rows:
         if "id" not in row:
-            is_numbered, row["id"] = True, f"{split}-{tally.table(split).read:06}"
-        cell, row["labels"] = row["labels"], labels_in(row["labels"])
-        if row["labels"] is None:
-            tally.bad(split, place, "'labels' is a list in brackets, but not JSON", repr(cell[:80]))
-            continue
-        if weights := row.pop("relevance", "").strip():
-            row["relevance"] = _listed(weights, _number)
-        query = parse_query(place, row)
+            is_numbered, row["id"] = True, f"{split}-{number(place):06}"
+        query = parse(place, row)
         if isinstance(query, QueryRow):
             yield query
         else:
             tally.bad(split, place, *query)
     if is_numbered:
         notes.append(f"{split}: there is no column 'id', so the queries are called {split}-000001 and so on")
+
+
+def _parse(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:
+    cell, row["labels"] = row["labels"], labels_in(row["labels"])
+    if row["labels"] is None:
+        return "'labels' is a list in brackets, but not JSON", repr(cell[:80])
+    if weights := row.pop("relevance", "").strip():
+        row["relevance"] = _listed(weights, _number)
+    return parse_query(place, row)
 
 
 def labels_in(cell: str) -> Any:
