@@ -8,6 +8,7 @@ such norms. `x` is the factor of the labels; a subject ends with how many times 
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import faiss
@@ -77,7 +78,40 @@ def recalls(index: faiss.IndexIVF, labels_LD: Array, queries_QD: Array, true_QK:
     return shares[0], shares[1]
 
 
+def cell_rows(kind: str, whole_LD: Array, centres: dict[str, Array]) -> list[dict[str, object]]:
+    """How evenly the labels lie in the cells of each kind of centres."""
+    rows: list[dict[str, object]] = []
+    for name, centres_CD in centres.items():
+        sizes_C = np.bincount((whole_LD @ centres_CD.T).argmax(1), minlength=len(centres_CD))
+        for what, value, unit in (
+            ("largest cell", sizes_C.max(), "labels"),
+            ("empty cells", (sizes_C == 0).sum(), "cells"),
+        ):
+            names = {"question": f"cells of k-means, {kind}", "subject": f"centres of {name}: {what}", "x": 1}
+            rows.append({**names, "median": int(value), "unit": unit})
+    return rows
+
+
+def recall_rows(
+    kind: str,
+    labels_LD: Array,
+    queries_QD: Array,
+    true_QK: Array,
+    ways: dict[str, tuple[Array, bool]],
+) -> list[dict[str, object]]:
+    """The recall of both kinds of codes beside each kind of centres."""
+    rows: list[dict[str, object]] = []
+    for storage, (way, (centres_CD, residual)) in itertools.product(("sq8", "pq"), ways.items()):
+        index = index_of(storage, labels_LD, centres_CD, residual=residual)
+        for deeper, share in zip((0, DEEPER), recalls(index, labels_LD, queries_QD, true_QK), strict=True):
+            names = {"question": f"recall of codes, {kind}", "subject": f"{storage} {way}, rerank {deeper}"}
+            rows.append({**names, "median": f"{share:.4f}", "unit": "recall at 10"})
+            print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
+    """Measure all kinds of vectors, at norm 1 and at 0.01, and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labels", type=int, default=50_000)
     parser.add_argument("--dimension", type=int, default=128)
@@ -92,27 +126,16 @@ def main() -> None:
         whole_LD, queries_QD = vectors_of(kind, options.labels, options.queries, options.dimension)
         true_QK = np.argsort(-(queries_QD.astype(np.float64) @ whole_LD.T.astype(np.float64)), axis=1)[:, :K]
         unit_CD, plain_CD = (centres_of(whole_LD, cells, spherical=spherical) for spherical in (True, False))
-        for name, centres_CD in (("norm 1", unit_CD), ("means", plain_CD)):
-            sizes_C = np.bincount((whole_LD @ centres_CD.T).argmax(1), minlength=cells)
-            for what, value in (("largest cell", sizes_C.max()), ("empty cells", (sizes_C == 0).sum())):
-                names = {"question": f"cells of k-means, {kind}", "subject": f"centres of {name}: {what}", "x": 1}
-                rows.append({**names, "median": int(value), "unit": "labels" if what == "largest cell" else "cells"})
+        rows += cell_rows(kind, whole_LD, {"norm 1": unit_CD, "means": plain_CD})
         for factor in (1.0, 0.01):
             labels_LD = whole_LD * np.float32(factor)
-            scaled_CD = unit_CD * np.float32(scale_of_centres(unit_CD, labels_LD))
             ways = {
                 "beside centres of norm 1": (unit_CD, True),
                 "of the labels themselves": (unit_CD, False),
-                "beside scaled centres": (scaled_CD, True),
+                "beside scaled centres": (unit_CD * np.float32(scale_of_centres(unit_CD, labels_LD)), True),
                 "beside means": (plain_CD * np.float32(factor), True),
             }
-            for storage in ("sq8", "pq"):
-                for way, (centres_CD, residual) in ways.items():
-                    index = index_of(storage, labels_LD, centres_CD, residual=residual)
-                    for deeper, share in zip((0, DEEPER), recalls(index, labels_LD, queries_QD, true_QK), strict=True):
-                        names = {"question": f"recall of codes, {kind}", "subject": f"{storage} {way}, rerank {deeper}"}
-                        print(names, factor, f"{share:.3f}", flush=True)
-                        rows.append({**names, "x": factor, "median": f"{share:.4f}", "unit": "recall at 10"})
+            rows += [{**row, "x": factor} for row in recall_rows(kind, labels_LD, queries_QD, true_QK, ways)]
     record(RESULTS, [{**row, "threads": 1, "config": config} for row in rows])
 
 

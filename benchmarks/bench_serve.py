@@ -10,6 +10,7 @@ same cores and takes a part of what the service could have, of both services ali
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -29,18 +30,21 @@ def speed(run: Path, work: Path, options: argparse.Namespace) -> list[Row]:
     for labels in options.labels:
         copy = with_labels(run, work, labels)
         for clients in CLIENTS:
-            found: dict[str, list[dict[str, float]]] = {OURS: [], BARE: []}
-            with xmc_service(copy) as (ours, _), bare_service(copy) as (bare, _):
-                for _ in range(options.rounds):
-                    for name, address, path in (
-                        (OURS, ours, "/v1/search"), (BARE, bare, "/search")
-                    ):  # fmt: skip
-                        summary = load(address, path, bodies, clients=clients, seconds=options.seconds)
-                        found[name].append(summary)
-                        print(labels, clients, name, summary, flush=True)
-            rows += speed_rows(found, labels, clients, options)
+            rows += speed_rows(in_turn(copy, bodies, clients, options), labels, clients, options)
         rows += window_rows(copy, bodies, labels, options)
     return rows
+
+
+def in_turn(run: Path, bodies: Path, clients: int, options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """What the load of each round found, of both services, which take turns."""
+    found: dict[str, list[dict[str, float]]] = {OURS: [], BARE: []}
+    with xmc_service(run) as (ours, _), bare_service(run) as (bare, _):
+        asked = ((OURS, ours, "/v1/search"), (BARE, bare, "/search"))
+        for _, (name, address, path) in itertools.product(range(options.rounds), asked):
+            summary = load(address, path, bodies, clients=clients, seconds=options.seconds)
+            found[name].append(summary)
+            print(run.name, clients, name, summary, flush=True)
+    return found
 
 
 def speed_rows(
