@@ -126,7 +126,8 @@ def _say_notes(display: TrainingDisplay, data: Dataset, unused: str, *, advise: 
     """Say what of a plugin file is not used, and which recipe suits the data better than the default one."""
     from xmc.data.recipe_advice import recipe_advice
 
-    for note in filter(None, [unused, recipe_advice(data.train) if advise else ""]):
+    advice = recipe_advice(data.train) if advise else None
+    for note in filter(None, [unused, advice.reason if advice else ""]):
         display.say(f"note: {note}")
 
 

@@ -28,7 +28,7 @@ from xmc.data.importers.text_files import contents_of, differs_by_case
 from xmc.data.importers.trec import EXPECTED as TREC_FILES
 from xmc.data.importers.trec import is_trec, open_trec
 from xmc.data.importers.unrecognised import what_to_do
-from xmc.data.recipe_advice import ADVISED, recipe_advice
+from xmc.data.recipe_advice import recipe_advice
 from xmc.data.shards import write_table
 from xmc.data.split_names import unread_splits
 from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
@@ -76,11 +76,12 @@ def import_dataset(
     for file in unread_splits(source, opened.splits):
         opened.notes.append(f"{file} is not imported: expected {chosen.expected}")
     dataset = _read(opened, tally, out.name)
-    advice = nothing_to_tell_apart(dataset.labels, dataset.train), recipe_advice(dataset.train)
+    advice = recipe_advice(dataset.train)
+    told = nothing_to_tell_apart(dataset.labels, dataset.train), advice.reason if advice else ""
     report = ImportReport(
         str(source), str(out), name, tally.tables, tally.unknown_label_ids, tally.merged_positives,
-        dataset.fingerprint, (*dataset.notes, *filter(None, advice)), shared_by(dataset),
-        ADVISED if advice[1] else "",
+        dataset.fingerprint, (*dataset.notes, *filter(None, told)), shared_by(dataset),
+        advice.recipe if advice else "",
     )  # fmt: skip
     _write(dataset, report, out)
     return report

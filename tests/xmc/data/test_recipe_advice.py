@@ -1,0 +1,44 @@
+"""Invariants: long texts with several labels first, then labels seen often; nothing for others and for bags."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from xmc.data.recipe_advice import MANY_WORDS, OFTEN, recipe_advice
+from xmc.data.tables import QueryTable
+from xmc.values import Positives
+
+
+def queries_of(label_rows, *, words=3, labels=1):
+    """Queries of so many words, each with the next so many of these label rows."""
+    count = len(label_rows) // labels
+    offsets = np.arange(count + 1) * labels
+    positives = Positives(offsets, np.array(label_rows, np.int64), np.ones(len(label_rows), np.float32))
+    return QueryTable([f"q{row}" for row in range(count)], ["word " * words] * count, positives)
+
+
+@pytest.mark.parametrize(
+    ("queries", "recipe"),
+    [
+        (queries_of([0, 1] * 5, words=MANY_WORDS, labels=2), "linear.fused"),
+        (queries_of([0, 1] * 5, words=MANY_WORDS - 1, labels=2), None),
+        (queries_of([*range(9), 0], words=MANY_WORDS), None),
+        (queries_of([0] * OFTEN + list(range(1, 2 * OFTEN + 1))), "linear.fused-short"),
+        (queries_of([0] * OFTEN + list(range(1, 2 * OFTEN + 2))), None),
+        (queries_of([0] * (OFTEN - 1)), None),
+        (queries_of([0] * OFTEN, words=MANY_WORDS), "linear.fused-short"),
+        (queries_of([]), None),
+    ],
+)
+def test_which_recipe_suits(queries, recipe):
+    advice = recipe_advice(queries)
+    assert (advice and advice.recipe) == recipe
+    if advice:
+        assert f"--plugin {recipe} " in advice.reason
+        assert recipe_advice(replace(queries, bag_ids=["b"] * len(queries))) is None
+
+
+def test_the_share_of_labels_seen_often_is_told():
+    advice = recipe_advice(queries_of([0] * OFTEN + [1] * OFTEN + list(range(2, OFTEN + 2))))
+    assert advice.reason.startswith("labels that have 10 training queries and more (67 % of all answers) are")
