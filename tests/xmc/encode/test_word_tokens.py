@@ -13,7 +13,8 @@ from xmc.encode.word_tokens import WordTokens, ascii_words, word_normalizer, wor
 TEXTS = ["Broken wrist, left arm", "broken ankle (right)", "Heart attack; heart failure", "Übelkeit und Schwindel"]
 TOKENIZER = train_tokenizer(TEXTS, vocabulary_size=1000)
 REMEMBERING = WordTokens(TOKENIZER)
-mixed = st.text(st.one_of(st.characters(), st.characters(max_codepoint=127), st.sampled_from("broken wrist_ 2,")))
+characters = st.characters(codec="utf-8")  # what the tokenizer takes: no half of a surrogate pair
+mixed = st.text(st.one_of(characters, st.characters(max_codepoint=127), st.sampled_from("broken wrist_ 2,")))
 
 
 def naive(tokenizer, texts):
@@ -26,7 +27,7 @@ def lists(ids_of_texts):
 
 
 @given(st.lists(mixed, max_size=5))
-@example(["[UNK] broken\x00wrist\x1c\x1fleft\x7f", "", "x" * (LONGEST_WORD + 1), "Übelkeit broken", "ﬁ \ud800"[:2]])
+@example(["[UNK] broken\x00wrist\x1c\x1fleft\x7f", "", "x" * (LONGEST_WORD + 1), "Übelkeit broken", "ﬁ "])
 def test_ids_are_those_of_the_tokenizer(texts):
     assert lists(REMEMBERING(texts)) == naive(TOKENIZER, texts)
 
