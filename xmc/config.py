@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,12 +71,20 @@ def _validated(cls: type[Options], values: Mapping[str, Any], *, section: str, w
         ) from error
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key, message = _place_and_message(error.errors())
         got = "" if first["type"] == "missing" else f", got {first['input']!r}" if key else ""
-        message = first["msg"].removeprefix("Value error, ")
         is_bare = first["type"] == "string_type" and not isinstance(first["input"], (list, dict))
         hint = f'A text stands in quotes: {key} = "{first["input"]}"' if is_bare else ""
         raise ConfigError(f"{where} {key}: {message}{got}.".replace(" :", ":"), hint=hint) from error
+
+
+def _place_and_message(errors: Sequence[Any]) -> tuple[str, str]:
+    """Where the first of pydantic's errors is and what it says; of a number or a name, that it may be either."""
+    place, message = errors[0]["loc"], errors[0]["msg"].removeprefix("Value error, ")
+    names = [each for each in errors[1:] if each["type"] == "literal_error" and each["loc"][:-1] == place[:-1]]
+    if len(place) > 1 and names:  # one error for each of what it may be, with its type at the end of the place
+        place, message = place[:-1], f"{names[0]['msg']} or {message.removeprefix('Input should be ')}"
+    return ".".join(map(str, place)), message
 
 
 def _require_usual(value: Any, taken: Any, *, default: Any, where: str) -> None:

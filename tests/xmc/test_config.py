@@ -19,6 +19,7 @@ class Options:
     k: int = 5
     rate: float = 0.5
     kind: Literal["a", "b"] = "a"
+    share: float | Literal["auto"] = "auto"
     ks: tuple[int, ...] = (1, 3)
     made: int = field(init=False, default=0)
 
@@ -43,16 +44,17 @@ def test_values_are_checked_and_converted():
         (
             Options,
             {"rte": 1},
-            "my.toml: [loss] has no key 'rte' (it has: k, rate, kind, ks). Did you mean 'rate'?",
+            "my.toml: [loss] has no key 'rte' (it has: k, rate, kind, share, ks). Did you mean 'rate'?",
         ),
-        (Options, {"zzz": 1}, "my.toml: [loss] has no key 'zzz' (it has: k, rate, kind, ks)."),
-        (Options, {"made": 1}, "my.toml: [loss] has no key 'made' (it has: k, rate, kind, ks)."),
+        (Options, {"zzz": 1}, "my.toml: [loss] has no key 'zzz' (it has: k, rate, kind, share, ks)."),
+        (Options, {"made": 1}, "my.toml: [loss] has no key 'made' (it has: k, rate, kind, share, ks)."),
         (
             Options,
             {"k": "x"},
             "my.toml: [loss] k: Input should be a valid integer, unable to parse string as an integer, got 'x'.",
         ),
         (Options, {"kind": "c"}, "my.toml: [loss] kind: Input should be 'a' or 'b', got 'c'."),
+        (Options, {"share": "all"}, "my.toml: [loss] share: Input should be 'auto' or a valid number, unable to parse"),
         (Options, {"ks": [1, "x"]}, "my.toml: [loss] ks.1: Input should be a valid integer, unable to parse string"),
         (Options, {"k": 0}, "my.toml: [loss]: k must be >= 1, got 0."),
         (Needs, {}, "my.toml: [loss] path: Field required."),
