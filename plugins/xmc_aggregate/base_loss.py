@@ -16,8 +16,8 @@ PASSED_ON = frozenset({"moments"})  # of what a loss may need: the scores themse
 def base_loss(name: str, options: Mapping[str, Any]) -> Loss:
     """The loss `plugin.name` of an installed plugin with these options.
 
-    Raises: ValueError for an unknown name, an unknown option, a loss that pools the batch, and one that sees or keeps
-    more of a query than its scores, of which there is nothing for a bag.
+    Raises: ValueError for an unknown name, an unknown or wrong option, a loss that pools the batch, and one that sees
+    or keeps more of a query than its scores, of which there is nothing for a bag.
 
     >>> base_loss("baselines.info-nce", {"temperature": 0.5})
     InfoNce(temperature=0.5, correct_sampling=False)
@@ -26,7 +26,10 @@ def base_loss(name: str, options: Mapping[str, Any]) -> Loss:
     allowed = list(inspect.signature(cls).parameters)
     if unknown := sorted(set(options) - set(allowed)):
         raise ValueError(f"base_options of {name!r} has no key {unknown[0]!r} (it has: {', '.join(allowed) or 'none'})")
-    loss: Loss = cls(**options)
+    try:
+        loss: Loss = cls(**options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"base_options of {name!r}: {error}") from error
     if missing := sorted(set(getattr(loss, "needs", ())) - PASSED_ON):
         raise ValueError(
             f"base must be a loss of scores and labels alone, and {name!r} needs {' and '.join(missing)} too"
@@ -39,7 +42,7 @@ def base_loss(name: str, options: Mapping[str, Any]) -> Loss:
 @cache
 def _loss_class(name: str) -> type[Any]:
     plugin, _, short = name.rpartition(".")
-    found = [entry.load() for entry in metadata.entry_points(group="xmc", name=plugin or short)]
+    found = [entry.load() for entry in metadata.entry_points(group="xmc", name=plugin)]
     offered = {spec.name: spec for module in found for spec in getattr(module, "xmc_losses", list)()}
     if short not in offered:
         raise ValueError(
