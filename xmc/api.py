@@ -52,6 +52,7 @@ from xmc.index_contract import (
 from xmc.loss_inputs import LossInputs
 from xmc.loss_values import query_losses
 from xmc.optimizer_contract import LabelOptimizerOptions, LabelPreconditioner, OptimizerContext, OptimizerOptions
+from xmc.option_ranges import require_at_least, require_positive, require_share
 from xmc.ranking import rank_hits
 from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries
 from xmc.rounding_bounds import float32_product_error, rounding_bounds
@@ -188,6 +189,9 @@ __all__ = [
     "rank_hits",
     "read_substitutions",
     "replaced",
+    "require_at_least",
+    "require_positive",
+    "require_share",
     "rounded_dots",
     "rounding_bounds",
     "validate_chunks",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from xmc.api import Loss, LossInputs
+from xmc.api import Loss, LossInputs, require_share
 from xmc_aggregate.base_loss import base_loss
 
 
@@ -48,8 +48,7 @@ class Interpolated:
     base_options: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0.05})
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rho <= 1:
-            raise ValueError(f"rho must lie in [0, 1], got {self.rho}")
+        require_share(self, "rho")
         if self.average not in ("probabilities", "scores"):
             raise ValueError(f"average must be 'probabilities' or 'scores', got {self.average!r}")
         shift_invariant = "shift_invariant" in getattr(self._loss, "claims", ())

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, require_positive
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class BinaryCrossEntropy:
     claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(f"temperature must be a finite number > 0, got {self.temperature}")
+        require_positive(self, "temperature")
         if not math.isfinite(self.bias):
             raise ValueError(f"bias must be finite, got {self.bias}")
         if self.reduction not in ("mean", "sum"):

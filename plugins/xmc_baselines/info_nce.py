@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, require_positive
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ class InfoNce:
     claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "skips_labels"})
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(f"temperature must be a finite number > 0, got {self.temperature}")
+        require_positive(self, "temperature")
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""

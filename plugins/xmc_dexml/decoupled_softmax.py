@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, require_positive
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ class DecoupledSoftmax:
     claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(f"temperature must be a finite number > 0, got {self.temperature}")
+        require_positive(self, "temperature")
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, require_positive
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,7 @@ class SoftTopK:
                 raise ValueError(f"k must be a whole number >= 1 or 'positives', got {self.k!r}")
         elif self.k < 1:
             raise ValueError(f"k must be a whole number >= 1 or 'positives', got {self.k}")
-        for name in ("alpha", "temperature"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
+        require_positive(self, "alpha", "temperature")
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xmc.api import LossInputs
-from xmc_distill.base_loss import log_shares, require_positive, require_weights
+from xmc.api import LossInputs, require_at_least, require_positive
+from xmc_distill.base_loss import log_shares
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class NormDirection:
 
     def __post_init__(self) -> None:
         require_positive(self, "temperature")
-        require_weights(self, "base", "weight")
+        require_at_least(0, self, "base", "weight")
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from xmc.api import ConfigError, LossInputs, TeacherScores
-from xmc_distill.base_loss import log_shares, require_positive, require_weights
+from xmc.api import ConfigError, LossInputs, TeacherScores, require_at_least, require_positive
+from xmc_distill.base_loss import log_shares
 from xmc_distill.norm_direction import norm_direction
 
 
@@ -57,7 +57,7 @@ class NormalisedDistillation:
 
     def __post_init__(self) -> None:
         require_positive(self, "temperature", "teacher_temperature", "softening")
-        require_weights(self, "gamma", "base", "weight", "direction")
+        require_at_least(0, self, "gamma", "base", "weight", "direction")
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""

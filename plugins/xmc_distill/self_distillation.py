@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xmc.api import LossInputs
-from xmc_distill.base_loss import log_shares, require_positive, require_weights
+from xmc.api import LossInputs, require_at_least, require_positive
+from xmc_distill.base_loss import log_shares
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ class SelfDistillation:
 
     def __post_init__(self) -> None:
         require_positive(self, "temperature")
-        require_weights(self, "base", "alpha", "beta")
-        if self.shortlist < 1:
-            raise ValueError(f"shortlist must be >= 1, got {self.shortlist}")
+        require_at_least(0, self, "base", "alpha", "beta")
+        require_at_least(1, self, "shortlist")
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""

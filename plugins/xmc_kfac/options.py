@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from xmc.api import ConfigError, OptimizerContext
+from xmc.api import ConfigError, OptimizerContext, require_at_least, require_positive, require_share
 from xmc_kfac.label_matrix import QueryMoment
 from xmc_kfac.optimizer import KFac
 
@@ -37,17 +36,10 @@ class KFacOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in ("factor_steps", "inverse_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("decay", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        for name in ("damping", "kl_clip", "label_damping"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number >= 0, got {getattr(self, name)}")
-        if not 0 < self.others_rate < math.inf:
-            raise ValueError(f"others_rate must be a finite number > 0, got {self.others_rate}")
+        require_at_least(1, self, "factor_steps", "inverse_steps")
+        require_share(self, "decay", "momentum", whole=False)
+        require_at_least(0, self, "damping", "kl_clip", "label_damping")
+        require_positive(self, "others_rate")
 
     def build(self, context: OptimizerContext) -> KFac:
         """The optimiser, its hooks set on the encoder's layers.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.special import entr
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, require_at_least
 from xmc_ldr.ldr_kl import ldr_kl
 
 LEAST_LAMBDA = 1e-3
@@ -51,10 +51,9 @@ class AldrKl:
     claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
-        for name, least in (("lambda_", LEAST_LAMBDA), ("alpha", 1.0), ("margin", 0.0)):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= least):
-                raise ValueError(f"{name} must be a finite number >= {least:g}, got {value}")
+        require_at_least(LEAST_LAMBDA, self, "lambda_")
+        require_at_least(1, self, "alpha")
+        require_at_least(0, self, "margin")
 
     @property
     def row_state_start(self) -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, require_at_least, require_positive
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,8 @@ class LdrKl:
     claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.lambda_) and self.lambda_ > 0):
-            raise ValueError(f"lambda_ must be a finite number > 0, got {self.lambda_}")
-        if not (math.isfinite(self.margin) and self.margin >= 0):
-            raise ValueError(f"margin must be a finite number >= 0, got {self.margin}")
+        require_positive(self, "lambda_")
+        require_at_least(0, self, "margin")
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""

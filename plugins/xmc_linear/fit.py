@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from xmc.api import DataError, Positives
+from xmc.api import DataError, Positives, require_at_least
 from xmc_linear.blocks import Problem
 from xmc_linear.matrices import FloatArray, IntArray, ragged, relevance_matrix
 from xmc_linear.one_vs_rest import Fitted, SolverOptions, fit_labels, stacked
@@ -44,12 +44,8 @@ class OneVsRestOptions:
     summary_share: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("cluster_size", "mined", "summary_features"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("rounds", "summaries", "summary_weight", "summary_share"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        require_at_least(1, self, "cluster_size", "mined", "summary_features")
+        require_at_least(0, self, "rounds", "summaries", "summary_weight", "summary_share")
 
 
 def fit_one_vs_rest(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
-from xmc.api import HeadContext, Positives
+from xmc.api import HeadContext, Positives, require_at_least
 from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
 from xmc_linear.matrices import largest_of_rows, relevance_matrix
@@ -41,8 +41,7 @@ class LinearHead:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.threads < 0:
-            raise ValueError(f"threads must be >= 0, got {self.threads}")
+        require_at_least(0, self, "threads")
         self.resolved()
 
     def resolved(self) -> OneVsRestOptions:
@@ -92,8 +91,7 @@ class Centroids:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.entries < 1:
-            raise ValueError(f"entries must be >= 1, got {self.entries}")
+        require_at_least(1, self, "entries")
 
     def build(self, context: HeadContext) -> LinearWeights:
         """Weights of 0, to be loaded or fitted."""

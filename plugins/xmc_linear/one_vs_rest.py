@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import scipy.sparse
 
+from xmc.api import require_at_least, require_positive
 from xmc_linear.blocks import Blocks, Problem, side_by_side
 from xmc_linear.matrices import FloatArray, IntArray
 from xmc_linear.newton import Solution, logistic, minimise, squared_hinge
@@ -55,11 +56,9 @@ class SolverOptions:
             raise ValueError(f"solver 'dual' is for the loss squared-hinge, got {self.loss!r}: set solver = 'newton'")
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
-        for name in ("cost", "positive_weight", "tolerance"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
-        if self.iterations < 1 or not 0 <= self.prune < math.inf:
-            raise ValueError(f"iterations must be >= 1 and prune >= 0, got {self.iterations} and {self.prune}")
+        require_positive(self, "cost", "positive_weight", "tolerance")
+        require_at_least(1, self, "iterations")
+        require_at_least(0, self, "prune")
 
 
 class Fitted(NamedTuple):

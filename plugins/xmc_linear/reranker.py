@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from xmc.api import Hits, Positives, RerankContext, RerankQueries
+from xmc.api import Hits, Positives, RerankContext, RerankQueries, require_at_least
 from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
 from xmc_linear.matrices import FloatArray, on_own_features
@@ -56,8 +56,7 @@ class LinearReranker:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.threads < 0:
-            raise ValueError(f"threads must be >= 0, got {self.threads}")
+        require_at_least(0, self, "threads")
         self._solver()
 
     def _solver(self) -> SolverOptions:

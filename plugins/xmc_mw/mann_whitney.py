@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, require_positive, require_share
 from xmc_mw.histogram import negatives_histogram
 from xmc_mw.pair_kernel import weighted_softplus
 
@@ -52,14 +51,10 @@ class MannWhitney:
     claims: ClassVar[frozenset[str]] = frozenset({"positives_do_not_compete", "skips_labels"})
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "bin_width"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a finite number > 0, got {value}")
+        require_positive(self, "temperature", "bin_width")
+        require_share(self, "mix")
         if self.form not in ("auto", "pairs", "histogram"):
             raise ValueError(f"form must be 'auto', 'pairs' or 'histogram', got {self.form!r}")
-        if not 0 <= self.mix <= 1:
-            raise ValueError(f"mix must lie in [0, 1], got {self.mix}")
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""

@@ -19,9 +19,3 @@ def generator_of(seed: int, epoch: int, query_row: int) -> np.random.Generator:
 def digest(substitutions: Substitutions) -> str:
     """SHA-256 of what may replace what."""
     return hashlib.sha256(repr(list(substitutions.of_word.items())).encode()).hexdigest()
-
-
-def check_share(name: str, value: float) -> None:
-    """Raise ValueError unless a value lies in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], got {value}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xmc.api import AugmentationContext, EpochModel, Substitutions, read_substitutions, replaced
-from xmc_robust.draws import check_share, digest, generator_of
+from xmc.api import AugmentationContext, EpochModel, Substitutions, read_substitutions, replaced, require_share
+from xmc_robust.draws import digest, generator_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RandomWords:
 
     def __post_init__(self) -> None:
         """Refuse what is no probability."""
-        check_share("probability", self.probability)
+        require_share(self, "probability")
 
     def build(self, context: AugmentationContext) -> RandomRewriting:
         """See `xmc.api.AugmentationOptions`. Raises: DataError for a set that cannot be read."""

@@ -26,8 +26,9 @@ from xmc.api import (
     Substitutions,
     read_substitutions,
     replaced,
+    require_share,
 )
-from xmc_robust.draws import check_share, digest, generator_of
+from xmc_robust.draws import digest, generator_of
 from xmc_robust.edits import TextsEdits, list_edits
 
 TEXTS_AT_ONCE = 1024
@@ -52,7 +53,7 @@ class WorstCase:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        check_share("share", self.share)
+        require_share(self, "share")
         if self.radius < 0:
             raise ValueError(f"radius must be at least 1, or 0 for every word, got {self.radius}")
 

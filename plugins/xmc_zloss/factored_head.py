@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from xmc.api import ConfigError, HeadContext, Loss
+from xmc.api import ConfigError, HeadContext, Loss, require_at_least, require_positive
 from xmc_zloss.factored_labels import FactoredLabels
 from xmc_zloss.factored_matrix import FactoredMatrix
 
@@ -48,13 +48,9 @@ class FactoredHead:
     all_labels_at_no_cost: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "start_scale"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be a finite number >= 0, got {self.weight_decay}")
-        if self.stabilise_every < 1:
-            raise ValueError(f"stabilise_every must be >= 1, got {self.stabilise_every}")
+        require_positive(self, "learning_rate", "start_scale")
+        require_at_least(0, self, "weight_decay")
+        require_at_least(1, self, "stabilise_every")
         if self.optimizer != "sgd":
             raise ValueError(
                 f"optimizer must be 'sgd': the factored head has no other, for momentum or Adam would touch every "

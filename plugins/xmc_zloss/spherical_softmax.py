@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, require_positive
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,7 @@ class SphericalSoftmax:
     disclaims: ClassVar[frozenset[str]] = frozenset({"higher_positive_is_better"})
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.eps) and self.eps > 0):
-            raise ValueError(f"eps must be a finite number > 0, got {self.eps}")
+        require_positive(self, "eps")
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""

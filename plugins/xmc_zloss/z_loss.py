@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from xmc.api import LossInputs
+from xmc.api import LossInputs, require_positive
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ class ZLoss:
     claims: ClassVar[frozenset[str]] = frozenset({"shift_invariant", "scale_invariant"})
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.sharpness) and self.sharpness > 0):
-            raise ValueError(f"sharpness must be a finite number > 0, got {self.sharpness}")
+        require_positive(self, "sharpness")
         if not math.isfinite(self.location):
             raise ValueError(f"location must be finite, got {self.location}")
 

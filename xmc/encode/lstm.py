@@ -20,6 +20,7 @@ from xmc.encode.encoder import IntArray, Role, Similarity
 from xmc.encode.sentence_transformer import SentenceTransformerEncoder, SentenceTransformerOptions
 from xmc.encode.tokenizer import UNKNOWN, train_tokenizer
 from xmc.encode.word_tokens import WordTokens
+from xmc.option_ranges import require_at_least, require_share
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,9 @@ class LstmOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in ("dimension", "token_dimension", "hidden", "layers", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        if self.vocabulary_size < 100:
-            raise ValueError(f"vocabulary_size must be >= 100, got {self.vocabulary_size}")
-
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        require_at_least(1, self, "dimension", "token_dimension", "hidden", "layers", "max_tokens")
+        require_at_least(100, self, "vocabulary_size")
+        require_share(self, "dropout", whole=False)
 
     def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> LstmEncoder:
         """A fresh encoder whose tokenizer comes from the corpus; all weights start at random."""

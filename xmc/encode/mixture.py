@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from xmc.encode.text_share import text_share
+from xmc.option_ranges import require_at_least, require_positive
 
 OPTIONS_NAME = "mixture.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -45,12 +46,10 @@ class MixtureOptions:
             raise ValueError(
                 f"experts >= 1 and kept in [1, experts] are needed, got experts={self.experts} and kept={self.kept}"
             )
-        if not 0 <= self.balance < math.inf:
-            raise ValueError(f"balance must be a finite number >= 0, got {self.balance}")
+        require_at_least(0, self, "balance")
         if self.capacity and not 1 <= self.capacity < math.inf:
             raise ValueError(f"capacity must be 0 (no limit) or a finite number >= 1, got {self.capacity}")
-        if not 0 < self.rate < math.inf:
-            raise ValueError(f"rate must be a finite number > 0, got {self.rate}")
+        require_positive(self, "rate")
 
     @property
     def mixture(self) -> MixtureOptions:

@@ -19,6 +19,7 @@ from xmc.encode.description import DESCRIPTION_NAME, read_description
 from xmc.encode.encoder import Role, Similarity
 from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
+from xmc.option_ranges import require_at_least
 
 BAGS_NAME = "word_bags.json"
 
@@ -38,10 +39,8 @@ class SparseTfidfOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.minimum_count < 1 or self.opening < 0:
-            raise ValueError(
-                f"minimum_count must be >= 1 and opening >= 0, got {self.minimum_count} and {self.opening}"
-            )
+        require_at_least(1, self, "minimum_count")
+        require_at_least(0, self, "opening")
 
     def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> SparseTfidfEncoder:
         """The encoder of these queries' words; neither label texts nor the seed matter."""

@@ -24,6 +24,7 @@ from xmc.encode.tokenizer import UNKNOWN, character_ngrams, package_vectors, tra
 from xmc.encode.tower import Tower, tower_graphs
 from xmc.encode.word_tokens import WordTokens
 from xmc.errors import ConfigError
+from xmc.option_ranges import require_at_least, require_share
 from xmc.unit_rows import unit_rows
 
 
@@ -49,12 +50,9 @@ class StaticOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.dimension < 1 or self.vocabulary_size < 100:
-            raise ValueError(
-                f"dimension >= 1 and vocabulary_size >= 100 are needed, got {self.dimension} and {self.vocabulary_size}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        require_at_least(1, self, "dimension")
+        require_at_least(100, self, "vocabulary_size")
+        require_share(self, "dropout", whole=False)
         if self.ngrams_longest and not 1 <= self.ngrams_shortest <= self.ngrams_longest:
             raise ValueError(f"ngrams_shortest must lie in [1, ngrams_longest], got {self.ngrams_shortest}")
 

@@ -7,7 +7,6 @@ words and word pairs of its text, from a table of its own. Un-normalised: the le
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from xmc.encode.description import DESCRIPTION_NAME, read_description
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
+from xmc.option_ranges import require_at_least, require_positive, require_share
 from xmc.unit_rows import unit_rows
 
 TABLE_NAME = "model.safetensors"
@@ -48,17 +48,10 @@ class TfidfOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.dimension < 1 or self.minimum_count < 1 or self.opening < 0:
-            raise ValueError(
-                f"dimension and minimum_count must be >= 1 and opening >= 0, got {self.dimension}, "
-                f"{self.minimum_count} and {self.opening}"
-            )
-        if not 0 <= self.dropout < 1 or not self.label_scale > 0:
-            raise ValueError(
-                f"dropout must lie in [0, 1) and label_scale above 0, got {self.dropout} and {self.label_scale}"
-            )
-        if not 0 <= self.query_scale < math.inf:
-            raise ValueError(f"query_scale must be a finite number >= 0, got {self.query_scale}")
+        require_at_least(1, self, "dimension", "minimum_count")
+        require_at_least(0, self, "opening", "query_scale")
+        require_share(self, "dropout", whole=False)
+        require_positive(self, "label_scale")
 
     def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> TfidfEncoder:
         """A fresh encoder whose vocabularies and weights come from the corpus."""

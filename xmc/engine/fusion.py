@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from xmc.api import RerankQueries
 from xmc.evaluate.ndcg import ndcg_at_k
 from xmc.evaluate.relevance import relevant_at_ranks
+from xmc.option_ranges import require_at_least
 from xmc.retrieve.reranking import Reranking, fuse
 from xmc.values import Hits, Positives
 
@@ -32,13 +32,8 @@ class FusionOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in ("depth", "negatives", "k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        if self.least_queries < 0:
-            raise ValueError(f"least_queries must be >= 0, got {self.least_queries}")
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"weight must be a finite number >= 0, got {self.weight}")
+        require_at_least(1, self, "depth", "negatives", "k")
+        require_at_least(0, self, "least_queries", "weight")
 
 
 @dataclass(frozen=True)

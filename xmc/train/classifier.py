@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xmc.api import ConfigError, HeadContext, LabelOptimizerOptions, LabelPreconditioner
+from xmc.api import ConfigError, HeadContext, LabelOptimizerOptions, LabelPreconditioner, require_positive
 from xmc.encode.encoder import chunks
 from xmc.train.dual_encoder import TextLabels
 from xmc.train.label_source import GradientVectors
@@ -40,9 +39,7 @@ class ClassifierOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in ("learning_rate", "scale"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number > 0, got {getattr(self, name)}")
+        require_positive(self, "learning_rate", "scale")
 
     def build(self, context: HeadContext) -> ScoredHead:
         """A fresh label matrix, (labels, D). Raises: ConfigError for an optimizer that cannot work with it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from xmc.api import ConfigError, OptimizerContext
+from xmc.api import ConfigError, OptimizerContext, require_share
 from xmc.train.row_adagrad import RowAdagrad
 
 
@@ -47,8 +47,7 @@ class Sgd:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        require_share(self, "momentum", whole=False)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum > 0, got 0")
 

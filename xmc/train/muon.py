@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from xmc.api import OptimizerContext
+from xmc.api import OptimizerContext, require_positive, require_share
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,8 @@ class Muon:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
-        if not 0 < self.others_rate < math.inf:
-            raise ValueError(f"others_rate must be a finite number > 0, got {self.others_rate}")
+        require_share(self, "momentum", whole=False)
+        require_positive(self, "others_rate")
 
     def build(self, context: OptimizerContext) -> torch.optim.Optimizer:
         """Both, over the groups split in two."""

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from xmc.option_ranges import require_at_least, require_positive, require_share
+
 AT_LEAST_ONE = (
     "batch_size",
     "accumulate",
@@ -16,6 +18,18 @@ AT_LEAST_ONE = (
     "label_chunk",
     "score_memory_mb",
     "validation_queries",
+)
+AT_LEAST_ZERO = (
+    "epochs",
+    "mining_skip",
+    "mining_start",
+    "sampled_positives",
+    "weight_decay",
+    "label_learning_rate",
+    "clip_norm",
+    "patience",
+    "checkpoint_s",
+    "seed",
 )
 
 
@@ -78,17 +92,12 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("epochs", "mining_skip", "mining_start", "sampled_positives"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
+        require_at_least(1, self, *AT_LEAST_ONE)
+        require_at_least(0, self, *AT_LEAST_ZERO)
+        require_positive(self, "learning_rate")
+        require_share(self, "warmup_share", "validation_share", "second_moment_decay", whole=False)
         if self.label_text_share != "auto" and not 0 <= self.label_text_share < math.inf:
             raise ValueError(f"label_text_share must be 'auto' or >= 0, got {self.label_text_share}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
-        self._check_shares_and_rates()
         if self.seed >= 2**63:
             raise ValueError(f"seed must be below 2^63, got {self.seed}")
 
@@ -96,11 +105,3 @@ class TrainOptions:
     def scores_all_labels(self) -> bool:
         """Is every query scored against every label? (So it is with an `auto` that nothing has settled.)"""
         return self.label_scope in ("all", "auto")
-
-    def _check_shares_and_rates(self) -> None:
-        for name in ("warmup_share", "validation_share", "second_moment_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        for name in ("weight_decay", "label_learning_rate", "clip_norm", "patience", "checkpoint_s", "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number >= 0, got {getattr(self, name)}")

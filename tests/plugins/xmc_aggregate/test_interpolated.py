@@ -165,7 +165,7 @@ def test_extreme_scores_in_a_bag_are_finite(dtype):
         ({"base": "ldr.aldr-kl", "base_options": {}}, "'ldr.aldr-kl' keeps a number for each query"),
         ({"base_options": {"heat": 1}}, "has no key 'heat' (it has: temperature, correct_sampling)"),
         ({"base_options": {"temperature": -1.0}}, "base_options of 'baselines.info-nce': temperature must be"),
-        ({"base_options": {"temperature": "x"}}, "base_options of 'baselines.info-nce': must be real number, not str"),
+        ({"base_options": {"temperature": "x"}}, "of 'baselines.info-nce': temperature must be a number, got 'x'"),
         ({**BCE, "average": "probabilities"}, "use 'scores'"),
     ],
 )

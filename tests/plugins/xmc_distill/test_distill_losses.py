@@ -229,7 +229,7 @@ def test_uskd_is_that_of_a_loop():
     ("loss", "options", "said"),
     [
         (NormDirection, {"temperature": 0}, "temperature must be a finite number > 0, got 0"),
-        (NormDirection, {"weight": -1}, "weight must be a finite number >= 0, got -1"),
+        (NormDirection, {"weight": -1.0}, "weight must be a finite number >= 0, got -1.0"),
         (NormalisedDistillation, {"softening": math.inf}, "softening must be"),
         (NormalisedDistillation, {"gamma": math.nan}, "gamma must be"),
         (SelfDistillation, {"shortlist": 0}, "shortlist must be >= 1, got 0"),

@@ -75,7 +75,7 @@ def data_folder(folder, **tables):
         (["--set", "encoder.name=sentence-transformers"], "[encoder] model is empty. hint: Set encoder.model=PATH"),
         (["--set", "encoder.pretrained=nowhere"], "package 'nowhere' is not installed. hint: Try: pip install nowhere"),
         (["--set", "encoder.pretrained=wordllama", "--set", "encoder.dimension=8"], "hint: Set encoder.dimension=256"),
-        (["--set", "encoder.vocabulary_size=5"], "vocabulary_size >= 100 are needed, got 256 and 5"),
+        (["--set", "encoder.vocabulary_size=5"], "vocabulary_size must be >= 100, got 5"),
         (["--resume", "--overwrite"], "give only one of them"),
         (["--set", "encoder.dimension=100000000000"], "there is not enough memory"),
         (

@@ -205,7 +205,7 @@ def test_saved_and_loaded_it_has_the_same_bits(tmp_path):
     [
         ({"experts": 0}, "experts >= 1"),
         ({"experts": 2, "kept": 3}, r"kept in \[1, experts\] are needed, got experts=2 and kept=3"),
-        ({"balance": -1}, "balance must be a finite number >= 0"),
+        ({"balance": -1.0}, "balance must be a finite number >= 0"),
         ({"balance": float("nan")}, "balance must be a finite number >= 0"),
         ({"capacity": 0.5}, "capacity must be 0"),
         ({"rate": 0}, "rate must be a finite number > 0"),

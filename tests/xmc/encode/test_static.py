@@ -222,8 +222,8 @@ def test_another_kind_of_encoder_is_not_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"dimension": 0}, "dimension >= 1"),
-        ({"vocabulary_size": 99}, "vocabulary_size >= 100"),
+        ({"dimension": 0}, "dimension must be >= 1"),
+        ({"vocabulary_size": 99}, "vocabulary_size must be >= 100"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
         ({"dropout": math.nan}, r"dropout must lie in \[0, 1\), got nan"),
         ({"ngrams_shortest": 6}, r"ngrams_shortest must lie in \[1, ngrams_longest\], got 6"),

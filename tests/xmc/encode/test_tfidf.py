@@ -90,11 +90,11 @@ def test_another_kind_of_encoder_is_not_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"dimension": 0}, "dimension and minimum_count must be >= 1"),
-        ({"minimum_count": 0}, "dimension and minimum_count must be >= 1"),
-        ({"opening": -1}, "opening >= 0"),
+        ({"dimension": 0}, "dimension must be >= 1"),
+        ({"minimum_count": 0}, "minimum_count must be >= 1"),
+        ({"opening": -1}, "opening must be >= 0"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
-        ({"label_scale": 0.0}, "label_scale above 0"),
+        ({"label_scale": 0.0}, "label_scale must be a finite number > 0"),
         ({"query_scale": -0.1}, "query_scale must be"),
         ({"openings": 3}, "Did you mean 'opening'"),
     ],
