@@ -93,9 +93,9 @@ class KFac(torch.optim.Optimizer):
             self._move(gradients)
             if self._rest:
                 self._rest.step()
+            self._steps += 1
         for block in self.blocks:
             block.forget()
-        self._steps += 1
 
     def _is_finite(self) -> bool:
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]

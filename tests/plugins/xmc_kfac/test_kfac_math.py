@@ -221,6 +221,19 @@ def test_the_lstm_blocks_see_what_the_lstm_saw(bidirectional):
         torch.testing.assert_close(seen[id(weight)], weight.grad)
 
 
+@pytest.mark.parametrize(("shape", "batch_first"), [((5, 6), True), ((6, 5), False), ((6,), True)])
+def test_the_lstm_blocks_see_sequences_in_any_order_and_their_first_states(shape, batch_first):
+    torch.manual_seed(0)
+    lstm, made = nn.LSTM(3, 4, 2, batch_first=batch_first, dtype=torch.float64), {}
+    optimizer = KFac(lstm.parameters(), lstm, lr=0.1)
+    for number, block in enumerate(optimizer.blocks):
+        block.add = lambda inputs, gradients, *, samples, number=number: made.update({number: gradients.T @ inputs})
+    starts = [random(2, *(5 for _ in shape[1:]), 4, seed=seed) for seed in (1, 2)]
+    lstm(random(*shape, 3), starts)[0].square().sum().backward()
+    for number, block in enumerate(optimizer.blocks):
+        torch.testing.assert_close(made[number], block.weight.grad)
+
+
 def test_the_diagonal_factor_of_a_table_is_token_frequency_without_padding():
     model = Reader()
     optimizer = KFac(model.parameters(), model, lr=0.1)
@@ -246,14 +259,16 @@ def test_a_gradient_of_nan_leaves_weights_and_factors_as_they_are():
     assert not torch.equal(model.out.weight, weights["out.weight"])
 
 
-@pytest.mark.parametrize("after", [1, 3])
-def test_a_resumed_optimiser_goes_on_bit_for_bit(after):
-    """Saved and loaded as a checkpoint does, through JSON and tensors by name."""
+@pytest.mark.parametrize(("after", "spoilt"), [(1, 0), (3, 0), (2, 1)])
+def test_a_resumed_optimiser_goes_on_bit_for_bit(after, spoilt):
+    """Saved and loaded as a checkpoint does, through JSON and tensors by name; also after a step whose loss was NaN."""
     settings = {"lr": 0.1, "factor_steps": 2, "inverse_steps": 3}
     model = Reader()
     optimizer = KFac(model.parameters(), model, **settings)
     for _ in range(after):
         reader_step(model, optimizer, chunk=4)
+    for _ in range(spoilt):
+        reader_step(model, optimizer, chunk=4, target=float("nan"))
     other = Reader()
     other.load_state_dict(copy.deepcopy(model.state_dict()))
     resumed = KFac(other.parameters(), other, **settings)
