@@ -53,7 +53,7 @@ class SelfDistillation:
         """The value of each query, (Q,)."""
         log_shares_P = log_shares(inputs, self.temperature)
         squares_P = log_shares_P.detach().exp().square()
-        weights_P = squares_P + 1 - squares_P.mean() if len(squares_P) else squares_P
+        weights_P = squares_P + 1 - squares_P.mean()
         target_Q = inputs.sum_over_positives(-(self.base + self.alpha * weights_P) * log_shares_P, mean=True)
         has_positive_Q = (inputs.positive_weight_sum_Q > 0).to(target_Q.dtype)
         return target_Q + self.beta * has_positive_Q * self._others(inputs).to(target_Q.dtype)

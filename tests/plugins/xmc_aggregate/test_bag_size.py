@@ -34,6 +34,13 @@ def test_risks_are_those_of_a_simulation(k, psi, noise, b):
     assert model.instance_level_risk(k) == pytest.approx(simulated_risk(model, k, rho=1.0), rel=0.08)
 
 
+def test_a_model_without_noise_is_one_and_without_signal_is_none():
+    assert LinearModel(1.0, 0.0, 6).bag_level_risk(1) == 0
+    for wrong in ((0.0, 0.7, 6), (1.0, -0.1, 6), (1.0, 0.7, 1), (1.0, 0.7, 6, -0.1)):
+        with pytest.raises(ValueError, match="are needed, got LinearModel"):
+            LinearModel(*wrong)
+
+
 def test_values_of_the_closed_forms():
     assert LinearModel(1, 0.7, 6).bag_level_risk(2) == pytest.approx(0.245, abs=5e-4)
     assert LinearModel(1, 0.7, 6).instance_level_risk(2) == pytest.approx(0.349, abs=5e-4)

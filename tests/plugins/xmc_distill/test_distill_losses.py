@@ -207,7 +207,8 @@ def test_zipf():
 def test_uskd_is_that_of_a_loop():
     s, relevance = draw(Q, C), ONE_HOT.clone()
     relevance[1, 4] = 2.0
-    value = SelfDistillation(base=0.5, alpha=2.0, beta=0.3, shortlist=4)(LossInputs.from_dense(s, relevance))
+    loss = SelfDistillation(temperature=0.5, base=0.5, alpha=2.0, beta=0.3, shortlist=4)
+    value = loss(LossInputs.from_dense(0.5 * s, relevance))
     shares = {}
     for q, p in relevance.nonzero().tolist():
         negatives = [c for c in range(C) if relevance[q, c] == 0]

@@ -8,7 +8,12 @@ from repetitions import only_in_full
 
 from xmc_linear import one_vs_rest
 from xmc_linear.blocks import Problem
+from xmc_linear.newton import logistic, squared_hinge
 from xmc_linear.one_vs_rest import SolverOptions, fit_labels, stacked
+
+
+def hinge(margins):
+    return np.maximum(1 - margins, 0) ** 2
 
 
 def fit_one(features, row_weights, problem, *, options):
@@ -97,6 +102,24 @@ def test_rows_without_features_and_huge_costs_are_borne():
                 features, np.ones(4), Problem(np.array([0, 2]), np.array([1, 3])), options=SolverOptions(loss, cost)
             )
             assert np.isfinite(found.weights).all()
+
+
+def test_a_negative_of_no_more_than_half_a_per_cent_holds_no_logistic_classifier_in_place():
+    features = scipy.sparse.csr_matrix(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.1]]))
+    problem = Problem(np.array([0]), np.array([1, 2]))
+    found = fit_one(features, np.ones(3), problem, options=SolverOptions("logistic", 1e4, tolerance=1e-6))
+    scores = features.toarray()[1:] @ found.weights
+    assert scores[0] < np.log(0.005 / 0.995) < scores[1]
+    assert found.support.tolist() == [2]
+
+
+@pytest.mark.parametrize(("loss", "formula"), [(logistic, lambda m: np.logaddexp(0, -m)), (squared_hinge, hinge)])
+def test_losses_of_a_margin_and_their_slopes(loss, formula):
+    margins, step = np.array([-30.0, -2.0, -0.3, 0.4, 0.9, 1.7, 30.0]), 1e-5
+    found, ahead, behind = (loss(margins + nudge) for nudge in (0.0, step, -step))
+    np.testing.assert_allclose(found.value, formula(margins), rtol=1e-12)
+    np.testing.assert_allclose(found.slope, (ahead.value - behind.value) / (2 * step), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.curvature, (ahead.slope - behind.slope) / (2 * step), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,13 @@ def vectors(encoder):
         return encoder.embed(encoder.prepare(TEXTS, "query"), "query")
 
 
+def test_its_weights_are_those_of_its_seed(encoder):
+    torch.manual_seed(7)
+    again, other = (OPTIONS.build(["a fast car", "the red fish is here"], ["boat"], seed=seed) for seed in (0, 1))
+    assert torch.equal(vectors(again), vectors(encoder))
+    assert not torch.equal(vectors(other), vectors(encoder))
+
+
 def test_saved_it_is_a_sentence_transformers_model(encoder, tmp_path):
     encoder.save(tmp_path)
     expected = vectors(encoder)
