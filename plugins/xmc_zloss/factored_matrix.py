@@ -8,7 +8,6 @@ Shapes: L labels, D width, N chosen rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -60,11 +59,6 @@ class FactoredMatrix:
     def rows(self, label_rows_N: Tensor) -> Tensor:
         """Some rows of W, (N, D) float64."""
         return self.table_LD[label_rows_N].double() @ self.mixing_DD + self.shift_D
-
-    def dense_blocks(self) -> Iterator[Tensor]:
-        """All rows of W in order, (n, D) float64 at a time; for a look at the whole, not for a step."""
-        for block_ND in self.table_LD.split(BLOCK_ROWS):
-            yield block_ND.double() @ self.mixing_DD + self.shift_D
 
     def query_map(self) -> tuple[Tensor, Tensor]:
         """(U, w): the scores of a query h are V (U h) + w · h, so an index over the rows of V is asked for U h."""

@@ -47,7 +47,7 @@ def build(matrix_LD, loss, *, learning_rate=0.1, weight_decay=0.0, stabilise_eve
 
 def multiplied_out(head):
     """W, (L, D) float64."""
-    return torch.cat(list(head.matrix.dense_blocks()))
+    return head.matrix.rows(torch.arange(head.matrix.labels))
 
 
 def dense_step(matrix_LD, queries_QD, positives, loss, *, learning_rate, weight_decay=0.0):
