@@ -12,6 +12,7 @@ from xmc.api import Augmentation, AugmentationContext, AugmentationOptions, Epoc
 from xmc.encode.encoder import embed_texts
 from xmc.encode.static import StaticOptions
 from xmc.testing.conformance import expect, plain_options
+from xmc.testing.global_state import left_alone
 
 LABELS = ("fast car", "big old house", "red fish", "happy child", "small boat", "cold winter day")
 QUERIES = ("a fast car and a big car", "Old House", "", "the happy child", "winter; cold!", "fish", "small red boat")
@@ -20,6 +21,8 @@ EPOCHS = 3
 
 def check_augmentation(options: AugmentationOptions, *, context: AugmentationContext | None = None) -> None:
     """Check the contract of an augmentation: options, a text for each query, a pure function of query row and epoch.
+
+    And that it leaves torch's random generator, default dtype, gradient mode and threads alone.
 
     It rewrites a few made-up queries of a small `static` encoder, or those of `context`, whose labels are then the
     texts of the queries.
@@ -36,6 +39,8 @@ def check_augmentation(options: AugmentationOptions, *, context: AugmentationCon
     augmentation, other = _built(options, context), _built(options, context)
     model = example_model(context, labels) if augmentation.needs_model else None
     rows = np.arange(len(context.texts))
+    with left_alone(options):
+        _texts(options, _built(options, context), rows, 0, model)
     for epoch in range(EPOCHS):
         texts = _texts(options, augmentation, rows, epoch, model)
         again = _texts(options, other, rows, epoch, model)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xmc.api import OptimizerContext, OptimizerOptions
 from xmc.optimizer_contract import as_saved, from_saved
 from xmc.testing.conformance import expect, keep_to, plain_options
+from xmc.testing.global_state import left_alone
 from xmc.train.options import TrainOptions
 
 TEXTS, STEPS, RATE = 12, 30, 0.03
@@ -22,7 +23,8 @@ def check_optimizer(options: OptimizerOptions) -> None:
     """Check the contract of an optimiser, by training with it.
 
     Its options are plain; its groups have a rate that the schedule can set; the loss falls; a rate of 0 moves nothing;
-    a gradient may come in chunks, and parameters may have none; a saved state goes on bit for bit.
+    a gradient may come in chunks, and parameters may have none; a saved state goes on bit for bit. And it leaves
+    torch's random generator, default dtype, gradient mode and threads alone.
 
     It trains a table, an LSTM and a linear layer for a few steps.
 
@@ -92,6 +94,12 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _options_are_plain(options: Any) -> None:
     plain_options(options, section="optimizer")
+
+
+def _the_rest_is_left_alone(options: OptimizerOptions) -> None:
+    with left_alone(options):
+        model = example_model()
+        _step(model, options.build(_context(model)))
 
 
 def _groups_are_sound(options: OptimizerOptions) -> None:
@@ -175,6 +183,7 @@ def _a_resumed_one_goes_on(options: OptimizerOptions) -> None:
 
 CHECKS: tuple[Callable[[Any], None], ...] = (
     _options_are_plain,
+    _the_rest_is_left_alone,
     _groups_are_sound,
     _a_loss_falls,
     _a_rate_of_zero_moves_nothing,

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 from xmc.testing import ConformanceError, check_augmentation
 from xmc.train.no_augmentation import NoAugmentation
@@ -47,6 +48,12 @@ def by_epochs_seen(self, rows, epoch, model):
     return [str(len(self.seen)) for _ in rows]
 
 
+def seeded(self, rows, epoch, model):
+    """The same each time, but so is everything that draws after it."""
+    torch.manual_seed(epoch)
+    return [self.texts[row] for row in rows]
+
+
 def test_what_keeps_the_contract_passes():
     check_augmentation(Upper())
 
@@ -59,6 +66,7 @@ def test_what_keeps_the_contract_passes():
         (rewriting(lambda self, rows, epoch, model: [str(next(COUNT)) for _ in rows]), "built anew"),
         (rewriting(lambda self, rows, epoch, model: [str(place) for place in range(len(rows))]), "the order of"),
         (rewriting(lambda self, rows, epoch, model: [str(len(rows))] * len(rows)), "the other queries"),
+        (rewriting(seeded), "torch's random generator is left alone"),
         (rewriting(by_epochs_seen), "a resumed run, without the epochs before, has the same"),
         (rewriting(UpperTexts.rewrite, fingerprint=lambda self: str(next(COUNT))), "the same fingerprint"),
         (rewriting(lambda self, rows, epoch, model: rows.tolist()), "a text for each query"),

@@ -70,6 +70,14 @@ class Without(torch.optim.SGD):
         super().__init__([{"params": group["params"]} for group in groups], **options)
 
 
+class Seeds(torch.optim.SGD):
+    """Draws the same numbers each time, and so does everything after it."""
+
+    def step(self, closure=None):
+        torch.manual_seed(0)
+        super().step(closure)
+
+
 class Some(torch.optim.SGD):
     """Leaves a parameter out."""
 
@@ -141,6 +149,7 @@ def test_a_number_in_the_state_is_kept():
         (Upwards, "the loss falls"),
         (Shrinks, "a parameter without gradient stays"),
         (Without, "each group has lr and peak_lr"),
+        (Seeds, "torch's random generator is left alone"),
         (Some, "every parameter is in one group"),
     ],
 )
