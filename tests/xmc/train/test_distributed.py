@@ -109,6 +109,13 @@ def test_alone_everything_is_as_it_was(monkeypatch):
         assert ranks.gather(value).tolist() == [[1.0, 2.0]]
 
 
+@pytest.mark.parametrize(("rank", "size", "first"), [("0", "2", True), ("1", "2", False), ("1", "1", True)])
+def test_the_first_of_several_processes(monkeypatch, rank, size, first):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert is_first_process() is first
+
+
 def test_half_an_environment_is_refused(monkeypatch):
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
