@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from xmc.row_reduction import Skipped
@@ -73,6 +74,13 @@ class LossInputs:
             raise ValueError(f"scores {tuple(scores_QC.shape)} and relevance {tuple(relevance_QC.shape)} must agree")
         rows_P, columns_P = (relevance_QC > 0).nonzero(as_tuple=True)
         return cls(scores_QC, rows_P, columns_P, relevance_QC[rows_P, columns_P].to(scores_QC.dtype))
+
+    @property
+    def working_dtype(self) -> torch.dtype:
+        """In what precision a loss works and answers: that of the scores, but at least float32."""
+        from xmc.row_reduction import working_dtype
+
+        return working_dtype(self.scores_QC)
 
     @cached_property
     def relevance_QC(self) -> Tensor:
@@ -193,8 +201,6 @@ class LossInputs:
         return Skipped(self.skipped_rows_S, self.skipped_columns_S)
 
     def _constant(self, temperature: float | Tensor) -> float | Tensor:
-        from xmc.row_reduction import working_dtype
-
         if isinstance(temperature, float | int):
             return temperature
-        return temperature.detach().to(working_dtype(self.scores_QC))
+        return temperature.detach().to(self.working_dtype)

@@ -58,8 +58,7 @@ class NormDirection:
 def norm_direction(inputs: LossInputs) -> Tensor:
     """1 − ⟨s, c / ‖c‖⟩ / max(‖s‖, ‖c‖) of each pair of a query s and its positive c, (P,)."""
     rows_P, columns_P = inputs.positive_rows_P, inputs.positive_columns_P
-    scores_P = inputs.scores_QC[rows_P, columns_P]
-    scores_P = scores_P.to(torch.promote_types(scores_P.dtype, torch.float32))
+    scores_P = inputs.scores_QC[rows_P, columns_P].to(inputs.working_dtype)
     if inputs.query_norms_Q is None or inputs.label_norms_C is None:
         return 1 - scores_P
     tiny = torch.finfo(scores_P.dtype).tiny ** 0.5

@@ -79,7 +79,7 @@ class NormalisedDistillation:
         queries, rows_P = inputs.scores_QC.shape[0], inputs.positive_rows_P
         keys_P, keys_T, other_N = _keys(inputs, teacher)
         rows_N, columns_N = teacher.rows_T[other_N], teacher.columns_T[other_N]
-        dtype = torch.promote_types(inputs.scores_QC.dtype, torch.float32)
+        dtype = inputs.working_dtype
         teacher_T = teacher.scores_T.to(dtype) / self.teacher_temperature
         teacher_N = teacher_T[other_N]
         student_N = inputs.scores_QC[rows_N, columns_N].to(dtype) / self.temperature

@@ -67,7 +67,7 @@ class SelfDistillation:
             negatives_QC[inputs.skipped_rows_S, inputs.skipped_columns_S] = -torch.inf
         best_QM = negatives_QC.topk(min(self.shortlist, scores_QC.shape[1]), dim=1)
         there_QM = best_QM.values > -torch.inf
-        logits_QM = scores_QC.gather(1, best_QM.indices).to(log_dtype(scores_QC)) / self.temperature
+        logits_QM = scores_QC.gather(1, best_QM.indices).to(inputs.working_dtype) / self.temperature
         zipf_QM = zipf(logits_QM.shape[1]).to(logits_QM).expand_as(logits_QM) * there_QM
         zipf_QM = zipf_QM / zipf_QM.sum(dim=1, keepdim=True).clamp(min=torch.finfo(zipf_QM.dtype).tiny)
         log_QM = logits_QM.masked_fill(~there_QM, torch.finfo(logits_QM.dtype).min / 4).log_softmax(dim=1)
@@ -82,8 +82,3 @@ def zipf(ranks: int) -> Tensor:
     """
     shares = 1 / torch.arange(1, ranks + 1, dtype=torch.float64)
     return shares / shares.sum()
-
-
-def log_dtype(scores: Tensor) -> torch.dtype:
-    """In what precision logits are worked on: the scores' own, but at least single."""
-    return torch.promote_types(scores.dtype, torch.float32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -38,6 +37,7 @@ class MannWhitney:
     Raises: ValueError when an option is outside its range.
     Reference: Sheikholeslami et al., arXiv 2510.00137, 2025; there the sum over the negatives is not averaged.
 
+    >>> import torch
     >>> inputs = LossInputs.from_dense(torch.tensor([[0.5, 0.4], [0.9, 0.8]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
     >>> [round(value, 2) for value in MannWhitney(temperature=0.1)(inputs).tolist()]  # 0.5 is below 0.8
     [1.68, 0.16]
@@ -65,7 +65,7 @@ class MannWhitney:
 
     def _pooled(self, inputs: LossInputs) -> Tensor:
         scores_QC, pairs = inputs.scores_QC, (inputs.positive_rows_P, inputs.positive_columns_P)
-        dtype = torch.float64 if scores_QC.dtype == torch.float64 else torch.float32
+        dtype = inputs.working_dtype
         positives_P = scores_QC[pairs].to(dtype) / self.temperature
         negatives = int(inputs.negative_counts_Q.sum())
         if len(positives_P) == 0 or negatives == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from xmc.api import LossInputs
@@ -38,6 +37,5 @@ class SparseMse:
         labels = inputs.scores_QC.shape[1]
         squares_Q = labels * (variance_Q + mean_Q.square())
         correction_Q = inputs.sum_over_positives(inputs.positive_weights_P.double() - 2 * scores_P)
-        dtype = torch.promote_types(inputs.scores_QC.dtype, torch.float32)
         has_positive_Q = inputs.positive_weight_sum_Q > 0
-        return ((squares_Q + correction_Q) * has_positive_Q).to(dtype)
+        return ((squares_Q + correction_Q) * has_positive_Q).to(inputs.working_dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from xmc.api import LossInputs, require_positive
@@ -44,5 +43,4 @@ class SphericalSoftmax:
         scores_P, mean_Q, variance_Q = inputs.moments()
         log_total_Q = (inputs.scores_QC.shape[1] * (variance_Q + mean_Q.square() + self.eps)).log()
         loss_P = log_total_Q[inputs.positive_rows_P] - (scores_P.square() + self.eps).log()
-        dtype = torch.promote_types(inputs.scores_QC.dtype, torch.float32)
-        return inputs.sum_over_positives(loss_P, mean=True).to(dtype)
+        return inputs.sum_over_positives(loss_P, mean=True).to(inputs.working_dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from xmc.api import LossInputs, require_positive
@@ -50,5 +49,4 @@ class TaylorSoftmax:
         )
         log_total_Q = (labels * (1 + mean_Q + (variance_Q + mean_Q.square()) / 2)).log()
         loss_P = log_total_Q[inputs.positive_rows_P] - (1 + o_P + o_P.square() / 2).log()
-        dtype = torch.promote_types(inputs.scores_QC.dtype, torch.float32)
-        return inputs.sum_over_positives(loss_P, mean=True).to(dtype)
+        return inputs.sum_over_positives(loss_P, mean=True).to(inputs.working_dtype)

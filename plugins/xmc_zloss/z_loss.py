@@ -51,7 +51,7 @@ class ZLoss:
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""
-        dtype = torch.promote_types(inputs.scores_QC.dtype, torch.float32)
+        dtype = inputs.working_dtype
         scores_P, mean_Q, variance_Q = inputs.moments()
         floor_Q = torch.finfo(dtype).eps * mean_Q.detach().abs().clamp(min=1.0)
         spread_Q = variance_Q > floor_Q.square()
