@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc.errors import ConfigError
+from xmc.fixed_order import normalise_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,21 +37,15 @@ class LabelMatrix:
 
         Raises: ConfigError for sparse vectors.
         """
-        from xmc.encode.encoder import embed_texts
-
-        query_map = None
-        if hasattr(retriever, "model"):
-            chunks, query_map = retriever.model.label_vectors(retriever.labels)
-            parts = [chunk.detach().float() for chunk in chunks]
-            if any(part.layout != torch.strided for part in parts):
-                raise ConfigError("this run's label vectors are sparse, and certificates need dense ones.")
-            labels_LD = torch.cat(parts)
-        else:
-            labels_LD = embed_texts(retriever.encoder, retriever.labels.texts, "label")
+        chunks, query_map = retriever.model.label_vectors(retriever.labels)
+        parts = [chunk.detach().float() for chunk in chunks]
+        if any(part.layout != torch.strided for part in parts):
+            raise ConfigError("this run's label vectors are sparse, and certificates need dense ones.")
+        labels_LD = torch.cat(parts)
         if query_map is not None:
             return cls.mapped(labels_LD, query_map.matrix_ED)
         if retriever.encoder.similarity == "cosine":
-            labels_LD = torch.nn.functional.normalize(labels_LD, dim=1)
+            labels_LD = normalise_rows(labels_LD)  # bit by bit as an index has them: what ties there is a twin here
         return cls(labels_LD)
 
     @classmethod

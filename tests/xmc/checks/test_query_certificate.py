@@ -1,6 +1,8 @@
 """Invariants, over every allowed edit of toy texts: a certified list never changes, a label that cannot leave never
 does; where the certificate is exact, every list that never changes is certified and every witness works."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -131,3 +133,25 @@ def test_fewer_labels_than_k():
     found = certifier.certify(text, np.argsort(-scores_L.numpy(), kind="stable"))
     assert found.lists_TN[:, 1].all()
     assert found.rivals_TK.shape == (3, 2)
+
+
+def test_labels_are_twins_where_the_index_holds_one_vector():
+    generator = np.random.default_rng(0)
+    one_LD = generator.normal(size=(200, 3)).astype(np.float32)
+    nearly_LD = one_LD * np.float32(1 + 2**-23)  # the same direction, but for what rounding does to it
+    labels_LD = torch.from_numpy(np.concatenate([one_LD, nearly_LD]))
+    retriever = SimpleNamespace(
+        model=SimpleNamespace(label_vectors=lambda labels: (iter(labels_LD.split(150)), None)),
+        labels=None,
+        encoder=SimpleNamespace(similarity="cosine"),
+    )
+    twins_L = LabelMatrix.of(retriever).twins_L
+    index = Exact().build([labels_LD], similarity="cosine", device="cpu")
+    ties = np.ones(200, dtype=bool)
+    for query_D in generator.normal(size=(40, 3)):
+        hits = index.search(torch.from_numpy(query_D[None].astype(np.float32)), 400)
+        score_L = np.empty(400, np.float32)
+        score_L[hits.label_rows] = hits.scores
+        ties &= score_L[:200] == score_L[200:]
+    assert 0 < ties.sum() < 200
+    assert not (twins_L[:200] == twins_L[200:])[~ties].any(), "what does not tie for some query is no twin"
