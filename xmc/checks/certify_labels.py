@@ -26,7 +26,7 @@ def measure_labels(bench: Bench) -> Side:
     for column, k in enumerate(bench.ks):
         if k < len(bench.labels):
             labels_QD = bench.labels.take(leading_QK[:, k - 1])
-            scores_QN[:, column] = (queries_QD * labels_QD).sum(dim=1).numpy()
+            scores_QN[:, column] = (queries_QD.double() * labels_QD).sum(dim=1).numpy()
     certifier = LabelCertifier(
         bench.additive("label"),
         bench.substitutions,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc.checks.additive import AdditiveTexts, NotAdditiveError
+from xmc.checks.brute_force import row_norms
 from xmc.checks.label_bound import LabelBound
 from xmc.checks.text_edits import Floats
 from xmc.checks.variants import variant_count, variants
@@ -172,22 +173,19 @@ class LabelCertifier:
         texts = [text for one in batch for text in one.texts]
         if not texts:
             return
-        scores_QV = (queries_QD @ self.embed(texts).T).numpy()
+        vectors_VD = self.embed(texts)
+        scores_QV = (queries_QD @ vectors_VD.T).numpy()
+        norms_Q, norms_V = (row_norms(vectors) for vectors in (queries_QD, vectors_VD))
+        units = 4 * (queries_QD.shape[1] + 8) * UNIT * norms_Q  # what float32 can change a score by, times ‖v‖
         start = 0
         for one in batch:
             for place, count in one.counts.items():
                 lift_Q = scores_QV[:, start : start + count].max(axis=1)
+                margin_Q = units * norms_V[start : start + count].max()
                 over_QN = np.where(one.may_TQN[place], lift_Q[:, None] - scores_QN, -np.inf)
-                enters_QN = over_QN >= -self._margins(queries_QD, lift_Q)[:, None]
+                enters_QN = over_QN >= -margin_Q[:, None]
                 found.entrants_TQN[place] += enters_QN
                 better_QN = enters_QN & (over_QN > excess_TQN[place])
                 found.strongest_TQN[place][better_QN] = one.row
                 excess_TQN[place] = np.where(better_QN, over_QN, excess_TQN[place])
             start += len(one.texts)
-
-    def _margins(self, queries_QD: Tensor, lift_Q: Floats) -> Floats:
-        """What float32 arithmetic can change a score by; a label's length is at most that of the highest score."""
-        norms_Q = torch.linalg.vector_norm(queries_QD, dim=1).double().numpy()
-        return (
-            4 * (queries_QD.shape[1] + 8) * UNIT * np.maximum(norms_Q, np.abs(np.where(np.isfinite(lift_Q), lift_Q, 0)))
-        )

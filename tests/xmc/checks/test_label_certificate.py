@@ -10,6 +10,7 @@ from xmc.checks.additive import NotAdditiveError, additive_texts
 from xmc.checks.label_certificate import LabelCertifier
 from xmc.checks.variants import variants
 from xmc.encode.encoder import embed_texts
+from xmc.substitutions.word_sets import Substitutions
 
 RADII, KS = (1, 2, 0), (1, 3)
 
@@ -78,3 +79,14 @@ def test_labels_without_a_sum_count_as_entrants():
     assert found.entrants_TQN[0, 0, 0] == sum(row >= 1 for row in with_sites)
     with pytest.raises(NotAdditiveError):
         certifier.attack(with_sites[0], 0, queries_QD[0], 0.0)
+
+
+def test_a_text_that_ties_with_the_last_of_the_list_enters_however_long_its_vector():
+    """A score near 0 of long vectors is a difference of large numbers: what float32 loses grows with their length."""
+    embed = {"one": [1.1, 3.3, 7.7], "other": [2.0, 1.0, 1.0]}
+    long_LD = lambda some: 1e6 * torch.tensor([embed[text] for text in some])  # noqa: E731
+    queries_QD = torch.tensor([[0.7, 0.7, -0.4 - 0.0001 * query] for query in range(50)])
+    certifier = LabelCertifier(None, Substitutions({"other": ("one",)}), ["other", "one"], long_LD, (1,))
+    scores_QN = (queries_QD.double() @ long_LD(["one"]).double().T).numpy()
+    found = certifier.certify(queries_QD, scores_QN, lambda row: np.full(50, 1 - row), (1,))
+    assert (found.entrants_TQN == 1).all(), "of equal scores the lower label row comes first"
