@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from xmc.checks.label_matrix import LabelMatrix
 from xmc.checks.text_edits import Floats
 from xmc.encode.encoder import Role, embed_texts
 from xmc.errors import ConfigError
+from xmc.retrieve.flat_scan import FlatScan
 from xmc.substitutions.word_sets import Substitutions
 
 ROWS_AT_ONCE = 256
@@ -58,16 +60,17 @@ class Bench:
 
     def rank(self, texts: Sequence[str], k: int) -> list[NDArray[np.int64]]:
         """The true first k label rows of each text."""
+        search = self.retriever.search_embeddings if self.retriever.report.exact else self._scan.search
         found: list[NDArray[np.int64]] = []
         for start in range(0, len(texts), ROWS_AT_ONCE):
-            queries_QD = self.embed(texts[start : start + ROWS_AT_ONCE])
-            if self.retriever.report.exact:
-                hits = self.retriever.search_embeddings(queries_QD, k=min(k, len(self.labels)))
-                found += [label_rows for label_rows, _ in hits]
-            else:
-                scores_QL = (queries_QD @ self.labels.labels_LD.T).numpy()
-                found += list(np.argsort(-scores_QL, axis=1, kind="stable")[:, :k])
+            hits = search(self.embed(texts[start : start + ROWS_AT_ONCE]), k=min(k, len(self.labels)))
+            found += [label_rows for label_rows, _ in hits]
         return found
+
+    @cached_property
+    def _scan(self) -> FlatScan:
+        """All labels, where the index is approximate: labels of one vector tie in it, as certificates take them to."""
+        return FlatScan.of(self.labels.labels_LD, similarity="dot")
 
     def score(self, texts: Sequence[str], label_rows: Sequence[int]) -> Floats:
         """Scores of texts against some labels, (N, C)."""

@@ -1,6 +1,7 @@
 """Invariants: certified <= unbroken for every side, radius and k; figures are as announced; bad options are refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from xmc.check_contract import CheckContext
 from xmc.checks.certify import Certify
 from xmc.checks.certify_bench import Bench
+from xmc.checks.label_matrix import LabelMatrix
 from xmc.checks.substitution_attacks import greedy_attack, random_attack
 from xmc.data.dataset import load_dataset
 from xmc.errors import ConfigError, DataError
@@ -68,6 +70,19 @@ def test_the_precision_is_that_of_the_ranking_where_scores_are_equal(context):
             for row, start, stop in zip(ranked_QL, positives.offsets[:-1], positives.offsets[1:], strict=True)
         ]
         assert bench.precision(scores_QL)[:, column].tolist() == wanted
+
+
+def test_labels_of_one_vector_stand_by_row_where_the_index_is_approximate(context):
+    """A product of matrices gives them scores that differ in their last bits, by where they stand in the matrix."""
+    labels_LD = torch.randn(61, context.retriever.encoder.dimension, generator=torch.Generator().manual_seed(0))
+    labels_LD[60] = labels_LD[0]
+    retriever = SimpleNamespace(encoder=context.retriever.encoder, report=SimpleNamespace(exact=False))
+    bench = Bench(retriever, context.queries, LabelMatrix(labels_LD), None, (1,), (1,), 0, 0, 0, 0, context.progress)
+    texts = context.queries.texts[:5]
+    for count in (1, 2, 5):
+        for text, rows in zip(texts, bench.rank(texts[:count], 61), strict=False):
+            scores_L = (labels_LD.double() @ bench.embed([text])[0].double()).numpy()
+            assert rows.tolist() == np.argsort(-scores_L, kind="stable").tolist()
 
 
 def test_the_same_seed_gives_the_same_figures(context):
