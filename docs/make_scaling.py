@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from xmc.plugin_manager import load_plugins
-from xmc.tune.sizes import IndexSize, index_sizes, label_shards
+from xmc.plugin_manager import Offer, load_plugins
+from xmc.tune.candidates import find_candidates
 from xmc_index_exact.exact import Exact
 
 PAGE = Path(__file__).parent / "scaling.md"
@@ -20,13 +23,37 @@ LABELS = (10_000_000, 100_000_000, 1_000_000_000)
 DIMENSION = 256
 GB = 1 << 30
 MACHINE_GB = 256
+USED_SHARE = 0.75  # of a machine's memory; the rest is for the label table, queries, the system
+
+
+@dataclass(frozen=True)
+class IndexSize:
+    """Bytes of one kind of index for each number of labels asked for."""
+
+    index: str
+    labels: tuple[int, ...]
+    total_bytes: tuple[int, ...]
+
+    @property
+    def bytes_per_label(self) -> float:
+        """At the largest number, where what does not grow with the labels has vanished."""
+        return self.total_bytes[-1] / self.labels[-1]
 
 
 def sizes() -> list[IndexSize]:
     """What the backends of xmc propose at 10 M, 100 M and 1 B labels; exact search with and without a second copy."""
     offers = [offer for offer in load_plugins().offers["index"] if offer.plugin == "faiss"]
     exact = [_exact("float32"), _exact("int8"), _exact("bfloat16")]  # all, for the default depends on the machine
-    return sorted([*exact, *index_sizes(offers, LABELS, dimension=DIMENSION)], key=lambda size: -size.bytes_per_label)
+    return sorted([*exact, *index_sizes(offers, LABELS)], key=lambda size: -size.bytes_per_label)
+
+
+def index_sizes(offers: Sequence[Offer], labels: Sequence[int]) -> list[IndexSize]:
+    """The sizes of everything that the backends propose for all of these numbers of labels."""
+    found: dict[str, list[int]] = {}
+    for count in labels:
+        for candidate in find_candidates(offers, labels=count, dimension=DIMENSION)[0]:
+            found.setdefault(str(candidate), []).append(candidate.estimated_bytes)
+    return [IndexSize(name, tuple(labels), tuple(sums)) for name, sums in found.items() if len(sums) == len(labels)]
 
 
 def _exact(first_pass: Literal["float32", "int8", "bfloat16"]) -> IndexSize:
@@ -43,6 +70,11 @@ def memory_table() -> str:
         cells = [_cell(total) for total in size.total_bytes]
         lines.append(f"| `{size.index}` | {size.bytes_per_label:,.0f} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def label_shards(total_bytes: int, *, machine_bytes: int) -> int:
+    """Machines, and so label shards, that hold an index with a quarter of their memory to spare."""
+    return max(1, math.ceil(total_bytes / (USED_SHARE * machine_bytes)))
 
 
 def _cell(total_bytes: int) -> str:

@@ -7,9 +7,9 @@ from doc_pages import PAGES, ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
 import make_scaling
+from make_scaling import label_shards
 
 from xmc.plugin_manager import load_plugins
-from xmc.tune.sizes import index_sizes, label_shards
 
 TEXT = PAGES["docs/scaling.md"].read_text(encoding="utf-8")
 
@@ -27,7 +27,7 @@ def test_sizes_are_those_that_the_backends_say():
     assert sorted((size.bytes_per_label for size in sizes.values()), reverse=True) == [
         size.bytes_per_label for size in make_scaling.sizes()
     ]
-    few = index_sizes(load_plugins().offers["index"], (100, 10**6), dimension=64)
+    few = make_scaling.index_sizes(load_plugins().offers["index"], (100, 10**6))
     assert [size.index for size in few if size.index.startswith("faiss")] == [], "what is not proposed for both is out"
 
 
