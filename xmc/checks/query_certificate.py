@@ -83,6 +83,8 @@ class QueryCertifier:
         None for a text of which nothing can be said: too many variants to list at every radius, and no sum over words.
         """
         sites = self.substitutions.sites(text)
+        if not sites:
+            return self._unchanging(min(len(label_rows), max(self.ks)))
         parts: list[QueryCertificate] = []
         try:
             for rows, listed in self._plan(sites):
@@ -99,6 +101,11 @@ class QueryCertifier:
             {key: witness for part in parts for key, witness in part.witnesses.items()},
             max(part.compared for part in parts),
         )
+
+    def _unchanging(self, leading: int) -> QueryCertificate:
+        """For a text that nobody may edit: its list stays, however near to each other the scores lie."""
+        lists_TN = np.ones((len(self.radii), len(self.ks)), dtype=bool)
+        return QueryCertificate(lists_TN, np.arange(leading)[None].repeat(len(self.radii), 0), {}, 0)
 
     def _nothing(self, known: int, leading: int) -> QueryCertificate:
         """For the radii after the first `known`: no list is certified, and every label may leave."""

@@ -126,6 +126,17 @@ def test_radii_by_listing_and_by_sums_go_together():
     assert lost > 0, "only the larger of the listed radii leaves nothing to prove"
 
 
+@pytest.mark.parametrize("by_listing", [False, True])
+def test_a_text_without_a_word_that_may_change_keeps_its_list(by_listing):
+    """Also where all scores are 0, and where there are more rewritings than are listed: there is none but the text."""
+    _, rank, certifier = case("static", 0, by_listing=by_listing)
+    certifier.listed = 0
+    (before,) = rank(["$"])
+    found = certifier.certify("$", before[: max(KS)])
+    assert found.lists_TN.all() and not found.witnesses
+    assert (found.rivals_TK == [0, 1, 2]).all()
+
+
 def test_fewer_labels_than_k():
     text, _, certifier = case("static", 2, by_listing=False)
     certifier.labels = LabelMatrix(certifier.labels.labels_LD[:2])
