@@ -29,7 +29,7 @@ class Certify:
     every word. `listed`: a text with at most so many rewritings is certified by embedding all of them, where the sum
     over words is not exact. `attacks`: random attacks on each query and radius. `greedy`: substitutions that are tried
     in each step of the greedy attacker (0 leaves it out). `samples` above 0 adds randomised smoothing, with so many
-    rewritings of each text and this `confidence` for each query. It rewrites a word to words that lie up to `steps`
+    rewritings of each text and this `confidence` for each list. It rewrites a word to words that lie up to `steps`
     substitutions away: with more steps more lists can be proven, with fewer the smoothed ranking is better.
     """
 

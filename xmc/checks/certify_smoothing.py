@@ -65,7 +65,7 @@ def _by_votes(bench: Bench, perturbations: Perturbations, samples: int, confiden
     )
     note = (
         f"Smoothing of the query side: {samples:,} rewritings vote for the first k, confidence {confidence:g} for each "
-        f"query; its lists are those of the smoothed ranker. No number of rewritings could certify more than {within}: "
+        f"list; the lists are those of the smoothed ranker. No number of rewritings could certify more than {within}: "
         "the perturbation sets of the other queries' words have too little in common with those of their substitutes."
     )
     return Smoothed(certified_QTN, precision_QN, (note,))
