@@ -51,7 +51,7 @@ class QueryCertificate:
         """The same for other, larger radii, where the last radius here proves nothing; else None."""
         if self.lists_TN[-1].any() or (self.rivals_TK[-1] < largest_k).any():
             return None
-        last = max((row for row, _ in self.witnesses), default=0)
+        last = max(row for row, _ in self.witnesses)  # each of its lists has a witness, which larger radii allow too
         witnesses = {
             (row, column): witness for row in rows for (at, column), witness in self.witnesses.items() if at == last
         }
