@@ -37,6 +37,7 @@ from xmc.cli.terminal import outlive_terminal
 from xmc.cli.train import train_command
 from xmc.errors import InterruptedRunError
 from xmc.machine import keep_threads_to_quota
+from xmc.train.signals import Stopped, stopped_by_signals
 
 app = typer.Typer(
     name="xmc",
@@ -113,15 +114,20 @@ def _run() -> None:
     escape_what_cannot_be_written()
     outlive_terminal()
     try:
-        with answers_apart(sys.argv[1:]):
+        with stopped_by_signals(), answers_apart(sys.argv[1:]):
             app(prog_name="xmc")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Stopped as stopped:
+        _say_error(f"{stopped}.", "Each file it writes is there whole or not at all; the command may be given again.")
+        sys.exit(128 + stopped.signal_number)
     except Exception as error:
         sentence, hint = told(error)
         if debug or not sentence:
             raise
-        typer.secho(f"error: {sentence}", err=True, fg="red")
-        if hint:
-            typer.echo(f"hint: {hint}", err=True)
+        _say_error(sentence, hint)
         sys.exit(error.exit_code if isinstance(error, InterruptedRunError) else 2)
+
+
+def _say_error(sentence: str, hint: str) -> None:
+    typer.secho(f"error: {sentence}", err=True, fg="red")
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)

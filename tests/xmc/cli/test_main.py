@@ -1,7 +1,9 @@
 """Invariants: a process under a launcher, which leaves without teardown, says everything and gives its exit code; one
-whose reader has gone (`xmc … | head`) ends like any tool that SIGPIPE ends, and says nothing."""
+whose reader has gone (`xmc … | head`) ends like any tool that SIGPIPE ends, and says nothing; a signal is answered with
+a sentence and 128 + its number."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -69,3 +71,17 @@ def test_nothing_is_said_of_output_that_nobody_reads(closed_pipe, processes):
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_any_verb_in_order_and_with_a_sentence(xmc_command, tiny_run_copy, tmp_path, number):
+    before = signal.signal(number, signal.default_int_handler)
+    plugin = tmp_path / "sends.py"
+    plugin.write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
+    try:
+        code, out, errors = xmc_command("index", "--run", tiny_run_copy, "--plugin-file", plugin)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+    assert (code, out) == (128 + number, "")
+    assert f"stopped by {number.name}." in errors

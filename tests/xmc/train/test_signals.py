@@ -1,5 +1,5 @@
 """Invariants: a signal is a request, not an end; the handlers of before come back; another thread catches nothing;
-what nohup ignores stays ignored."""
+what nohup or a shell ignores stays ignored; or a signal ends the block at once."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from xmc.train.signals import stop_on_signals
+from xmc.train.signals import Stopped, stop_on_signals, stopped_by_signals
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +53,18 @@ def test_another_thread_catches_nothing():
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(inside).result() == (None, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_block_unless_it_was_ignored(number):
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped, match=number.name) as stopped, stopped_by_signals():
+        with stop_on_signals() as stop:  # which a verb may have of its own
+            os.kill(os.getpid(), number)
+            assert stop.signal_number == number
+        os.kill(os.getpid(), number)
+    assert stopped.value.signal_number == number
+    signal.signal(number, signal.SIG_IGN)
+    with stopped_by_signals():
+        os.kill(os.getpid(), number)
+    assert signal.signal(number, before) == signal.SIG_IGN
