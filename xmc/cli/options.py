@@ -20,5 +20,5 @@ ProbabilityOption = Annotated[
     float | None, typer.Option("--min-probability", help="Leave out hits less likely relevant; see: xmc check.")
 ]
 AllowedOption = Annotated[
-    Path | None, typer.Option("--allowed", help="Only the label ids of this file: one a line, JSON lines or Parquet.")
+    Path | None, typer.Option("--allowed", help="Only the label ids of this file: lines, CSV, JSON lines or Parquet.")
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from xmc.data.importers.jsonl import read_label_rows
-from xmc.data.importers.spreadsheet import read_label_cells
+from xmc.data.importers.spreadsheet import DELIMITERS, read_label_cells, read_table_rows
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import as_id, missing_key, read_json_rows, read_lines
 from xmc.data.shards import SUFFIXES, read_table, write_table
@@ -77,9 +77,10 @@ def label_lines(labels: Mapping[str, str]) -> Iterator[str]:
 
 
 def read_id_file(path: Path) -> list[str]:
-    """Label ids: the column label_id of a Parquet or Arrow table, the `id` of JSON lines, else one id a line.
+    """Label ids: the column label_id of a Parquet or Arrow table, `id` of CSV or JSON lines, else one id a line.
 
-    JSON lines are told by the name, .jsonl, or else by the first line, an object with `id`.
+    CSV is told by the name and a first line that names columns, JSON lines by the name, .jsonl, or else by the first
+    line, an object with `id`.
     Raises: DataError naming file and row for a file or row that cannot be read.
     """
     _require_file(path)
@@ -89,6 +90,9 @@ def read_id_file(path: Path) -> list[str]:
             raise DataError(f"{path}: column 'label_id' is missing (it has: {', '.join(table.column_names)}).")
         return [_id_of_row(path, row, value) for row, value in enumerate(table.column("label_id").to_pylist())]
     with _no_importer():
+        if _is_csv(path) and _names_columns(path):
+            rows = read_table_rows(path, ("id",), table="labels", tally=Tally("error"))
+            return [row["id"].strip() for _, row in rows]
         return _ids_of_json(path) if _is_json(path) else _ids_of_lines(path)
 
 
@@ -97,6 +101,11 @@ def _id_of_row(path: Path, row: int, value: Any) -> str:
     if not label_id:
         raise DataError(f"{path}: row {row} of 'label_id' must be a string or a whole number, got {value!r}.")
     return label_id
+
+
+def _names_columns(path: Path) -> bool:
+    first = next(_lines(path), "")
+    return first.strip('"') == "id" or any(delimiter in first for delimiter in DELIMITERS)
 
 
 def _is_json(path: Path) -> bool:

@@ -65,3 +65,13 @@ def test_a_file_called_jsonl_is_taken_at_its_word(tmp_path):
         read_id_file(path)
     path.write_text("")
     assert read_id_file(path) == []
+
+
+def test_ids_are_read_from_the_column_of_a_csv_or_one_a_line(tmp_path):
+    path = tmp_path / "gone.csv"
+    for text in ("id\na\n 7\n", '"id"\n"a"\n7', 'text,id\nx,a\n"y\nz",7\n', "sep=;\nid;n\na;1\n7;2\n", "a\n7\n"):
+        path.write_text(text)
+        assert read_id_file(path) == ["a", "7"], text
+    path.write_text("name,n\na,1\n")
+    with pytest.raises(DataError, match=r"gone\.csv: the first line must name the columns id; it lacks id"):
+        read_id_file(path)
