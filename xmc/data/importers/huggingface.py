@@ -105,12 +105,11 @@ def _read_split(folder: Path, split: str, saved: Any, tally: Tally) -> Iterator[
     class_names = _class_names(saved)
     for place, row in _rows(folder, split, saved):
         tally.table(split).read += 1
-        row.setdefault("id", f"{split}-{place.row - 1}")
         if class_names is not None and isinstance(row.get("labels"), list):
             row["labels"] = [
                 class_names[label] if label in range(len(class_names)) else label for label in row["labels"]
             ]
-        query = parse_query(place, row)
+        query = parse_query(place, row, called="" if "id" in row else f"{split}-{place.row - 1}")
         if isinstance(query, QueryRow):
             yield query
         else:

@@ -76,7 +76,7 @@ def _labels_named_by(splits: Mapping[str, Path], tally: Tally) -> Iterator[tuple
     are_some, first = False, ""
     for split, path in splits.items():
         for place, row in read_json_rows(path, table="", tally=Tally(tally.on_bad_row)):
-            query = parse_query(place, {"id": "", **row})
+            query = parse_query(place, row, called="of any name")
             if not isinstance(query, QueryRow):
                 Tally(tally.on_bad_row).bad(split, place, *query)
             labels = row.get("labels")
@@ -116,7 +116,7 @@ def label_rows(rows: Iterable[tuple[Place, dict[str, Any]]], tally: Tally) -> It
 def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Iterator[QueryRow]:
     is_numbered = not _has_ids(path)
     for place, row in read_json_rows(path, table=split, tally=tally):
-        query = parse_query(place, row | {"id": f"{split}-{place.row:06}"} if is_numbered else row)
+        query = parse_query(place, row, called=f"{split}-{place.row:06}" if is_numbered else "")
         if isinstance(query, QueryRow):
             yield query
         else:
@@ -131,17 +131,17 @@ def _has_ids(path: Path) -> bool:
     return any(row.get("id") is not None for _, row in rows)
 
 
-def parse_label(place: Place, row: dict[str, Any]) -> LabelRow | tuple[str, ...]:
-    """The label of an object {id, text}, or what is wrong with it.
+def parse_label(place: Place, row: dict[str, Any], *, called: str = "") -> LabelRow | tuple[str, ...]:
+    """The label of an object {id, text}, or what is wrong with it; one without an id may be `called` so.
 
     >>> parse_label(Place("labels.jsonl", 1), {"id": 7, "text": "seven"}).id
     '7'
     >>> parse_label(Place("labels.jsonl", 1), {"id": 7})
     ("no key 'text'", 'it has id')
     """
-    if missing := missing_key(row, "id", "text"):
+    if missing := missing_key(row, *(() if called else ("id",)), "text"):
         return missing
-    label_id, text = as_id(row.get("id")), row.get("text")
+    label_id, text = called or as_id(row.get("id")), row.get("text")
     if label_id is None:
         return "'id' must be a string or a whole number", f"got {reprlib.repr(row.get('id'))}"
     if not isinstance(text, str):
@@ -149,9 +149,9 @@ def parse_label(place: Place, row: dict[str, Any]) -> LabelRow | tuple[str, ...]
     return LabelRow(place, label_id, text)
 
 
-def parse_query(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:
-    """The query of an object {id, text, labels, relevance?}, or what is wrong with it."""
-    start = parse_label(place, row)
+def parse_query(place: Place, row: dict[str, Any], *, called: str = "") -> QueryRow | tuple[str, ...]:
+    """The query of an object {id, text, labels, relevance?}, or what is wrong with it; `called` as in `parse_label`."""
+    start = parse_label(place, row, called=called)
     if not isinstance(start, LabelRow):
         return start
     if missing := missing_key(row, "labels"):

@@ -146,6 +146,13 @@ def test_queries_of_a_file_without_ids_are_called_by_their_lines(tmp_path):
     with pytest.raises(DataError, match=r"train\.jsonl:2: 'id' must be"):
         import_dataset(source, tmp_path / "out")  # one has an id
     without = [{key: value for key, value in row.items() if key != "id"} for row in TRAIN]
+    for own_labels in (True, False):
+        write_lines(source / "train.jsonl", [*without, {"text": "x", "label": "a"}])
+        with pytest.raises(DataError, match=r"train\.jsonl:3: no key 'labels': it has text, label\."):
+            import_dataset(source, tmp_path / "out")
+        if own_labels:
+            (source / "labels.jsonl").rename(source / "aside")
+    (source / "aside").rename(source / "labels.jsonl")
     write_lines(source / "train.jsonl", ["", *without])
     write_lines(source / "test.jsonl", TEST)
     report = import_dataset(source, tmp_path / "out")
