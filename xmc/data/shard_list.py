@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from xmc.data.shard_pattern import ShardPattern
 from xmc.data.shards import SUFFIXES, natural_key
 from xmc.data.written_tables import folders_written, why_written
 from xmc.errors import ArtifactError, DataError
+from xmc.given_paths import given_place
 from xmc.store.location import Location, store_errors
 from xmc.utf8 import is_utf8
 
@@ -99,7 +101,7 @@ def list_shards(named: str | Path | Sequence[str | Path]) -> ShardListing:
     Raises: DataError when one names none or is no pattern, when a file is neither, and for a link to nothing;
     ArtifactError when a store refuses.
     """
-    texts = [str(text) for text in ([named] if isinstance(named, str | Path) else named)]
+    texts = _given(named)
     if not all(texts):
         raise DataError("a name of shards is empty.", hint="'.' is the folder of this process.")
     patterns = tuple(ShardPattern.of(text) for text in texts)
@@ -124,6 +126,18 @@ def list_shards(named: str | Path | Sequence[str | Path]) -> ShardListing:
     return ShardListing(
         tuple(sorted(found.values(), key=lambda shard: natural_key(shard.name))), patterns, tuple(notes)
     )
+
+
+def _given(named: Any) -> list[str]:
+    """The names as texts. Raises: DataError for what holds no names, a table say; ConfigError for what is no name."""
+    if isinstance(named, str | os.PathLike):
+        named = [named]
+    if hasattr(named, "columns") or not isinstance(named, Iterable):  # a data frame would be taken for its column names
+        raise DataError(
+            f"shards are files by their paths or URLs, got {type(named).__name__}.",
+            hint="Write a table into a file: df.to_parquet('queries.parquet'), with the columns query_id and text.",
+        )
+    return [given_place(name, name="each of the shards") for name in named]
 
 
 def _require_table(shard: ShardFile) -> None:

@@ -25,6 +25,7 @@ from xmc.engine.labels_report import LabelsReport
 from xmc.engine.run_config import read_run_config
 from xmc.errors import ConfigError, DataError, XmcWarning
 from xmc.given_numbers import any_number
+from xmc.given_paths import given_path
 from xmc.plugin_manager import Plugins, load_plugins
 from xmc.retrieve.edit_vectors import with_edits, with_vectors, without_direction
 from xmc.retrieve.label_edits import Edit, LabelEdits, read_edits
@@ -48,7 +49,7 @@ class LabelEditor:
     """
 
     def __init__(self, run: str | Path, *, plugins: Plugins | None = None) -> None:
-        self.run = Path(run)
+        self.run = given_path(run, name="run")
         self._plugins = plugins
         self._model: TrainedModel | None = None
         self._base: Base | None = None

@@ -34,6 +34,7 @@ from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError, DataError
 from xmc.evaluate.report import EvaluationReport
 from xmc.given_numbers import any_number, whole_number
+from xmc.given_paths import given_path
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.run_state import fitted_now
@@ -57,7 +58,7 @@ def train_run(
     """
     plugins = load_plugins()
     config = resolve(plugins, plugin=plugin, settings=settings, flags={"data": {"name": _data_name(data)}})
-    return make_run(config, Path(out), plugins=plugins, resume=resume, overwrite=overwrite)
+    return make_run(config, given_path(out, name="out"), plugins=plugins, resume=resume, overwrite=overwrite)
 
 
 def _data_name(data: str | Path) -> str:
@@ -92,7 +93,7 @@ def index_run(
     answers differently. Raises: ConfigError when no index serves the goal, and for settings of other sections.
     """
     if target_recall is None and memory_bytes is None and latency_s is None:
-        return _index_named(Path(run), settings, device=device)
+        return _index_named(given_path(run, name="run"), settings, device=device)
     goal = Goal(target_recall, memory_bytes, latency_s, k, batch_size)
     return tune_run(run, goal, settings=settings, device=device, seed=seed).index
 
@@ -129,15 +130,15 @@ def tune_run(
             f"an index is chosen by goal with the run's own settings, got {given[0]!r}.",
             hint="Give a goal, or name an index with --set index.name=NAME, not both.",
         )
-    plugins = load_plugins()
-    config = read_run_config(plugins, Path(run))
+    plugins, folder = load_plugins(), given_path(run, name="run")
+    config = read_run_config(plugins, folder)
     progress = on_progress or say_nothing
     tuned = run_tuning(
-        config, Path(run), goal, plugins=plugins, device=device, seed=seed, dry_run=dry_run, progress=progress
+        config, folder, goal, plugins=plugins, device=device, seed=seed, dry_run=dry_run, progress=progress
     )
     if not dry_run:
-        write_card(Path(run), plugins=plugins)
-        fitted_now(Path(run)).warn()
+        write_card(folder, plugins=plugins)
+        fitted_now(folder).warn()
     return tuned
 
 
@@ -150,10 +151,10 @@ def rerank_run(
     fitted to the scores before. Raises: ConfigError for settings of other sections.
     """
     chosen = settings_for("xmc rerank", settings, takes=["reranker", "fusion"])
-    plugins = load_plugins()
-    config = read_run_config(plugins, Path(run), settings=chosen)
-    report = run_reranking(config, Path(run), plugins=plugins, device=device, progress=on_progress or say_nothing)
-    fitted_now(Path(run)).warn()
+    plugins, folder = load_plugins(), given_path(run, name="run")
+    config = read_run_config(plugins, folder, settings=chosen)
+    report = run_reranking(config, folder, plugins=plugins, device=device, progress=on_progress or say_nothing)
+    fitted_now(folder).warn()
     return report
 
 
@@ -174,12 +175,12 @@ def evaluate_run(
     say so. Raises: ConfigError for settings of other sections.
     """
     chosen = settings_for("xmc evaluate", settings, takes=["evaluate"])
-    plugins = load_plugins()
-    config = read_run_config(plugins, Path(run), settings=chosen)
+    plugins, folder = load_plugins(), given_path(run, name="run")
+    config = read_run_config(plugins, folder, settings=chosen)
     progress = on_progress or say_nothing
-    other = None if beside is None else Path(beside)
+    other = None if beside is None else given_path(beside, name="beside")
     return run_evaluation(
-        config, Path(run), plugins=plugins, split=split, device=device, on_progress=progress, beside=other
+        config, folder, plugins=plugins, split=split, device=device, on_progress=progress, beside=other
     )
 
 
@@ -208,7 +209,7 @@ def teach(
     return run_teaching(
         str(teacher),
         load_dataset(data),
-        Path(out),
+        given_path(out, name="out"),
         k=k,
         device=device,
         plugins=load_plugins(),
@@ -223,9 +224,9 @@ def export_run(run: str | Path, out: str | Path, *, format: str = "onnx") -> Exp
     Raises: ExportError when the embeddings differ, and then nothing is written; ConfigError for an encoder that cannot
     be exported, missing libraries, or an `out` that holds something.
     """
-    plugins = load_plugins()
-    config = read_run_config(plugins, Path(run))
-    return run_export(config, Path(run), Path(out), plugins=plugins, format=format)
+    plugins, folder = load_plugins(), given_path(run, name="run")
+    config = read_run_config(plugins, folder)
+    return run_export(config, folder, given_path(out, name="out"), plugins=plugins, format=format)
 
 
 def check_run(
@@ -248,11 +249,11 @@ def check_run(
     and cannot be run, its ConfigError or DataError is raised.
     """
     chosen = settings_for("xmc check", settings, takes=["check", "evaluate.bootstrap_seed"])
-    plugins = load_plugins()
-    config = read_run_config(plugins, Path(run), settings=chosen)
+    plugins, folder = load_plugins(), given_path(run, name="run")
+    config = read_run_config(plugins, folder, settings=chosen)
     return run_checks(
         config,
-        Path(run),
+        folder,
         names,
         plugins=plugins,
         split=split,
@@ -280,7 +281,7 @@ def choose_run(
     """
     options = ChooseOptions(temperature=temperature, estimator=estimator, seed=seed)
     if out is not None:
-        require_report_folder(Path(out), key="behaviour")
+        require_report_folder(given_path(out, name="out"), key="behaviour")
     checked, plugins = read_log(log), load_plugins()
     retrievers = {name: Retriever.load(run, device=device, plugins=plugins, warn=False) for name, run in runs.items()}
     report = choose(checked, retrievers, options, truths=truths, on_progress=on_progress)
@@ -321,14 +322,14 @@ def scale_run(
         runs, described=described, settings=list(settings), budget=budget, pairs=pairs, parameters=parameters
     )
     if out is not None:
-        require_report_folder(Path(out), key="predicted")
+        require_report_folder(given_path(out, name="out"), key="predicted")
     plugins = load_plugins()
     config = None
     if described:
         flags = {"train": {"device": device}, **({"data": {"name": str(data)}} if data else {})}
         config = resolve(plugins, plugin=plugin, config_file=config_file, settings=settings, flags=flags)
     if runs:
-        folders = {name: Path(run) for name, run in runs.items()}
+        folders = {name: given_path(run, name="run") for name, run in runs.items()}
         scaled = scale_runs(
             folders, plugins=plugins, config=config, pairs=pairs, parameters=parameters, device=choose_device(device),
             seed=seed, on_progress=on_progress,
@@ -347,6 +348,7 @@ def diagnose_run(run: str | Path, *, device: str = "auto", seed: int = 0) -> Dia
 
     Raises: ConfigError for a head that is not linear in the embeddings; DataError for too few queries.
     """
-    found = diagnose_head(Path(run), plugins=load_plugins(), device=device, seed=seed)
-    write_diagnosis(Path(run), found)
+    folder = given_path(run, name="run")
+    found = diagnose_head(folder, plugins=load_plugins(), device=device, seed=seed)
+    write_diagnosis(folder, found)
     return found

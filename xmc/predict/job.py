@@ -12,6 +12,7 @@ from typing import Any
 
 from xmc.errors import ArtifactError, ConfigError
 from xmc.given_numbers import whole_number
+from xmc.given_paths import given_path
 from xmc.retrieve.fitted import Fitted, read_fitted
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.run_plugins import require_run_plugins
@@ -94,7 +95,7 @@ def make_job(
         raise ConfigError(f"batch_rows must lie in 1..1,000,000, got {batch_rows}.")
     min_probability = check_probability(min_probability)
     validate_device(device)
-    folder = Path(run).absolute()
+    folder = given_path(run, name="run").absolute()
     require_trained(folder)
     require_indexed(folder)
     place = Location.of(out)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from xmc.data.shards import natural_key
 from xmc.errors import ConfigError, InterruptedRunError, XmcError
+from xmc.given_paths import given_path, given_place
 from xmc.predict.ack import Ack, output_name
 from xmc.predict.allowed import AllowedLabels
 from xmc.predict.engine import Failure, open_engine
@@ -64,10 +65,10 @@ def predict_run(
     """
     started = time.monotonic()
     chosen = open_engine(engine, workers=workers, scheduler=scheduler)
-    labels = None if allowed is None else AllowedLabels.of(Path(run), allowed)
+    labels = None if allowed is None else AllowedLabels.of(given_path(run, name="run"), allowed)
     job = make_job(
         run,
-        str(out),
+        given_place(out, name="out"),
         k=k,
         batch_rows=batch_rows,
         min_probability=min_probability,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.api import ConfigError, Hits, IndexReport, QueryMap, RerankQueries
+from xmc.given_paths import given_path
 from xmc.retrieve.fitted import Fitted
 from xmc.retrieve.hit_check import require_hits
 from xmc.retrieve.judging import judge, search_and_judge
@@ -85,12 +86,13 @@ class Retriever:
         An XmcWarning says when probabilities were fitted to other labels, another index or another encoder than are
         there now. `warn=False` silences it, also in `reload_if_changed`, and the warnings of searches; `fitted` has it.
         Another XmcWarning says when a plugin file that the run was made with has changed.
-        Raises: ArtifactError when the folder is not a run, is half or damaged, or when its index or reranker was made
-        for another encoder; PluginError when it needs a plugin that is not installed.
+        Raises: ConfigError for what is no path; ArtifactError when the folder is not a run, is half or damaged, or when
+        its index or reranker was made for another encoder; PluginError when it needs a plugin that is not installed.
         """
         from xmc.retrieve.opening import open_run
 
-        parts = open_run(Path(run), device=device, plugins=plugins, reranked=reranked, index=index, warn=warn)
+        folder = given_path(run, name="run")
+        parts = open_run(folder, device=device, plugins=plugins, reranked=reranked, index=index, warn=warn)
         retriever = cls(**parts)
         if warn:
             retriever.fitted.warn()

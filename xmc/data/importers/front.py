@@ -33,6 +33,7 @@ from xmc.data.shards import write_table
 from xmc.data.split_names import unread_splits
 from xmc.data.tables import label_table_to_arrow, query_table_to_arrow
 from xmc.errors import DataError, did_you_mean
+from xmc.given_paths import given_path
 from xmc.store import replaced_folder, write_json
 
 FormatName = Literal["auto", "jsonl", "csv", "parquet", "xmc", "beir", "trec", "huggingface"]
@@ -68,7 +69,7 @@ def import_dataset(
     appears whole or not at all; `overwrite` replaces an earlier import, never other files.
     Raises: DataError for an unknown format, missing or damaged files, bad rows, and an output folder in use.
     """
-    source, out = Path(source), Path(out)
+    source, out = given_path(source, name="source"), given_path(out, name="out")
     name, chosen = _choose(source, format)
     _check_out(out, overwrite=overwrite)
     tally = Tally(on_bad_row)
