@@ -37,6 +37,8 @@ LABEL_FILES, SPLIT_FILES = ("labels.csv", "labels.tsv"), ("{}.csv", "{}.tsv")
 DELIMITERS = (",", ";", "\t")
 SEPARATOR, UNUSUAL_SEPARATORS = "|", (",", ";")
 QUOTES = 'A cell that begins with a quote must end with one, and a quote within it stands twice: "a ""b"" c".'
+LINE_ENDS = "Save the file with line ends LF or CR LF, and put a cell that holds such a character in quotes."
+NO_CSV = "not CSV"
 COLUMNS = ("id", "text", "labels", "relevance")
 NUMBERED = re.compile(r"labels?[ _.-]?\d+", re.IGNORECASE)  # a column for each label of a query
 DELIMITER_LINE = re.compile(r'"?sep=.?"?', re.IGNORECASE)  # for Excel, before the names of the columns
@@ -172,9 +174,10 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
     """Yield (place, cells by column) of a file whose first line names the columns, among them these.
 
     The delimiter is the one of comma, semicolon and tab that makes these columns of the first line. A row stands at its
-    first line; an empty line says nothing. A row is bad as a whole when one of its lines is not UTF-8.
-    Raises: DataError for a missing column, a first line that is not UTF-8, and for what is no CSV, such as a quote that
-    is never closed.
+    first line; an empty line says nothing. A row is bad as a whole when one of its lines is not UTF-8, or when it is no
+    CSV and one line; after several lines nobody knows where the next row begins.
+    Raises: DataError for a missing column, a first line that is not UTF-8, and for what is no CSV over several lines,
+    such as a quote that is never closed.
     """
     lines = _Lines(read_raw_lines(path))
     first_line = next(lines, "")
@@ -191,7 +194,12 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
             with _long_cells():
                 cells = next(rows, None)
         except csv.Error as error:
-            raise _no_csv(str(lines.first or path), error) from error
+            if lines.first is None or lines.first != lines.last:
+                raise _no_csv(str(lines.first or path), error) from error
+            tally.table(table).read += 1
+            reason, hint = _why_no_csv(error)
+            tally.bad(table, lines.first, *reason, hint=hint)
+            continue
         if cells is None:
             return
         if not cells or lines.first is None:
@@ -206,7 +214,7 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
 
 
 class _Lines:
-    """Lines for `csv.reader`, which knows of a row the place of its first line, and of one that is not UTF-8.
+    """Lines for `csv.reader`, which knows of a row the places of first and last line, and of one that is not UTF-8.
 
     Such a line is passed on all the same, for a quote that opens or closes in it counts.
     """
@@ -214,6 +222,7 @@ class _Lines:
     def __init__(self, lines: Iterator[tuple[Place, bytes]]) -> None:
         self._lines = lines
         self.first: Place | None = None
+        self.last: Place | None = None
         self.bad: tuple[Place, str, str] | None = None
 
     def __iter__(self) -> _Lines:
@@ -221,7 +230,7 @@ class _Lines:
 
     def __next__(self) -> str:
         place, line = next(self._lines)
-        self.first = self.first or place
+        self.first, self.last = self.first or place, place
         text = decoded(place, line)
         if isinstance(text, tuple):
             self.bad = self.bad or (place, *text)
@@ -261,12 +270,15 @@ def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], s
 
 
 def _no_csv(place: str, error: csv.Error) -> DataError:
+    reason, hint = _why_no_csv(error)
+    return DataError(f"{place}: {': '.join(reason)}.", hint=hint)
+
+
+def _why_no_csv(error: csv.Error) -> tuple[tuple[str, str], str]:
+    """The reason with its detail, and what to do."""
     if "new-line character" in str(error):  # the rest of that message is for programmers
-        return DataError(
-            f"{place}: not CSV: a carriage return without a line feed behind it.",
-            hint="Save the file with line ends LF or CR LF, and put a cell that holds such a character in quotes.",
-        )
-    return DataError(f"{place}: not CSV: {error}.", hint=QUOTES)
+        return (NO_CSV, "a carriage return without a line feed behind it"), LINE_ENDS
+    return (NO_CSV, str(error)), QUOTES
 
 
 def _require_once(path: Path, header: Sequence[str]) -> None:

@@ -44,13 +44,13 @@ class Tally:
             self.tables[name] = TableReport()
         return self.tables[name]
 
-    def bad(self, table: str, place: Place, reason: str, detail: str = "") -> None:
-        """Note a row that is left out: `reason` is counted, `detail` says what this row has.
+    def bad(self, table: str, place: Place, reason: str, detail: str = "", *, hint: str = "") -> None:
+        """Note a row that is left out: `reason` is counted, `detail` says what this row has, `hint` how to mend it.
 
         Raises: DataError `file:row: reason` unless bad rows are to be skipped.
         """
         said = _printable(f"{place}: {reason}{': ' if detail else ''}{detail}")
-        self._stop(f"{said}.", SAVE_AS_UTF8 if reason == NOT_UTF8 else "")
+        self._stop(f"{said}.", SAVE_AS_UTF8 if reason == NOT_UTF8 else hint)
         counts = self.table(table)
         counts.skipped[reason] += 1
         if len(counts.examples) < SHOWN:

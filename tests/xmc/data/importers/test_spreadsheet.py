@@ -169,6 +169,19 @@ def test_what_is_no_such_table_is_refused(source, tmp_path, files, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_row_that_breaks_the_quote_rules_is_skipped_alone(source, tmp_path):
+    rows = ["one,a", '"two" 2,a', 'three "3",7', '"four ""4""",7', "five\r5,a", '"six\n6",7']
+    folder = source(train="text,labels\n" + "\n".join(rows) + '\n"seven,a')
+    report = import_dataset(folder, tmp_path / "out", on_bad_row="skip")
+    assert load_dataset(tmp_path / "out").train.texts == ["one", 'three "3"', 'four "4"', "six\n6"]
+    train = report.tables["train"]
+    assert (train.read, train.written, train.skipped) == (7, 4, {"not CSV": 3})
+    assert train.examples[0].endswith("train.csv:3: not CSV: ',' expected after '\"'")
+    source(train='text,labels\none,a\n"two,a\nthree,a\n')
+    with pytest.raises(DataError, match=r"train\.csv:3: not CSV: unexpected end of data"):  # what it held is unknown
+        import_dataset(folder, tmp_path / "again", on_bad_row="skip")
+
+
 def test_without_labels_the_error_is_about_the_queries(source, tmp_path):
     folder = source(train="id,text,label\n1,x,a\n")
     (folder / "labels.csv").rename(folder / "Labels.csv")
