@@ -97,6 +97,22 @@ def _bare(label_id: str) -> str:
     return label_id.removesuffix(".0").lstrip("0") if label_id.removesuffix(".0").isdecimal() else label_id
 
 
+def ids_read_as_numbers(labels: LabelTable) -> str:
+    """A note where all label ids are whole numbers written with a fraction of zero; '' for others.
+
+    >>> ids_read_as_numbers(LabelTable(["7.0", "12.0"], ["x", "y"])).partition(":")[0]
+    "all label ids end in .0, such as '7.0'"
+    >>> ids_read_as_numbers(LabelTable(["7.0", "7.1"], ["x", "y"]))
+    ''
+    """
+    if not all(label_id.endswith(".0") and label_id[:-2].isdecimal() for label_id in labels.ids):
+        return ""
+    return (
+        f"all label ids end in .0, such as '{labels.ids[0]}': has a program read them as numbers with a fraction? "
+        "pandas does so where some are missing; before it writes the file: .astype('Int64')"
+    )
+
+
 def _is_weight(weight: float) -> bool:
     return 0 < weight <= FLOAT32_MAX and bool(np.float32(weight) > 0)
 

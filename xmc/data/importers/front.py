@@ -10,7 +10,7 @@ from xmc.data.dataset import Dataset, nothing_to_tell_apart
 from xmc.data.fingerprint import fingerprint_of
 from xmc.data.importers.beir import EXPECTED as BEIR_FILES
 from xmc.data.importers.beir import is_beir, open_beir
-from xmc.data.importers.collect import collect_labels, collect_queries
+from xmc.data.importers.collect import collect_labels, collect_queries, ids_read_as_numbers
 from xmc.data.importers.huggingface import EXPECTED as HUGGINGFACE_FILES
 from xmc.data.importers.huggingface import is_huggingface, open_huggingface
 from xmc.data.importers.jsonl import EXPECTED as JSONL_FILES
@@ -78,7 +78,10 @@ def import_dataset(
         opened.notes.append(f"{file} is not imported: expected {chosen.expected}")
     dataset = _read(opened, tally, out.name)
     advice = recipe_advice(dataset.train)
-    told = nothing_to_tell_apart(dataset.labels, dataset.train), advice.reason if advice else ""
+    told = (
+        nothing_to_tell_apart(dataset.labels, dataset.train), ids_read_as_numbers(dataset.labels),
+        advice.reason if advice else "",
+    )  # fmt: skip
     report = ImportReport(
         str(source), str(out), name, tally.tables, tally.unknown_label_ids, tally.merged_positives,
         dataset.fingerprint, (*dataset.notes, *filter(None, told)), shared_by(dataset),

@@ -7,13 +7,13 @@ The ids of queries may be left out. A cell of labels is a list of ids, one id, o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xmc.data.importers.columns import hint_on_columns
 from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
 from xmc.data.importers.rows import Place, QueryRow, Source
 from xmc.data.importers.spreadsheet import labels_in, queries_of_rows
@@ -110,7 +110,9 @@ def _rows(path: Path, columns: Sequence[str], tally: Tally, *, table: str) -> It
     try:
         with pq.ParquetFile(path) as file:
             there = file.schema_arrow.names
-            _require(path, columns, there)
+            if missing := [column for column in columns if column not in there]:
+                first = next(file.iter_batches(1), None)
+                raise _lacking(path, columns, missing, there, first.to_pylist()[0] if first else {})
             read = [name for name in ("id", "text", "labels", "relevance") if name in there]
             rows = (row for batch in file.iter_batches(BATCH, columns=read) for row in batch.to_pylist())
             for number, row in enumerate(rows, start=1):
@@ -120,18 +122,11 @@ def _rows(path: Path, columns: Sequence[str], tally: Tally, *, table: str) -> It
         raise DataError(f"{path} cannot be read: {str(error).splitlines()[0]:.200}.") from error
 
 
-def _require(path: Path, columns: Sequence[str], there: Sequence[str]) -> None:
-    missing = [column for column in columns if column not in there]
-    if not missing:
-        return
-    others = {name.lower(): name for name in there if name not in columns}
-    close = {
-        column: get_close_matches(column, others, n=1) or [name for name in others if name.endswith(f"_{column}")]
-        for column in missing
-    }
-    renamed = [f"'{others[names[0]]}' to '{column}'" for column, names in close.items() if names]
-    raise DataError(
+def _lacking(
+    path: Path, columns: Sequence[str], missing: Sequence[str], there: Sequence[str], row: Mapping[str, Any]
+) -> DataError:
+    return DataError(
         f"{path}: it needs the columns {' and '.join(columns)}; it lacks {' and '.join(missing)} and has "
         f"{first_few(there, str, most=NAMED) or 'none'}.",
-        hint=f"Rename {' and '.join(renamed)}." if renamed else "Rename yours.",
+        hint=hint_on_columns(missing, there, row) or "Rename yours.",
     )

@@ -13,10 +13,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from xmc.data.importers.columns import hint_on_columns
 from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
 from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import SAVE_AS_UTF8, Tally
@@ -37,10 +37,10 @@ LABEL_FILES, SPLIT_FILES = ("labels.csv", "labels.tsv"), ("{}.csv", "{}.tsv")
 DELIMITERS = (",", ";", "\t")
 SEPARATOR, UNUSUAL_SEPARATORS = "|", (",", ";")
 QUOTES = 'A cell that begins with a quote must end with one, and a quote within it stands twice: "a ""b"" c".'
+OTHER_NAMES = "Columns are separated by commas, semicolons or tabs. Rename yours, or put a line with their names first."
 LINE_ENDS = "Save the file with line ends LF or CR LF, and put a cell that holds such a character in quotes."
 NO_CSV = "not CSV"
 COLUMNS = ("id", "text", "labels", "relevance")
-NUMBERED = re.compile(r"labels?[ _.-]?\d+", re.IGNORECASE)  # a column for each label of a query
 DELIMITER_LINE = re.compile(r'"?sep=.?"?', re.IGNORECASE)  # for Excel, before the names of the columns
 PRINTED_LIST = re.compile(r"\[\s*['\"\d].*\]", re.DOTALL)  # ['a', 'b'] of Python, ['a' 'b'] or [1 2] of numpy
 Rows = Iterator[tuple[Place, dict[str, Any]]]
@@ -186,7 +186,7 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
     if lines.bad:
         place, *reason = lines.bad
         raise DataError(f"{place}: {': '.join(reason)}.", hint=SAVE_AS_UTF8)
-    header, delimiter = _header(path, first_line, columns)
+    header, delimiter = _header(path, first_line, columns, lines)
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.first = lines.bad = None
@@ -238,14 +238,13 @@ class _Lines:
         return text + "\n"
 
 
-def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], str]:
+def _header(path: Path, line: str, columns: Sequence[str], more: Iterator[str]) -> tuple[list[str], str]:
     if "\0" in line:
         raise DataError(f"{path}:1: there are zero bytes in it, as UTF-16 has them.", hint=SAVE_AS_UTF8)
     found: list[str] = []
     for delimiter in DELIMITERS:
         try:
-            with _long_cells():
-                cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+            cells = _cells(line, delimiter)
         except csv.Error as error:
             raise _no_csv(f"{path}:1", error) from error
         if all(column in cells for column in columns):
@@ -253,20 +252,26 @@ def _header(path: Path, line: str, columns: Sequence[str]) -> tuple[list[str], s
             return cells, delimiter
         found = max(found, cells, key=len)
     missing = [column for column in columns if column not in found]
-    there = {cell.lower(): cell for cell in found if cell not in columns}
-    close = {column: get_close_matches(column, there, n=1) for column in missing}
-    renamed = [f"'{there[names[0]]}' to '{column}'" for column, names in close.items() if names and len(found) > 1]
-    numbered = [cell for cell in found if NUMBERED.fullmatch(cell)] if "labels" in missing else []
-    hint = "Columns are separated by commas, semicolons or tabs. Rename yours, or put a line with their names first."
-    if len(numbered) > 1:
-        hint = f"Put {' and '.join(numbered)} into one column 'labels', in which a row reads a{SEPARATOR}b."
-    elif renamed:
-        hint = f"Rename {' and '.join(renamed)}."
     raise DataError(
         f"{path}: the first line must name the columns {', '.join(columns)}; it lacks {', '.join(missing)} and has "
         f"{', '.join(cell[:50] for cell in found[:NAMED]) or 'nothing'}.",
-        hint=hint,
+        hint=hint_on_columns(missing, found, _first_row(found, next(more, ""))) or OTHER_NAMES,
     )
+
+
+def _first_row(names: Sequence[str], line: str) -> dict[str, str]:
+    """The cells of the row below the names of the columns; none where it is no row of as many."""
+    for delimiter in DELIMITERS:
+        with contextlib.suppress(csv.Error):
+            if len(cells := _cells(line, delimiter)) == len(names):
+                return dict(zip(names, cells, strict=True))
+    return {}
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of one line, without blanks around them. Raises: csv.Error."""
+    with _long_cells():
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
 
 
 def _no_csv(place: str, error: csv.Error) -> DataError:

@@ -95,6 +95,8 @@ def test_a_bad_row_stops_or_is_counted(source, tmp_path, text, cell, reason):
     [
         ({"text": ["x"], "label": ["a"]}, "lacks labels and has text, label. Rename 'label' to 'labels'."),
         ({"the_text": ["x"], "labels": ["a"]}, "lacks text and has the_text, labels. Rename 'the_text' to 'text'."),
+        ({"text": ["x"], "sad": [True], "glad": [False]}, "If sad, glad are labels, and a row has a 1 below its own"),
+        ({"text": [], "a": pa.array([], pa.int8())}, "lacks labels and has text, a. Rename yours."),
         ({"sentence": ["x"], "category": ["a"]}, "needs the columns text and labels; it lacks text and labels and has"),
     ],
 )

@@ -146,6 +146,12 @@ def test_bad_relevance(source, tmp_path, relevance, reason):
             {"train": "text,label1,Label_2\nx,a,b\n"},
             "Put label1 and Label_2 into one column 'labels', in which a row reads a|b.",
         ),
+        (
+            {"train": "id;comment_text;toxic;obscene;threat;insult\n1;x;0;1;0;0\n"},
+            "If toxic, obscene, threat and 1 more are labels, and a row has a 1 below its own, put them into one "
+            "column: in pandas, with `names` the list of them, df[",
+        ),
+        ({"train": "id;comment_text;toxic;threat\n1;x;0;1\n"}, "axis=1) Rename 'comment_text' to 'text'."),
         ({"train": "sentence,category\nx,a\n"}, "has sentence, category. Columns are separated by commas, semicol"),
         ({"train": "text|labels\nx|a\n"}, "and has text|labels. Columns are separated by commas, semicolons or tabs."),
         (
@@ -167,6 +173,14 @@ def test_what_is_no_such_table_is_refused(source, tmp_path, files, message):
         import_dataset(source(**files), tmp_path / "out")
     assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_label_ids_that_were_read_as_numbers_with_a_fraction_are_told(source, tmp_path):
+    folder = source(train="text,labels\none,7.0\ntwo,12.0\n")
+    (folder / "labels.csv").unlink()
+    assert any("such as '7.0': has a program" in note for note in import_dataset(folder, tmp_path / "out").notes)
+    source(train="text,labels\none,7.0\ntwo,7.1\n")
+    assert not any("such as" in note for note in import_dataset(folder, tmp_path / "sections").notes)
 
 
 def test_a_row_that_breaks_the_quote_rules_is_skipped_alone(source, tmp_path):
