@@ -11,6 +11,10 @@ GROUP, ENGINE = "xmc", "xmc-engine"  # as `xmc.plugin_manager` has them, which i
 OF_A_FILE = "__xmc_sha256__"  # `xmc.plugin_registration` marks the module of a plugin file so
 OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "size calculation overflowed")
 NO_ROOM_TO_LOAD = "failed to map segment from shared object"
+MEMORY_HINT = (
+    "A training gets smaller by encoder.dimension, train.label_scope=sampled, train.score_memory_mb (--dry-run prints "
+    "its parts), an index by --memory, xmc predict by --workers and --batch-rows. See docs/troubleshooting.md."
+)
 PLUGIN_HINT = (
     "Mend the plugin, or tell its author. Show the traceback: xmc --debug, before the verb. xmc.testing has the "
     "checks of a plugin's contract."
@@ -26,7 +30,7 @@ def told(error: Exception) -> tuple[str, str]:
     if isinstance(error, XmcError):
         return error.message, error.hint
     if _is_refusal(error):
-        return _refused(error), ""
+        return _refused(error), "" if isinstance(error, OSError) else MEMORY_HINT
     sentence = _of_plugin(error)
     return sentence, PLUGIN_HINT if sentence else ""
 

@@ -133,9 +133,9 @@ def check_schema(schema: Any, kind: str, *, source: str) -> None:
 
     Raises: DataError naming file, column, type got and types allowed.
 
-    >>> check_schema(pa.schema({"label_id": pa.int64(), "text": pa.string()}), "labels", source="labels.parquet")
+    >>> check_schema(pa.schema({"label_id": pa.int64(), "text": pa.string()}), "labels", source="l.arrow")
     Traceback (most recent call last):
-    xmc.errors.DataError: labels.parquet: column 'label_id' has type int64, allowed: string or large_string.
+    xmc.errors.DataError: l.arrow: column 'label_id' has type int64, allowed: string or large_string. In pandas: ...
     """
     _check_metadata(schema, kind, source)
     for column in TABLES[kind]:
@@ -150,7 +150,17 @@ def check_schema(schema: Any, kind: str, *, source: str) -> None:
             )
         got = schema.field(positions[0]).type
         if not column.accepts(got):
-            raise DataError(f"{source}: column '{column.name}' has type {got}, allowed: {column.allowed}.")
+            raise DataError(
+                f"{source}: column '{column.name}' has type {got}, allowed: {column.allowed}.",
+                hint=_as_text(column.name) if column.name.endswith("_id") and pa.types.is_integer(got) else "",
+            )
+
+
+def _as_text(column: str) -> str:
+    said = f"""In pandas: df["{column}"] = df["{column}"].astype(str)."""
+    if column != "label_id":
+        return said
+    return f"{said} Ids in 'positives' must be strings then, too: whole numbers there are rows of the label table."
 
 
 def _check_metadata(schema: Any, kind: str, source: str) -> None:

@@ -353,9 +353,9 @@ def test_resuming_where_no_run_is_says_that_a_new_training_begins(xmc_command, t
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(error, sentence):
-    from xmc.cli.failures import told
+    from xmc.cli.failures import MEMORY_HINT, told
 
-    assert told(error) == (sentence, "")
+    assert told(error) == (sentence, MEMORY_HINT if "memory" in sentence else "")
 
 
 def test_a_mistake_of_xmc_itself_keeps_its_traceback():

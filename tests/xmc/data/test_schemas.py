@@ -41,7 +41,8 @@ def test_wrong_type(column, type_, allowed):
     schema = schema.set(schema.get_field_index(column), pa.field(column, type_))
     with pytest.raises(DataError) as caught:
         check_schema(schema, "queries", source="a/q.parquet")
-    assert str(caught.value) == f"a/q.parquet: column '{column}' has type {type_}, allowed: {allowed}."
+    assert caught.value.message == f"a/q.parquet: column '{column}' has type {type_}, allowed: {allowed}."
+    assert (f'df["{column}"].astype(str)' in caught.value.hint) == (column == "query_id")
 
 
 def test_missing_column_names_what_there_is():
