@@ -17,6 +17,7 @@ from xmc.errors import LockedError
 from xmc.retrieve.label_edits import ENCODER, LabelEdits, read_edits, save_edits
 from xmc.retrieve.layout import labels_store
 from xmc.retrieve.living_labels import find, live_labels
+from xmc.store.lock import in_turn
 
 Edited = Callable[[LabelEdits], tuple[LabelEdits, int]]  # the edits that are there -> those after, how many changed
 
@@ -28,15 +29,18 @@ class _Unchanged(Exception):  # noqa: N818 - no error
 def commit_edit(run: Path, change: str, edited: Edited, base: Base) -> LabelsReport:
     """Commit what `edited` makes of the edits that are there; between reading and writing nobody else writes.
 
-    Nothing is committed when it says that it changed nothing. An XmcWarning says when it is time to compact.
+    Waits for other threads of this process that edit the run. Nothing is committed when `edited` says that it changed
+    nothing. An XmcWarning says when it is time to compact.
     Raises: LockedError when another process edits the run.
     """
-    report = _new_version(run, change, edited, base)
-    if len(list(labels_store(run).root.glob("v*"))) == 1:
-        # If CURRENT is lost, a second version tells that there was one. The edit is committed without it: where
-        # the disk refuses it, or another process edits, the next edit makes it.
-        with contextlib.suppress(LockedError, OSError):
-            labels_store(run).repeat(keep=KEPT, keep_bytes=KEPT_BYTES)
+    store = labels_store(run)
+    with in_turn(store.root):
+        report = _new_version(run, change, edited, base)
+        if len(list(store.root.glob("v*"))) == 1:
+            # If CURRENT is lost, a second version tells that there was one. The edit is committed without it: where
+            # the disk refuses it, or another process edits, the next edit makes it.
+            with contextlib.suppress(LockedError, OSError):
+                store.repeat(keep=KEPT, keep_bytes=KEPT_BYTES)
     warn_of_compaction(run, report.hint, edited=max(report.added, report.removed), stacklevel=4)
     return report
 

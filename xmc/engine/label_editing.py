@@ -6,7 +6,7 @@ Every call that changes something is one committed version of `run/labels/`: rea
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from xmc.engine.component import Component
 from xmc.engine.given_labels import check_ids, check_labels, given_vectors
 from xmc.engine.indexing import run_indexing
 from xmc.engine.label_commit import commit_edit, report_of
-from xmc.engine.label_put import LabelPut, require_text_vectors
+from xmc.engine.label_put import LabelPut
 from xmc.engine.label_state import Base, LabelState
 from xmc.engine.label_versions import LabelsVersion, edits_back, edits_in, versions_of
 from xmc.engine.labels_report import LabelsReport
@@ -73,22 +73,15 @@ class LabelEditor:
         """
         return self._put("replace", labels, vectors, there=True)
 
-    def put(self, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
+    def put(
+        self, labels: Mapping[str, str], *, vectors: Any = None, first: Callable[[LabelState], None] | None = None
+    ) -> LabelsReport:
         """Add labels, and give those that are there these texts (and vectors); what is equal is left alone.
 
-        Raises: as `add` and `replace`, but for ids that are there or not.
+        `first` is called with what is there, when nothing is left to refuse and nobody else can edit until the commit;
+        what it raises stops the edit. Raises: as `add` and `replace`, but for ids that are there or not.
         """
-        return self._put("put", labels, vectors, there=None)
-
-    def check(self, labels: Mapping[str, str]) -> None:
-        """Refuse what `put` would refuse of these labels, and change nothing. Raises: as `put`, but not LockedError."""
-        check_labels(labels)
-        model, edits = self._current_model(), read_edits(self.run)
-        state = LabelState(self._current_base(), edits)
-        other = [label_id for label_id, text in labels.items() if not state.holds(label_id, text, "")]
-        edits.require_encoder(model.sha256, replaced=set(other))
-        require_text_vectors(model, state, {label_id: labels[label_id] for label_id in other})
-        model.require_known(other)
+        return self._put("put", labels, vectors, there=None, first=first)
 
     def sync(self, labels: Mapping[str, str], *, vectors: Any = None, most_removed: float = 0.5) -> LabelsReport:
         """Make these the labels of the run: `put` them, and remove all others, in one version.
@@ -187,6 +180,7 @@ class LabelEditor:
         *,
         there: bool | None,
         most_removed: float | None = None,
+        first: Callable[[LabelState], None] | None = None,
     ) -> LabelsReport:
         """Add (`there` is False), replace (True) or either (None); with `most_removed` all others are removed."""
         table = check_labels(labels)
@@ -197,6 +191,8 @@ class LabelEditor:
 
         def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
             after, new, gone = put.applied(before)
+            if first:
+                first(LabelState(base, before))
             unread[:] = without_direction(after, new)
             return after, len(new) + len(gone)
 

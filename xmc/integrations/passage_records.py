@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakValueDictionary
 
 from xmc.data.shards import read_table, write_table
 from xmc.errors import DataError, LockedError
 from xmc.integrations.value_index import ValueIndex
 from xmc.retrieve.layout import passages_store
 from xmc.retrieve.living_labels import find
-from xmc.store.lock import locked
+from xmc.store.lock import in_turn, locked
 
 if TYPE_CHECKING:
     from xmc.data.tables import LabelTable
@@ -34,10 +32,6 @@ if TYPE_CHECKING:
 
 FILE = "passages.parquet"
 NOTHING = "{}"
-# One lock a run for all stores of this process, which wait for one another; the kernel's lock cannot tell them from
-# other processes, which are refused.
-_CHANGING: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
-_LOOKING_UP = threading.Lock()
 
 
 class Record(NamedTuple):
@@ -93,8 +87,6 @@ class PassageRecords:
     def __init__(self, run: Path) -> None:
         self._store = passages_store(run)
         self._records = Records()
-        with _LOOKING_UP:
-            self._changing = _CHANGING.setdefault(self._store.root.resolve(), threading.Lock())
 
     def current(self) -> Records:
         """The records as they are committed now; reads one small file when nothing changed.
@@ -114,7 +106,8 @@ class PassageRecords:
         Waits for other threads of this process, also with stores of their own. Raises: LockedError at once while
         another process does.
         """
-        with self._changing, locked(self._store.root / "changing"):
+        changing = self._store.root / "changing"
+        with in_turn(changing), locked(changing):
             yield
 
     def put(

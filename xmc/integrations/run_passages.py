@@ -5,6 +5,7 @@ Shapes: N passages, D width of an embedding, E width of an index vector.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,12 @@ from xmc.retrieve.label_filter import LabelFilter, as_filter
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from xmc.engine.label_state import LabelState
+
+
+class _Edited(Exception):  # noqa: N818 - no error
+    """Another process has edited labels that are being added: look again at what is there."""
 
 
 class RunPassages(Passages):
@@ -49,19 +56,31 @@ class RunPassages(Passages):
 
         A passage that is there stays in its collection, also where it is edited as one of the whole run.
         Nothing is changed by a call that is refused. What is kept is committed first and the texts second: until then
-        readers have what was there before. After a kill in between, or where another process edits labels just then,
-        the same call completes it. Raises: as `LabelEditor.put`; DataError for metadata that JSON does not hold, and
-        for an id that is there but not in this collection; LockedError while another process changes passages.
+        readers have what was there before. After a kill in between the same call completes it. Raises: as
+        `LabelEditor.put`; DataError for metadata that JSON does not hold, and for an id that is there but not in this
+        collection; LockedError while another process changes passages or labels.
         """
         kept = {label_id: to_json(metadata.get(label_id, {}), label_id=label_id) for label_id in texts}
         with self.records.changing():
-            there = self._require_own(texts)
-            other = {label_id: text for label_id, text in texts.items() if (label_id, text) not in there.items()}
-            if other:
-                self._editor.check(other)
+            while True:
+                with contextlib.suppress(_Edited):
+                    return self._add(texts, kept, self._require_own(texts))
+
+    def _add(self, texts: Mapping[str, str], kept: Mapping[str, str], there: Mapping[str, str]) -> None:
+        """Add passages, where `there` has the texts of those that are there. Raises: _Edited if it has no more."""
+        other = {label_id: text for label_id, text in texts.items() if (label_id, text) not in there.items()}
+
+        def keep(now: LabelState) -> None:
+            for label_id in other:
+                text, _ = now.now(label_id) or (None, "")
+                if text != there.get(label_id):
+                    raise _Edited
             self.records.put(texts, kept, there=there, collection=self.collection)
-            if other:
-                self._editor.put(other)
+
+        if other:
+            self._editor.put(other, first=keep)
+        else:
+            self.records.put(texts, kept, there=there, collection=self.collection)
 
     def remove(self, ids: Iterable[str]) -> list[str]:
         """Remove passages, and pass over ids that are not there; which were removed.
@@ -73,7 +92,7 @@ class RunPassages(Passages):
         with self.records.changing():
             there = [passage.id for passage in self.get(dict.fromkeys(ids))]
             if there:
-                self._editor.remove(there)
+                self._editor.remove(there, missing_ok=True)
                 self.records.drop(there)
             return there
 

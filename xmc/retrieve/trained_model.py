@@ -67,11 +67,6 @@ class TrainedModel:
         known = self._known_labels()
         return self._head_vectors(known.take(np.arange(min(count, len(known)))))
 
-    def require_known(self, label_ids: Sequence[str]) -> None:
-        """Refuse labels that it would have no vector for from their text. Raises: as `label_vectors`."""
-        if label_ids and not self.labels_from_text:
-            _require_among(frozenset(self._known_labels().ids), label_ids)
-
     def _known_labels(self) -> LabelTable:
         return read_labels([self.folder / HEAD_FOLDER / LABELS_NAME])
 

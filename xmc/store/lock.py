@@ -1,18 +1,34 @@
-"""One writer a folder: an advisory lock that the kernel drops when its process dies, kill −9 included."""
+"""One writer a folder: an advisory lock that the kernel drops when its process dies, kill −9 included.
+
+The kernel cannot tell threads that wait for one another from other processes, which are refused: these are `in_turn`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from xmc.errors import LockedError
 from xmc.store.atomic import disk_errors_name
 
 LOCK_NAME = ".lock"
+_TURNS: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
+_LOOKING_UP = threading.Lock()
+
+
+@contextlib.contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Let the threads of this process into the block one after the other, by whatever path they know the folder."""
+    with _LOOKING_UP:
+        turn = _TURNS.setdefault(folder.resolve(), threading.Lock())
+    with turn:
+        yield
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import fcntl
 import shutil
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import torch
 
 import xmc
 from xmc.data.dataset import load_dataset
+from xmc.engine import label_commit
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError, NonFiniteError, XmcWarning
 from xmc.plugin_manager import load_plugins
+from xmc.retrieve.label_edits import save_edits
 from xmc.retrieve.layout import encoder_store, labels_store
 from xmc.retrieve.retriever import Retriever
 from xmc.store import versions
@@ -282,12 +285,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_committed(tiny_run, edit, erro
 
 
 @pytest.mark.parametrize("labels", [{}, {"x": " "}, {"": "text"}, {"x": "\ud800"}])
-def test_what_put_would_refuse_is_refused_by_check(tiny_run, labels):
-    editor = LabelEditor(tiny_run, plugins=PLUGINS)
-    for call in (editor.check, editor.put):
-        with pytest.raises(DataError):
-            call(labels)
-    editor.check({"x": "a text", "L21": "another text"})
+def test_what_put_refuses_is_refused_before_what_is_to_be_done_first(tiny_run, labels):
+    with pytest.raises(DataError):
+        LabelEditor(tiny_run, plugins=PLUGINS).put(labels, first=pytest.fail)
     assert not labels_store(tiny_run).exists()
 
 
@@ -303,6 +303,14 @@ def test_a_second_writer_is_refused_at_once(tiny_run_copy):
             assert time.monotonic() - started < 1
         assert len(opened(tiny_run_copy).labels) == 59
     editor.remove(["L01"])
+
+
+def test_editors_of_one_process_wait_for_one_another(tiny_run_copy, monkeypatch):
+    monkeypatch.setattr(label_commit, "save_edits", lambda *given: (time.sleep(0.02), save_edits(*given)))
+    paths = [tiny_run_copy, tiny_run_copy / ".." / tiny_run_copy.name]  # two names of one folder
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda n: LabelEditor(paths[n % 2], plugins=PLUGINS).add({f"t{n}": f"tram {n}"}), range(3)))
+    assert LabelEditor(tiny_run_copy).report().added == 3
 
 
 def test_many_edits_ask_for_a_new_index(tiny_run_copy):

@@ -331,6 +331,36 @@ def test_threads_wait_for_one_another_and_another_writer_is_an_error(tiny_run_co
         passages.add({"n1": "text"}, {})
 
 
+def test_a_label_that_another_adds_while_a_passage_is_added_is_not_replaced(tiny_run_copy, monkeypatch):
+    notes, put = RunPassages(tiny_run_copy, collection="notes"), LabelEditor._put
+    others = iter([{"n1": "their text"}, {}])
+
+    def put_after_another(editor, *given, **options):
+        if theirs := next(others, {}):
+            LabelEditor(tiny_run_copy).add(theirs)
+        return put(editor, *given, **options)
+
+    monkeypatch.setattr(LabelEditor, "_put", put_after_another)
+    with pytest.raises(DataError, match="the label 'n1', which is not in the collection 'notes'"):
+        notes.add(TEXTS, KEPT)
+    assert RunPassages(tiny_run_copy).get(TEXTS) == [("n1", "their text", {}, None)] and notes.ids() == []
+    assert notes.records.current().by_id == {}
+
+
+def test_a_passage_that_another_removes_just_now_is_removed(tiny_run_copy, monkeypatch):
+    passages, get = RunPassages(tiny_run_copy), RunPassages.get
+    passages.add(TEXTS, KEPT)
+
+    def gone_after_a_look(self, ids):
+        found = get(self, ids)
+        LabelEditor(tiny_run_copy).remove(["n2"])
+        return found
+
+    monkeypatch.setattr(RunPassages, "get", gone_after_a_look)
+    passages.remove(["n1", "n2"])
+    assert sorted(passages.records.current().by_id) == ["n3"]
+
+
 @pytest.mark.parametrize("texts", [{"n1": "new text", "n2": " "}, {"n4": "new", "n5": "x" * 2_000_000}, {"n4": None}])
 def test_a_refused_addition_changes_nothing(texts, tiny_run_copy):
     passages = RunPassages(tiny_run_copy, collection="notes")
@@ -350,7 +380,7 @@ def test_what_changes_no_text_asks_nothing_of_the_labels(tiny_run_copy, monkeypa
     def refuse(*given):
         raise DataError("the run's head has a vector for each label that it was trained with")
 
-    monkeypatch.setattr(LabelEditor, "check", refuse)
+    monkeypatch.setattr(LabelEditor, "put", refuse)
     passages.add({}, {})
     passages.add(TEXTS, {"n1": {"page": 2}})
     assert [passage.metadata for passage in passages.get(TEXTS)] == [{"page": 2}, {}, {}]
