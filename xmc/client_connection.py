@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
-BUSY = 503
+BUSY = (429, 503)  # nothing was done
+NO_SERVICE = 502  # said by a proxy, while the service starts; or it was there, and something was done
 JSON_HEADERS = {"content-type": "application/json"}
 
 
@@ -59,7 +60,7 @@ class Connection:
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = True) -> Any:
         """The body of the answer to a request, tried again where that can help and cannot do harm.
 
-        A request that is not `repeatable` is tried again only if it certainly never reached the service.
+        A request that is not `repeatable` is tried again only if it was certainly not done.
         Raises: ServiceError when there is no answer; the error that an answer tells of.
         """
         import httpx
@@ -75,7 +76,8 @@ class Connection:
                 if last or not (repeatable or never_sent):
                     raise self._unreachable(error, attempt + 1) from None
             else:
-                if answer.status_code != BUSY or last:
+                again = answer.status_code in BUSY or (repeatable and answer.status_code == NO_SERVICE)
+                if last or not again:
                     return _read(answer, self.url)
                 pause_s = max(pause_s, _retry_after_s(answer))
             time.sleep(pause_s)
@@ -108,15 +110,30 @@ def _retry_after_s(answer: httpx.Response) -> float:
     return min(LONGEST_PAUSE_S, float(given)) if given.isdecimal() else 0.0
 
 
-def _read(answer: httpx.Response, url: str) -> Any:
-    """The body of an answer. Raises: the error that it tells of."""
+class _Answer(dict[str, Any]):
+    """The body of an answer, in which all is there that was asked for."""
+
+    def __missing__(self, name: str) -> Any:
+        raise _foreign(name)
+
+
+def _foreign(name: str = "") -> ServiceError:
+    lacks = f": it has no '{name}'" if name else ""
+    return ServiceError(f"what was answered is no answer of `xmc serve`{lacks}.", hint="Is the address the right one?")
+
+
+def _read(answer: httpx.Response, url: str) -> _Answer:
+    """The body of an answer. Raises: the error that it tells of; ServiceError for one of another server."""
     try:
         body = answer.json()
     except ValueError:
         raise ServiceError(f"{url} answered {answer.status_code} without JSON.", status=answer.status_code) from None
     if answer.is_success:
-        return body
-    raise _error(answer.status_code, body.get("error", {}) if isinstance(body, dict) else {})
+        if not isinstance(body, dict):
+            raise _foreign()
+        return _Answer(body)
+    told = body.get("error") if isinstance(body, dict) else None
+    raise _error(answer.status_code, told if isinstance(told, dict) else {})
 
 
 def _error(status: int, told: Mapping[str, Any]) -> XmcError:

@@ -204,9 +204,13 @@ def answer_in_turn(answers):
     return f"http://127.0.0.1:{listening.getsockname()[1]}", asked
 
 
-BUSY = b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
-EMPTY = b'{"results":[{"hits":[]}]}'
-GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(EMPTY), EMPTY)
+def raw(status, body, *headers):
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", body]).encode()
+
+
+BUSY = raw("503 Busy", "{}", "Retry-After: 1")
+GOOD = raw("200 OK", '{"results":[{"hits":[]}]}')
 
 
 def test_a_token_is_sent_in_the_form_that_the_service_reads():
@@ -252,7 +256,28 @@ def test_a_change_that_may_have_been_made_is_not_sent_again():
     assert len(asked) == 2
 
 
-def test_an_answer_that_is_no_json():
-    address, _ = answer_in_turn([b"HTTP/1.1 502 Bad\r\nContent-Length: 5\r\nConnection: close\r\n\r\n<html"])
-    with xmc.Client(address) as client, pytest.raises(ServiceError, match="502 without JSON"):
+def test_a_proxy_that_finds_no_service_is_asked_again_but_not_for_a_change():
+    answers = [raw("429 Too Many", ""), raw("502 Bad", "<html")]
+    address, asked = answer_in_turn([*answers, GOOD])
+    with xmc.Client(address) as client:
+        assert client.search(["a"]) == [[]]
+    assert len(asked) == 3
+    address, asked = answer_in_turn([*answers, GOOD])
+    with xmc.Client(address) as client, pytest.raises(ServiceError, match="answered 502 without JSON"):
+        client.add_labels({"a": "b"})
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("body", ['"no"', '{"error": "Bad Gateway"}', '{"detail": "Not Found"}'])
+def test_an_error_in_the_form_of_another_server(body):
+    address, _ = answer_in_turn([raw("404 Not Found", body)])
+    with xmc.Client(address) as client, pytest.raises(ServiceError, match=r"^the service answered 404\.$") as error:
+        client.search(["a"])
+    assert error.value.status == 404
+
+
+@pytest.mark.parametrize("body", ["[1]", '{"detail": "hello"}'])
+def test_an_answer_of_another_server(body):
+    address, _ = answer_in_turn([raw("200 OK", body)])
+    with xmc.Client(address) as client, pytest.raises(ServiceError, match="is no answer of `xmc serve`"):
         client.search(["a"])
