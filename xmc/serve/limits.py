@@ -15,8 +15,8 @@ class Limits:
     """The bounds of one service. What is over a bound is refused with a message that names it.
 
     Sizes: `body_bytes` and `header_bytes` of a request, `text_bytes` of one text in UTF-8, `queries` (or texts, or
-    documents, or labels) of one request, `k`, `hits` = queries times k, `allowed_labels` of one filter, `answer_bytes`
-    of an answer with hits or embeddings.
+    documents) of one request, `k`, `hits` = queries times k, `allowed_labels` of one filter, `labels` of one change,
+    `answer_bytes` of an answer with hits or embeddings.
     Seconds: `header_s` and `body_s` for a request to arrive, `request_s` for its answer, `keep_alive_s` for an idle
     connection, `drain_s` for requests under way when the service stops.
     Load: `waiting` requests before more are sent away with 503, `connections` at a time.
@@ -29,6 +29,7 @@ class Limits:
     k: int = 1_000
     hits: int = 100_000
     allowed_labels: int = 10_000
+    labels: int = 1_000
     answer_bytes: int = 64 * 2**20
     header_s: float = 10.0
     body_s: float = 15.0

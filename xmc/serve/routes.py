@@ -74,7 +74,7 @@ def own_routes(service: Service) -> APIRouter:
         asked = await read_model(request, LabelsAsk, limits)
         run = service.run(asked.run)
         argument: Any = asked.ids if asked.labels is None else asked.labels
-        admit_count("labels", len(argument), limits, "queries")
+        admit_count("labels", len(argument), limits, "labels")
         for label_id, text in (asked.labels or {}).items():
             admit_size(f"the text of label '{label_id}'", text, limits)
         report = await service.to_its_end(service.edit(run, asked.action, argument))

@@ -21,7 +21,7 @@ from xmc.serve.refusals import to_json
 from xmc.serve.server import bind, run_server
 from xmc.serve.service import Service
 
-SMALL = Limits(body_bytes=4_000, text_bytes=100, queries=4, k=20, hits=60, allowed_labels=3)
+SMALL = Limits(body_bytes=4_000, text_bytes=100, queries=4, k=20, hits=60, allowed_labels=3, labels=5)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def test_queries_of_a_request(small):
 
 
 def test_labels_of_a_change(small):
-    labels = {f"l{number}": "a text" for number in range(5)}
+    labels = {f"l{number}": "a text" for number in range(6)}
     body = {"action": "replace", "labels": labels}
     answer = small.post("/v1/labels", json=body, headers=AS_ADMIN)
-    assert answer.status_code == 422 and "labels: 5 is over the limit of 4 (queries)." in answer.text
+    assert answer.status_code == 422 and "labels: 6 is over the limit of 5 (labels)." in answer.text
     for text, said in (("x" * 101, "the text of label 'l1' has 101 bytes"), (" ", "label 'l1' has an empty text")):
         answer = small.post("/v1/labels", json={**body, "labels": {"l1": text}}, headers=AS_ADMIN)
         assert answer.status_code == 422 and said in answer.text
