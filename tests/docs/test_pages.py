@@ -258,8 +258,9 @@ def test_rag_page_runs_from_top_to_bottom(folder):
     assert printed.startswith("Human: Passages:\n[L21] tender tram vehicle (p = 1.0)\n\nQuestion: tender tram\nHuman:")
     assert "Passages:\nnothing relevant\n\nQuestion: quarterly revenue forecast\n" in printed
     lines = printed.splitlines()
-    assert "{'source': 'music.txt', 'page': 3}" in lines[-7] and lines[-6:] == [
+    assert "{'source': 'music.txt', 'page': 3}" in lines[-8] and lines[-7:] == [
         "['n1']",
+        "['n2']",
         "['n1'] []",
         "[('L21', 1)]",
         "['p1']",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from xmc.errors import ConfigError
 from xmc.integrations.extras import from_extra
-from xmc.integrations.metadata_filters import Equals
+from xmc.integrations.langchain_filters import Filter, document_of, keeper
 from xmc.integrations.options import OF_A_SEARCH, require_known
-from xmc.integrations.passages import Passage, Passages, lasting
+from xmc.integrations.passages import Passages, lasting
 from xmc.integrations.run_embeddings import RunEmbeddings
 
 with from_extra("langchain", package="langchain-core"):
@@ -19,8 +18,6 @@ with from_extra("langchain", package="langchain-core"):
     from langchain_core.runnables.config import run_in_executor
     from pydantic import model_validator
 
-Filter = Mapping[str, Any] | Callable[[Document], bool]
-
 
 class XmcRetriever(BaseRetriever):
     """The best passages of a run for a query; none where nothing reaches `min_probability`.
@@ -28,7 +25,8 @@ class XmcRetriever(BaseRetriever):
     `retriever` is a run folder, which is then followed when it changes, a `Retriever`, a `Client`, or anything with
     their `search`. A document's metadata are those that were kept with it, and `score`, `rank` and `probability`
     (None before `xmc check calibrate`). `k`, `min_probability`, `allowed` (label ids) and `filter` (keys and values
-    that the metadata have, or a function of a document) may also be given to `invoke`.
+    that the metadata have, operators such as `$gt` in place of values, or a function of a document) may also be given
+    to `invoke`.
     Raises: as `Passages`; ConfigError for an option that it does not have.
 
     >>> XmcRetriever(retriever="runs/a", k=3, min_probability=0.5).invoke("a question")  # doctest: +SKIP
@@ -86,30 +84,3 @@ class XmcEmbeddings(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         """The vector of a query."""
         return self._embeddings.embed([text], "query")[0]
-
-
-def document_of(passage: Passage, metadata: dict[str, Any] | None = None) -> Document:
-    """A passage as LangChain has it."""
-    return Document(
-        id=passage.id, page_content=passage.text, metadata=passage.metadata if metadata is None else metadata
-    )
-
-
-def keeper(filter: Filter | None) -> Callable[[Passage], bool] | None:
-    """What a filter, keys and values or a function of a document, keeps.
-
-    Raises: ConfigError for something else, and for the operators of other stores (`{"page": {"$gt": 2}}`).
-    """
-    if filter is None:
-        return None
-    if callable(filter):
-        return lambda passage: bool(filter(document_of(passage)))
-    if not isinstance(filter, Mapping):
-        raise ConfigError(f"a filter must be a dictionary or a function of a document, got {filter!r:.60}.")
-    names = [name for part in (filter, *filter.values()) if isinstance(part, Mapping) for name in part]
-    if operators := [name for name in names if str(name).startswith("$")]:
-        raise ConfigError(
-            f"a filter has no operators such as '{operators[0]}'; a dictionary holds keys and their values.",
-            hint="Write a function: filter=lambda document: document.metadata.get('page', 0) > 2",
-        )
-    return Equals(filter)

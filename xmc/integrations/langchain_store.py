@@ -8,7 +8,8 @@ from typing import Any
 
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
-from xmc.integrations.langchain import Filter, XmcEmbeddings, document_of, keeper
+from xmc.integrations.langchain import XmcEmbeddings
+from xmc.integrations.langchain_filters import Filter, document_of, keeper
 from xmc.integrations.options import OF_A_SEARCH, require_known
 from xmc.integrations.passages import Passage
 from xmc.integrations.run_passages import RunPassages, require_several, with_ids
@@ -29,7 +30,8 @@ class XmcVectorStore(VectorStore):
 
     Passages are embedded and found by the run's own encoder and index; what is added, replaced and deleted is
     committed to the run at once, metadata included, which must be what JSON can hold. Searches take `filter` (keys and
-    values that the metadata have, or a function of a document), `allowed` (label ids) and `min_probability`.
+    values that the metadata have, operators such as `$gt` in place of values, or a function of a document), `allowed`
+    (label ids) and `min_probability`.
     `similarity_score_threshold` compares the calibrated probability. Raises: as `Retriever.load`.
 
     >>> store = XmcVectorStore("runs/a", collection="notes")  # doctest: +SKIP
@@ -70,13 +72,17 @@ class XmcVectorStore(VectorStore):
             self._passages.add(dict(zip(named, texts, strict=True)), dict(zip(named, metadatas or [], strict=False)))
         return named
 
-    def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> bool:
-        """Delete passages, all of them without ids; ids that are not there are passed over.
+    def delete(self, ids: Sequence[str] | None = None, *, filter: Filter | None = None, **kwargs: Any) -> bool:
+        """Delete passages by id, by metadata or by both, all of them without either; ids not there are passed over.
 
-        Raises: DataError when the run would be left without any label; ConfigError for another option than `ids`.
+        Raises: DataError when the run would be left without any label; ConfigError for another option.
         """
-        require_known(kwargs, ("ids",), of="delete")  # one that is passed over would delete all
-        self._passages.remove(self._passages.ids() if ids is None else ids)
+        require_known(kwargs, ("ids", "filter"), of="delete")  # one that is passed over would delete all
+        require_several(ids)
+        if ids is None or filter is not None:
+            kept = self._passages.ids(keeper(filter))
+            ids = kept if ids is None else list(set(kept).intersection(ids))
+        self._passages.remove(ids)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:

@@ -4,6 +4,7 @@ diverse hits are those of the definition; a store over a run has its labels."""
 import asyncio
 import copy
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from xmc import Retriever
 from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.integrations.langchain import XmcEmbeddings, XmcRetriever
+from xmc.integrations.langchain_filters import keeper
 from xmc.integrations.langchain_store import XmcVectorStore
+from xmc.integrations.passages import Passage
 
 TEXTS = ["solar kettle appliance", "copper violin instrument", "solar violin garden"]
 
@@ -94,7 +97,7 @@ OPTIONS = {
     "misspelt": lambda run, store: XmcRetriever(retriever=run, min_probablity=0.5),
     "of one call": lambda run, store: XmcRetriever(retriever=run).invoke("tender tram", top_k=3),
     "of add_texts": lambda run, store: store.add_texts(TEXTS, metadata=[{}, {}, {}]),
-    "of delete": lambda run, store: store.delete(filter={"page": 1}),
+    "of delete": lambda run, store: store.delete(where={"page": 1}),
     "of a search": lambda run, store: store.similarity_search("tender tram", min_probablity=0.5),
     "of a search by vector": lambda run, store: store.similarity_search_by_vector([1.0], top_k=3),
     "of a retriever over the store": lambda run, store: store.as_retriever(search_kwargs={"top_k": 3}).invoke("tram"),
@@ -130,14 +133,68 @@ def test_a_filter_that_would_find_nothing_in_silence_is_refused(tiny_run_copy):
     store.add_texts(TEXTS, [{"page": {"first": page}} for page in (1, 2, 2)], ids=["a", "b", "c"])
     assert [d.id for d in store.similarity_search("solar", filter={"page": {"first": 1}})] == ["a"]
     for filter, said in [
-        ({"page": {"$gt": 1}}, r"no operators such as '\$gt'.*filter=lambda document"),
-        ({"$and": [{"page": 1}]}, r"'\$and'"),
+        ({"page": {"$like": "a%"}}, r"no operator '\$like'; there are: \$eq, .*filter=lambda document"),
+        ({"page": {"$gt": 1, "first": 1}}, r"no operator 'first'"),
+        ({"$nor": [{"page": 1}]}, r"no operator '\$nor'.* \$and, \$or, \$not"),
+        ({"$and": {"page": 1}}, r"'\$and' takes a list of filters, got \{'page': 1\}"),
+        ({"$not": [{"page": 1}]}, r"must be a dictionary"),
+        ({"page": {"$in": "ab"}}, r"'\$in' takes a list, got 'ab'"),
+        ({"page": {"$gt": [1]}}, r"'\$gt' takes a number or a text, got \[1\]"),
+        ({"page": {"$gt": 1}}, r"\$gt 1 cannot be asked of \{'first': 1\}, which a passage has under 'page'"),
         ([("page", 1)], "must be a dictionary or a function"),
     ]:
         with pytest.raises(ConfigError, match=said):
             store.similarity_search("solar", filter=filter)
         with pytest.raises(ConfigError, match=said):
             XmcRetriever(retriever=tiny_run_copy).invoke("solar", filter=filter)
+
+
+OPERATORS = {
+    "eq": ({"page": {"$eq": 2}}, "bd"),
+    "ne": ({"page": {"$ne": 2}}, "acef"),
+    "in": ({"page": {"$in": [1, 2.0]}}, "abd"),
+    "nin": ({"page": {"$nin": [1, 2]}}, "cef"),
+    "gt": ({"page": {"$gt": 2}}, "c"),
+    "gte, one key of two": ({"page": {"$gte": 2}, "tag": "x"}, "bc"),
+    "lt and gt": ({"page": {"$gte": 2, "$lt": 3}}, "bd"),
+    "lte of a text": ({"tag": {"$lte": "x"}}, "bc"),
+    "or": ({"$or": [{"page": 1}, {"tag": {"$gt": "x"}}]}, "ad"),
+    "and": ({"$and": [{"page": {"$gt": 1}}, {"tag": {"$ne": "x"}}]}, "d"),
+    "not": ({"$not": {"page": {"$lt": 3}}}, "cef"),
+    "what cannot be compared is left out before": ({"page": {"$in": [1, 3]}, "$or": [{"page": {"$gt": 2}}]}, "c"),
+    "nothing": ({"$or": []}, ""),
+}
+
+
+@pytest.fixture(scope="module")
+def notes(tiny_run, tmp_path_factory):
+    run = shutil.copytree(tiny_run, tmp_path_factory.mktemp("notes") / "run")
+    store = XmcVectorStore(run, collection="notes")
+    kept = [{"page": 1}, {"page": 2, "tag": "x"}, {"page": 3, "tag": "x"}, {"page": 2, "tag": "y"}, {}, {"page": None}]
+    store.add_texts([f"solar kettle {row}" for row in range(6)], kept, ids=list("abcdef"))
+    return store
+
+
+@pytest.mark.parametrize("case", OPERATORS)
+def test_operators_of_a_filter(notes, case):
+    filter, ids = OPERATORS[case]
+    found = notes.similarity_search("solar", k=9, filter=filter)
+    assert {document.id for document in found} == set(ids)
+    each = notes.similarity_search("solar", k=9, filter=lambda document: asked(filter, document))
+    assert each == found
+
+
+def asked(filter, document):
+    return keeper(filter)(Passage(document.id, document.page_content, document.metadata))
+
+
+def test_passages_are_deleted_by_their_metadata(tiny_run_copy):
+    store = XmcVectorStore(tiny_run_copy, collection="notes")
+    store.add_texts(TEXTS, [{"page": page} for page in (1, 2, 2)], ids=["a", "b", "c"])
+    store.delete(["a", "b"], filter={"page": 2})
+    assert [d.id for d in store.get_by_ids(["a", "b", "c"])] == ["a", "c"]
+    store.delete(filter={"page": {"$gt": 1}})
+    assert [d.id for d in store.get_by_ids(["a", "b", "c"])] == ["a"]
 
 
 def test_diverse_hits_are_those_of_the_definition(tiny_run):
