@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from xmc.api import EpochModel, Head, HeadBatch, Hits, NonFiniteError, OptimizerOptions, Positives
 from xmc.encode.encoder import Encoder, Features, embed_chunks
-from xmc.errors import InterruptedRunError
+from xmc.errors import InterruptedRunError, XmcWarning
 from xmc.store import VersionedFolder
 from xmc.train.augmented_queries import AugmentedQueries
 from xmc.train.checkpoint import Checkpoint, Progress, open_store, save_checkpoint
@@ -82,6 +83,7 @@ class Trainer:
         self.steps_per_epoch = self.data.pool.steps(step_queries(self.options))
         self.total_steps = self.options.epochs * self.steps_per_epoch
         self._store: VersionedFolder = open_store(self.run_folder)
+        self._saw_gradient = False
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint (whose encoder this trainer was made with)."""
@@ -189,6 +191,7 @@ class Trainer:
             learned = checked(self.head.learn(queries.embeddings_ND, batch), queries.embeddings_ND, self.head)
         except NonFiniteError as error:
             raise NonFiniteError(f"step {step}: {error.message}", hint=_non_finite_hint(step)) from None
+        self._saw_gradient = self._saw_gradient or bool(learned.queries_gradient_QD.any())
         queries.backward(learned.queries_gradient_QD)
         sum_gradients(self.encoder.module.parameters(), ranks=self.ranks)
         self._update(step)
@@ -224,8 +227,20 @@ class Trainer:
                 "and [head] may have.",
             )
 
+    def _warn_of_no_gradient(self) -> None:
+        if self.ranks.largest([self._saw_gradient])[0]:
+            return
+        warnings.warn(
+            "the loss has had no gradient for any query so far, so nothing was learned: with these options it asks "
+            "nothing of these labels, as a soft top k does of no more than k.",
+            XmcWarning,
+            stacklevel=2,
+        )
+        self._saw_gradient = True  # once is enough
+
     def _finish_epoch(self) -> None:
         self._require_finite_weights()
+        self._warn_of_no_gradient()
         progress, started = self.progress, time.monotonic()
         epoch = progress.step // self.steps_per_epoch
         validation = self._validate()

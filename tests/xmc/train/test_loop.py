@@ -12,7 +12,7 @@ from train_cases import LetterEncoder, dual_encoder, random_texts
 
 from xmc.api import LossInputs, Positives
 from xmc.encode.static import StaticOptions
-from xmc.errors import NonFiniteError, PluginError
+from xmc.errors import NonFiniteError, PluginError, XmcWarning
 from xmc.plugin_manager import load_plugins
 from xmc.train.core_optimizers import AdamW, RowAdagradOptions
 from xmc.train.loop import Trainer, TrainingSet
@@ -262,12 +262,23 @@ def test_a_loss_of_a_head_that_is_not_finite_is_said_though_its_gradient_is(tmp_
         trainer.run()
 
 
+def test_a_loss_that_asks_nothing_of_the_labels_is_told_once(tmp_path):
+    loss = load_plugins().find("loss", "dexml.soft-top-k").spec.load()(k=LABELS)
+    encoder = LetterEncoder()
+    before = weights(encoder)
+    with pytest.warns(XmcWarning, match="no gradient for any query so far, so nothing was learned") as told:
+        make_trainer(encoder, tmp_path, replace(OPTIONS, weight_decay=0.0), loss=loss).run()
+    assert len(told) == 1
+    assert all(torch.equal(value, before[name]) for name, value in weights(encoder).items())
+
+
 def test_a_batch_without_any_positive_teaches_nothing(tmp_path):
     encoder = LetterEncoder()
     trainer = make_trainer(encoder, tmp_path, replace(OPTIONS, weight_decay=0.0))
     nothing = Positives(np.zeros(QUERIES + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
     trainer.data = replace(trainer.data, positives=nothing)
     before = weights(encoder)
-    progress = trainer.run()
+    with pytest.warns(XmcWarning, match="nothing was learned"):
+        progress = trainer.run()
     assert [row["loss"] for row in progress.curve] == [0.0, 0.0, 0.0]
     assert all(torch.equal(before[name], tensor) for name, tensor in weights(encoder).items())
