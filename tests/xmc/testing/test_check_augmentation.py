@@ -70,6 +70,7 @@ def test_what_keeps_the_contract_passes():
         (rewriting(by_epochs_seen), "a resumed run, without the epochs before, has the same"),
         (rewriting(UpperTexts.rewrite, fingerprint=lambda self: str(next(COUNT))), "the same fingerprint"),
         (rewriting(lambda self, rows, epoch, model: rows.tolist()), "a text for each query"),
+        (rewriting(lambda self, rows, epoch, model: [self.texts[row] for row in rows] or ["none"]), "queries=0, got="),
     ],
 )
 def test_what_breaks_it_is_named(options, promise):
