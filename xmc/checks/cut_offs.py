@@ -17,8 +17,8 @@ def cut_offs_of(pairs: Pairs, probabilities_H: np.ndarray[Any, Any], *, most: in
 
     >>> pairs = Pairs(1, 2, *np.zeros((3, 3), int), np.zeros(3), np.array([True, False, True]))
     >>> cut_offs = cut_offs_of(pairs, np.array([0.9, 0.6, 0.6]))
-    >>> cut_offs.precisions_T.round(2).tolist(), cut_offs.recalls_T.tolist()
-    ([1.0, 0.67], [0.5, 1.0])
+    >>> cut_offs.precisions_T.round(2).tolist(), cut_offs.recalls_T.tolist(), cut_offs.false_positive_rates_T.tolist()
+    ([1.0, 0.67], [0.5, 1.0], [0.0, 1.0])
     """
     order_H = np.argsort(-probabilities_H, kind="stable")
     sorted_H, relevant_H = probabilities_H[order_H], pairs.relevant_H[order_H]

@@ -6,13 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from toy_words import some_text, toy
 
 from xmc.check_contract import CheckContext
 from xmc.checks.certify import Certify
 from xmc.checks.certify_bench import Bench
+from xmc.checks.certify_labels import measure_labels
 from xmc.checks.label_matrix import LabelMatrix
-from xmc.checks.substitution_attacks import greedy_attack, random_attack
+from xmc.checks.substitution_attacks import QueryAttacker, greedy_attack, random_attack
+from xmc.checks.variants import variants
 from xmc.data.dataset import load_dataset
+from xmc.encode.encoder import embed_texts
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve.reranking import Reranking
 from xmc.retrieve.retriever import Retriever
@@ -41,7 +45,7 @@ def context(tiny_run):
 
 
 def test_certified_is_at_most_unbroken(context):
-    check = Certify(ks=(1, 3), radii=(1, 0), sample=12, attacks=3, greedy=4, samples=8, listed=64)
+    check = Certify(ks=(1, 2, 3), radii=(1, 0), sample=12, attacks=3, greedy=4, samples=8, listed=64)
     result = check.run(context)
     figures = {name: figure.value for name, figure in result.figures.items()}
     assert set(figures) == set(check.figures())
@@ -55,7 +59,8 @@ def test_certified_is_at_most_unbroken(context):
     witnesses = result.tables["witnesses"]
     exact = [works for side, works in zip(witnesses["side"], witnesses["works"], strict=True) if side == "query"]
     assert exact and all(exact)
-    assert any("Query side" in note for note in result.notes)
+    for said in ("Query side", "Label side", "Smoothing of the query side", "Smoothing of the label side"):
+        assert any(said in note for note in result.notes)
 
 
 def test_the_precision_is_that_of_the_ranking_where_scores_are_equal(context):
@@ -101,7 +106,7 @@ def test_an_encoder_without_a_sum_is_certified_by_listing(context, monkeypatch):
     assert listed.figures["query_certified_at_1_radius_1"] == additive["query_certified_at_1_radius_1"]
     nothing = Certify(ks=(1,), radii=(1,), sample=6, attacks=1, greedy=0, listed=0).run(context)
     assert nothing.figures["label_certified_at_1_radius_1"].value == 0
-    assert any("Nothing can be proved" in note for note in nothing.notes)
+    assert any("Nothing can be proved of 6 of 6 queries" in note for note in nothing.notes)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +120,8 @@ def test_an_encoder_without_a_sum_is_certified_by_listing(context, monkeypatch):
         ({"sides": ("both",)}, "sides"),
         ({"sample": 0}, "sample"),
         ({"listed": -1}, "listed"),
+        ({"steps": 0}, "steps"),
+        ({"steps": 4}, "steps"),
         ({"confidence": 1.0}, "confidence"),
     ],
 )
@@ -140,6 +147,71 @@ def test_attackers_stay_within_the_radius():
                           width=100, generator=generator)  # fmt: skip
     assert steps[:2] == ["x b c", "x x c"] or steps[:2] == ["a x c", "x x c"]
     assert len(steps) == 3
+
+
+def toy_bench(seed, *, attacks=0, greedy=0):
+    """Labels of toy texts, and queries of which every rewriting can be ranked."""
+    generator, texts, encoder, substitutions = toy("static", seed, share=0.4)
+    retriever = SimpleNamespace(
+        encoder=encoder,
+        report=SimpleNamespace(exact=False),
+        labels=SimpleNamespace(texts=texts, ids=texts),
+        model=SimpleNamespace(label_vectors=lambda labels: ([embed_texts(encoder, texts, "label")], None)),
+    )
+    asked = [some_text(generator) for _ in range(3)]
+    queries = SimpleNamespace(texts=asked, ids=asked, positives=None)
+    labels = LabelMatrix.of(retriever)
+    return Bench(retriever, queries, labels, substitutions, (1, 3), (1, 2, 0), 0, attacks, greedy, 0, lambda *_: None)
+
+
+@pytest.mark.parametrize(("random", "greedy"), [(300, 0), (0, 100)])
+def test_attackers_of_queries_break_what_can_be_broken_and_nothing_else(random, greedy):
+    broken = possible = 0
+    for seed in range(3):
+        bench = toy_bench(seed)
+        attacker = QueryAttacker(bench.substitutions, bench.rank, bench.score, bench.ks, bench.radii)
+        for text in bench.queries.texts:
+            (before,) = bench.rank([text], 4)
+            attacks = attacker.random(text, random, np.random.default_rng(seed))
+            attacks += attacker.greedy(text, before.tolist(), greedy, np.random.default_rng(seed)) if greedy else []
+            answers = attacker.answers(attacks)
+            found_TN = attacker.broken(answers, before.tolist())
+            lowest_TK = attacker.lowest_ranks(answers, before[:3].tolist())
+            for place, radius in enumerate(bench.radii):
+                after = bench.rank(list(variants(text, bench.substitutions.sites(text), radius)), 4)
+                true_N = np.array([any(set(rows[:k]) != set(before[:k]) for rows in after) for k in bench.ks])
+                assert (found_TN[place] <= true_N).all()
+                ranks = [
+                    [rows[:3].tolist().index(row) if row in rows[:3] else 3 for rows in after] for row in before[:3]
+                ]
+                assert (lowest_TK[place] <= np.max(ranks, axis=1)).all()
+                if random and answers:
+                    assert (found_TN[place] == true_N).all() and (lowest_TK[place] == np.max(ranks, axis=1)).all()
+                broken, possible = broken + found_TN[place].sum(), possible + true_N.sum()
+    assert broken >= 0.9 * possible > 0
+
+
+@pytest.mark.parametrize(("random", "greedy"), [(8, 0), (0, 100)])
+def test_attackers_of_labels_break_nothing_that_cannot_be_broken(random, greedy):
+    broken = 0
+    for seed in range(2):
+        bench = toy_bench(seed, attacks=random, greedy=greedy)
+        side = measure_labels(bench)
+        assert side.violations == 0 and side.attacks > len(side.witnesses)
+        queries_QD = bench.embed(bench.queries.texts)
+        ranked = bench.rank(bench.queries.texts, len(bench.labels))
+        for place, radius in enumerate(bench.radii):
+            lifts_QL = np.stack([
+                (queries_QD @ bench.embed(list(variants(text, bench.substitutions.sites(text), radius)), "label").T)
+                .numpy().max(axis=1)
+                for text in bench.retriever.labels.texts
+            ], axis=1)  # fmt: skip
+            for query, rows in enumerate(ranked):
+                for column, k in enumerate(bench.ks):
+                    edge = float(queries_QD[query] @ bench.labels.labels_LD[rows[k - 1]])
+                    assert side.broken_QTN[query, place, column] <= (lifts_QL[query, rows[k:]] > edge - 1e-5).any()
+        broken += side.broken_QTN.sum()
+    assert broken > 0
 
 
 def test_a_second_stage_is_not_covered(context):

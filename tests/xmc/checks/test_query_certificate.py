@@ -14,6 +14,7 @@ from xmc.checks.label_matrix import LabelMatrix
 from xmc.checks.query_certificate import QueryCertifier
 from xmc.checks.variants import variant_count, variants
 from xmc.encode.encoder import embed_texts
+from xmc.substitutions.word_sets import Substitutions
 from xmc_index_exact.exact import Exact
 
 RADII, KS = (1, 2, 0), (1, 3)
@@ -166,3 +167,28 @@ def test_labels_are_twins_where_the_index_holds_one_vector():
         ties &= score_L[:200] == score_L[200:]
     assert 0 < ties.sum() < 200
     assert not (twins_L[:200] == twins_L[200:])[~ties].any(), "what does not tie for some query is no twin"
+
+
+def test_the_rounding_of_two_steps_is_allowed_for_where_they_cancel():
+    """u . fl(M h) is off by what |u|, M and h are long, however short M'u is."""
+    generator = np.random.default_rng(0)
+    labels_LE = torch.from_numpy(generator.normal(size=(6, 40)).astype(np.float32))
+    matrix_ED = torch.from_numpy(generator.normal(size=(40, 3)).astype(np.float32))
+    off_DE = torch.linalg.lstsq(matrix_ED.double(), labels_LE.double().T).solution.T @ matrix_ED.double().T
+    labels_LE = (labels_LE.double() - (1 - 1e-4) * off_DE).float()  # all but orthogonal to the columns of M
+    labels = LabelMatrix.mapped(labels_LE, matrix_ED)
+    lengths = torch.linalg.vector_norm(labels_LE, dim=1).max(), torch.linalg.norm(matrix_ED)
+    assert labels.rounding_norm == pytest.approx(float(lengths[0] * lengths[1]) * (1 + 40 / 3), rel=1e-5)
+    assert LabelMatrix.mapped(torch.zeros(2, 3), torch.eye(3)).rounding_factor == 1.0
+
+
+def test_listed_rewritings_that_tie_are_not_certified_however_long_the_labels():
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        one_D, other_D, third_D = generator.normal(size=(3, 3)).astype(np.float32)
+        vector_of = {"one": one_D, "start": one_D + np.float32(1e-3) * third_D}
+        labels_LD = torch.from_numpy(1e6 * np.stack([other_D + np.cross(one_D, third_D), other_D]))  # "one" ties
+        embed = lambda texts, of=vector_of: torch.from_numpy(np.stack([of[text] for text in texts]))  # noqa: E731
+        certifier = QueryCertifier(None, Substitutions({"start": ("one",)}), LabelMatrix(labels_LD), embed, (1,), (1,))
+        found = certifier.certify("start", np.argsort(-(labels_LD @ embed(["start"])[0]).numpy(), kind="stable")[:1])
+        assert not found.lists_TN.any()

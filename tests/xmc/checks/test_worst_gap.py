@@ -10,6 +10,7 @@ from toy_words import some_text, toy, toy_encoder
 
 from xmc.checks.additive import NotAdditiveError, additive_texts
 from xmc.checks.variants import variant_count, variants
+from xmc.checks.worst_case import AdditiveWorst
 from xmc.checks.worst_gap import largest_shifts, worst_gaps, worst_substitutions
 from xmc.encode.encoder import embed_texts
 from xmc.errors import ConfigError
@@ -65,6 +66,22 @@ def test_one_substitution_may_take_two_equal_pairs_away():
         edits = additive_texts(encoder, "query").edits(text, sites, 1)
         true_KC = (scores_VC[:, :2, None] - scores_VC[:, None, :]).min(axis=0)
         assert (worst_gaps(edits, labels_CD, 2, [1])[0] <= true_KC + 1e-5).all()
+
+
+def test_a_text_that_becomes_longer_counts_less_of_what_stays():
+    """What an edit does to the length of the text is charged to the edit."""
+    text, substitutions = "fish red red", Substitutions({"red": ("blue",)})
+    sites = substitutions.sites(text)
+    for seed in range(8):
+        encoder = toy_encoder("tfidf without opening", [*["red"] * 9, "fish", "blue", "sea", text], seed)
+        labels_CD = torch.from_numpy(np.random.default_rng(seed).normal(size=(6, 4)))
+        queries_VD = embed_texts(encoder, list(variants(text, sites, 2)), "query").double()
+        scores_VC = (queries_VD @ labels_CD.T).numpy()
+        edits = additive_texts(encoder, "query").edits(text, sites, 2)
+        true_KC = (scores_VC[:, :2, None] - scores_VC[:, None, :]).min(axis=0)
+        assert (worst_gaps(edits, labels_CD, 2, [2])[0] <= true_KC + 1e-5).all()
+        shift = torch.linalg.vector_norm(queries_VD - queries_VD[0], dim=1).max().item()
+        assert AdditiveWorst(text, edits, [2], label_norm=1.0).rises_T[0] >= shift - 1e-6
 
 
 def test_more_substitutions_are_never_better_for_the_defender():
