@@ -127,6 +127,17 @@ def test_without_its_positives_a_query_has_the_rest_of_its_hits(context):
     assert left.positives == sum(counts[~chosen])
 
 
+def test_the_judged_queries_that_nothing_matches_are_drawn(context):
+    pairs = retrieved_pairs(context.search(context.queries, k=5), context.queries.positives, labels=60)
+    check = Calibrate(unanswerable=0.3)
+    left = check._some_unanswered(context, pairs)
+    bare_Q = np.bincount(left.query_rows_H, left.relevant_H, pairs.queries) == 0
+    known_Q = np.bincount(pairs.query_rows_H, pairs.relevant_H, pairs.queries) > 0
+    hidden = np.flatnonzero(bare_Q & known_Q)
+    assert 0.2 < len(hidden) / known_Q.sum() < 0.4 and np.median(hidden) > 0.25 * pairs.queries
+    assert check._some_unanswered(context, pairs).positives == left.positives, "by the seed"
+
+
 def test_propensities_need_training_queries(context):
     assert "ece_propensity_at_5" in Calibrate().run(context).figures
     assert "ece_propensity_at_5" not in Calibrate().run(replace(context, train_queries=2)).figures

@@ -9,6 +9,7 @@ from choose_cases import OTHER_SCORES, RELEVANT, SCORES, logs_of, observe, value
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import norm, sem
 
 from xmc.choose.candidate import estimate_all, intervals, judge_candidate
 from xmc.choose.estimators import ESTIMATORS, Evidence, effective_rows, independent_ips
@@ -174,6 +175,17 @@ def test_warnings_of_overlap(ratios, outside, warning):
     overlap = overlap_of(ratios[:, None], outside=outside)
     assert warning in " ".join(overlap.warnings())
     assert bool(overlap.warnings()) == bool(warning)
+
+
+def test_the_risk_is_a_standard_error_and_the_chance_that_of_a_normal_variable():
+    rewards_QK = np.random.default_rng(0).normal(0.1, 1.0, (200, 1))
+    nothing_QK = np.zeros_like(rewards_QK)
+    evidence = Evidence(-rewards_QK, np.ones_like(rewards_QK), nothing_QK, nothing_QK, nothing_QK, None, 10.0)
+    report = judge_candidate("a", evidence, estimator="dm", outside=0.0, samples=20, seed=0)
+    assert report.gain.value == pytest.approx(rewards_QK.mean()) and report.risk == pytest.approx(sem(rewards_QK)[0])
+    assert report.chance_worse == pytest.approx(norm.cdf(-report.gain.value / report.risk))
+    overlap = overlap_of(np.abs(rewards_QK), outside=0.0)
+    assert overlap.mean_weight_error == pytest.approx(sem(np.abs(rewards_QK))[0])
 
 
 def test_a_candidate_without_overlap_is_refused():

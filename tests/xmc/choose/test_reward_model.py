@@ -87,3 +87,9 @@ def test_rows_of_one_query_share_a_fold_and_one_query_is_too_few():
 def test_features_of_a_row_with_fewer_candidates():
     found = pair_features([np.array([[1.0, -np.inf], [0.0, 2.0]])])
     assert np.isfinite(found).all() and found[0, 1].tolist() == [0, 0] and found[1, :, 1].tolist() == [0.5, 1]
+
+
+def test_features_know_no_unit_of_the_scores():
+    scores_QM = np.array([[1.0, 3.0, 2.5], [0.0, -1.0, -np.inf]])
+    np.testing.assert_allclose(pair_features([100 * scores_QM]), pair_features([scores_QM]))
+    assert pair_features([np.full((2, 2), 7.0)])[:, :, 0].tolist() == [[0, 0], [0, 0]], "all alike: nothing to scale"

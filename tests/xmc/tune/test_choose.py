@@ -58,7 +58,8 @@ def test_the_smallest_effort_that_reaches_the_recall_is_found_between_the_steps(
     effort = choice.chosen.search_options["effort"]
     assert abs(effort - target * CLASSES) <= 2.5, "recall is effort / 64"
     assert target <= choice.chosen.recall <= target + 0.02
-    assert abs(choice.judged.recall - target) < 0.03 and choice.judged.low <= choice.judged.recall <= choice.judged.high
+    assert abs(choice.judged.recall - target) < 0.03 and choice.judged.low < choice.judged.recall < choice.judged.high
+    assert choice.chosen.recall > target + 0.01 or not any("setting of this index" in note for note in choice.notes)
     assert choice.judged.queries == 200 and choice.chosen.queries == 400 and choice.judged.stage == "judging"
     assert choice.backend == Graded(effort=effort) and choice.index.backend.effort == effort
     measured = {point.search_options["effort"]: point.recall for point in choice.trials[1].points}
@@ -141,6 +142,10 @@ def test_an_estimate_that_was_too_low_is_found_out():
     honest = Graded(ladder=(1, 2), held_bytes=10)
     choice = choose(Goal(memory_bytes=500 * MB), liar, honest)
     assert choice.trial.candidate.backend == honest and choice.trials[0].verdict == "too large: 600.0 MB"
+    unbuilt = choose(Goal(memory_bytes=500 * MB), Graded(says_bytes=600 * MB), honest)
+    assert [trial.to_dict()["memory_bytes"] for trial in unbuilt.trials] == [None, 10]
+    assert str(unbuilt.chosen) == "'graded' (effort 2)"
+    assert str(dataclasses.replace(unbuilt.chosen, search_options={})) == "'graded'"
 
 
 def test_with_latency_alone_the_best_recall_in_time():
