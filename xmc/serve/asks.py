@@ -62,12 +62,6 @@ class ThresholdAsk(Strict):
     false_positive_rate: Probability | None = None
     run: RunName | None = None
 
-    @model_validator(mode="after")
-    def _one_aim(self) -> ThresholdAsk:
-        if [self.precision, self.recall, self.false_positive_rate].count(None) != 2:
-            raise ValueError("give exactly one of precision, recall and false_positive_rate")
-        return self
-
 
 class LabelsAsk(Strict):
     """`POST /v1/labels`: change the labels of a run."""

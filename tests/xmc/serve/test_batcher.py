@@ -106,6 +106,13 @@ def test_only_in_company_does_a_search_wait_for_more(offline):
     assert all(timed.waited_s < 0.25 for timed in at_once) and waited[0].waited_s > 0.4
 
 
+def test_a_request_of_more_queries_than_a_batch_is_searched_by_itself(offline):
+    async def work(batcher):
+        return await asyncio.gather(*(batcher.ask(Ask(TEXTS, Wish(3))) for _ in range(3)))
+
+    assert [timed.batch_queries for timed in run_with(offline, work, most_queries=1)] == [len(TEXTS)] * 3
+
+
 def test_too_many_that_wait_are_sent_away(offline):
     slow = Slow(offline)
 

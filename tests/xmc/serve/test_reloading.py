@@ -75,14 +75,17 @@ def test_a_run_that_another_process_edits_is_busy(run):
         (folder / "nothing").write_text("")
 
 
-def test_a_damaged_new_state_leaves_the_old_one_serving(run):
+def test_a_damaged_new_state_leaves_the_old_one_serving(run, caplog):
     with client_of({"run": run}) as client:
         before = client.post("/v1/search", json=ASKED).json()
         xmc.add_labels(run, {"new": "purple banana"})
         newest = max((run / "labels").glob("v*"))
         file = next(path for path in newest.iterdir() if path.suffix == ".parquet")
         file.write_bytes(file.read_bytes()[:-1] + b"x")
+        client.post("/v1/reload", json={}, headers=AS_ADMIN)
         answer = client.post("/v1/reload", json={}, headers=AS_ADMIN)
+        (said,) = [record for record in caplog.records if "could not be opened" in record.message]  # once
+        assert said.levelname == "WARNING" and file.name in str(said.exc_info[1])
         assert "ArtifactError" in answer.json()["reload_error"] and str(run) not in answer.text
         assert "ArtifactError" in client.get("/readyz").json()["runs"]["run"]["reload_error"]
         assert 'xmc_reload_failed{run="run"} 1.0' in client.get("/metrics").text
