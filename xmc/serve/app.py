@@ -85,6 +85,7 @@ def create_app(
         lifespan=lifespan,
         docs_url="/docs" if docs else None,
         redoc_url=None,
+        redirect_slashes=False,  # behind TLS it would send clients to http://
         openapi_url="/openapi.json" if docs else None,
     )
     app.state.service = service

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 async def read_model(request: Request, model: type[ModelT], limits: Limits) -> ModelT:
     """The body as `model`.
 
-    Raises: RefusedError 415 for another content type, 413 for too many bytes, 408 when they do not arrive in time, 422
-    for anything that the model does not allow, broken JSON among it.
+    Raises: RefusedError 415 for another content type or a compressed body, 413 for too many bytes, 408 when they do not
+    arrive in time, 422 for anything that the model does not allow, broken JSON among it.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusedError(415, "unsupported_media_type", "the content type must be application/json.", headers=CLOSE)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RefusedError(415, "unsupported_media_type", "a body must not be compressed.", headers=CLOSE)
     body = await _read(request, limits)
     try:
         return model.model_validate_json(body)

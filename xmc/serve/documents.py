@@ -18,7 +18,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     408: {"model": ErrorAnswer, "description": "The body did not arrive in time."},
     409: {"model": ErrorAnswer, "description": "The run is not prepared for this."},
     413: {"model": ErrorAnswer, "description": "The body is too large."},
-    415: {"model": ErrorAnswer, "description": "The body is not application/json."},
+    415: {"model": ErrorAnswer, "description": "The body is not application/json, or is compressed."},
+    421: {"model": ErrorAnswer, "description": "The service does not answer under this host name."},
     422: {"model": ErrorAnswer, "description": "The request asks for what cannot be."},
     503: {"model": ErrorAnswer, "description": "Too much to do: try again after the seconds of Retry-After."},
 }

@@ -76,7 +76,7 @@ def own_routes(service: Service) -> APIRouter:
         argument: Any = asked.ids if asked.labels is None else asked.labels
         admit_count("labels", len(argument), limits, "labels")
         for label_id, text in (asked.labels or {}).items():
-            admit_size(f"the text of label '{label_id}'", text, limits)
+            admit_size(f"the text of label '{label_id:.60}'", text, limits)
         report = await service.to_its_end(service.edit(run, asked.action, argument))
         generation = run.retriever.generation
         answer = {"run": run.name, "generation": generation, **report.to_dict(), "hint": ""}

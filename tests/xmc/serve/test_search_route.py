@@ -1,6 +1,7 @@
 """`POST /v1/search`: the answers of the embedded library, over HTTP."""
 
 import asyncio
+import gzip
 import json
 
 import pytest
@@ -165,6 +166,14 @@ def test_other_content_types_are_refused(client):
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         answer = client.post("/v1/search", content=b"{}", headers={"content-type": kind})
         assert answer.status_code == 415, kind
+
+
+def test_a_compressed_body_is_refused_as_such(client):
+    asked, headers = json.dumps({"texts": TEXTS}).encode(), {"content-type": "application/json"}
+    answer = client.post("/v1/search", content=gzip.compress(asked), headers={**headers, "content-encoding": "gzip"})
+    assert answer.status_code == 415 and "must not be compressed" in answer.text
+    answer = client.post("/v1/search", content=asked, headers={**headers, "content-encoding": "identity"})
+    assert answer.status_code == 200
 
 
 def test_runs_are_described(client, offline, tiny_run):
