@@ -42,8 +42,9 @@ class Exact:
     `first_pass` chooses how candidates are found, never what is answered: `float32`; `int8` on a CPU, codes beside the
     labels (1.25 to 1.5 times the memory); `bfloat16` on a CPU for batches of more than four queries, or `float16` on a
     GPU (1.5 times the memory). `auto` takes float16 on a GPU; on a CPU bfloat16 where it multiplies that natively, else
-    int8 from 32,768 labels of 256 numbers on where torch has a kernel for it. `score_memory_mb` bounds the scores held
-    at a time; 0 stands for 4 on a CPU, whose cache holds them (more is slower), and 1,024 on a GPU.
+    int8 from 32,768 labels of 256 numbers on where torch has a kernel for it. `score_memory_mb` bounds the scores that
+    each thread of a large batch holds at a time; 0 stands for 4 on a CPU, whose cache holds them (more is slower), and
+    1,024 on a GPU.
 
     >>> index = Exact().build([torch.eye(3)], similarity="dot", device="cpu")
     >>> hits = index.search(torch.tensor([[0.0, 2.0, 2.0]]), k=2)

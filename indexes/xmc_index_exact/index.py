@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from xmc.api import (
 )
 from xmc_index_exact.first_pass import FirstPass
 from xmc_index_exact.int8_pass import Int8Pass
+from xmc_index_exact.parts import search_in_parts
 from xmc_index_exact.scan import Candidates, TooManyCandidates, best_first, joined, parted, tightened
 
 LABELS_FILE = "labels.safetensors"
@@ -84,9 +86,9 @@ class ExactIndex:
             queries_QD = normalise_rows(queries_QD)
         if k == 0 or len(queries_QD) == 0:
             return Hits(np.zeros(len(queries_QD) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        return self._best(queries_QD, k, allowed, has_zero=has_zero)
+        return search_in_parts(partial(self._best, k=k, allowed=allowed, has_zero=has_zero), queries_QD)
 
-    def _best(self, queries_QD: Tensor, k: int, allowed: Tensor | None, *, has_zero: bool) -> Hits:
+    def _best(self, queries_QD: Tensor, *, k: int, allowed: Tensor | None, has_zero: bool) -> Hits:
         """The hits of checked queries; of every label, where most of them would be candidates."""
         find = self._with_zero_queries if has_zero else self._found
         try:

@@ -25,9 +25,9 @@ Array = np.ndarray[Any, Any]
 
 TOGETHER = 64  # queries multiplied at a time: more are not faster
 LARGE_BATCH = 16  # queries from which float32 shares the labels' memory traffic, and sorting out takes its time
-MOST_THREADS = 4  # for a large batch, whose candidates one thread sorts out; an estimate: measured with two
+MOST_THREADS = 4  # for a large batch that is not searched in parts: one thread sorts out its candidates; an estimate
 _LEAST_SHARES = (1 / 16, 1 / 3)  # of the labels that must count, in a small and a large batch: float32 reads only these
-_LABELS_PER_HIT = (512, 2048)  # at least, in a small and a large batch: the error's candidates grow with k
+_LABELS_PER_HIT = (512, 1536)  # at least, in a small and a large batch: the error's candidates grow with k
 _SPAN_BYTES = 1 << 20  # scores of several parts brought together for few queries: fewer steps, at the price of a copy
 _LARGEST = float(np.finfo(np.float32).max)
 _BUDGET = (8, 1 / 16)  # candidates of a query above so many times k and this share of the labels: float32 is faster
