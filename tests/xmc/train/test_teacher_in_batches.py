@@ -102,6 +102,7 @@ def test_frozen_labels_stay_as_they_are_and_come_back(train):
         assert float(head.learn(queries(step), batch(step)).queries_gradient_QD.abs().max()) > 0
         head.update(1.0)
     order = np.array([8, 0, 3])
+    assert torch.equal(head.source.vectors(order).embeddings_ND, before[order])
     assert torch.equal(torch.cat(list(head.label_vectors(np.arange(LABELS)))), before)
     context = replace(head_context(encoder_of(), None, loss=None, labels=TEXTS))
     opened = FrozenLabelsOptions().build(context)
