@@ -228,7 +228,7 @@ class Trainer:
             )
 
     def _warn_of_no_gradient(self) -> None:
-        if self.ranks.largest([self._saw_gradient])[0]:
+        if self.ranks.largest([self._saw_gradient])[0] or not self.ranks.writes:
             return
         warnings.warn(
             "the loss has had no gradient for any query so far, so nothing was learned: with these options it asks "
