@@ -1,5 +1,7 @@
 """Invariants: the vectors are those of sentence-transformers itself, before and after saving; nothing is fetched."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,14 @@ def reference(folder, texts, *, method="encode", **options):
     from sentence_transformers import SentenceTransformer
 
     return getattr(SentenceTransformer(str(folder), device="cpu"), method)(texts, **options)
+
+
+@pytest.mark.parametrize(("written", "taken"), [("dot", "dot"), ("cosine", "cosine"), ("euclidean", "cosine")])
+def test_without_one_of_its_own_it_has_the_similarity_of_the_folder(folder, tmp_path, written, taken):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    about = copy / "config_sentence_transformers.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "similarity_fn_name": written}))
+    assert open_encoder(copy).similarity == taken
 
 
 def check_vectors_and_saved_folder(folder, tmp_path, similarity):
