@@ -87,6 +87,35 @@ def test_the_same_corpus_and_seed_give_the_same_bits_and_another_seed_others(cor
     assert first.tokenizer.to_str() == again.tokenizer.to_str() == other.tokenizer.to_str()
 
 
+@pytest.mark.parametrize("longest", [0, 4])
+def test_an_untrained_row_is_a_random_direction_as_long_as_it_is_rare(longest):
+    """By n-grams the weight is the row's length: of those of the words that hold it together."""
+    texts = ["red redder fish", "red sea", "red, red fish sea", "redder sea"]
+    tower = replace(OPTIONS, ngrams_longest=longest).build(texts, [], seed=3).towers["query"]
+    ids = [set(tower.tokenizer.encode(text, add_special_tokens=False).ids) for text in texts]
+    known = range(1, tower.tokenizer.get_vocab_size())
+    frequency = {token: sum(token in of_text for of_text in ids) for token in known}
+    idf = lambda count: math.log((1 + len(texts)) / (1 + min(count, len(texts)))) + 1  # noqa: E731
+    generator = torch.Generator().manual_seed(3)
+    directions = torch.randn(tower.table_FD.shape, generator=generator) / OPTIONS.dimension**0.5
+    assert tower.tokenizer.id_to_token(0) == "[UNK]"
+    if not longest:
+        lengths = torch.tensor([0.0, *(idf(frequency[token]) for token in known)])
+        torch.testing.assert_close(tower.table_FD.detach(), directions * lengths[:, None])
+        return
+    torch.testing.assert_close(tower.table_FD.detach(), directions)
+    bag, shared = tower.expansion, {}
+    entries = {token: bag.ids[bag.offsets[token] : bag.offsets[token + 1]].tolist() for token in known}
+    for token, features in entries.items():
+        for feature in features:
+            shared[feature] = shared.get(feature, 0) + frequency[token]
+    assert max(shared.values()) > len(texts)
+    for token in known:
+        weights = bag.weights[bag.offsets[token] : bag.offsets[token + 1]]
+        np.testing.assert_allclose(weights, [idf(shared[feature]) for feature in entries[token]], rtol=1e-6)
+    assert not bag.weights[: bag.offsets[1]].any()
+
+
 def test_folding_the_expansion_changes_no_embedding(encoder):
     tower = encoder.towers["label"]
     folded = Tower(tower.tokenizer, None, tower.token_vectors())

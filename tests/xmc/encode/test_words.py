@@ -55,6 +55,7 @@ def test_pieces_hold_all_texts_in_order(texts, at_once):
     assert got == [WORD.findall(text) for text in texts]
     assert all(piece.numbers.dtype == np.int32 and piece.offsets.dtype == np.int64 for piece in pieces)
     assert all(len(piece.numbers) >= at_once for piece in pieces[:-1])
+    assert all(piece.offsets[-2] < at_once for piece in pieces), "the last text of a piece is the one that fills it"
 
 
 def test_unknown_words_are_minus_one_and_stay_unknown():
