@@ -89,6 +89,22 @@ def test_a_step_over_some_labels_touches_only_their_rows():
     assert set(head.state()["optimiser.row_sum"].nonzero().flatten().tolist()) == touched
 
 
+@pytest.mark.parametrize("train", [ALL, SAMPLED])
+def test_an_optimizer_of_label_matrices_turns_the_gradient_before_the_step(train):
+    context = head_context(LetterEncoder(dtype=torch.float32), train, loss=DEXML, labels=TEXTS)
+    kfac, options = KFacOptions(label_damping=0.5), ClassifierOptions(text=False, learning_rate=0.1)
+    plain, turning = (options.build(replace(context, optimizer=optimizer)) for optimizer in (None, kfac))
+    moment = kfac.label_preconditioner(dimension=4, device="cpu")
+    moment.observe(queries())
+    for head in (plain, turning):
+        head.learn(queries(), batch())
+    gradient_LD = moment.apply(plain.source.matrix_LD.grad.to_dense())
+    before_LD = turning.source.matrix_LD.detach().clone()
+    turning.update(0.5)
+    step_LD = gradient_LD / (gradient_LD.square().mean(dim=1, keepdim=True).sqrt() + EPSILON)
+    torch.testing.assert_close(turning.source.matrix_LD.detach(), before_LD - 0.05 * step_LD)
+
+
 @pytest.mark.parametrize("text", [True, False])
 def test_state_comes_back_and_training_goes_on_alike(text):
     _, head = make(ClassifierOptions(text=text))
