@@ -2,6 +2,7 @@
 refuses with what to do instead."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from xmc.checks.calibrate import Calibrate
 from xmc.checks.conformal import Conformal
 from xmc.checks.exactness import Exactness
 from xmc.checks.pairs import retrieved_pairs, without_positives
+from xmc.retrieve.fitted import LABEL_SETS_FILE
 from xmc.testing import check_check
 from xmc.testing.check_cases import ExampleIndex, example_context
 from xmc.values import Hits, Positives
@@ -143,8 +145,9 @@ def test_propensities_need_training_queries(context):
     assert "ece_propensity_at_5" not in Calibrate().run(replace(context, train_queries=2)).figures
 
 
-def test_the_sets_of_the_judged_queries_are_counted_one_by_one(context):
-    result = Conformal(alpha=0.2, also=()).run(context)
+def test_the_sets_of_the_judged_queries_are_counted_one_by_one(context, tmp_path):
+    keep_here = replace(context, new_version=lambda kind, facts: nullcontext(tmp_path))
+    result = Conformal(alpha=0.2, also=()).run(keep_here)
     (cut_off,) = {
         c
         for c, risk in zip(result.tables["sets"]["cut_off"], result.tables["sets"]["risk"], strict=True)
@@ -157,7 +160,11 @@ def test_the_sets_of_the_judged_queries_are_counted_one_by_one(context):
         sizes.append(len(kept))
     assert result.figures["false_negative_rate"].value == pytest.approx(np.mean(missed))
     assert result.figures["set_size"].value == pytest.approx(np.mean(sizes))
-    assert result.figures["coverage"].value >= 1 - np.mean(missed) or result.figures["coverage_set_size"].value < 2
+    coverage = result.figures["coverage"]
+    assert coverage.value >= 1 - np.mean(missed) or result.figures["coverage_set_size"].value < 2
+    assert coverage.low <= coverage.value <= coverage.high
+    kept_facts = json.loads((tmp_path / LABEL_SETS_FILE).read_text(encoding="utf-8"))
+    assert (kept_facts["scored_by"], kept_facts["most_labels"]) == ("gap", 1000)
 
 
 def test_sets_shrink_as_alpha_grows(context):
