@@ -23,6 +23,8 @@ RADII, KS = (1, 2, 0), (1, 3)
 def case(kind, seed, *, by_listing, mapped=False):
     generator, _, encoder, substitutions = toy(kind, seed)
     labels_LD = torch.from_numpy(generator.normal(size=(12, 4)).astype(np.float32))
+    if kind == "static dot":
+        labels_LD *= torch.logspace(0, 2, 12)[torch.from_numpy(generator.permutation(12)), None]  # of many lengths
     labels_LD[5] = labels_LD[2]  # a tie for every query
     if encoder.similarity == "cosine":
         labels_LD = torch.nn.functional.normalize(labels_LD, dim=1)
