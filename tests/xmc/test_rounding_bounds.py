@@ -66,3 +66,14 @@ def test_what_torch_is_told_to_shorten_is_known(setting):
     finally:
         torch.set_float32_matmul_precision(before)
     assert float32_product_error() == 0.0
+
+
+@pytest.mark.parametrize("owner", [torch.backends.mkldnn, torch.backends.mkldnn.matmul, torch.backends.cuda.matmul])
+def test_one_setting_alone_is_known_too(owner):
+    before = owner.fp32_precision
+    owner.fp32_precision = "tf32"
+    try:
+        assert float32_product_error() >= 2 * 2**-8
+    finally:
+        owner.fp32_precision = before
+    assert float32_product_error() == 0.0
