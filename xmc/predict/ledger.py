@@ -121,8 +121,12 @@ class Ledger:
         return {name: self._located(ack, inputs[name]) for name, ack in done.items()}
 
     def acknowledge(self, ack: Ack) -> None:
-        """Say that a shard is done; its file is there."""
-        write_json_at(self.out.child(f"{ACKS}/{ack.name}.json"), ack.to_dict())
+        """Say that a shard is done; its file is there.
+
+        This is not forced to the disk, which would take as long as the file itself: without it the shard is done again,
+        and what it says is compared with the file.
+        """
+        write_json_at(self.out.child(f"{ACKS}/{ack.name}.json"), ack.to_dict(), forced=False)
 
     def acks(self, *, but: Container[str] = (), before_each: Callable[[], None]) -> dict[str, Ack]:
         """The acknowledged shards of this job by name, `but` these; one that cannot be read counts as none.

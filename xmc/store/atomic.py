@@ -30,19 +30,24 @@ _NAME_BEGINS = len(temporary_name(""))
 
 
 @contextlib.contextmanager
-def atomic_writer(path: Path, *, collect: bool = True) -> Iterator[BinaryIO]:
+def atomic_writer(path: Path, *, collect: bool = True, forced: bool = True) -> Iterator[BinaryIO]:
     """Yield a binary file whose content becomes `path` when the block ends well, and vanishes when it raises.
 
     What killed writers of the same file left is removed first, unless `collect` is False: for folders of many files,
-    which something else keeps clean. Raises: OSError (disk full, permission), naming the final path.
+    which something else keeps clean. What is not `forced` to the disk may be torn or gone after a loss of power, though
+    not after a kill: for what its reader checks, and can do without.
+    Raises: OSError (disk full, permission), naming the final path.
     """
     if collect:
         remove_left_behind(path)
     with disk_errors_name(path), _temporary_file(path) as (temporary, file):
         yield file
         file.flush()
-        os.fsync(file.fileno())
+        if forced:
+            os.fsync(file.fileno())
         _publish(temporary, path, file.tell())
+        if forced:
+            fsync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -138,7 +143,6 @@ def _publish(temporary: Path, path: Path, expected_size: int) -> None:
     if size != expected_size:
         raise OSError(28, f"{size} of {expected_size} bytes reached the disk")
     temporary.replace(path)
-    fsync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

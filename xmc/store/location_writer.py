@@ -72,15 +72,16 @@ class HashedFile:
 
 
 @contextlib.contextmanager
-def location_writer(location: Location) -> Iterator[HashedFile]:
+def location_writer(location: Location, *, forced: bool = True) -> Iterator[HashedFile]:
     """Yield a file whose content becomes `location` when the block ends well, and vanishes when it raises.
 
+    `forced` as in `atomic_writer`, where the location is on this machine.
     Raises: OSError (disk full, permission) naming the path; ArtifactError when a store refuses.
     """
     path = location.local
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_writer(path, collect=False) as file:  # xmc.predict.ledger keeps these folders clean
+        with atomic_writer(path, collect=False, forced=forced) as file:  # xmc.predict.ledger keeps these folders clean
             yield HashedFile(file)
         return
     with tempfile.TemporaryFile(prefix="xmc-upload-") as file:
@@ -92,14 +93,15 @@ def location_writer(location: Location) -> Iterator[HashedFile]:
         _upload(file, location, hashed.size)
 
 
-def write_json_at(location: Location, value: Any) -> None:
+def write_json_at(location: Location, value: Any, *, forced: bool = True) -> None:
     """Write `value` as indented JSON; NaN and infinity are refused (ValueError)."""
-    write_text_at(location, json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    write_text_at(location, text, forced=forced)
 
 
-def write_text_at(location: Location, text: str) -> None:
+def write_text_at(location: Location, text: str, *, forced: bool = True) -> None:
     """Write `text`, UTF-8."""
-    with location_writer(location) as file:
+    with location_writer(location, forced=forced) as file:
         file.write(text.encode())
 
 

@@ -118,6 +118,16 @@ def test_acknowledgements_without_a_place_stay_valid(tiny_run, predicted):
     assert all(ack["location"] for ack in acks(out).values())
 
 
+def test_an_acknowledgement_that_a_loss_of_power_has_torn_counts_as_none(tiny_run, predicted):
+    folder, out = predicted
+    whole = (out / "_acks" / "a.parquet.json").read_bytes()
+    for torn in (b"", bytes(len(whole)), whole[:40] + bytes(len(whole) - 40)):
+        (out / "_acks" / "a.parquet.json").write_bytes(torn)
+        assert predict_run(tiny_run, str(folder), out, **OPTIONS).skipped == 1
+        assert (out / "_acks" / "a.parquet.json").read_bytes() == whole
+        require_complete(out)
+
+
 def test_what_is_no_longer_named_is_noted(tiny_run, predicted):
     folder, out = predicted
     (folder / "b.parquet").unlink()

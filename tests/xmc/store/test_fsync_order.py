@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xmc.store import VersionedFolder, write_bytes
+from xmc.store import VersionedFolder, atomic_writer, write_bytes
 
 
 @pytest.fixture
@@ -38,6 +38,12 @@ def test_a_file_is_forced_out_then_renamed_then_its_folder_is_forced_out(tmp_pat
     assert (forced, renamed) == ("fsync", "rename")
     assert names == f"{temporary} -> {tmp_path / 'a'}"
     assert folder == ("fsync", str(tmp_path))
+
+
+def test_what_is_not_to_be_forced_is_renamed_all_the_same(tmp_path, events):
+    with atomic_writer(tmp_path / "a", forced=False) as file:
+        file.write(b"x")
+    assert [kind for kind, _ in events] == ["rename"] and (tmp_path / "a").read_bytes() == b"x"
 
 
 def test_a_version_is_forced_out_to_its_last_file_before_it_is_named(tmp_path, events):
