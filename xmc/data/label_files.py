@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import lzma
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -49,7 +50,7 @@ def write_label_file(path: Path, labels: Mapping[str, str]) -> None:
     Raises: DataError when there is something of that name, or it is one of CSV; OSError (disk full, permission) naming
     the path.
     """
-    if path.exists():
+    if os.path.lexists(path):
         raise DataError(f"{path} is there already.", hint="Give another name, or write it away yourself: ... > FILE")
     if _is_csv(path):
         raise DataError(f"{path}: labels are not written as CSV.", hint="Name it .parquet, .arrow or .jsonl.")

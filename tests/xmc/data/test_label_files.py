@@ -67,6 +67,14 @@ def test_a_file_called_jsonl_is_taken_at_its_word(tmp_path):
     assert read_id_file(path) == []
 
 
+def test_a_link_to_nothing_is_not_written_over(tmp_path):
+    path = tmp_path / "all.jsonl"
+    path.symlink_to("elsewhere")
+    with pytest.raises(DataError, match="is there already"):
+        write_label_file(path, LABELS)
+    assert path.is_symlink()
+
+
 def test_ids_are_read_from_the_column_of_a_csv_or_one_a_line(tmp_path):
     path = tmp_path / "gone.csv"
     for text in ("id\na\n 7\n", '"id"\n"a"\n7', 'text,id\nx,a\n"y\nz",7\n', "sep=;\nid;n\na;1\n7;2\n", "a\n7\n"):
