@@ -4,46 +4,37 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import ConfigError, Hits, IndexReport, QueryMap, RerankQueries
+from xmc.api import Hits
 from xmc.given_paths import given_path
 from xmc.retrieve.fitted import Fitted
-from xmc.retrieve.hit_check import require_hits
 from xmc.retrieve.judging import judge, search_and_judge
 from xmc.retrieve.label_filter import LabelFilter, as_filter, make_filter
 from xmc.retrieve.no_match import warn_of_no_match
-from xmc.retrieve.query_checks import check_k, check_texts
-from xmc.retrieve.reranking import Reranking
-from xmc.retrieve.trained_model import TrainedModel
+from xmc.retrieve.query_checks import check_texts
+from xmc.retrieve.stages import Stages
 from xmc.values import Hit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xmc.api import Index
-    from xmc.data.tables import LabelTable
-    from xmc.encode.encoder import Encoder
     from xmc.plugin_manager import Plugins
     from xmc.retrieve.label_sets import Risk
     from xmc.retrieve.opening import Opened
 
 
 @dataclass(frozen=True)
-class Retriever:
+class Retriever(Stages):
     """A trained encoder with the index over its labels. Immutable and safe to search from several threads.
 
     `labels` are sorted by label id, which is what makes equal scores come in the order of their ids.
     """
 
-    model: TrainedModel
-    index: Index
-    labels: LabelTable
-    query_map: QueryMap | None = None
-    reranking: Reranking | None = None
     fitted: Fitted = field(default_factory=Fitted)
     index_sha256: str = ""
     labels_sha256: str = ""  # of the edits that the index was built without; empty when it has them all
@@ -62,11 +53,6 @@ class Retriever:
 
     def __deepcopy__(self, memo: object) -> Retriever:
         return self
-
-    @property
-    def encoder(self) -> Encoder:
-        """The text encoder."""
-        return self.model.encoder
 
     @classmethod
     def load(
@@ -210,13 +196,6 @@ class Retriever:
         warn_of_no_match(self, judged[0])
         return self._named(*judged)
 
-    def require_no_reranker(self, why: str) -> None:
-        """Refuse queries without texts where the second stage needs them. Raises: ConfigError."""
-        if self.reranking:
-            raise ConfigError(
-                f"this run has a reranker, which reads texts; {why}.", hint="Give texts, or a run without a reranker."
-            )
-
     def judged_hits(self, hits: Hits, min_probability: float | None = None) -> tuple[Hits, Any]:
         """Hits of at least `min_probability` and the probability of each, (H,), None without a calibration.
 
@@ -239,11 +218,6 @@ class Retriever:
         search = self.search_of(texts)
         return self.judged_by(search, k=k, min_probability=min_probability, label_filter=label_filter)
 
-    def search_of(self, texts: Sequence[str]) -> Callable[..., Hits]:
-        """`hits_of` for these texts, which are encoded once for any number of searches."""
-        queries = self.prepare(texts)
-        return partial(self.hits_of, queries, queries_QD=self.embed(queries))
-
     def judged_by(
         self,
         search: Callable[..., Hits],
@@ -258,71 +232,6 @@ class Retriever:
         are searched a second time without the filter.
         """
         return search_and_judge(self.fitted, search, k=k, min_probability=min_probability, label_filter=label_filter)
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Query embeddings (Q, D) of texts.
-
-        Raises: DataError naming the first text that is not a non-blank string of valid Unicode.
-        """
-        check_texts(texts)
-        return self.embed(self.prepare(texts))
-
-    def hits(self, texts: Sequence[str], *, k: int = 10, allowed: Iterable[str] | LabelFilter | None = None) -> Hits:
-        """The best k label rows of each text (rows of `labels`), after the second stage where there is one.
-
-        Raises: as `search`.
-        """
-        check_texts(texts)
-        return self.hits_of(self.prepare(texts), k=k, allowed=as_filter(self.labels, allowed))
-
-    def prepare(self, texts: Sequence[str]) -> RerankQueries:
-        """The texts with the features that the encoder makes of them: the costly part of encoding long texts."""
-        return RerankQueries(texts, self.encoder.prepare(texts, "query"))
-
-    def hits_of(
-        self,
-        queries: RerankQueries,
-        *,
-        k: int = 10,
-        allowed: LabelFilter | None = None,
-        queries_QD: Tensor | None = None,
-    ) -> Hits:
-        """`hits` of texts that are prepared already, and perhaps embedded."""
-        k = check_k(k)
-        depth = max(k, self.reranking.depth) if self.reranking else k
-        queries_QD = self.embed(queries) if queries_QD is None else queries_QD
-        hits = self.search_embeddings(queries_QD, k=depth, allowed=allowed)
-        return self.reranking.rerank(queries, hits, k) if self.reranking else hits
-
-    def embed(self, queries: RerankQueries) -> Tensor:
-        """Query embeddings (Q, D) of prepared texts."""
-        from xmc.encode.encoder import embed_features
-
-        return embed_features(self.encoder, queries.features, "query")
-
-    def search_embeddings(self, queries_QD: Tensor, *, k: int = 10, allowed: LabelFilter | None = None) -> Hits:
-        """The best k label rows of each query embedding by the first stage alone: encoder and index."""
-        import numpy as np
-        import torch
-
-        k = check_k(k)
-        queries_QE = self.query_map.queries(queries_QD) if self.query_map else queries_QD
-        hits = self.index.search(queries_QE, k) if allowed is None else allowed.search(self.index, queries_QE, k)
-        require_hits(hits, self.index, queries=queries_QE.shape[0], labels=len(self.labels))
-        if self.query_map is None:
-            return hits
-        offsets_H = self.query_map.offsets(queries_QD).repeat_interleave(torch.from_numpy(np.diff(hits.offsets)))
-        return replace(hits, scores=hits.scores + offsets_H.float().numpy())
-
-    def rank_texts(self, query: str, texts: Sequence[str]) -> list[tuple[int, float]]:
-        """These texts as if they were labels: (place in `texts`, score) of each, best first, by the first stage.
-
-        Raises: DataError for a blank text, and for a run whose head knows trained labels only.
-        """
-        from xmc.retrieve.text_ranking import rank_texts
-
-        check_texts(texts, what="text")
-        return rank_texts(self, query, texts)
 
     def search_table(
         self,
@@ -360,11 +269,6 @@ class Retriever:
         from xmc.retrieve.table_search import search_batches
 
         return search_batches(self, reader, k=k, min_probability=min_probability, allowed=allowed)
-
-    @property
-    def report(self) -> IndexReport:
-        """What the index is."""
-        return self.index.report
 
     def _named(self, hits: Hits, probabilities_H: Any) -> list[list[Hit]]:
         shown = [None] * len(hits.scores) if probabilities_H is None else probabilities_H.tolist()

@@ -12,20 +12,20 @@ from xmc.errors import DataError
 from xmc.retrieve.flat_scan import FlatScan
 
 if TYPE_CHECKING:
-    from xmc.retrieve.retriever import Retriever
+    from xmc.retrieve.stages import Stages
 
 
-def rank_texts(retriever: Retriever, query: str, texts: Sequence[str]) -> list[tuple[int, float]]:
-    """See `Retriever.rank_texts`, which has checked the texts."""
-    if not retriever.model.labels_from_text:
+def rank_texts(stages: Stages, query: str, texts: Sequence[str]) -> list[tuple[int, float]]:
+    """See `Stages.rank_texts`, which has checked the texts."""
+    if not stages.model.labels_from_text:
         raise DataError("this run's head has a vector for each label it was trained with, and none for other texts.")
     if not len(texts):
         return []
     table = LabelTable([str(row) for row in range(len(texts))], list(texts))
-    chunks, query_map = replace(retriever.model, own=None).label_vectors(table)
-    report = retriever.report
+    chunks, query_map = replace(stages.model, own=None).label_vectors(table)
+    report = stages.report
     vectors_ND = concatenate_rows(list(chunks), dimension=report.dimension)
     index = FlatScan.of(vectors_ND, similarity=report.similarity)
-    alone = replace(retriever, index=index, query_map=query_map, reranking=None)
+    alone = replace(stages, index=index, query_map=query_map, reranking=None)
     hits = alone.search_embeddings(alone.encode([query]), k=len(texts))
     return list(zip(hits.label_rows.tolist(), hits.scores.tolist(), strict=True))
