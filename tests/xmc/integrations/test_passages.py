@@ -268,6 +268,7 @@ def what_is_found(reader, query, keep):
 def test_new_and_replaced_texts_are_one_version_of_the_labels(tiny_run_copy):
     notes = RunPassages(tiny_run_copy, collection="notes")
     notes.add({"n1": "a lantern"}, {})
+    assert notes.records.current() is notes.records.current()  # not read again
     before = labels_store(tiny_run_copy).names()
     notes.add(TEXTS, KEPT)
     assert len(labels_store(tiny_run_copy).names()) == len(before) + 1

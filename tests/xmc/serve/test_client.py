@@ -213,6 +213,16 @@ BUSY = raw("503 Busy", "{}", "Retry-After: 1")
 GOOD = raw("200 OK", '{"results":[{"hits":[]}]}')
 
 
+@pytest.mark.parametrize(("beside", "requests"), [(10, 1), (300, 2)])
+def test_as_many_queries_a_request_as_fit_beside_what_is_asked_of_them(beside, requests):
+    limits = raw("200 OK", '{"runs": [], "limits": {"queries": 64, "hits": 640, "body_bytes": 900}}')
+    found = ['{"results":[{"hits":[]},{"hits":[]}]}'] if requests == 1 else ['{"results":[{"hits":[]}]}'] * 2
+    address, asked = answer_in_turn([limits, *(raw("200 OK", body) for body in found)])
+    with xmc.Client(address) as client:
+        assert client.search(["a" * 200, "b" * 200], allowed=["c" * beside]) == [[], []]
+    assert len(asked) == 1 + requests
+
+
 def test_a_token_is_sent_in_the_form_that_the_service_reads():
     address, asked = answer_in_turn([GOOD])
     with xmc.Client(address, token="schlüssel-für-leser") as client:
