@@ -217,6 +217,7 @@ def test_what_the_model_card_says():
         ({"loss": "mann-whitney", "options": {"temprature": 1}}, ConfigError, "Did you mean 'temperature'"),
         ({"loss": DecoupledSoftmax}, ConfigError, "name of a loss or a loss"),
         ({"loss": 3}, ConfigError, "got 3"),
+        ({"loss": torch.nn.functional.mse_loss}, ConfigError, "name of a loss or a loss"),
         ({"loss": DecoupledSoftmax(), "options": {"temperature": 1.0}}, ConfigError, "given by name"),
         ({"loss": "ldr.aldr-kl"}, ConfigError, "ldr.aldr-kl keeps a number for each training query"),
         ({"loss": AldrKl(alpha=3.0)}, ConfigError, "would learn with the start value for ever"),

@@ -82,10 +82,11 @@ def test_as_a_part_of_another_application(tiny_run):
         assert answer.status_code == 403 and answer.json()["error"]["code"] == "admin_off"
 
 
-def test_docs_are_off_unless_asked_for(tiny_run, client):
-    with client_of({"plain": tiny_run}) as shut:
-        assert [shut.get(path).status_code for path in ("/docs", "/openapi.json", "/redoc")] == [404] * 3
-    assert client.get("/openapi.json").status_code == 200
+def test_docs_are_off_unless_asked_for_and_the_page_can_be_left_out(tiny_run, client):
+    with client_of({"plain": tiny_run}, playground=False) as shut:
+        paths = ("/docs", "/openapi.json", "/redoc", "/", "/playground.js")
+        assert [shut.get(path).status_code for path in paths] == [404] * 5
+    assert [client.get(path).status_code for path in ("/openapi.json", "/")] == [200] * 2
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:1", "LOCALHOST", "[::1]:8000"])
