@@ -63,6 +63,8 @@ def run_server(
     )
     server = _Server(config, started)
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # an exception from the command's handler would tear the loop
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         server.run(sockets=[listening])
     finally:
