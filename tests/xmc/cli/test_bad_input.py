@@ -82,7 +82,10 @@ def data_folder(folder, **tables):
             ["--set", f"encoder.dimension=1{'0' * 30}"],
             "[encoder] dimension: Input should be a whole number of at",
         ),
-        (["--set", "encoder.name=tfidf", "--set", "encoder.label_scale=inf"], "label_scale: Input should be a finite"),
+        (
+            ["--set", "encoder.name=tfidf", "--set", "encoder.label_scale=inf"],
+            "label_scale must be a finite number > 0, got inf",
+        ),
         (["--set", "train.seed=99999999999999999999"], "--set: [train]: seed must be below 2^63"),
     ],
 )

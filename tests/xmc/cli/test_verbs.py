@@ -99,7 +99,7 @@ def test_train_dry_run_prints_the_configuration_and_writes_nothing(xmc_command, 
 def test_long_texts_with_several_labels_are_told_their_recipe_unless_one_is_named(xmc_command, tmp_path):
     source, data = tmp_path / "source", tmp_path / "data"
     source.mkdir()
-    rows = [{"id": f"q{row}", "text": f"act {row} " * 30, "labels": ["a", "b"]} for row in range(40)]
+    rows = [{"id": f"q{row}", "text": f"act {row} " * 30, "labels": ["a", "bc"[row % 2]]} for row in range(40)]
     (source / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
     advice = "queries of 60 words with 2.0 labels each are better served by --plugin linear.fused"
     assert advice in xmc_command("import", source, "--out", data)[1]

@@ -132,10 +132,9 @@ def test_a_trained_vector_comes_back_in_the_place_of_a_given_one(runs, name):
             if compacted:
                 editor.compact()
             assert found() != pytest.approx(scores, rel=1e-3)
-            editor.check({label_id: text})
             assert back().changed and found() == pytest.approx(scores, rel=1e-5)
     editor.add({"given": "seen with the eyes"}, vectors=vectors_ND)
-    for edit in (editor.put, editor.replace, editor.check):
+    for edit in (editor.put, editor.replace):
         with pytest.raises(DataError, match="'given', were not there in training"):
             edit({"given": "seen with the eyes"})
     editor.remove(["given"])
