@@ -56,7 +56,6 @@ from xmc.option_ranges import require_at_least, require_positive, require_share
 from xmc.ranking import rank_hits
 from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries
 from xmc.rounding_bounds import float32_product_error, rounding_bounds
-from xmc.search_parts import search_in_parts
 from xmc.specs import (
     AugmentationSpec,
     CheckSpec,
@@ -195,7 +194,6 @@ __all__ = [
     "require_share",
     "rounded_dots",
     "rounding_bounds",
-    "search_in_parts",
     "validate_chunks",
     "validate_k",
     "validate_label_rows",

@@ -21,13 +21,13 @@ from xmc.api import (
     dot_pairs,
     normalise_rows,
     rank_hits,
-    search_in_parts,
     validate_k,
     validate_label_rows,
     validate_vectors,
 )
 from xmc_index_exact.first_pass import FirstPass
 from xmc_index_exact.int8_pass import Int8Pass
+from xmc_index_exact.parts import search_in_parts
 from xmc_index_exact.scan import Candidates, TooManyCandidates, best_first, joined, parted, tightened
 
 LABELS_FILE = "labels.safetensors"
@@ -86,9 +86,7 @@ class ExactIndex:
             queries_QD = normalise_rows(queries_QD)
         if k == 0 or len(queries_QD) == 0:
             return Hits(np.zeros(len(queries_QD) + 1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        threads = torch.get_num_threads() if queries_QD.is_cpu else 1
-        best = partial(self._best, k=k, allowed=allowed, has_zero=has_zero)
-        return search_in_parts(best, queries_QD, threads=threads)
+        return search_in_parts(partial(self._best, k=k, allowed=allowed, has_zero=has_zero), queries_QD)
 
     def _best(self, queries_QD: Tensor, *, k: int, allowed: Tensor | None, has_zero: bool) -> Hits:
         """The hits of checked queries; of every label, where most of them would be candidates."""

@@ -6,29 +6,19 @@ Shapes: Q queries, D width, K wanted.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.api import (
-    Hits,
-    IndexReport,
-    checked_array,
-    checked_units,
-    rank_hits,
-    search_in_parts,
-    validate_k,
-    validate_label_rows,
-)
+from xmc.api import Hits, IndexReport, checked_array, checked_units, rank_hits, validate_k, validate_label_rows
 from xmc_index_faiss._import import import_faiss, write_faiss
 from xmc_index_faiss.device import on_gpu
 from xmc_index_faiss.gpu import OnGpu
 from xmc_index_faiss.gpu_vectors import FEWEST_ON_GPU
-from xmc_index_faiss.label_vectors import HeldVectors, LabelVectors
+from xmc_index_faiss.label_vectors import LabelVectors
 from xmc_index_faiss.one_query import OneQuery
 from xmc_index_faiss.ordered import ordered_hits
 from xmc_index_faiss.rescoring import best_rescored
@@ -69,10 +59,7 @@ class FaissIndex:
         """
         k = validate_k(k)
         queries = self._checked(queries_QD)
-        k = min(k, self.report.labels)
-        if len(queries) == 1 or not self._scores_again:
-            return self._found_hits(queries, k)
-        return self._in_parts(partial(self._found_hits, k=k), queries)
+        return self._found_hits(queries, min(k, self.report.labels))
 
     def search_among(self, queries_QD: Tensor, k: int, label_rows: np.ndarray[Any, Any]) -> Hits:
         """The best k of these label rows (ascending, each once): always min(k, rows) of them.
@@ -84,7 +71,7 @@ class FaissIndex:
         rows = validate_label_rows(label_rows, labels=self.report.labels)
         queries = self._checked(queries_QD)
         if self.gpu or len(rows) <= self._most_scanned(len(queries), k):
-            return self._in_parts(partial(self._scanned, rows=rows, k=k), queries)
+            return self._scanned(queries, rows, k)
         return self._found_hits(queries, min(k, len(rows)), rows)
 
     def save(self, folder: Path) -> None:
@@ -107,17 +94,6 @@ class FaissIndex:
     def most_effort(self) -> int:
         """Where more effort finds no more."""
         return 0
-
-    @property
-    def _scores_again(self) -> bool:
-        """Whether what faiss finds is scored again here, by one thread, so that the bits depend on the query alone."""
-        return isinstance(self.vectors, HeldVectors)
-
-    def _in_parts(self, search: Callable[[np.ndarray[Any, Any]], Hits], queries: np.ndarray[Any, Any]) -> Hits:
-        """`search(queries)`; a large batch on a CPU by a thread for each of faiss's."""
-        faiss = import_faiss()
-        threads = 1 if self.gpu else faiss.omp_get_max_threads()
-        return search_in_parts(search, queries, threads=threads, begin=partial(faiss.omp_set_num_threads, 1))
 
     def _most_scanned(self, queries: int, k: int) -> int:
         """Up to so many allowed rows an exact scan is the better search."""

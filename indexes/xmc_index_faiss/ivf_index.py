@@ -80,10 +80,6 @@ class IvfIndex(FaissIndex):
         cells = int(self.faiss_index.nlist)
         return min(cells, MOST) if self.gpu else cells
 
-    @property
-    def _scores_again(self) -> bool:
-        return self.options.exact or super()._scores_again
-
     def _parameters(self, effort: int, selector: Any) -> Any:
         return import_faiss().SearchParametersIVF(nprobe=effort, sel=selector)
 

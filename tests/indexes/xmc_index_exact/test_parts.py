@@ -4,66 +4,49 @@ import multiprocessing
 import os
 import threading
 
-import faiss
 import numpy as np
 import pytest
 import torch
 
-from xmc import search_parts
-from xmc.search_parts import FEWEST, search_in_parts
 from xmc.values import Hits
 from xmc_index_exact.exact import Exact
-from xmc_index_faiss.ivf import Ivf
+from xmc_index_exact.parts import FEWEST, search_in_parts
 
 
 @pytest.fixture
 def two_threads():
-    before = faiss.omp_get_max_threads()
     torch.set_num_threads(2)
-    faiss.omp_set_num_threads(2)
     yield
     torch.set_num_threads(1)
-    faiss.omp_set_num_threads(before)
 
 
-def hits_of(part_QD):
+def hits_of(part_QD, *, each=1):
     """Each query finds as many labels as its first number says, and the number is their row."""
-    counts_Q = part_QD[:, 0].long().numpy()
+    counts_Q = part_QD[:, 0].long().numpy() * each
     offsets = np.concatenate(([0], np.cumsum(counts_Q)))
     rows = np.repeat(part_QD[:, 0].long().numpy(), counts_Q)
     return Hits(offsets, rows, rows.astype(np.float32))
 
 
-BACKENDS = {
-    "float32": Exact(first_pass="float32"),
-    "int8": Exact(first_pass="int8"),
-    "codes": Ivf(nlist=50, storage="sq8"),
-    "cells": Ivf(nlist=50, exact=True),
-}
-
-
-@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
-def test_parts_answer_as_the_whole(backend, two_threads, monkeypatch):
+@pytest.mark.parametrize("first_pass", ["float32", "int8"])
+def test_parts_answer_as_the_whole(first_pass, two_threads):
     generator = torch.Generator().manual_seed(0)
-    labels_LD = torch.randint(-2, 3, (4_000, 64), generator=generator).float()
-    queries_QD = torch.randint(-2, 3, (2 * FEWEST + 5, 64), generator=generator).float()
+    labels_LD = torch.randint(-2, 3, (40_000, 256), generator=generator).float()
+    queries_QD = torch.randint(-2, 3, (2 * FEWEST + 5, 256), generator=generator).float()
     queries_QD[[3, FEWEST + 9]] = 0.0
-    index, rows = backend.build([labels_LD], similarity="dot", device="cpu"), np.arange(0, 4_000, 30)
-    searches = (lambda: index.search(queries_QD, 7)), (lambda: index.search_among(queries_QD, 7, rows))
-    searched, executor = [], search_parts._executor
-    monkeypatch.setattr(search_parts, "_executor", lambda threads: searched.append(threads) or executor(threads))
-    in_parts = [search() for search in searches]
-    assert searched == [2, 2]
+    index = Exact(first_pass=first_pass).build([labels_LD], similarity="dot", device="cpu")
+    rows = np.arange(0, 40_000, 3)
+    in_parts = index.search(queries_QD, 7), index.search_among(queries_QD, 7, rows)
     torch.set_num_threads(1)
-    faiss.omp_set_num_threads(1)
-    for found, whole in zip(in_parts, [search() for search in searches], strict=True):
+    for found, whole in zip(
+        in_parts, (index.search(queries_QD, 7), index.search_among(queries_QD, 7, rows)), strict=True
+    ):
         assert all(np.array_equal(one, other) for one, other in zip(found, whole, strict=True))
-    assert searched == [2, 2]
 
 
 def test_lists_of_unlike_lengths_are_joined_in_order(two_threads):
     queries_QD = torch.arange(2.0 * FEWEST + 1)[:, None] % 4
-    found, whole = search_in_parts(hits_of, queries_QD, threads=2), hits_of(queries_QD)
+    found, whole = search_in_parts(hits_of, queries_QD), hits_of(queries_QD)
     assert found.offsets.tolist() == whole.offsets.tolist() and found.label_rows.tolist() == whole.label_rows.tolist()
 
 
@@ -75,7 +58,7 @@ def test_parts_are_searched_at_the_same_time_by_one_thread_each(two_threads):
         seen.append((threading.get_ident(), torch.get_num_threads(), torch.is_grad_enabled(), len(part_QD)))
         return hits_of(part_QD)
 
-    search_in_parts(search, torch.ones(2 * FEWEST, 1), threads=2)
+    search_in_parts(search, torch.ones(2 * FEWEST, 1))
     assert len({ident for ident, *_ in seen} - {threading.get_ident()}) == 2
     assert [about for _, *about in seen] == [[1, False, FEWEST]] * 2
     of_another = []
@@ -88,12 +71,7 @@ def test_parts_are_searched_at_the_same_time_by_one_thread_each(two_threads):
 @pytest.mark.parametrize("queries", [0, 1, 2 * FEWEST - 1])
 def test_few_queries_stay_in_the_thread_that_asks(queries, two_threads):
     idents = []
-
-    def search(part_QD):
-        idents.append(threading.get_ident())
-        return hits_of(part_QD)
-
-    search_in_parts(search, torch.ones(queries, 1), threads=2)
+    search_in_parts(lambda part_QD: idents.append(threading.get_ident()) or hits_of(part_QD), torch.ones(queries, 1))
     assert idents == [threading.get_ident()]
 
 
@@ -106,14 +84,14 @@ def test_what_a_part_raises_is_raised(two_threads):
     queries_QD = torch.ones(2 * FEWEST, 1)
     queries_QD[FEWEST:] = 2
     with pytest.raises(ValueError, match="of the second part"):
-        search_in_parts(search, queries_QD, threads=2)
-    assert len(search_in_parts(hits_of, queries_QD, threads=2)) == 2 * FEWEST
+        search_in_parts(search, queries_QD)
+    assert len(search_in_parts(hits_of, queries_QD)) == 2 * FEWEST
 
 
 def test_a_forked_process_has_threads_of_its_own(two_threads):
-    search_in_parts(hits_of, torch.ones(2 * FEWEST, 1), threads=2)
+    search_in_parts(hits_of, torch.ones(2 * FEWEST, 1))
     child = multiprocessing.get_context("fork").Process(
-        target=lambda: os._exit(len(search_in_parts(hits_of, torch.ones(2 * FEWEST, 1), threads=2)))
+        target=lambda: os._exit(len(search_in_parts(hits_of, torch.ones(2 * FEWEST, 1))))
     )
     child.start()
     child.join(timeout=20)
