@@ -31,11 +31,11 @@ def hits_of(part_QD, *, each=1):
 @pytest.mark.parametrize("first_pass", ["float32", "int8"])
 def test_parts_answer_as_the_whole(first_pass, two_threads):
     generator = torch.Generator().manual_seed(0)
-    labels_LD = torch.randint(-2, 3, (40_000, 256), generator=generator).float()
-    queries_QD = torch.randint(-2, 3, (2 * FEWEST + 5, 256), generator=generator).float()
+    labels_LD = torch.randint(-2, 3, (4_000, 64), generator=generator).float()
+    queries_QD = torch.randint(-2, 3, (2 * FEWEST + 5, 64), generator=generator).float()
     queries_QD[[3, FEWEST + 9]] = 0.0
     index = Exact(first_pass=first_pass).build([labels_LD], similarity="dot", device="cpu")
-    rows = np.arange(0, 40_000, 3)
+    rows = np.arange(0, 4_000, 3)
     in_parts = index.search(queries_QD, 7), index.search_among(queries_QD, 7, rows)
     torch.set_num_threads(1)
     for found, whole in zip(
@@ -91,8 +91,8 @@ def test_what_a_part_raises_is_raised(two_threads):
 def test_a_forked_process_has_threads_of_its_own(two_threads):
     search_in_parts(hits_of, torch.ones(2 * FEWEST, 1))
     child = multiprocessing.get_context("fork").Process(
-        target=lambda: os._exit(len(search_in_parts(hits_of, torch.ones(2 * FEWEST, 1))))
+        target=lambda: os._exit(len(search_in_parts(hits_of, torch.ones(2 * FEWEST, 1))) // 2)
     )
     child.start()
     child.join(timeout=20)
-    assert child.exitcode == 2 * FEWEST
+    assert child.exitcode == FEWEST
