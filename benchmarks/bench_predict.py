@@ -63,7 +63,7 @@ def bare_loop(retriever: Retriever, texts: Sequence[str], k: int) -> None:
 def loop_rows(options: argparse.Namespace, folder: Path) -> list[Row]:
     """The shard function against the bare loop, in one process."""
     torch.set_num_threads(options.threads)
-    (shard,) = list_shards(str(write_shards(folder / "in", shards=1, rows=options.rows)))
+    (shard,) = list_shards(str(write_shards(folder / "in", shards=1, rows=options.rows))).shards
     job = make_job(options.run, str(folder / "out"), k=options.k, batch_rows=BATCH_ROWS)
     predictor = ShardPredictor.open(job)
     texts = pq.read_table(shard.location.path)["text"].to_pylist()
