@@ -72,14 +72,14 @@ def loop_rows(options: argparse.Namespace, folder: Path) -> list[Row]:
         "xmc predict, a shard": partial(predictor.predict, shard, lambda rows, size: None),
     }
     seconds = alternate(subjects, repeats=options.repeats, warmups=1)
-    rows = []
+    rows, question = [], "predict vs bare loop" + (f", {options.threads} threads" if options.threads > 1 else "")
     baseline = spread(seconds["bare loop"])[0]
     for subject, values in seconds.items():
         median, p20, p80 = (options.rows / value for value in spread(values))
         ratio = baseline / spread(values)[0]
         print(f"{subject:24s} {median:10.1f} rows/s  {ratio:5.3f} of the bare loop", flush=True)
         figures = {"median": f"{median:.1f}", "p20": f"{p80:.1f}", "p80": f"{p20:.1f}", "ratio": f"{ratio:.3f}"}
-        names = {"question": "predict vs bare loop", "subject": subject, "baseline": "bare loop", "x": options.rows}
+        names = {"question": question, "subject": subject, "baseline": "bare loop", "x": options.rows}
         rows.append({**names, **figures, "unit": "rows/s"})
     return rows
 
