@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _MOST_HELD = {"cpu": 2 << 20, "cuda": 64 << 20}  # candidates
 _QUERIES = 256  # scored together
 _SCORES = {"cpu": 1 << 19, "cuda": 1 << 23}  # held at a time, in several formats
+_LABEL_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 26}  # of the label vectors held at a time, in float32 and in float64
 _NUMBERS = {"cpu": 1 << 18, "cuda": 1 << 23}  # of the pairs that are added up again at a time
 
 
@@ -60,10 +61,10 @@ def _best_of_group(
 ) -> tuple[Tensor, Tensor]:
     import torch
 
-    queries = len(queries_QD)
+    (queries, width), device = queries_QD.shape, queries_QD.device.type
     scores_QK = queries_QD.new_full((queries, k), -torch.inf)
     rows_QK = label_rows_L.new_zeros((queries, k))
-    for rows_S in label_rows_L.split(max(1, _SCORES[queries_QD.device.type] // queries)):
+    for rows_S in label_rows_L.split(max(1, min(_SCORES[device] // queries, _LABEL_NUMBERS[device] // width))):
         scores_QN = torch.cat([scores_QK, _scores(queries_QD, gather(rows_S))], dim=1)
         rows_QN = torch.cat([rows_QK, rows_S.expand(queries, -1)], dim=1)
         kept_QN = _first_best(scores_QN, k)

@@ -77,3 +77,12 @@ def test_candidates_are_few_beside_all_pairs_of_many_queries():
     for queries, labels in ((64, 100), (256, 50_000), (4096, 1_000_000)):
         assert 2 * labels <= most_candidates(queries=queries, labels=labels, device="cpu") <= queries * labels / 15
     assert most_candidates(queries=2, labels=1000, device="cpu") >= 2000  # fewer are never worth it
+
+
+def test_few_queries_hold_no_more_label_vectors_at_a_time_than_many():
+    labels_LD, held = torch.ones(3000, 500), []
+    for queries in (1, 256):
+        best_of_all(
+            torch.ones(queries, 500), lambda rows: held.append(len(rows)) or labels_LD[rows], torch.arange(3000), 2
+        )
+    assert sum(held) == 2 * 3000 and max(held) * 500 <= 1 << 20
