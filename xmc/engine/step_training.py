@@ -11,7 +11,7 @@ from xmc.encode.encoder import Encoder
 from xmc.engine.job import Job, fingerprint
 from xmc.engine.mining import hard_negatives
 from xmc.engine.teacher import needs_of
-from xmc.engine.train_start import train_start
+from xmc.engine.train_start import TrainStart, train_start
 from xmc.engine.training_set import query_texts, training_set
 from xmc.train.augmented_queries import AugmentedQueries, open_augmented
 from xmc.train.checkpoint import Checkpoint, Progress
@@ -23,6 +23,25 @@ from xmc.train.schedule import Pool
 
 def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Train from the start or from a checkpoint; the training report."""
+    with reproducible(job.device):  # from the first product on a GPU: what cuBLAS and torch are told is read once
+        trainer, start = _trainer(job, checkpoint)
+        progress = trainer.run()
+    if job.ranks.writes:
+        write_curve_table(job.run / "curve.csv", progress.curve)
+        write_curve_picture(job.run / "curve.png", progress.curve)
+    return job.write_report(
+        plan=start.plan.to_dict(),
+        epochs_run=len(progress.curve),
+        stopped_early=progress.finished and len(progress.curve) < start.options.epochs,
+        best_epoch=progress.best_epoch,
+        best_validation_p1=progress.best_validation,
+        train_s=round(progress.seconds, 3),
+        **augmentation_facts(job, progress, start.pool),
+    )
+
+
+def _trainer(job: Job, checkpoint: Checkpoint | None) -> tuple[Trainer, TrainStart]:
+    """What trains, with all that it needs, at its first step or at that of the checkpoint."""
     config, data, ranks = job.config, job.data, job.ranks
     start = train_start(job, checkpoint)
     encoder, head, pool, teacher = start.encoder, start.head, start.pool, start.teacher
@@ -56,20 +75,7 @@ def train_in_steps(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:
     )
     if checkpoint:
         trainer.resume(checkpoint)
-    with reproducible(job.device):
-        progress = trainer.run()
-    if ranks.writes:
-        write_curve_table(job.run / "curve.csv", progress.curve)
-        write_curve_picture(job.run / "curve.png", progress.curve)
-    return job.write_report(
-        plan=start.plan.to_dict(),
-        epochs_run=len(progress.curve),
-        stopped_early=progress.finished and len(progress.curve) < start.options.epochs,
-        best_epoch=progress.best_epoch,
-        best_validation_p1=progress.best_validation,
-        train_s=round(progress.seconds, 3),
-        **augmentation_facts(job, progress, pool),
-    )
+    return trainer, start
 
 
 def augmented_queries(job: Job, encoder: Encoder, pool: Pool) -> AugmentedQueries | None:

@@ -2,6 +2,8 @@
 labels have no query; the report says what was done."""
 
 import json
+import os
+import types
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,7 @@ from xmc.api import hookimpl
 from xmc.data.dataset import load_dataset
 from xmc.data.named import named_folder
 from xmc.encode.encoder import embed_texts
+from xmc.engine import step_training
 from xmc.engine.indexing import run_indexing, sort_labels
 from xmc.engine.run_config import resolve
 from xmc.engine.training import plan_training, run_training
@@ -302,3 +305,17 @@ def test_minilm_is_trained_and_its_folder_gives_the_same_vectors(tmp_path):
 def test_data_that_is_no_name_or_folder_is_told_how_to_become_one(tmp_path):
     with pytest.raises(DataError, match=r"shipped data set or its folder, got Table\. Of a data frame .*to_parquet"):
         xmc.train_run(pa.table({"text": ["a"], "labels": ["b"]}), tmp_path / "run")
+
+
+def test_on_a_gpu_the_first_product_is_made_reproducibly(monkeypatch):
+    """What cuBLAS is told is read with it, and encoder and head are looked at before the first step."""
+
+    def start(job, checkpoint):
+        raise RuntimeError(f"deterministic: {torch.are_deterministic_algorithms_enabled()}")
+
+    monkeypatch.setitem(os.environ, "CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    monkeypatch.setattr(step_training, "train_start", start)
+    job = types.SimpleNamespace(config=None, data=None, ranks=None, device="cuda")
+    with pytest.raises(RuntimeError, match="deterministic: True"):
+        step_training.train_in_steps(job, None)
+    assert not torch.are_deterministic_algorithms_enabled()
