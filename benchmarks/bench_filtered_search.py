@@ -35,7 +35,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     faiss.omp_set_num_threads(options.threads)
     labels_LD, queries_QD = clustered(options.labels, 64, options.dimension)
-    backends = {"faiss.ivf": Ivf(training_per_cell=40), "faiss.hnsw": Hnsw(M=16, ef_construction=60)}
+    ivf, hnsw = Ivf(training_per_cell=40), Hnsw(M=16, ef_construction=60)
+    backends: dict[str, Ivf | Hnsw] = {"faiss.ivf": ivf, "faiss.hnsw": hnsw}
     rows = []
     for name, backend in backends.items():
         index = backend.build([labels_LD], similarity="dot", device="cpu")

@@ -24,6 +24,7 @@ from bench_exact_search import clustered
 from record import alternate, beside_earlier, record, spread
 
 import xmc
+from xmc.api import Index
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow
@@ -118,8 +119,9 @@ def measure_edits(run_labels: int, repeats: int) -> Iterator[Row]:
                 yield row("until a label is found", f"{subject}, editor, reload, search", name, warm, rebuilt, "")
 
 
-def build(name: str, vectors: torch.Tensor) -> object:
-    return PLUGINS.find("index", name).spec.load()().build([vectors], similarity="dot", device="cpu")
+def build(name: str, vectors: torch.Tensor) -> Index:
+    index: Index = PLUGINS.find("index", name).spec.load()().build([vectors], similarity="dot", device="cpu")
+    return index
 
 
 def edited(name: str, labels_LD: torch.Tensor, new_ND: torch.Tensor, added: int, removed: int) -> LivingIndex:
@@ -139,7 +141,7 @@ def measure_search(labels: int, repeats: int) -> Iterator[Row]:
     labels_LD, queries_QD = clustered(labels, 64, 128)
     new_ND, _ = clustered(labels // 10, 1, 128, seed=1)
     for name in BACKENDS:
-        subjects = {"fresh index": build(name, labels_LD)}
+        subjects: dict[str, Index] = {"fresh index": build(name, labels_LD)}
         for share in (100, 10):
             subjects[f"{100 // share} % added"] = edited(name, labels_LD, new_ND, labels // share, 0)
             subjects[f"{100 // share} % removed"] = edited(name, labels_LD, new_ND, 0, labels // share)

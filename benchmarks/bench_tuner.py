@@ -38,6 +38,7 @@ from xmc.tune.goal import Goal
 from xmc.tune.label_vectors import LabelVectors
 from xmc.tune.reference import exact_reference
 from xmc.tune.ruler import Reading, Ruler
+from xmc.tune.trial import Trial
 
 RESULTS = Path(__file__).parent / "results" / "tuner.csv"
 TARGETS = (0.9, 0.95, 0.99)
@@ -123,15 +124,21 @@ def rows_of_set(name: str, vectors: Vectors) -> Iterator[dict[str, object]]:
         goal = Goal(target_recall=target)
         choice = choose_index(goal, kept, labels, halves, device="cpu")
         reading = Ruler(fresh, fresh.wanted, goal.batch_size).read(choice.index)
-        exact = next(trial for trial in choice.trials if trial.candidate.exact).candidate.backend.built[0]
+        exact = _backend(next(trial for trial in choice.trials if trial.candidate.exact)).built[0]
         exact_reading = Ruler(fresh, fresh.wanted, goal.batch_size).read(exact)
         yield _row(name, choice, reading, exact_reading, labels, len(fresh))
+
+
+def _backend(trial: Trial) -> BuiltOnce:
+    backend = trial.candidate.backend
+    assert isinstance(backend, BuiltOnce)
+    return backend
 
 
 def _row(
     name: str, choice: Choice, reading: Reading, exact: Reading, labels: LabelVectors, fresh: int
 ) -> dict[str, object]:
-    target, inner = choice.goal.target_recall or 0.0, choice.trial.candidate.backend.inner
+    target, inner = choice.goal.target_recall or 0.0, _backend(choice.trial).inner
     search = dict(choice.chosen.search_options)
     print(
         f"  asked {target}: {reading.recall:.4f} [{reading.low:.4f}, {reading.high:.4f}] (judged "
@@ -140,7 +147,7 @@ def _row(
         flush=True,
     )
     for trial in choice.trials:
-        print(f"     {trial.candidate.backend.inner}: {trial.verdict}", flush=True)
+        print(f"     {_backend(trial).inner}: {trial.verdict}", flush=True)
     return {
         "data": name, "labels": len(labels), "dimension": labels.dimension, "asked": target,
         "reached": f"{reading.recall:.4f}", "low95": f"{reading.low:.4f}", "high95": f"{reading.high:.4f}",
