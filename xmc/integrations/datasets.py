@@ -22,7 +22,7 @@ def query_dataset(queries: Sequence[str], positives: Positives | Sequence[Sequen
     """One row for each query: `query` (text) and `label` (all its positives); the loss holds the label texts.
 
     `positives` are label rows for each query. A query without positives is left out.
-    Raises: DataError for lengths that differ, a label row below 0, or weights other than 1; ConfigError when
+    Raises: DataError for lengths that differ, a label row that is none, or weights other than 1; ConfigError when
     `datasets` is not installed.
 
     >>> query_dataset(["sore throat", "broken arm and leg"], [[3], [0, 8]])[:]
@@ -64,8 +64,8 @@ def _ragged(
     positives: Positives | Sequence[Sequence[int]], *, queries: int, label_count: int | None = None
 ) -> Positives:
     if not isinstance(positives, Positives):
-        counts = [len(rows) for rows in positives]
-        flat = np.fromiter((row for rows in positives for row in rows), dtype=np.int64, count=sum(counts))
+        counts = _lengths(positives, "positives")
+        flat = _whole([row for rows in positives for row in rows], "positives")
         offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         positives = Positives(offsets, flat, np.ones(len(flat), dtype=np.float32))
     if len(positives) != queries:
@@ -82,15 +82,33 @@ def _ragged(
 
 
 def _negatives(negatives: Sequence[Sequence[int]], *, queries: int, label_count: int) -> Rows:
-    counts = {len(rows) for rows in negatives}
+    counts = set(_lengths(negatives, "negatives"))
     if len(negatives) != queries or len(counts) != 1:
         raise DataError(
             f"negatives must be {queries} lists of one length, got {len(negatives)} lists with lengths "
             f"{sorted(counts)[:5]}."
         )
-    negatives_QH = np.asarray(negatives, dtype=np.int64)
-    _require_rows(negatives_QH.ravel(), "negatives", label_count)
-    return negatives_QH
+    rows = _whole([row for rows in negatives for row in rows], "negatives")
+    _require_rows(rows, "negatives", label_count)
+    return rows.reshape(queries, -1)
+
+
+def _lengths(lists: Sequence[Sequence[int]], what: str) -> list[int]:
+    for rows in lists:
+        if isinstance(rows, str) or not hasattr(rows, "__len__"):
+            raise DataError(f"{what} must be a list of label rows for each query, got {rows!r:.60} for one.")
+    return [len(rows) for rows in lists]
+
+
+def _whole(label_rows: list[int], what: str) -> Rows:
+    rows = np.array(label_rows, dtype=None if label_rows else np.int64)
+    if rows.dtype.kind not in "iu":
+        wrong = next(row for row in label_rows if np.array(row).dtype.kind not in "iu")
+        raise DataError(
+            f"{what} hold {wrong!r:.60}, and the rows of labels are whole numbers.",
+            hint="The row of a label is its place among the label texts, counted from 0, and not its id.",
+        )
+    return rows.astype(np.int64)
 
 
 def _require_rows(label_rows: Rows, what: str, label_count: int | None) -> None:

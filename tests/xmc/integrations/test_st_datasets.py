@@ -65,6 +65,10 @@ def test_hard_negatives_are_named_in_the_order_of_their_columns():
         ([[], [], []], "nothing to train on"),
         ([[0], [-1], [1]], "label row -1"),
         ([[0], [4], [1]], r"label row 4 \(1 such in all\), label rows are 0\.\.3"),
+        ([[0], [1.5], [2]], r"positives hold 1.5, .* whole numbers. The row of a label is its place"),
+        ([[0], ["two"], [2]], "positives hold 'two'"),
+        ([0, 1, 2], "positives must be a list of label rows for each query, got 0 for one"),
+        (["0", "1", "2"], "positives must be a list of label rows for each query, got '0' for one"),
     ],
 )
 def test_bad_positives(positives, said):
@@ -78,6 +82,7 @@ def test_bad_positives(positives, said):
         ([[0]], "3 lists of one length, got 1 lists"),
         ([[0], [1, 2], [3]], r"got 3 lists with lengths \[1, 2\]"),
         ([[0], [1], [7]], "negatives hold the label row 7"),
+        ([[0], [1.0], [2]], "negatives hold 1.0"),
     ],
 )
 def test_bad_negatives(negatives, said):
