@@ -20,8 +20,9 @@ Array = np.ndarray[Any, Any]
 def trained(index: Any, sample_SD: Array, gpu: Gpu | None) -> Any:
     """This empty faiss IVF index with its cells learned, and its codes where it has any.
 
-    K-means gives every centre the norm 1, which finds the cells of labels of any norm, but is no place near them to
-    take differences from: for codes the centres are as long as the labels. The codes are learned on the CPU.
+    K-means gives every centre the norm 1 (but for that of cuVS on a GPU, which has settings of its own). That finds the
+    cells of labels of any norm, but is no place near them to take differences from: for codes the centres are as long
+    as the labels. The codes are learned on the CPU.
     Raises: DeviceError for codes that the GPU cannot hold.
     """
     if index.code_size == 4 * index.d:
