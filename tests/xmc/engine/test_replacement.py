@@ -82,6 +82,13 @@ def test_a_refused_resume_keeps_the_configuration_of_a_run_without_a_checkpoint(
 
 
 def test_a_stopped_replacement_is_resumed_and_then_takes_the_place(tiny_run_copy):
+    said = []
+
+    def refused_meanwhile(line):
+        with pytest.raises(LockedError), locked(tiny_run_copy):
+            pass
+        said.append(line)
+
     (tiny_run_copy / "hits").mkdir()
     (tiny_run_copy / "hits" / "test.parquet").touch()  # of the earlier run
     before, answers = bytes_in(tiny_run_copy), Retriever.load(tiny_run_copy).search(["tender tram"], k=3)
@@ -92,7 +99,8 @@ def test_a_stopped_replacement_is_resumed_and_then_takes_the_place(tiny_run_copy
     assert Retriever.load(tiny_run_copy).search(["tender tram"], k=3) == answers
     assert configuration_to_resume(tiny_run_copy) == tiny_run_copy / NEXT / "config.toml"
     assert open_store(work_folder(tiny_run_copy)).current().manifest.facts["step"] == 6
-    make(tiny_run_copy, resume=True)
+    make(tiny_run_copy, resume=True, say=refused_meanwhile)
+    assert said == ["building the index"]
     assert not [path for path in tiny_run_copy.iterdir() if path.name in (*STAGES, "hits")]
     assert "dimension = 8" in (tiny_run_copy / "config.toml").read_text()
     assert "# run" in (tiny_run_copy / "README.md").read_text()

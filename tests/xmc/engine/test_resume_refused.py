@@ -101,6 +101,13 @@ def test_another_number_of_threads_is_refused(stopped):
         torch.set_num_threads(1)
 
 
+def test_another_version_of_torch_is_refused(stopped, monkeypatch):
+    version = torch.__version__.partition("+")[0]
+    monkeypatch.setattr(torch, "__version__", "0.1+cpu")
+    with pytest.raises(ConfigError, match=rf"torch was '{version}', is '0\.1'\."):
+        train(stopped, resume=True)
+
+
 def test_resume_and_overwrite_exclude_each_other(stopped):
     before = final_bits(stopped)
     with pytest.raises(ConfigError, match="only one of them"):

@@ -19,6 +19,7 @@ from xmc.data.dataset import load_dataset
 from xmc.data.named import named_folder
 from xmc.encode.encoder import embed_texts
 from xmc.engine import step_training
+from xmc.engine.carried import Carried
 from xmc.engine.indexing import run_indexing, sort_labels
 from xmc.engine.run_config import resolve
 from xmc.engine.training import plan_training, run_training
@@ -168,6 +169,11 @@ def test_what_observers_change_or_answer_does_not_matter(tmp_path):
     plugins = load_plugins()
     plugins._manager.register(Meddler(), name="meddler")
     assert run_training(quick(plugins), tmp_path / "run", plugins=plugins)["epochs_run"] == 2
+
+
+def test_a_data_set_that_was_read_is_handed_on():
+    data = load_dataset("tiny")
+    assert Carried(data).load(resolve(load_plugins(), settings=["data.name=tiny"])) is data
 
 
 def test_validation_is_the_dev_split_of_the_data(tmp_path):

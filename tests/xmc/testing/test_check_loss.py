@@ -79,6 +79,11 @@ class AsksForPositives(Sound):
         return soft(inputs) + 1
 
 
+class PositivesOfOthers(Sound):
+    def __call__(self, inputs):
+        return soft(inputs) + (inputs.relevance_QC > 0).any()
+
+
 class NoNegativesNan(Sound):
     def __call__(self, inputs):
         negatives_Q = (inputs.relevance_QC == 0).sum(dim=1)
@@ -237,6 +242,7 @@ def test_a_sound_loss_passes():
         (WritesIntoRelevance(), "relevance_QC is not written into"),
         (WritesIntoSampling(), "log_inclusion_C is not written into"),
         (AsksForPositives(), "queries without positives give 0"),
+        (PositivesOfOthers(), "one query without positives among others gives 0"),
         (NoNegativesNan(), "finite without negatives"),
         (KnowsColumns(), "the order of the labels does not matter"),
         (MixesQueries(), "pool='row': queries do not influence each other"),

@@ -91,7 +91,6 @@ def test_which_precision_a_run_gets(monkeypatch):
     assert choose("auto", static(), "cuda") == "float32"
 
 
-@needs_bfloat16
 def test_scores_are_made_in_bfloat16_where_no_layer_is():
     assert score_products("bfloat16", encoder=static()) == torch.bfloat16
     assert score_products("bfloat16", encoder=float32_letters()) is None
