@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -14,7 +15,7 @@ PASSED_ON = frozenset({"moments"})  # of what a loss may need: the scores themse
 
 
 def base_loss(name: str, options: Mapping[str, Any]) -> Loss:
-    """The loss `plugin.name` of an installed plugin with these options.
+    """The loss of this full name, of an installed plugin or of the plugin file in use, with these options.
 
     Raises: ValueError for an unknown name, an unknown or wrong option, a loss that pools the batch, and one that sees
     or keeps more of a query than its scores, of which there is nothing for a bag.
@@ -39,16 +40,21 @@ def base_loss(name: str, options: Mapping[str, Any]) -> Loss:
     return loss
 
 
-@cache
 def _loss_class(name: str) -> type[Any]:
     plugin, _, short = name.rpartition(".")
-    found = [entry.load() for entry in metadata.entry_points(group="xmc", name=plugin)]
+    found = _installed(plugin or name) or [sys.modules.get(plugin or name)]  # a plugin file is the module of its name
     offered = {spec.name: spec for module in found for spec in getattr(module, "xmc_losses", list)()}
     if short not in offered:
         raise ValueError(
-            f"base must be the full name of an installed loss (see: xmc plugins --kind loss), got {name!r}"
+            "base must be the full name of a loss, of an installed plugin or of the file that --plugin-file gives "
+            f"(see: xmc plugins --kind loss), got {name!r}"
         )
     if offered[short].pool != "row":
         raise ValueError(f"base must be a loss of single queries, and {name!r} pools the whole batch")
     cls: type[Any] = offered[short].load()
     return cls
+
+
+@cache
+def _installed(plugin: str) -> list[Any]:
+    return [entry.load() for entry in metadata.entry_points(group="xmc", name=plugin)]

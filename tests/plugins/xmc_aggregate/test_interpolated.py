@@ -157,8 +157,9 @@ def test_extreme_scores_in_a_bag_are_finite(dtype):
     [
         ({"rho": 1.5}, "rho must lie in [0, 1], got 1.5"),
         ({"average": "median"}, "'probabilities' or 'scores'"),
-        ({"base": "baselines.hinge"}, "full name of an installed loss"),
-        ({"base": "nothing"}, "full name of an installed loss"),
+        ({"base": "baselines.hinge"}, "full name of a loss, of an installed plugin or of the file"),
+        ({"base": "nothing"}, "full name of a loss"),
+        ({"base": "json.loads"}, "full name of a loss"),
         ({"base": "mw.mann-whitney"}, "pools the whole batch"),
         ({"base": "distill.nd", "base_options": {}, "average": "scores"}, "'distill.nd' needs norms too"),
         ({"base": "distill.nkd", "base_options": {}, "average": "scores"}, "needs norms and teacher too"),

@@ -37,7 +37,8 @@ def plugin_file(tmp_path):
     path = tmp_path / "my_margin.py"
     path.write_text(FILE)
     yield path
-    sys.modules.pop("my_margin", None)
+    for name in ("my_margin", "margin"):
+        sys.modules.pop(name, None)
 
 
 def test_a_run_of_a_file_is_used_without_its_loss_and_trained_with_it_only(xmc_command, plugin_file, tmp_path):
@@ -58,6 +59,23 @@ def test_a_run_of_a_file_is_used_without_its_loss_and_trained_with_it_only(xmc_c
     for verb in (["search", "fog"], ["evaluate"], ["index", "--set", "index.name=exact"]):
         assert xmc_command(*verb, "--run", run)[0] == 0, "only training needs the loss"
     assert "my_margin" not in sys.modules and (run / "config.toml").read_text() == written
+
+
+@pytest.mark.parametrize(("stem", "loss"), [("my_margin", "my_margin.margin"), ("margin", "margin")])
+def test_another_loss_is_built_over_that_of_a_file(plugin_file, stem, loss):
+    import torch
+
+    from xmc.api import LossInputs
+    from xmc.engine.run_config import resolve
+    from xmc.plugin_manager import load_plugins
+
+    plugin_file.write_text(FILE.replace("my_margin:", f"{stem}:"))
+    plugins = load_plugins(plugin_file=plugin_file.rename(plugin_file.with_stem(stem)))
+    own = resolve(plugins, settings=(f"loss.name={loss}", "loss.margin=0.3")).loss.options
+    over = (f"loss.base={loss}", "loss.base_options={margin=0.3}", "loss.average=scores", "loss.rho=1.0")
+    built = resolve(plugins, plugin="aggregate", settings=over).loss.options
+    inputs = LossInputs.from_dense(torch.tensor([[0.5, 0.2, 0.4]]), torch.tensor([[1.0, 0.0, 0.0]]))
+    assert torch.equal(built(inputs), own(inputs))
 
 
 @pytest.mark.parametrize(
