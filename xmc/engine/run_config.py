@@ -90,7 +90,7 @@ class RunConfig:
 
     def write_plugins(self, run: Path, *kinds: str, plugins: Plugins) -> None:
         """Note in `run/plugins.json` which plugins make the parts of these kinds now; of all kinds if none is named."""
-        write_run_plugins(run, {kind: getattr(self, kind).name for kind in kinds or DEFAULTS}, plugins)
+        write_run_plugins(run, {kind: getattr(self, kind).to_dict() for kind in kinds or DEFAULTS}, plugins)
 
 
 def resolve(

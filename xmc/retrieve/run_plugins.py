@@ -23,16 +23,16 @@ ANSWERING = ("encoder", "head", "index", "reranker")
 TRAINING = ("encoder", "head", "loss", "augmentation", "optimizer")
 
 
-def write_run_plugins(run: Path, names: Mapping[str, str], plugins: Plugins) -> None:
-    """Write for each part that is made now, kind to full name, the plugin that offers it, distribution and version.
+def write_run_plugins(run: Path, sections: Mapping[str, Mapping[str, Any]], plugins: Plugins) -> None:
+    """Write for each part that is made now, kind to section, the plugin that offers it, distribution and version.
 
-    What is written of other parts stays.
+    So too for one of the same kind that an option names, as `kind.option`. What is written of other parts stays.
     """
     loaded = {each.name: each for each in plugins.loaded}
-    facts = _read(run)
-    for kind, name in names.items():
-        found = loaded[plugins.find(kind, name).plugin]
-        facts[kind] = {
+    facts = {part: values for part, values in _read(run).items() if _kind(part) not in sections}
+    for part, name in _named(sections, plugins):
+        found = loaded[plugins.find(_kind(part), name).plugin]
+        facts[part] = {
             "name": name,
             "plugin": found.name,
             "distribution": found.distribution,
@@ -66,9 +66,9 @@ def naming_packages(run: Path, plugins: Plugins) -> Iterator[None]:
 def require_run_plugins(run: Path, plugins: Plugins) -> None:
     """Refuse a run with a part that answers and that no plugin offers here. Raises: PluginError."""
     with naming_packages(run, plugins):
-        for kind, facts in _read(run).items():
-            if kind in ANSWERING:
-                plugins.find(kind, facts["name"])
+        for part, facts in _read(run).items():
+            if _kind(part) in ANSWERING:
+                plugins.find(_kind(part), facts["name"])
 
 
 def warn_of_other_files(
@@ -77,10 +77,10 @@ def warn_of_other_files(
     """Warn where parts of these kinds were made with a plugin file whose content is another now."""
     now = {each.name: each for each in plugins.loaded if each.is_file}
     parts: dict[LoadedPlugin, list[str]] = {}
-    for kind, facts in _read(run).items():
+    for part, facts in _read(run).items():
         then = LoadedPlugin(facts["plugin"], facts["distribution"], facts["version"])
-        if kind in kinds and then.is_file and now.get(then.name, then).version != then.version:
-            parts.setdefault(then, []).append(kind)
+        if _kind(part) in kinds and then.is_file and now.get(then.name, then).version != then.version:
+            parts.setdefault(then, []).append(part)
     for then, made in parts.items():
         warnings.warn(
             f"{run}: its {' and '.join(made)} came from {then.source}, {then.version[:19]}…; "
@@ -94,10 +94,24 @@ def warn_of_other_files(
 def _missing(run: Path, plugins: Plugins) -> list[str]:
     there = {each.name for each in plugins.loaded}
     return [
-        f"The run's {kind} '{facts['name']}' came from {_origin(facts)}."
-        for kind, facts in _read(run).items()
+        f"The run's {part} '{facts['name']}' came from {_origin(facts)}."
+        for part, facts in _read(run).items()
         if facts["plugin"] not in there
     ]
+
+
+def _kind(part: str) -> str:
+    return part.partition(".")[0]
+
+
+def _named(sections: Mapping[str, Mapping[str, Any]], plugins: Plugins) -> Iterator[tuple[str, str]]:
+    """Each part and its full name, then those of its kind that its options name."""
+    for kind, section in sections.items():
+        yield kind, section["name"]
+        offered = {offer.full_name for offer in plugins.offers[kind]}
+        for option, value in section.items():
+            if option != "name" and isinstance(value, str) and value in offered:
+                yield f"{kind}.{option}", value
 
 
 def _origin(facts: Mapping[str, str]) -> str:
@@ -110,7 +124,7 @@ def _origin(facts: Mapping[str, str]) -> str:
 def _read(run: Path) -> dict[str, dict[str, str]]:
     """What was written; nothing of a run that was made before there was such a file, nor of one that is damaged."""
     try:
-        kinds = json.loads((run / PLUGINS_FILE).read_text(encoding="utf-8")).items()
-        return {kind: {key: str(facts[key]) for key in FACTS} for kind, facts in kinds}
+        parts = json.loads((run / PLUGINS_FILE).read_text(encoding="utf-8")).items()
+        return {part: {key: str(facts[key]) for key in FACTS} for part, facts in parts}
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return {}

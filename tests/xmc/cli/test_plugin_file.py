@@ -78,6 +78,28 @@ def test_another_loss_is_built_over_that_of_a_file(plugin_file, stem, loss):
     assert torch.equal(built(inputs), own(inputs))
 
 
+def test_what_a_part_is_built_over_is_remembered_too(plugin_file, tmp_path):
+    from xmc.engine.run_config import resolve
+    from xmc.errors import XmcWarning
+    from xmc.plugin_manager import load_plugins
+    from xmc.retrieve.run_plugins import TRAINING, warn_of_other_files
+
+    def came_from():
+        return json.loads((tmp_path / "plugins.json").read_text())
+
+    plugins = load_plugins(plugin_file=plugin_file)
+    over = ("loss.base=my_margin.margin", "loss.base_options={}", "loss.average=scores", "index.name=sharded")
+    resolve(plugins, plugin="aggregate", settings=over).write_plugins(tmp_path, plugins=plugins)
+    assert came_from()["loss"]["plugin"] == "aggregate" and came_from()["index.backend"]["plugin"] == "exact"
+    assert came_from()["loss.base"]["distribution"] == str(plugin_file)
+    sys.modules.pop("my_margin")
+    plugin_file.write_text(FILE + "\n# another line\n")
+    with pytest.warns(XmcWarning, match=r"its loss\.base came from the file .* has another content now"):
+        warn_of_other_files(tmp_path, load_plugins(plugin_file=plugin_file), TRAINING)
+    resolve(plugins).write_plugins(tmp_path, "loss", plugins=plugins)
+    assert "loss.base" not in came_from() and "index.backend" in came_from()
+
+
 @pytest.mark.parametrize(
     ("settings", "is_noted"), [((), True), (("loss.name=margin",), False), (("loss.name=my_margin.margin",), False)]
 )
