@@ -133,43 +133,38 @@ def score_batch(
     Raises: NonFiniteError naming the batch rows with a non-finite loss; PluginError when the loss does not answer one
     value per query; ConfigError when a `batch` loss needs more memory than allowed.
     """
-    queries = queries_QD.shape[0]
+    queries, labels = queries_QD.shape[0], labels_CD.shape[0]
     if pool == "batch":
-        if queries > rows_at_once:
-            raise ConfigError(
-                f"this loss pools the whole batch, so {queries} x {labels_CD.shape[0]} scores are needed at once, and "
-                f"[train] score_memory_mb allows {rows_at_once} rows.",
-                hint="Use a smaller batch_size, label_scope = 'sampled', or a larger score_memory_mb.",
-            )
+        _require_room(queries, labels, rows_at_once)
         rows_at_once = queries
     losses_Q = queries_QD.new_empty(queries)
     queries_gradient_QD = torch.empty_like(queries_QD)
     labels_gradient_CD = torch.empty_like(labels_CD) if queries else torch.zeros_like(labels_CD)
-    scores_RC = queries_QD.new_empty(min(rows_at_once, queries), labels_CD.shape[0])
+    scores_RC = queries_QD.new_empty(min(rows_at_once, queries), labels)
     next_state_Q = None if row_state_Q is None else torch.empty_like(row_state_Q)
-    factor_dtype = products or labels_CD.dtype
-    factors_CD = labels_CD.to(factor_dtype)
+    factors_CD = labels_CD.to(products or labels_CD.dtype)
     label_norms_C = labels_CD.norm(dim=1) if norms else None
     share = 1.0 / (mean_over or queries or 1)
     for start in range(0, queries, rows_at_once):
-        stop = min(start + rows_at_once, queries)
-        chunk_RD = queries_QD[start:stop].to(factor_dtype)
-        chunk_scores_RC = score_rows(chunk_RD, factors_CD, out=scores_RC[: stop - start])
-        chunk_bags_R = None if bags_Q is None else bags_Q[start:stop]
-        inputs = _inputs(chunk_scores_RC, pairs.between(start, stop), log_inclusion_C, chunk_bags_R)
-        if next_state_Q is not None and row_state_Q is not None and isinstance(loss, RowStateLoss):
-            next_state_Q[start:stop] = loss.next_row_state(replace(inputs, row_state_Q=row_state_Q[start:stop]))
-            inputs = replace(inputs, row_state_Q=next_state_Q[start:stop])
-        if norms:
-            lengths_R = queries_QD[start:stop].norm(dim=1)
-            inputs = replace(inputs, query_norms_Q=lengths_R, label_norms_C=label_norms_C)
-        chunk_losses_R, gradient_RC, lengths_gradient_R = _loss_and_gradient(inputs, loss)
-        losses_Q[start:stop] = chunk_losses_R
-        gradient_RC = gradient_RC.to(factor_dtype)
-        product_into(queries_gradient_QD[start:stop], gradient_RC, factors_CD)
-        if inputs.query_norms_Q is not None and lengths_gradient_R is not None:
-            shares_R = lengths_gradient_R / inputs.query_norms_Q.clamp(min=torch.finfo(queries_QD.dtype).tiny)
-            queries_gradient_QD[start:stop] += shares_R.unsqueeze(1) * queries_QD[start:stop]
+        rows = slice(start, min(start + rows_at_once, queries))
+        chunk_RD = queries_QD[rows].to(factors_CD.dtype)
+        chunk_scores_RC = score_rows(chunk_RD, factors_CD, out=scores_RC[: len(chunk_RD)])
+        norms_R = queries_QD[rows].norm(dim=1) if norms else None
+        inputs = replace(
+            _inputs(chunk_scores_RC, pairs.between(rows.start, rows.stop), log_inclusion_C),
+            bags_Q=None if bags_Q is None else bags_Q[rows],
+            row_state_Q=None if row_state_Q is None else row_state_Q[rows],
+            query_norms_Q=norms_R,
+            label_norms_C=label_norms_C,
+        )
+        if next_state_Q is not None and isinstance(loss, RowStateLoss):
+            next_state_Q[rows] = loss.next_row_state(inputs)
+            inputs = replace(inputs, row_state_Q=next_state_Q[rows])
+        losses_Q[rows], gradient_RC, norms_gradient_R = _loss_and_gradient(inputs, loss)
+        gradient_RC = gradient_RC.to(factors_CD.dtype)
+        product_into(queries_gradient_QD[rows], gradient_RC, factors_CD)
+        if norms_R is not None and norms_gradient_R is not None:
+            queries_gradient_QD[rows] += _through_norms(norms_gradient_R, norms_R, queries_QD[rows])
         add_product(labels_gradient_CD, gradient_RC.T, chunk_RD, share=share, first=start == 0)
     _require_finite(losses_Q, first_row)  # once, for to ask a GPU is to wait until it has nothing left to do
     return ScoredBatch(losses_Q, queries_gradient_QD.mul_(share), labels_gradient_CD, next_state_Q)
@@ -195,10 +190,25 @@ def _between(sorted_rows: Tensor, start: int, stop: int) -> slice:
     return slice(first, last)
 
 
-def _inputs(scores_RC: Tensor, pairs: Pairs, log_inclusion_C: Tensor | None, bags_R: Tensor | None) -> LossInputs:
+def _require_room(queries: int, labels: int, rows_at_once: int) -> None:
+    if queries > rows_at_once:
+        raise ConfigError(
+            f"this loss pools the whole batch, so {queries} x {labels} scores are needed at once, and "
+            f"[train] score_memory_mb allows {rows_at_once} rows.",
+            hint="Use a smaller batch_size, label_scope = 'sampled', or a larger score_memory_mb.",
+        )
+
+
+def _inputs(scores_RC: Tensor, pairs: Pairs, log_inclusion_C: Tensor | None) -> LossInputs:
     skipped = pairs.skipped or (None, None)
     inputs = LossInputs(scores_RC, pairs.rows_P, pairs.columns_P, pairs.weights_P, log_inclusion_C, *skipped)
-    return replace(inputs, teacher=pairs.teacher, bags_Q=bags_R)
+    return replace(inputs, teacher=pairs.teacher)
+
+
+def _through_norms(gradient_R: Tensor, norms_R: Tensor, vectors_RD: Tensor) -> Tensor:
+    """The gradient in vectors of that in their norms, (R, D); 0 for a vector of zeros."""
+    shares_R = gradient_R / norms_R.clamp(min=torch.finfo(norms_R.dtype).tiny)
+    return shares_R.unsqueeze(1) * vectors_RD
 
 
 def _loss_and_gradient(inputs: LossInputs, loss: Loss) -> tuple[Tensor, Tensor, Tensor | None]:

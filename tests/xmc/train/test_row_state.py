@@ -2,6 +2,7 @@
 step that fails changes none; the trained model has none."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ class CountsVisits:
         return losses_Q.masked_fill(losses_Q >= self.breaks_at, torch.nan)
 
 
+@dataclass(frozen=True)
+class KeepsLengths(CountsVisits):
+    needs: ClassVar = {"norms"}
+
+    def next_row_state(self, inputs):
+        return inputs.query_norms_Q
+
+
 def batch(step, rows):
     offsets = np.arange(len(rows) + 1, dtype=np.int64)
     label_rows = np.array(rows, dtype=np.int32) % LABELS
@@ -55,6 +64,13 @@ def test_a_loss_sees_the_number_of_each_query_by_its_row():
         assert head.learn(queries(rows), batch(step, rows)).losses_Q.tolist() == expected
         head.update(1.0)
     assert head.state()[STATE_NAME].tolist() == [2, 0, 3, 0, 2, 0, 0, 1]
+
+
+def test_the_next_number_may_depend_on_lengths():
+    head = head_of(KeepsLengths())
+    head.learn(queries([2, 0]), batch(0, [2, 0]))
+    head.update(1.0)
+    assert head.state()[STATE_NAME].tolist() == pytest.approx([queries(0).norm().item(), 0.0, queries(2).norm().item()])
 
 
 def test_a_step_that_is_not_taken_changes_nothing():
