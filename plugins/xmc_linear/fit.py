@@ -66,7 +66,7 @@ def fit_one_vs_rest(
     are fitted, of L · (1 + rounds) in all. The answer is the same for any number of threads.
     Memory: the features in float64, F · 64 · 4 bytes and the rows of one label twice for each thread, N · 256 · 4
     bytes while labels are put into clusters, 12 bytes for each (query, shortlisted label) pair.
-    Raises: DataError when features, positives and shortlist are of different queries.
+    Raises: DataError when features, positives and shortlist are of different queries, or a feature is not finite.
     """
     queries = features_NF.shape[0]
     if len(positives) != queries or (shortlist is not None and len(shortlist) != queries):
@@ -74,6 +74,10 @@ def fit_one_vs_rest(
             f"{queries} rows of features, positives of {len(positives)} queries"
             + (f", a shortlist of {len(shortlist)}." if shortlist is not None else ".")
         )
+    if len(places := np.flatnonzero(~np.isfinite(features_NF.data))):
+        row = int(np.searchsorted(features_NF.indptr, places[0], side="right")) - 1
+        value = features_NF.data[places[0]]
+        raise DataError(f"a feature of query {row} (counted from 0) is {value}; all must be finite.")
     relevance_NL = relevance_matrix(positives, labels=labels)
     if shortlist is None:
         first_NL = matched_shortlist(features_NF, relevance_NL, cluster_size=options.cluster_size, seed=seed)

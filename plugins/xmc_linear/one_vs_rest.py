@@ -87,6 +87,7 @@ def fit_labels(
     Each label is solved by itself, so the answer is the same for any number of threads.
     Memory: beside `features_NF` (float64 CSR), each thread holds the rows of some labels twice.
     """
+    threads = threads if options.solver == "newton" else 1  # others would wait for one another, and work more for it
     lengths_N = np.diff(features_NF.indptr)
     labels_at_once = max(1, min(LABELS_AT_ONCE, labels // (4 * threads)))
     numbers_at_once = NUMBERS_AT_ONCE if options.solver == "newton" else 1
@@ -153,12 +154,13 @@ def _solve(blocks: Blocks, costs_N: FloatArray, options: SolverOptions) -> Solut
 
 def _solve_dual(blocks: Blocks, costs_N: FloatArray, options: SolverOptions) -> Solution:
     """One label."""
+    from sklearn import config_context
     from sklearn.svm import LinearSVC
 
     model = LinearSVC(
         tol=options.tolerance, max_iter=options.iterations, fit_intercept=False, dual=True, random_state=0
     )
-    with _RANDOM:
+    with _RANDOM, config_context(assume_finite=True, skip_parameter_validation=True):  # checked once for all labels
         model.fit(blocks.rows_NU, blocks.signs_N > 0, sample_weight=costs_N)
     weights_U: FloatArray = model.coef_.ravel()
     return Solution(weights_U, blocks.rows_NU @ weights_U)

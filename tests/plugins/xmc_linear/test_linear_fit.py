@@ -121,6 +121,10 @@ def test_what_does_not_fit_together_is_refused():
     with pytest.raises(DataError, match="a shortlist of 1"):
         short = positives.take(np.array([0]))
         fit_one_vs_rest(features, positives, labels=LABELS, options=OneVsRestOptions(), shortlist=short)
+    spoilt = features.copy()
+    spoilt.data[features.indptr[7]] = np.inf
+    with pytest.raises(DataError, match=r"a feature of query 7 \(counted from 0\) is inf; all must be finite"):
+        fit_one_vs_rest(spoilt, positives, labels=LABELS, options=OneVsRestOptions())
     for wrong in ({"cluster_size": 0}, {"mined": 0}, {"rounds": -1}, {"summaries": -1}, {"summary_weight": -0.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             LinearHead(**wrong)
