@@ -39,6 +39,19 @@ class Keeps:
         return soft(inputs, self.state(inputs).to(dtype)).to(dtype)
 
 
+class AsksATeacher(Keeps):
+    needs: ClassVar = {"teacher"}
+    claims: ClassVar = frozenset()
+
+    def next_row_state(self, inputs):
+        taught_T = inputs.teacher.scores_T.sigmoid().double()
+        return self.state(inputs).double().index_add(0, inputs.teacher.rows_T, 0.01 * taught_T)
+
+    def __call__(self, inputs):
+        taught_T, value_Q = inputs.teacher.scores_T.sigmoid(), super().__call__(inputs)
+        return value_Q * torch.ones_like(value_Q).index_add(0, inputs.teacher.rows_T, taught_T.to(value_Q.dtype))
+
+
 class AnotherStart(Keeps):
     def __call__(self, inputs):
         return super().__call__(inputs) * (1 if inputs.row_state_Q is None else 2)
@@ -80,6 +93,7 @@ class TakesSkippedForNegatives(Keeps):
 
 def test_a_sound_loss_passes():
     check_loss(Keeps())
+    check_loss(AsksATeacher())
 
 
 @pytest.mark.parametrize(
