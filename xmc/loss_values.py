@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from xmc.api import RowStateLoss
+
 HINT = "A loss answers the value of each query, not reduced: no .mean(), no .sum() over the queries."
 
 
@@ -47,11 +49,7 @@ def query_losses(loss: Callable[[Any], Tensor], inputs: Any, *, queries: int, gr
             f"loss {_named(loss)}: it leaves torch's gradient mode or default dtype changed, for the whole program.",
             hint="In place of torch.set_grad_enabled(False): with torch.no_grad(). In place of a default dtype: dtype=",
         )
-    wanted = f"one value per query is wanted, a tensor of shape ({queries},)"
-    if not isinstance(answer, torch.Tensor):
-        raise PluginError(f"loss {_named(loss)}: {wanted}, got {type(answer).__module__}.{type(answer).__name__}.")
-    if answer.shape != (queries,):
-        raise PluginError(f"loss {_named(loss)}: {wanted}, got one of shape {tuple(answer.shape)}.", hint=HINT)
+    answer = _one_each(answer, queries, said=f"loss {_named(loss)}: one value", hint=HINT)
     if gradient and not answer.requires_grad:
         raise PluginError(
             f"loss {_named(loss)}: its values have no gradient, so nothing can be learned from them.",
@@ -60,11 +58,31 @@ def query_losses(loss: Callable[[Any], Tensor], inputs: Any, *, queries: int, gr
     return answer
 
 
+def next_row_states(loss: RowStateLoss, inputs: Any, *, queries: int) -> Tensor:
+    """What `loss.next_row_state` answers, the next number of each query (Q,), without gradient.
+
+    Raises: PluginError naming the loss and what it answered instead.
+    """
+    answer = loss.next_row_state(inputs)
+    return _one_each(answer, queries, said=f"loss {_named(loss)}, next_row_state: one number").detach()
+
+
 def require_gradient(loss: object, gradient: Tensor | None) -> Tensor:
     """The gradient in the scores. Raises: PluginError when there is none, since the values do not depend on them."""
     if gradient is None:
         raise PluginError(f"loss {_named(loss)}: its values do not depend on inputs.scores_QC.")
     return gradient
+
+
+def _one_each(answer: Any, queries: int, *, said: str, hint: str = "") -> Tensor:
+    import torch
+
+    wanted = f"{said} per query is wanted, a tensor of shape ({queries},)"
+    if not isinstance(answer, torch.Tensor):
+        raise PluginError(f"{wanted}, got {type(answer).__module__}.{type(answer).__name__}.")
+    if answer.shape != (queries,):
+        raise PluginError(f"{wanted}, got one of shape {tuple(answer.shape)}.", hint=hint)
+    return answer
 
 
 def _takes_one(loss: Callable[[Any], Tensor]) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError, RowStateLoss, TeacherScores
-from xmc.loss_values import query_losses, require_gradient
+from xmc.loss_values import next_row_states, query_losses, require_gradient
 from xmc.sent import sent
 from xmc.train.products import add_product, product_into
 
@@ -158,7 +158,7 @@ def score_batch(
             label_norms_C=label_norms_C,
         )
         if next_state_Q is not None and isinstance(loss, RowStateLoss):
-            next_state_Q[rows] = loss.next_row_state(inputs)
+            next_state_Q[rows] = next_row_states(loss, inputs, queries=len(chunk_RD))
             inputs = replace(inputs, row_state_Q=next_state_Q[rows])
         losses_Q[rows], gradient_RC, norms_gradient_R = _loss_and_gradient(inputs, loss)
         gradient_RC = gradient_RC.to(factors_CD.dtype)

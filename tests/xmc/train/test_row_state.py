@@ -9,7 +9,7 @@ import pytest
 import torch
 from train_cases import LetterEncoder, dual_encoder, head_context, random_texts
 
-from xmc.api import HeadBatch, NonFiniteError, Positives, RowStateLoss
+from xmc.api import HeadBatch, NonFiniteError, PluginError, Positives, RowStateLoss
 from xmc.plugin_manager import load_plugins
 from xmc.train.classifier import ClassifierOptions
 from xmc.train.options import TrainOptions
@@ -71,6 +71,35 @@ def test_the_next_number_may_depend_on_lengths():
     head.learn(queries([2, 0]), batch(0, [2, 0]))
     head.update(1.0)
     assert head.state()[STATE_NAME].tolist() == pytest.approx([queries(0).norm().item(), 0.0, queries(2).norm().item()])
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda state_Q: state_Q.mean(), r"one number per query is wanted, .* got one of shape \(\)"),
+        (lambda state_Q: state_Q[:, None], r"got one of shape \(2, 1\)"),
+        (lambda state_Q: 0.5, r"got builtins\.float"),
+        (lambda state_Q: None, r"got builtins\.NoneType"),
+    ],
+)
+def test_what_is_not_one_number_per_query_is_refused(answer, message):
+    class Answers(CountsVisits):
+        def next_row_state(self, inputs):
+            return answer(inputs.row_state_Q)
+
+    with pytest.raises(PluginError, match=f"loss Answers, next_row_state: .*{message}"):
+        head_of(Answers()).learn(queries([4, 2]), batch(0, [4, 2]))
+
+
+def test_numbers_are_kept_without_what_they_were_made_of():
+    class Graph(CountsVisits):
+        def next_row_state(self, inputs):
+            return inputs.row_state_Q + torch.ones(1, requires_grad=True)
+
+    head = head_of(Graph())
+    head.learn(queries([1]), batch(0, [1]))
+    head.update(1.0)
+    assert head.state()[STATE_NAME].tolist() == [0, 1] and not head.state()[STATE_NAME].requires_grad
 
 
 def test_a_step_that_is_not_taken_changes_nothing():
