@@ -20,7 +20,8 @@ HINT = "A loss answers the value of each query, not reduced: no .mean(), no .sum
 def query_losses(loss: Callable[[Any], Tensor], inputs: Any, *, queries: int, gradient: bool = True) -> Tensor:
     """What `loss` answers to `inputs` of that many queries, (Q,), not reduced; with `gradient` it must have one.
 
-    A single number would be taken for every query's, and its gradient would be too small by the number of queries.
+    A single number would be taken for every query's, and its gradient would be too small by the number of queries. A
+    parameter of the loss itself would stay as it is, for nothing trains it.
     Raises: PluginError naming the loss and what it answered instead.
 
     >>> import torch
@@ -50,6 +51,11 @@ def query_losses(loss: Callable[[Any], Tensor], inputs: Any, *, queries: int, gr
             hint="In place of torch.set_grad_enabled(False): with torch.no_grad(). In place of a default dtype: dtype=",
         )
     answer = _one_each(answer, queries, said=f"loss {_named(loss)}: one value", hint=HINT)
+    if gradient and (name := _wants_gradient(loss)):
+        raise PluginError(
+            f"loss {_named(loss)}: '{name}' wants a gradient, and nothing trains what belongs to a loss.",
+            hint="Make it a setting, or a number of each query (xmc.api.RowStateLoss). A head has parameters.",
+        )
     if gradient and not answer.requires_grad:
         raise PluginError(
             f"loss {_named(loss)}: its values have no gradient, so nothing can be learned from them.",
@@ -72,6 +78,17 @@ def require_gradient(loss: object, gradient: Tensor | None) -> Tensor:
     if gradient is None:
         raise PluginError(f"loss {_named(loss)}: its values do not depend on inputs.scores_QC.")
     return gradient
+
+
+def _wants_gradient(loss: object) -> str:
+    """The first attribute that is or holds a parameter; '' when none does."""
+    import torch
+
+    for name, value in getattr(loss, "__dict__", {}).items():
+        held = value.parameters() if isinstance(value, torch.nn.Module) else (value,)
+        if any(isinstance(each, torch.Tensor) and each.requires_grad for each in held):
+            return str(name)
+    return ""
 
 
 def _one_each(answer: Any, queries: int, *, said: str, hint: str = "") -> Tensor:

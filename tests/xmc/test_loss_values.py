@@ -52,6 +52,34 @@ def test_a_loss_that_changes_torch_for_all_is_told_and_it_is_put_back(change):
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
 
 
+def test_a_parameter_that_nothing_would_train_is_refused():
+    @dataclass(frozen=True)
+    class Learned:
+        warmth: float = 1.0
+
+        def __post_init__(self):
+            object.__setattr__(self, "scale", self.made())
+
+        def made(self):
+            return torch.nn.Parameter(torch.ones(()))
+
+        def __call__(self, inputs):
+            return inputs.scores_QC.sum(dim=1) * self.warmth
+
+    class InAModule(Learned):
+        def made(self):
+            return torch.nn.Linear(2, 2)
+
+    class Constant(Learned):
+        def made(self):
+            return torch.ones(2)
+
+    for loss in (Learned(), InAModule()):
+        with pytest.raises(PluginError, match=r"loss \w+: 'scale' wants a gradient, .*Make it a setting"):
+            learn(loss)
+    learn(Constant())
+
+
 def test_one_value_per_query_is_taken():
     assert learn(Answers(lambda loss_Q: 2 * loss_Q)).losses_Q.tolist() == [24.0] * 5
 
