@@ -51,7 +51,7 @@ def query_losses(loss: Callable[[Any], Tensor], inputs: Any, *, queries: int, gr
             hint="In place of torch.set_grad_enabled(False): with torch.no_grad(). In place of a default dtype: dtype=",
         )
     answer = _one_each(answer, queries, said=f"loss {_named(loss)}: one value", hint=HINT)
-    if gradient and (name := _wants_gradient(loss)):
+    if name := _wants_gradient(loss):
         raise PluginError(
             f"loss {_named(loss)}: '{name}' wants a gradient, and nothing trains what belongs to a loss.",
             hint="Make it a setting, or a number of each query (xmc.api.RowStateLoss). A head has parameters.",

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from xmc.api import ConfigError, HeadContext, Loss, require_at_least, require_positive
+from xmc.api import ConfigError, HeadContext, Loss, RowStateLoss, require_at_least, require_positive
 from xmc_zloss.factored_labels import FactoredLabels
 from xmc_zloss.factored_matrix import FactoredMatrix
 
@@ -85,11 +85,20 @@ class FactoredHead:
 
 
 def require_moments(loss: Loss) -> None:
-    """Raise the ConfigError of a loss that does not say that the moments of the scores are all it needs."""
+    """Raise the ConfigError of a loss that does not say that the moments of the scores are all it needs.
+
+    So too of one that keeps a number for each query.
+    """
     if getattr(loss, "needs", None) != MOMENTS:
         raise ConfigError(
             f"head 'zloss.factored' never computes the scores of all labels, and the loss {type(loss).__name__} needs "
             f"more than their mean and variance. It works with {OWN_LOSSES}.",
             hint="Choose one of these, or another head. (A loss of your own that calls `inputs.moments()` only may say "
             "so by `needs: ClassVar = frozenset({'moments'})`.)",
+        )
+    if isinstance(loss, RowStateLoss):
+        raise ConfigError(
+            f"head 'zloss.factored' keeps nothing of queries, and the loss {type(loss).__name__} keeps a number "
+            "for each query.",
+            hint="Choose the head 'dual-encoder' or 'classifier'.",
         )

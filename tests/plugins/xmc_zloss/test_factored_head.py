@@ -11,7 +11,7 @@ from factored_cases import LOSSES, build, dense_step, multiplied_out, random_bat
 from safetensors.torch import load, save
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from xmc.api import ArtifactError, ConfigError, Head, HeadContext, HeadOptions, LossInputs, NonFiniteError
+from xmc.api import ArtifactError, ConfigError, Head, HeadContext, HeadOptions, LossInputs, NonFiniteError, PluginError
 from xmc.train.options import TrainOptions
 from xmc_dexml.decoupled_softmax import DecoupledSoftmax
 from xmc_index_exact.exact import Exact
@@ -199,6 +199,25 @@ def test_a_fresh_head_is_random_by_its_seed():
 def test_a_loss_that_needs_the_scores_is_refused():
     with pytest.raises(ConfigError, match=r"DecoupledSoftmax needs more .* It works with zloss.z-loss, zloss.taylor"):
         FactoredHead(0.1).build(HeadContext(LABELS, WIDTH, "dot", loss=DecoupledSoftmax()))
+
+
+class Keeps(ZLoss):
+    row_state_start = 0.0
+
+    def next_row_state(self, inputs: LossInputs):
+        return inputs.row_state_Q + 1
+
+
+class Learned(ZLoss):
+    def __post_init__(self):
+        object.__setattr__(self, "own", torch.nn.Parameter(torch.ones(())))
+
+
+def test_a_loss_that_keeps_a_number_or_has_a_parameter_is_refused():
+    with pytest.raises(ConfigError, match="the loss Keeps keeps a number for each query"):
+        FactoredHead(0.1).build(HeadContext(LABELS, WIDTH, "dot", loss=Keeps()))
+    with pytest.raises(PluginError, match=r"loss Learned: 'own' wants a gradient"):
+        build(random_matrix(), Learned()).learn(random_queries(), random_batch(LABELS, QUERIES, seed=0))
 
 
 class Liar:
