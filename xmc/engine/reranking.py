@@ -13,7 +13,7 @@ import numpy as np
 from xmc.api import Hits, RerankContext, RerankQueries
 from xmc.data.dataset import Dataset
 from xmc.data.shards import write_table
-from xmc.data.tables import label_table_to_arrow
+from xmc.data.tables import QueryTable, label_table_to_arrow
 from xmc.engine.carried import Carried
 from xmc.engine.fusion import WeightChoice, choose_weight
 from xmc.engine.index_rows import in_index, index_rows
@@ -89,7 +89,18 @@ def run_reranking(
     return report
 
 
-def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reranking) -> WeightChoice:
+def require_second_stage(config: RunConfig, data: Dataset) -> None:
+    """Refuse a second stage that cannot be fitted to this data, which is known before anything is trained.
+
+    Raises: ConfigError, DataError.
+    """
+    if config.reranker.name != NONE:
+        RerankedLabels.of(data.labels, data.train.positives, least_queries=config.fusion.least_queries)
+        if not config.fusion.weight:
+            _held_out(config, data)
+
+
+def _held_out(config: RunConfig, data: Dataset) -> QueryTable:
     held_out = validation_queries(data, config)
     if held_out is None:
         raise ConfigError(
@@ -97,6 +108,11 @@ def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reran
             hint="Set the weight itself: --set fusion.weight=1.0. Or train anew with train.validation_share > 0.",
         )
     require_positives(held_out, "dev" if data.dev else "train")
+    return held_out
+
+
+def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reranking) -> WeightChoice:
+    held_out = _held_out(config, data)
     queries = first.prepare(held_out.texts)
     hits = search_queries(first, queries, k=min(reranking.depth, len(first.labels)))
     positives = in_index(held_out.positives, index_rows(data, first))

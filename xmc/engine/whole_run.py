@@ -16,7 +16,7 @@ from xmc.engine.indexing import run_indexing
 from xmc.engine.model_card import write_card
 from xmc.engine.progress import Progress, say_nothing
 from xmc.engine.replacement import put_in_place, telling_what_stays
-from xmc.engine.reranking import run_reranking
+from xmc.engine.reranking import require_second_stage, run_reranking
 from xmc.engine.run_config import RunConfig
 from xmc.engine.run_folder import OF_A_RUN
 from xmc.engine.training import run_training
@@ -45,11 +45,13 @@ def make_run(
 
     With `overwrite` a run that is there stays until the new one is whole, whatever becomes of that. On several
     processes all but the first return after training. Raises: what the three steps raise; a device on which the index
-    cannot lie, and labels that are too few for it, are refused before training.
+    cannot lie, labels that are too few for it, and a second stage without data are refused before training.
     """
     carried = Carried()
     require_devices(config)
     with telling_what_stays(run, overwrite=overwrite):
+        if config.reranker.name != NONE:
+            require_second_stage(config, carried.load(config))
         report = run_training(
             config,
             run,

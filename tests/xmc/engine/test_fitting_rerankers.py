@@ -2,7 +2,7 @@
 verb; it is refused when the model under it has changed; a weight is kept only if it helps."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ from xmc.engine.carried import Carried
 from xmc.engine.evaluation import run_evaluation
 from xmc.engine.fusion import FusionOptions, choose_weight
 from xmc.engine.index_rows import in_index, index_rows, train_counts
-from xmc.engine.reranking import run_reranking
-from xmc.engine.run_config import read_run_config
+from xmc.engine.reranking import require_second_stage, run_reranking
+from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.separation import positive_scores
 from xmc.errors import ArtifactError, ConfigError
 from xmc.evaluate.auc import pooled_auc
@@ -119,6 +119,17 @@ def test_only_labels_with_enough_training_queries_are_known_to_the_second_stage(
     shortlists = first.hits(data.train.texts, k=60)
     mean = Fitted(first.labels.texts, 1.0).scores(train, shortlists)[np.isin(shortlists.label_rows, known)].mean()
     assert both.reranking.neutral == pytest.approx(mean, abs=1e-6)
+
+
+def test_a_second_stage_that_cannot_be_fitted_is_known_before_training(plugins):
+    settings = ("data.name=tiny", "train.validation_share=0.0")
+    config = resolve(plugins, plugin="linear.fused", settings=settings)
+    data = load_dataset("tiny")
+    data = replace(data, splits={"train": data.train})
+    with pytest.raises(ConfigError, match="the weight of the reranker is chosen on a dev split, and there is none"):
+        require_second_stage(config, data)
+    for other in ("fusion.weight=0.5", "reranker.name=none"):
+        require_second_stage(resolve(plugins, plugin="linear.fused", settings=(*settings, other)), data)
 
 
 def test_no_label_with_so_many_training_queries(tiny_run_copy, plugins):

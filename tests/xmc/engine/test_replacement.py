@@ -38,6 +38,7 @@ def make(run, settings=SMALL, *, plugin="dexml", **words):
 REFUSED = {
     "settings of a fit": ("linear", ("train.epochs=2",), "does not use train.epochs"),
     "a model": ("dexml", ("encoder.name=sentence-transformers", "encoder.model=./nowhere"), "not a sentence-trans"),
+    "a second stage": ("linear.fused", ("fusion.least_queries=999",), "999 training queries or more; the one with"),
     "precision": ("linear", ("head.name=classifier", "head.text=false", "train.precision=bfloat16"), "precision"),
 }
 
