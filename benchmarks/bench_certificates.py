@@ -102,7 +102,7 @@ def pair_row(name: str, context: CheckContext, check: Certify) -> Row:
         sites = substitutions.sites(text)
         leading = [rows for rows, _ in context.retriever.search_embeddings(embed_texts(encoder, [text], "query"), k=50)]
         label_rows = leading[0]
-        worst = AdditiveWorst(text, texts.edits(text, sites, 0), RADII, label_norm=labels.rounding_norm)
+        worst = AdditiveWorst(text, texts.edits(text, sites, 0), RADII, label_norms=labels.longest)
         gaps_TKC = worst.gaps(labels.take(label_rows), max(KS))
         places = np.argwhere(gaps_TKC <= 0)
         places = places[places[:, 2] > places[:, 1]]

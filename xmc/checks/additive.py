@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from xmc.checks.rounding import NotCertifiedError
 from xmc.checks.text_edits import Edit, Group, TextEdits, arrange
 from xmc.encode.encoder import Role, Similarity
 from xmc.encode.static import StaticEncoder
@@ -18,10 +19,6 @@ from xmc.errors import ConfigError
 from xmc.substitutions.word_sets import Site
 
 WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
-
-
-class NotAdditiveError(ValueError):
-    """A text whose words cannot be told apart in its embedding, so that nothing is certified of it."""
 
 
 class AdditiveTexts(Protocol):
@@ -43,7 +40,7 @@ class AdditiveTexts(Protocol):
         """The sum of a text and its changes, for at most `radius` substitutions (0 = all sites).
 
         The positive factor that divides the whole sum is left out: it does not change which label is before which.
-        Raises: NotAdditiveError for a text that does not fall apart into its words.
+        Raises: NotCertifiedError for a text that does not fall apart into its words.
         """
 
     def weights(self, edits: TextEdits) -> Tensor:
@@ -126,7 +123,7 @@ class StaticTexts:
             for token in self._ids(word):
                 apart[token] += count
         if apart != base:
-            raise NotAdditiveError("its words have other tokens one by one than together")
+            raise NotCertifiedError("its words have other tokens one by one than together")
 
     def _edit(self, word: str, substitute: str) -> Edit:
         key = (word, substitute)

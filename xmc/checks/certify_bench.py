@@ -20,6 +20,7 @@ from xmc.checks.label_matrix import LabelMatrix
 from xmc.checks.text_edits import Floats
 from xmc.encode.encoder import Role, embed_texts
 from xmc.errors import ConfigError
+from xmc.fixed_order import normalise_rows
 from xmc.retrieve.flat_scan import FlatScan
 from xmc.substitutions.word_sets import Substitutions
 
@@ -43,8 +44,13 @@ class Bench:
     progress: Callable[[int, int], None]
 
     def embed(self, texts: Sequence[str], role: Role = "query") -> Tensor:
-        """Embeddings as they are compared."""
+        """Embeddings as the retriever asks its index with them."""
         return embed_texts(self.retriever.encoder, texts, role)
+
+    def vectors(self, texts: Sequence[str], role: Role = "query") -> Tensor:
+        """Embeddings as an index compares them: those for cosine have length 1 there, even of the shortest text."""
+        vectors_ND = self.embed(texts, role)
+        return normalise_rows(vectors_ND) if self.retriever.encoder.similarity == "cosine" else vectors_ND
 
     @property
     def labels_from_text(self) -> bool:

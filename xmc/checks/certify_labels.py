@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from xmc.checks.additive import NotAdditiveError
 from xmc.checks.certify_bench import Bench, Side
 from xmc.checks.label_certificate import LabelCertificates, LabelCertifier
+from xmc.checks.rounding import NotCertifiedError
 from xmc.checks.substitution_attacks import greedy_attack, random_attack
 from xmc.checks.text_edits import Floats
+from xmc.fixed_order import dot_pairs
 
 CONTENDERS = 5  # labels next to the list that are attacked at random
 
 
 def measure_labels(bench: Bench) -> Side:
     """Certify every list against rewriting one label at a time, then attack the labels next to it."""
-    queries_QD = bench.embed(bench.queries.texts)
+    queries_QD = bench.vectors(bench.queries.texts)
     width = max(bench.ks) + CONTENDERS
     leading = bench.rank(bench.queries.texts, width)
     leading_QK = np.stack(leading)
@@ -26,12 +27,12 @@ def measure_labels(bench: Bench) -> Side:
     for column, k in enumerate(bench.ks):
         if k < len(bench.labels):
             labels_QD = bench.labels.take(leading_QK[:, k - 1])
-            scores_QN[:, column] = (queries_QD.double() * labels_QD).sum(dim=1).numpy()
+            scores_QN[:, column] = dot_pairs(queries_QD, labels_QD).float().numpy()  # bit by bit those of an index
     certifier = LabelCertifier(
         bench.additive("label"),
         bench.substitutions,
         bench.retriever.labels.texts,
-        lambda texts: bench.embed(texts, "label"),
+        lambda texts: bench.vectors(texts, "label"),
         bench.radii,
         listed=bench.listed,
     )
@@ -72,7 +73,7 @@ class _LabelAttacker:
             label = int(found.strongest_TQN[place, row, column])
             try:
                 text = self.certifier.attack(label, place, self.queries_QD[row], float(self.scores_QN[row, column]))
-            except NotAdditiveError:
+            except NotCertifiedError:
                 continue
             works = self._enters([text], label, row)[0, column]
             self.side.broken_QTN[row, place:, column] |= works
@@ -118,7 +119,7 @@ class _LabelAttacker:
             text,
             sites,
             max(3, *bench.radii),
-            lambda texts: -np.asarray((bench.embed(texts, "label") @ self.queries_QD[row]).numpy()),
+            lambda texts: -np.asarray((bench.vectors(texts, "label") @ self.queries_QD[row]).numpy()),
             width=bench.greedy,
             generator=generator,
         )
@@ -130,7 +131,8 @@ class _LabelAttacker:
 
     def _enters(self, texts: list[str], label: int, row: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether a label with one of these texts comes above the k-th score, (N texts, N values of k)."""
-        scores_N = (self.bench.embed(texts, "label") @ self.queries_QD[row]).numpy()
+        vectors_ND = self.bench.vectors(texts, "label")
+        scores_N = dot_pairs(vectors_ND, self.queries_QD[row].expand_as(vectors_ND)).float().numpy()
         self.side.attacks += len(texts)
         outside_N = ~np.array([label in self.leading_QK[row, :k] for k in self.bench.ks])
         return np.asarray((scores_N[:, None] > self.scores_QN[row]) & outside_N & np.isfinite(self.scores_QN[row]))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xmc.checks.label_matrix import LabelMatrix
 from xmc.checks.worst_case import WorstCase
-from xmc.checks.worst_gap import UNIT
+from xmc.rounding_bounds import float32_product_error, rounding_bounds
 
 FIRST = 48
 AT_ONCE = 1024
@@ -86,8 +86,13 @@ class Comparison:
         gaps_KC = scores_L[leading][:, None] - scores_L[rows]
         products_KC = (self.labels.take(leading) @ self.labels.labels_LD[rows[0] : rows[-1] + 1].T).double().numpy()
         squares_KC = self.labels.norms_L[leading][:, None] ** 2 + self.labels.norms_L[rows] ** 2
-        rounding = 2 * self.labels.labels_LD.shape[1] * UNIT  # of the products, added so that no distance is too small
-        distances_KC = np.sqrt(np.maximum(squares_KC - 2 * products_KC, 0) + rounding * squares_KC)
+        errors_K = rounding_bounds(
+            torch.from_numpy(self.labels.norms_L[leading]),
+            self.labels.largest_norm,
+            dimension=self.labels.labels_LD.shape[1],
+            further=float32_product_error(),
+        )  # of the products, added so that no distance is too small
+        distances_KC = np.sqrt(np.maximum(squares_KC - 2 * products_KC, 0) + 2 * errors_K.numpy()[:, None])
         is_near_C = np.zeros(len(rows), dtype=bool)
         for open_K, rise, margin in zip(open_TK[:, places], self.worst.rises_T, self.worst.margins_T, strict=True):
             is_near_C |= (gaps_KC[open_K] <= rise * distances_KC[open_K] + margin).any(axis=0)

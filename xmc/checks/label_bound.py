@@ -20,8 +20,9 @@ from torch import Tensor
 
 from xmc.checks.additive import AdditiveTexts
 from xmc.checks.least_sums import least_per_group, sums_of_least
+from xmc.checks.rounding import require_short, score_margins
 from xmc.checks.text_edits import Floats, TextEdits, bag_sums
-from xmc.checks.worst_gap import largest_shifts, rounding_margin, worst_substitutions
+from xmc.checks.worst_gap import largest_shifts, summed_terms, worst_substitutions
 from xmc.substitutions.word_sets import Site, replaced
 
 
@@ -48,10 +49,11 @@ class LabelBound:
     def of(cls, texts: AdditiveTexts, text: str, sites: Sequence[Site], radii: Sequence[int]) -> LabelBound:
         """The bound; several radii only where `texts` has the same edits for all.
 
-        Raises: NotAdditiveError for a text that does not fall apart into its words.
+        Raises: NotCertifiedError for a text that does not fall apart into its words, or that may become too long.
         """
         edits = texts.edits(text, sites, radii[0])
         shifts_T = largest_shifts(edits, radii)
+        require_short(edits.size() + float(shifts_T.max()))
         none_M = np.zeros(len(edits.changes))
         sum_D = edits.block_sums()[0]
         if texts.length == "tokens":
@@ -77,16 +79,18 @@ class LabelBound:
         gains_MQ = bag_sums(self.edits.changes, products_FQ).numpy()
         if self.edits.spreads is not None:
             gains_MQ = gains_MQ + bag_sums(self.edits.spreads, products_FQ.abs()).numpy()
-        norms_Q = torch.linalg.vector_norm(queries_QD, dim=1).double().numpy()
+        norms_Q = torch.linalg.vector_norm(queries_QD, dim=1, dtype=torch.float64)
         size = self.edits.size()
         counts_W = self.edits.counts_W()
         may_TQN = np.ones((len(self.radii), *scores_QN.shape), dtype=bool)
         for place, shift in enumerate(self.shifts_T.tolist()):
-            margin = rounding_margin(self.edits, shift, 1.0, radius=self.radii[place], size=size)
+            terms, weight = summed_terms(self.edits, self.radii[place]), self.edits.weight(self.radii[place])
             largest = max(divisor.base for divisor in [*self.lower[place], self.upper[place]])
+            scales_Q = (1 + largest + weight) * (1 + norms_Q)
+            of_sum_Q = score_margins(norms_Q, size + shift, terms=terms, scales=scales_Q).numpy()
             for column in range(scores_QN.shape[1]):
                 score_Q = scores_QN[:, column]
-                margin_Q = margin * (norms_Q + largest / (size + shift + 1e-30) * np.abs(score_Q))
+                margin_Q = of_sum_Q + score_margins(torch.from_numpy(np.abs(score_Q)), largest, terms=terms).numpy()
                 candidates = [*((one, score_Q >= 0) for one in self.lower[place]), (self.upper[place], score_Q < 0)]
                 for divisor, applies_Q in candidates:
                     open_Q = np.flatnonzero(applies_Q & may_TQN[place, :, column] & np.isfinite(score_Q))

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xmc.checks.additive import AdditiveTexts, NotAdditiveError
+from xmc.checks.additive import AdditiveTexts
 from xmc.checks.brute_force import row_norms
 from xmc.checks.label_bound import LabelBound
+from xmc.checks.rounding import NotCertifiedError, score_margins
 from xmc.checks.text_edits import Floats
 from xmc.checks.variants import variant_count, variants
-from xmc.checks.worst_gap import UNIT
 from xmc.substitutions.word_sets import Site, Substitutions
 
 TEXTS_AT_ONCE = 4096
@@ -61,7 +61,8 @@ class LabelCertifier:
 
     First by the sum over words. What that leaves open is settled by embedding all rewritings of a label's text, if
     there are at most `listed` of them.
-    `embed` gives label embeddings; `texts` is the additive form of the labels, None for an encoder without one.
+    `embed` gives label vectors as they are compared, of length 1 for cosine. `texts` is the additive form of the
+    labels, None for an encoder without one.
     """
 
     texts: AdditiveTexts | None
@@ -113,7 +114,7 @@ class LabelCertifier:
     def attack(self, row: int, place: int, query_D: Tensor, score: float) -> str:
         """The rewriting of label `row`, within radius number `place`, that lifts it the most for a query.
 
-        Raises: NotAdditiveError where none is known.
+        Raises: NotCertifiedError where none is known.
         """
         text, radius = self.label_texts[row], self.radii[place]
         sites = self.substitutions.sites(text)
@@ -121,7 +122,7 @@ class LabelCertifier:
             texts = list(variants(text, sites, radius))
             return texts[int((self.embed(texts) @ query_D).argmax())]
         if self.texts is None:
-            raise NotAdditiveError("the encoder is not a sum over words")
+            raise NotCertifiedError("the encoder is not a sum over words")
         return LabelBound.of(self.texts, text, sites, [radius]).attack(query_D, score)
 
     def _bounded(
@@ -145,7 +146,7 @@ class LabelCertifier:
                 for places in [[place] for place in asked] if self.texts.by_radius else [asked]:
                     bound = LabelBound.of(self.texts, text, sites, [self.radii[place] for place in places])
                     may_TQN[np.array(places)[:, None], queries] &= bound.may_reach(some_QD, some_QN)
-        except NotAdditiveError:
+        except NotCertifiedError:
             is_known = False
         listed = _Listed(row, may_TQN, {}, [])
         for place, count in enumerate(counts):
@@ -175,15 +176,15 @@ class LabelCertifier:
             return
         vectors_VD = self.embed(texts)
         scores_QV = (queries_QD @ vectors_VD.T).numpy()
-        norms_Q, norms_V = (row_norms(vectors) for vectors in (queries_QD, vectors_VD))
-        units = 4 * (queries_QD.shape[1] + 8) * UNIT * norms_Q  # what float32 can change a score by, times ‖v‖
+        norms_Q, norms_V = torch.from_numpy(row_norms(queries_QD)), row_norms(vectors_VD)
         start = 0
         for one in batch:
             for place, count in one.counts.items():
                 lift_Q = scores_QV[:, start : start + count].max(axis=1)
-                margin_Q = units * norms_V[start : start + count].max()
-                over_QN = np.where(one.may_TQN[place], lift_Q[:, None] - scores_QN, -np.inf)
-                enters_QN = over_QN >= -margin_Q[:, None]
+                longest = float(norms_V[start : start + count].max())
+                margin_Q = score_margins(norms_Q, longest, terms=queries_QD.shape[1]).numpy()
+                over_QN = lift_Q[:, None] - scores_QN
+                enters_QN = one.may_TQN[place] & ~(over_QN < -margin_Q[:, None])  # also what is no number
                 found.entrants_TQN[place] += enters_QN
                 better_QN = enters_QN & (over_QN > excess_TQN[place])
                 found.strongest_TQN[place][better_QN] = one.row

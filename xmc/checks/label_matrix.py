@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xmc.checks.brute_force import row_norms
+from xmc.checks.rounding import LabelNorms
 from xmc.errors import ConfigError
 from xmc.fixed_order import normalise_rows
 
@@ -23,13 +25,12 @@ class LabelMatrix:
     """The vectors (L, D) float32 that embeddings are compared with by scalar product, in the order of the index.
 
     A head that asks its index for M h compares h with Mᵀ u for the index's vector u; what it adds to every score of a
-    query changes no list. `rounding_factor` is then above 1: so many times the error of a plain scalar product of
-    vectors as long as these is what the two steps can come to.
+    query changes no list. Its vectors `index_LE`, and `mapped_longest` of the two steps, are then others than these.
     """
 
     labels_LD: Tensor
-    rounding_factor: float = 1.0
-    index_LE: Tensor | None = None  # the vectors of the index, where they are others
+    index_LE: Tensor | None = None
+    mapped_longest: LabelNorms | None = None
 
     @classmethod
     def of(cls, retriever: Any) -> LabelMatrix:
@@ -53,12 +54,9 @@ class LabelMatrix:
         """The vectors that stand for an index over `labels_LE` that is asked for `matrix_ED @ h`."""
         labels_LD = (labels_LE.double() @ matrix_ED.double()).float()
         # |fl(u . fl(M h)) - u . M h| grows with |u| ‖M‖ ‖h‖ and with both widths, however short Mᵀ u is
-        longest = float(
-            torch.linalg.vector_norm(labels_LE.double(), dim=1).max() * torch.linalg.norm(matrix_ED.double())
-        )
-        kept = float(torch.linalg.vector_norm(labels_LD.double(), dim=1).max())
-        widths = 1 + labels_LE.shape[1] / labels_LD.shape[1]
-        return cls(labels_LD, max(1.0, widths * longest / kept) if kept > 0 else 1.0, labels_LE)
+        longest = (1 + labels_LE.shape[1] / labels_LD.shape[1]) * float(row_norms(labels_LE).max())
+        growth = float(torch.linalg.norm(matrix_ED.double()))
+        return cls(labels_LD, labels_LE, LabelNorms(longest * growth, longest))
 
     def __len__(self) -> int:
         return len(self.labels_LD)
@@ -70,7 +68,7 @@ class LabelMatrix:
     @cached_property
     def norms_L(self) -> NDArray[np.float64]:
         """Their lengths."""
-        return np.asarray(torch.linalg.vector_norm(self.labels_LD, dim=1, dtype=torch.float64).numpy())
+        return row_norms(self.labels_LD)
 
     @cached_property
     def largest_norm(self) -> float:
@@ -78,9 +76,9 @@ class LabelMatrix:
         return float(self.norms_L.max())
 
     @property
-    def rounding_norm(self) -> float:
-        """The length that bounds the rounding errors of a score."""
-        return self.largest_norm * self.rounding_factor
+    def longest(self) -> LabelNorms:
+        """The lengths that bound the errors of a score."""
+        return self.mapped_longest or LabelNorms(self.largest_norm, self.largest_norm)
 
     @cached_property
     def twins_L(self) -> NDArray[np.int64]:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xmc.checks.additive import AdditiveTexts, NotAdditiveError
+from xmc.checks.additive import AdditiveTexts
 from xmc.checks.comparison import Comparison
 from xmc.checks.label_matrix import LabelMatrix
+from xmc.checks.rounding import NotCertifiedError
 from xmc.checks.variants import variant_count
 from xmc.checks.worst_case import AdditiveWorst, ListedWorst, WorstCase
 from xmc.substitutions.word_sets import Site, Substitutions
@@ -80,7 +81,8 @@ class QueryCertifier:
         """The certificates of a text whose first labels are `label_rows`: as many as the largest k, or all there are.
 
         Naive: embed every allowed text, search it, and see whether its first k labels are the same set.
-        None for a text of which nothing can be said: too many variants to list at every radius, and no sum over words.
+        None for a text of which nothing can be said: too many variants to list at every radius, and no sum over words,
+        or vectors near the end of what an index takes.
         """
         sites = self.substitutions.sites(text)
         if not sites:
@@ -91,7 +93,7 @@ class QueryCertifier:
                 # where a smaller radius leaves nothing to prove, neither does a larger one
                 lost = parts[-1].lost(rows, max(self.ks)) if parts else None
                 parts.append(lost or self._certify(self._worst(text, sites, rows, listed), rows, label_rows))
-        except NotAdditiveError:
+        except NotCertifiedError:
             if not parts:
                 return None
             parts.append(self._nothing(sum(len(part.lists_TN) for part in parts), len(label_rows)))
@@ -123,12 +125,12 @@ class QueryCertifier:
         return [(rows, rows is short) for rows in [short, *apart] if rows]
 
     def _worst(self, text: str, sites: Sequence[Site], rows: list[int], listed: bool) -> WorstCase:
-        radii, label_norm = [self.radii[row] for row in rows], self.labels.rounding_norm
+        radii, label_norms = [self.radii[row] for row in rows], self.labels.longest
         if listed:
-            return ListedWorst(text, sites, radii, self.embed, label_norm=label_norm)
+            return ListedWorst(text, sites, radii, self.embed, label_norms=label_norms)
         if self.texts is None:
-            raise NotAdditiveError("the encoder is not a sum over words")
-        return AdditiveWorst(text, self.texts.edits(text, sites, radii[0]), radii, label_norm=label_norm)
+            raise NotCertifiedError("the encoder is not a sum over words")
+        return AdditiveWorst(text, self.texts.edits(text, sites, radii[0]), radii, label_norms=label_norms)
 
     def _certify(self, worst: WorstCase, rows: list[int], label_rows: NDArray[np.int64]) -> QueryCertificate:
         comparison = Comparison(worst, self.labels, label_rows, self.ks)

@@ -90,6 +90,12 @@ class TextEdits:
         """e(x) of the unchanged text, (D,)."""
         return torch.from_numpy(1 / self.lengths_B) @ self.block_sums()
 
+    def weight(self, radius: int) -> float:
+        """Σ |weight| over the text and so many edits (0 = every site), at most."""
+        sums = np.concatenate(([0.0], np.cumsum(np.abs(self.changes.weights))))[self.changes.offsets]
+        sites = radius or len(self.sites)
+        return float(self.base_BF.abs().sum()) + sites * float(np.diff(sums).max(initial=0.0))
+
     def size(self) -> float:
         """Σ |weight| ‖E_f‖ over the text: what the rounding errors of a score are proportional to."""
         lengths_F = self.vectors_FD.norm(dim=1)

@@ -16,9 +16,10 @@ from itertools import product
 
 from torch import Tensor
 
-from xmc.checks.additive import NotAdditiveError, radius_of
+from xmc.checks.additive import radius_of
 from xmc.checks.block_changes import Block, Change
 from xmc.checks.length_slopes import LengthSlopes
+from xmc.checks.rounding import NotCertifiedError
 from xmc.checks.text_edits import Edit, Group, TextEdits, arrange
 from xmc.encode.encoder import Role
 from xmc.encode.tfidf import TfidfEncoder
@@ -47,7 +48,7 @@ class TfidfTexts:
         """See `AdditiveTexts.edits`."""
         words = [match.group().lower() for match in WORD.finditer(text)]
         if words != split_words(text):
-            raise NotAdditiveError("its words differ in lower case, or where letters with marks are composed")
+            raise NotCertifiedError("its words differ in lower case, or where letters with marks are composed")
         place_of_start = {match.start(): place for place, match in enumerate(WORD.finditer(text))}
         allowed = radius_of(radius, len(sites))
         site_at = {place_of_start[site.start]: site for site in sites}

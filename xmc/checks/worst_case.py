@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmc.checks.brute_force import row_norms
+from xmc.checks.rounding import LabelNorms, gap_margin, require_short
 from xmc.checks.text_edits import Floats, TextEdits
 from xmc.checks.variants import variant_count, variants
-from xmc.checks.worst_gap import UNIT, largest_shifts, rounding_margin, worst_gaps, worst_substitutions
+from xmc.checks.worst_gap import largest_shifts, summed_terms, worst_gaps, worst_substitutions
 from xmc.substitutions.word_sets import Site, replaced
 
 
@@ -42,14 +44,15 @@ class WorstCase(Protocol):
 class AdditiveWorst:
     """By the sum over words; see `xmc.checks.worst_gap`."""
 
-    def __init__(self, text: str, edits: TextEdits, radii: Sequence[int], *, label_norm: float) -> None:
+    def __init__(self, text: str, edits: TextEdits, radii: Sequence[int], *, label_norms: LabelNorms) -> None:
         self.text, self.edits, self.radii = text, edits, list(radii)
         self.exact = edits.exact
         shifts_T = largest_shifts(edits, self.radii)
         size = edits.size()
+        require_short(float(edits.vectors_FD.norm(dim=1).max()) if len(edits.rows_F) else 0.0)
         self.margins_T = np.array(
             [
-                rounding_margin(edits, shift, label_norm, radius=radius, size=size)
+                gap_margin(size + shift, label_norms, terms=summed_terms(edits, radius), divisor=edits.weight(radius))
                 for shift, radius in zip(shifts_T.tolist(), self.radii, strict=True)
             ]
         )
@@ -83,17 +86,19 @@ class ListedWorst:
         radii: Sequence[int],
         embed: Callable[[Sequence[str]], Tensor],
         *,
-        label_norm: float,
+        label_norms: LabelNorms,
     ) -> None:
         widest = 0 if 0 in radii else max(radii)
         self.texts = list(variants(text, sites, widest))
         self.counts_T = [variant_count(sites, radius) for radius in radii]  # fewer changes come first
         self.queries_VD = embed(self.texts)
-        norms_V = torch.linalg.vector_norm(self.queries_VD, dim=1)
-        shifts_V = torch.linalg.vector_norm(self.queries_VD - self.queries_VD[0], dim=1)
-        self.rises_T = np.array([float(shifts_V[:count].max()) for count in self.counts_T])
-        unit = 4 * (self.queries_VD.shape[1] + 8) * UNIT * label_norm
-        self.margins_T = np.array([unit * float(norms_V[:count].max()) for count in self.counts_T])
+        norms_V = row_norms(self.queries_VD)
+        shifts_V = row_norms(self.queries_VD.double() - self.queries_VD[0].double())
+        self.rises_T = np.array([shifts_V[:count].max() for count in self.counts_T])
+        terms = self.queries_VD.shape[1]
+        self.margins_T = np.array(
+            [gap_margin(float(norms_V[:count].max()), label_norms, terms=terms) for count in self.counts_T]
+        )
 
     def gaps(self, labels_CD: Tensor, leading: int) -> Floats:
         """See `WorstCase`."""

@@ -16,8 +16,6 @@ from xmc.checks.least_sums import least_per_group, sums_of_least
 from xmc.checks.text_edits import Edit, Floats, TextEdits, bag_sums, bounded_quotient
 from xmc.substitutions.word_sets import Site
 
-UNIT = 2.0**-24  # largest relative error of rounding to float32
-
 
 def worst_gaps(edits: TextEdits, labels_CD: Tensor, leading: int, radii: Sequence[int]) -> Floats:
     """The least of score(l) − score(m) over all texts within each radius, (R, K, C), for l the first `leading` labels.
@@ -72,19 +70,13 @@ def worst_substitutions(
     return [(edits.sites[site], edit.substitute) for _, site, edit in ranked[: radius_of(radius, len(edits.sites))]]
 
 
-def rounding_margin(
-    edits: TextEdits, shift: float, label_norm: float, *, radius: int = 0, size: float | None = None
-) -> float:
-    """What the float32 arithmetic of encoder, index and `worst_gaps` can change a gap by within a radius (0 = all).
+def summed_terms(edits: TextEdits, radius: int) -> int:
+    """How many features and columns a score is summed of within a radius (0 = all), and room for some more roundings.
 
-    A gap above it is above 0 in all of them. Two scores, of n features and D columns each, are made twice: 4 (n + D)
-    units in the last place, n the features of the text and of so many edits.
-    `shift` is that of `largest_shifts`, `size` that of the edits where it is known.
-    Reference: Higham 2002, section 3.1 (gamma_n, any order of summation).
+    See `xmc.checks.rounding`; n features are those of the text and of so many edits.
     """
     features = len(edits.rows_F)
     if radius:
         longest = int(np.diff(edits.changes.offsets).max(initial=0))
         features = min(features, int(torch.count_nonzero(edits.base_BF)) + radius * longest)
-    terms = features + edits.vectors_FD.shape[1] + 32
-    return 4 * terms * UNIT * ((edits.size() if size is None else size) + shift) * label_norm
+    return features + edits.vectors_FD.shape[1] + 24

@@ -152,9 +152,11 @@ def test_attackers_stay_within_the_radius():
     assert len(steps) == 3
 
 
-def toy_bench(seed, *, attacks=0, greedy=0):
+def toy_bench(seed, *, attacks=0, greedy=0, listed=0, scale=1.0):
     """Labels of toy texts, and queries of which every rewriting can be ranked."""
     generator, texts, encoder, substitutions = toy("static", seed, share=0.4)
+    with torch.no_grad():
+        next(encoder.module.parameters()).mul_(scale)
     retriever = SimpleNamespace(
         encoder=encoder,
         report=SimpleNamespace(exact=False),
@@ -165,7 +167,9 @@ def toy_bench(seed, *, attacks=0, greedy=0):
     none = Positives(np.zeros(4, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
     queries = QueryTable(["a", "b", "c"], asked, none)
     labels = LabelMatrix.of(retriever)
-    return Bench(retriever, queries, labels, substitutions, (1, 3), (1, 2, 0), 0, attacks, greedy, 0, lambda *_: None)
+    return Bench(
+        retriever, queries, labels, substitutions, (1, 3), (1, 2, 0), listed, attacks, greedy, 0, lambda *_: None
+    )
 
 
 @pytest.mark.parametrize(("random", "greedy"), [(300, 0), (0, 100)])
@@ -235,6 +239,14 @@ def test_attackers_of_labels_break_nothing_that_cannot_be_broken(random, greedy,
                     assert side.broken_QTN[query, place, column] <= (lifts_QL[query, rows[k:]] > edge - 1e-5).any()
         broken += side.broken_QTN.sum()
     assert broken > 0
+
+
+@pytest.mark.parametrize("listed", [0, 10**6])
+def test_certificates_against_labels_are_the_same_however_short_the_vectors(listed):
+    """For cosine an index gives all of them the length 1; encoders leave very short ones shorter."""
+    plain, short = (measure_labels(toy_bench(2, listed=listed, scale=scale)) for scale in (1.0, 2.0**-66))
+    assert 0 < plain.certified_QTN.sum() < plain.certified_QTN.size
+    np.testing.assert_array_equal(short.certified_QTN, plain.certified_QTN)
 
 
 def test_a_second_stage_is_not_covered(context):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from toy_words import toy
 
-from xmc.checks.additive import NotAdditiveError, additive_texts
+from xmc.checks.additive import additive_texts
 from xmc.checks.label_certificate import LabelCertifier
+from xmc.checks.rounding import NotCertifiedError
 from xmc.checks.variants import variants
 from xmc.encode.encoder import embed_texts
 from xmc.substitutions.word_sets import Substitutions
@@ -77,7 +78,7 @@ def test_labels_without_a_sum_count_as_entrants():
     with_sites = [row for row, text in enumerate(texts) if substitutions.sites(text)]
     assert found.unknown == sum(row >= 1 for row in with_sites) > 0
     assert found.entrants_TQN[0, 0, 0] == sum(row >= 1 for row in with_sites)
-    with pytest.raises(NotAdditiveError):
+    with pytest.raises(NotCertifiedError):
         certifier.attack(with_sites[0], 0, queries_QD[0], 0.0)
 
 

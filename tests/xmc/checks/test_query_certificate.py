@@ -20,14 +20,17 @@ from xmc_index_exact.exact import Exact
 RADII, KS = (1, 2, 0), (1, 3)
 
 
-def case(kind, seed, *, by_listing, mapped=False):
+def case(kind, seed, *, by_listing, mapped=False, scale=1.0, label_scale=1.0):
     generator, _, encoder, substitutions = toy(kind, seed)
+    with torch.no_grad():
+        next(encoder.module.parameters()).mul_(scale)
     labels_LD = torch.from_numpy(generator.normal(size=(12, 4)).astype(np.float32))
     if kind == "static dot":
         labels_LD *= torch.logspace(0, 2, 12)[torch.from_numpy(generator.permutation(12)), None]  # of many lengths
     labels_LD[5] = labels_LD[2]  # a tie for every query
     if encoder.similarity == "cosine":
         labels_LD = torch.nn.functional.normalize(labels_LD, dim=1)
+    labels_LD *= label_scale
     labels = LabelMatrix(labels_LD)
     matrix_ED = torch.eye(4)
     if mapped:
@@ -140,6 +143,43 @@ def test_a_text_without_a_word_that_may_change_keeps_its_list(by_listing):
     assert (found.rivals_TK == [0, 1, 2]).all()
 
 
+@pytest.mark.parametrize("by_listing", [False, True])
+def test_scores_near_the_end_of_float32_are_certified_only_where_nothing_is_lost(by_listing, monkeypatch):
+    """Squares of 1e-25 vanish, scores below 2^-126 have fewer and fewer bits, and those below 2^-149 tie."""
+    monkeypatch.setattr(comparison, "FIRST", 4)
+    kept = 0
+    for seed, scale, label_scale in [(8, 1e-25, 1.0), (2, 1e-25, 1.0), (2, 1e-22, 1e-22), (2, 1e-30, 1e-30)]:
+        text, rank, certifier = case("static dot", seed, by_listing=by_listing, scale=scale, label_scale=label_scale)
+        (before,) = rank([text])
+        found = certifier.certify(text, before[: max(KS)])
+        for place, radius in enumerate(RADII):
+            after = rank(list(variants(text, certifier.substitutions.sites(text), radius)))
+            stays = [all(set(rows[:k]) == set(before[:k]) for rows in after) for k in KS]
+            assert (found.lists_TN[place] <= stays).all()
+            lowest = [max(rows.tolist().index(label) for rows in after) for label in before[: max(KS)]]
+            assert (lowest <= np.where(found.rivals_TK[place] < max(KS), found.rivals_TK[place], np.inf)).all()
+            kept += (found.rivals_TK[place] < max(KS)).sum()
+    assert kept > 0, "scores of 1e-25 lose nothing"
+
+
+def test_vectors_too_long_for_their_norm_are_not_certified():
+    """In float32 the norm of a vector of 1e20 is infinite, and the vector divided by it zero."""
+    _, _, encoder, _ = toy("static", 0)
+    tower = encoder.towers["query"]
+    red, blue = (tower.tokenizer.encode(word).ids for word in ("red", "blue"))
+    with torch.no_grad():
+        tower.table_FD[red] = 1e17
+        tower.table_FD[blue] = 1e20  # the same direction
+    labels = LabelMatrix(torch.nn.functional.normalize(torch.tensor([[-1.0, 0, 0, 0], [1, 1, 1, 1]]), dim=1))
+    index = Exact().build([labels.labels_LD], similarity="cosine", device="cpu")
+    embed = lambda texts: embed_texts(encoder, texts, "query")  # noqa: E731
+    assert [rows.tolist() for rows, _ in index.search(embed(["red", "blue"]), 1)] == [[1], [0]]
+    for texts in (additive_texts(encoder, "query"), None):
+        certifier = QueryCertifier(texts, Substitutions({"red": ("blue",)}), labels, embed, (1,), (1,))
+        found = certifier.certify("red", np.array([1]))
+        assert found is None or not found.lists_TN.any()
+
+
 def test_fewer_labels_than_k():
     text, _, certifier = case("static", 2, by_listing=False)
     certifier.labels = LabelMatrix(certifier.labels.labels_LD[:2])
@@ -180,8 +220,8 @@ def test_the_rounding_of_two_steps_is_allowed_for_where_they_cancel():
     labels_LE = (labels_LE.double() - (1 - 1e-4) * off_DE).float()  # all but orthogonal to the columns of M
     labels = LabelMatrix.mapped(labels_LE, matrix_ED)
     lengths = torch.linalg.vector_norm(labels_LE, dim=1).max(), torch.linalg.norm(matrix_ED)
-    assert labels.rounding_norm == pytest.approx(float(lengths[0] * lengths[1]) * (1 + 40 / 3), rel=1e-5)
-    assert LabelMatrix.mapped(torch.zeros(2, 3), torch.eye(3)).rounding_factor == 1.0
+    assert labels.longest.underflow == pytest.approx(float(lengths[0]) * (1 + 40 / 3), rel=1e-5)
+    assert labels.longest.rounding == pytest.approx(float(lengths[1]) * labels.longest.underflow, rel=1e-5)
 
 
 def test_listed_rewritings_that_tie_are_not_certified_however_long_the_labels():
