@@ -29,7 +29,9 @@ from xmc.errors import ConfigError
 from xmc.evaluate.propensity import MIN_TRAIN_QUERIES, inverse_propensities
 from xmc.retrieve.calibration import Calibration, never_rising
 from xmc.retrieve.fitted import CALIBRATION_FILE, CALIBRATION_KIND, MODEL
+from xmc.retrieve.no_match import no_match
 from xmc.store import write_json
+from xmc.values import Hits
 
 Array = np.ndarray[Any, Any]
 LEAST_FLAT = 0.5  # a curve of first hits that falls no lower keeps the best of any list
@@ -92,6 +94,8 @@ class Calibrate:
         fit_pairs = fit_pairs.down_to(self.top)
         offsets = np.searchsorted(pairs.query_rows_H, np.arange(pairs.queries + 1))
         probabilities_H = never_rising(calibration.at_ranks(pairs.scores_H, pairs.ranks_H), offsets)
+        judged = Hits(offsets, pairs.label_rows_H, pairs.scores_H)
+        probabilities_H[no_match(context.retriever, judged)[judged.query_rows()]] = 0.0  # as a search has them
         calibration = replace(calibration, cut_offs=cut_offs_of(pairs, probabilities_H))
         self._keep(context, calibration)
         stages = {

@@ -14,6 +14,7 @@ from xmc.errors import XmcWarning
 if TYPE_CHECKING:
     import numpy as np
 
+    from xmc.check_contract import CheckRetriever
     from xmc.retrieve.retriever import Retriever
     from xmc.values import Hits
 
@@ -23,12 +24,12 @@ NO_MATCH = (  # one text, since Python shows and remembers each that it has not 
 )
 
 
-def can_be_told(retriever: Retriever) -> bool:
+def can_be_told(retriever: Retriever | CheckRetriever) -> bool:
     """Whether a score is that of two embeddings alone; a second stage or a query map may add to that of a match."""
-    return retriever.reranking is None and retriever.query_map is None
+    return all(getattr(retriever, step, None) is None for step in ("reranking", "query_map"))
 
 
-def no_match(retriever: Retriever, hits: Hits) -> np.ndarray[Any, Any]:
+def no_match(retriever: Retriever | CheckRetriever, hits: Hits) -> np.ndarray[Any, Any]:
     """Which queries have a best hit with a score of 0, (Q,) bool; none where it cannot be told.
 
     A query without hits is none of them.

@@ -131,9 +131,9 @@ class Retriever(Stages):
         """The best k labels of each text, best first; fewer when there are fewer labels.
 
         `allowed`, label ids or a `filter` of them, limits the search to these labels. After `xmc check calibrate` each
-        hit has a probability, and `min_probability` leaves out hits below it: all of them when nothing matches. An
-        XmcWarning says when the best score of a query is exactly 0, for example because the encoder knows no word of
-        it.
+        hit has a probability, and `min_probability` leaves out hits below it: all of them when nothing matches. Where
+        the best score of a query is exactly 0, for example because the encoder knows no word of it, the probability is
+        0, and an XmcWarning tells of the hits that are returned all the same.
         Raises: DataError for a text that is not a non-blank string, and for an allowed label that is not there;
         ConfigError for k outside 1..10,000 or a probability outside 0..1; ArtifactError for `min_probability` without
         a calibration of this encoder and index.
@@ -202,7 +202,7 @@ class Retriever(Stages):
         `hits` must be whole lists, as a search answers them, because a probability depends on the rank.
         Raises: ConfigError, ArtifactError as `search`.
         """
-        return judge(self.fitted, hits, min_probability)
+        return judge(self, hits, min_probability)
 
     def judged_search(
         self,
@@ -231,7 +231,7 @@ class Retriever(Stages):
         A filter does not change the probability of a hit. To find it, where there is a calibration, the same queries
         are searched a second time without the filter.
         """
-        return search_and_judge(self.fitted, search, k=k, min_probability=min_probability, label_filter=label_filter)
+        return search_and_judge(self, search, k=k, min_probability=min_probability, label_filter=label_filter)
 
     def search_table(
         self,

@@ -72,13 +72,17 @@ def test_brier_score_and_table_are_those_of_the_pairs(context, tmp_path):
         def __exit__(self, *error):
             return None
 
-    keeping = replace(context, new_version=lambda kind, *, facts=None: Keeper(kind, facts))
+    def search(queries, *, k):
+        hits = context.search(queries, k=k)
+        return replace(hits, scores=np.where(hits.query_rows() < 4, np.float32(0), hits.scores))
+
+    keeping = replace(context, search=search, new_version=lambda kind, *, facts=None: Keeper(kind, facts))
     result = Calibrate(ks=(5,), first_ranks=(1, 3), unanswerable=0.0).run(keeping)
     assert kept == {"kind": "calibration", "facts": {"model": {"encoder": "0", "index": "0"}}}
     bands = json.loads((tmp_path / "calibration.json").read_text())["bands"]
     squares, pairs = 0.0, 0
-    for rows, scores, positives in listed(context, 5):
-        probability = 1.0
+    for rows, scores, positives in listed(keeping, 5):
+        probability = float(scores[0] != 0)  # 0 for a query that matches nothing
         for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1):
             band = bands[-1] if rank >= bands[-1]["first_rank"] else bands[0]
             probability = min(probability, np.interp(score, band["scores"], band["probabilities"]))

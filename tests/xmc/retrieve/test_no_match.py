@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,8 @@ from xmc import LabelEditor, Retriever
 from xmc.api import Hits
 from xmc.cli.main import app
 from xmc.errors import XmcWarning
+from xmc.retrieve.calibration import NO_CUT_OFFS, Calibration, Curve
+from xmc.retrieve.fitted import Fitted
 from xmc.retrieve.no_match import no_match
 
 NOTHING = ["$", "!?", "\u200b", "🙂", "你好"]
@@ -58,6 +61,30 @@ def test_the_best_of_each_query_counts_and_a_second_stage_has_other_scores(retri
     assert no_match(retriever, hits).tolist() == [False, False, True]
     reranked = type("Reranked", (), {"reranking": object(), "query_map": None})
     assert not no_match(reranked, hits).any()
+
+
+def test_what_matches_nothing_is_relevant_with_probability_0(retriever):
+    curves = tuple(Curve(np.array([0.0, 1.0]), np.array(band)) for band in ([0.3, 0.9], [0.2, 0.8]))
+    calibration = Calibration("isotonic", (1, 2), curves, NO_CUT_OFFS)
+    calibrated = replace(retriever, fitted=Fitted(calibration), opened=replace(retriever.opened, warn=False))
+    texts, some = ["$", "tender tram"], ["L05", "L09"]
+    vectors_QD = calibrated.encode(texts)
+    for found in (
+        calibrated.search(texts, k=2),
+        calibrated.search(texts, k=2, allowed=some),
+        calibrated.search_vectors(vectors_QD, k=2),
+    ):
+        assert [hit.probability for hit in found[0]] == [0, 0] and min(hit.probability for hit in found[1]) > 0.2
+    for found in (
+        calibrated.search(texts, k=2, min_probability=1e-9),
+        calibrated.search(texts, k=2, min_probability=1e-9, allowed=some),
+        calibrated.search_vectors(vectors_QD, k=2, min_probability=1e-9),
+    ):
+        assert [len(hits) for hits in found] == [0, 2]
+    table = pa.table({"query_id": ["a", "b"], "text": texts})
+    assert calibrated.search_table(table, k=2)["probabilities"].to_pylist()[0] == [0, 0]
+    assert calibrated.search_table(table, k=2, min_probability=1e-9)["label_ids"].to_pylist()[0] == []
+    assert len(calibrated.search(["$"], k=2, min_probability=0)[0]) == 2, "0 leaves nothing out"
 
 
 def test_the_command_says_so_beside_the_answer(tiny_run):
