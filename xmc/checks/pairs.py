@@ -45,9 +45,9 @@ def retrieved_pairs(hits: Hits, positives: Positives, *, labels: int) -> Pairs:
     """Each hit with its rank and whether it is a positive of its query.
 
     >>> hits = Hits(np.array([0, 2]), np.array([4, 1]), np.array([0.9, 0.2]))
-    >>> pairs = retrieved_pairs(hits, Positives(np.array([0, 1]), np.array([1]), np.ones(1)), labels=5)
-    >>> pairs.ranks_H.tolist(), pairs.relevant_H.tolist()
-    ([1, 2], [False, True])
+    >>> pairs = retrieved_pairs(hits, Positives(np.array([0, 2]), np.array([1, 3]), np.ones(2)), labels=5)
+    >>> pairs.queries, pairs.positives, pairs.ranks_H.tolist(), pairs.relevant_H.tolist()
+    (1, 2, [1, 2], [False, True])
     """
     query_rows_H = hits.query_rows()
     ranks_H = np.arange(len(hits.scores)) - hits.offsets[query_rows_H] + 1

@@ -3,7 +3,7 @@
 Within R substitutions a count can move by R at most, so the weight (1 + ln count) x idf that a word gains or loses lies
 in an interval, and so does the length of a block. Both go into the lower model of `TextEdits`, which is then sound but
 not complete; what an edit does to the length is charged to that edit (see `LengthSlopes`). With radius 1 the counts and
-lengths after each edit are known, and the certificate of a query is exact.
+lengths after each edit are known, and the certificate of a query is exact where no pair of words may come or go twice.
 """
 
 from __future__ import annotations

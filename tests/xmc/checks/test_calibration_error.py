@@ -119,6 +119,17 @@ def test_of_true_probabilities_the_interval_reaches_down_to_nothing():
     assert sum(ece_interval(seed, 0.1).low > 0 for seed in range(10)) == 10
 
 
+def test_the_upper_end_is_above_by_what_the_sure_gaps_lack_in_the_draws():
+    """Of one bin whose gap is positive, or negative, in every query: the 97.5 % quantile of its draws, by hand."""
+    size_Q = np.random.default_rng(0).uniform(0.2, 0.4, 50)
+    weights_SQ = np.concatenate(list(query_weights(50, samples=200, seed=0)))
+    for sign in (1, -1):
+        figure = ece_figures([size_Q.mean()], [sign * size_Q[:, None]], [np.ones(50)], samples=200, seed=0)[0]
+        drawn_S = weights_SQ @ size_Q / 50
+        assert figure.high == pytest.approx(2 * size_Q.mean() - np.quantile(drawn_S, 0.025), rel=1e-5)
+        assert figure.low == pytest.approx(2 * size_Q.mean() - np.quantile(drawn_S, 0.975), rel=1e-5)
+
+
 def test_without_samples_there_is_no_interval():
     assert ece_figures([0.1], [np.zeros((2, 1))], [np.ones(2)], samples=0, seed=0)[0].low is None
     assert (

@@ -57,6 +57,16 @@ def test_platt_of_equal_scores_is_the_share():
     assert curve(np.array([0.5])) == pytest.approx([0.31], abs=0.02)
 
 
+@pytest.mark.parametrize("method", ["isotonic", "platt"])
+def test_a_share_of_unanswerable_queries_has_no_positive_among_its_hits(method):
+    """Of 1,000 first hits of one score 300 are relevant; half of the weight sees the other 700 alone."""
+    relevant_Q1 = (np.arange(1000) < 300)[:, None]
+    pairs = pairs_of(np.full((1000, 1), 0.5), relevant_Q1)
+    for share, rate in ((0.0, 0.3), (0.5, 150 / (500 + 350))):
+        calibration = fit_calibration(pairs, method=method, first_ranks=(1,), unanswerable=share)
+        assert calibration.curves[0](np.array([0.5])) == pytest.approx([rate], abs=0.005)
+
+
 def test_temperature_finds_the_one_that_made_the_data():
     scores, relevant = drawn(1 / 0.25, 0.0)
     assert 1 / fit_temperature(scores, relevant).slope == pytest.approx(0.25, rel=0.05)

@@ -139,6 +139,11 @@ def test_an_empty_set_is_refused(context, tmp_path):
         Certify(substitutions=str(tmp_path / "empty.txt")).run(context)
 
 
+@pytest.mark.parametrize(("kind", "said"), [("static", "exactly, by the sum"), ("tfidf", "exactly up to 0 rewritings")])
+def test_it_is_said_how_exact_certificates_of_queries_are(kind, said):
+    assert measure_queries(toy_bench(0, kind=kind)).notes[0].startswith(f"Query side: lists are certified {said}")
+
+
 def test_attackers_stay_within_the_radius():
     sites = [Site(0, 1, "a", ("x", "y")), Site(2, 3, "b", ("x",)), Site(4, 5, "c", ("z",))]
     generator = np.random.default_rng(0)
@@ -152,9 +157,9 @@ def test_attackers_stay_within_the_radius():
     assert len(steps) == 3
 
 
-def toy_bench(seed, *, attacks=0, greedy=0, listed=0, scale=1.0):
+def toy_bench(seed, *, kind="static", attacks=0, greedy=0, listed=0, scale=1.0):
     """Labels of toy texts, and queries of which every rewriting can be ranked."""
-    generator, texts, encoder, substitutions = toy("static", seed, share=0.4)
+    generator, texts, encoder, substitutions = toy(kind, seed, share=0.4)
     with torch.no_grad():
         next(encoder.module.parameters()).mul_(scale)
     retriever = SimpleNamespace(

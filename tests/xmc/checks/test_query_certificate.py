@@ -162,6 +162,23 @@ def test_scores_near_the_end_of_float32_are_certified_only_where_nothing_is_lost
     assert kept > 0, "scores of 1e-25 lose nothing"
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [[20, 0], [19, 0], [18, 0], [17, 0], [16, 0], [0, 1e4]],
+        [[200, -1e4], [199, -1e4], [198, -1e4], [197, -1e4], [150, 0]],
+    ],
+)
+def test_a_turn_of_the_query_that_is_much_for_a_long_label_is_noticed(labels, monkeypatch):
+    """The last label comes first; it is not among those that are compared at once."""
+    monkeypatch.setattr(comparison, "FIRST", 4)
+    vector_of = {"start": [1.0, 0.0], "one": [1.0, 0.1]}
+    embed = lambda texts: torch.tensor([vector_of[text] for text in texts])  # noqa: E731
+    matrix = LabelMatrix(torch.tensor(labels))
+    certifier = QueryCertifier(None, Substitutions({"start": ("one",)}), matrix, embed, (1,), (1,))
+    assert not certifier.certify("start", np.array([0])).lists_TN.any()
+
+
 def test_vectors_too_long_for_their_norm_are_not_certified():
     """In float32 the norm of a vector of 1e20 is infinite, and the vector divided by it zero."""
     _, _, encoder, _ = toy("static", 0)
@@ -224,12 +241,14 @@ def test_the_rounding_of_two_steps_is_allowed_for_where_they_cancel():
     assert labels.longest.rounding == pytest.approx(float(lengths[1]) * labels.longest.underflow, rel=1e-5)
 
 
-def test_listed_rewritings_that_tie_are_not_certified_however_long_the_labels():
+@pytest.mark.parametrize(("query_length", "label_length"), [(1, 1e6), (1e6, 1), (1e6, 1e6)])
+def test_listed_rewritings_that_tie_are_not_certified_however_long_the_vectors(query_length, label_length):
     generator = np.random.default_rng(0)
     for _ in range(20):
         one_D, other_D, third_D = generator.normal(size=(3, 3)).astype(np.float32)
-        vector_of = {"one": one_D, "start": one_D + np.float32(1e-3) * third_D}
-        labels_LD = torch.from_numpy(1e6 * np.stack([other_D + np.cross(one_D, third_D), other_D]))  # "one" ties
+        vector_of = {"one": query_length * one_D, "start": query_length * (one_D + np.float32(1e-3) * third_D)}
+        tied_LD = np.stack([other_D + np.cross(one_D, third_D), other_D])  # for "one"
+        labels_LD = torch.from_numpy(label_length * tied_LD)
         embed = lambda texts, of=vector_of: torch.from_numpy(np.stack([of[text] for text in texts]))  # noqa: E731
         certifier = QueryCertifier(None, Substitutions({"start": ("one",)}), LabelMatrix(labels_LD), embed, (1,), (1,))
         found = certifier.certify("start", np.argsort(-(labels_LD @ embed(["start"])[0]).numpy(), kind="stable")[:1])

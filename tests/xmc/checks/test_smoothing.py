@@ -146,9 +146,10 @@ def test_the_least_share_holds_as_often_as_it_promises():
 def test_label_lists_against_their_definition():
     generator = np.random.default_rng(2)
     scores_QL = generator.random((6, 5))
-    variations_L, width, ks = generator.random(5) / 10, 0.01, (1, 2, 5)
+    variations_L, width, ks = generator.random(5) / 10, 0.03, (1, 2, 5)
     by_label = certified_against_labels(scores_QL, variations_L, width, ks)
     assert by_label.any() and not by_label[:, :2].all()
+    assert (by_label != certified_against_labels(scores_QL, variations_L, width / 2, ks)).any()
     for query, column in itertools.product(range(6), range(3)):
         ranked = sorted(range(5), key=lambda label: -scores_QL[query, label])
         inside, outside = ranked[: ks[column]], ranked[ks[column] :]

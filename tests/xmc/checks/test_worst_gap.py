@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 from toy_words import some_text, toy, toy_encoder
 
 from xmc.checks.additive import additive_texts
@@ -118,6 +119,15 @@ def test_texts_that_do_not_fall_apart_are_refused():
         additive_texts(tfidf, "query").edits("\u0130stanbul sea", [], 1)
     with pytest.raises(NotCertifiedError):
         additive_texts(tfidf, "query").edits("re\u0301d sea", substitutions.sites("re\u0301d sea"), 1)
+
+
+def test_special_tokens_that_a_tokenizer_would_add_are_none_of_the_text():
+    _, _, encoder, _ = toy("static", 0)
+    plain = additive_texts(encoder, "query").edits("red sea", [], 0).embedding()
+    encoder.towers["query"].tokenizer.post_processor = TemplateProcessing(
+        single="fish $A", special_tokens=[("fish", 1)]
+    )
+    assert torch.equal(additive_texts(encoder, "query").edits("red sea", [], 0).embedding(), plain)
 
 
 def test_an_encoder_without_a_sum_is_refused():

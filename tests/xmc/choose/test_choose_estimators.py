@@ -184,8 +184,9 @@ def test_the_risk_is_a_standard_error_and_the_chance_that_of_a_normal_variable()
     report = judge_candidate("a", evidence, estimator="dm", outside=0.0, samples=20, seed=0)
     assert report.gain.value == pytest.approx(rewards_QK.mean()) and report.risk == pytest.approx(sem(rewards_QK)[0])
     assert report.chance_worse == pytest.approx(norm.cdf(-report.gain.value / report.risk))
-    overlap = overlap_of(np.abs(rewards_QK), outside=0.0)
-    assert overlap.mean_weight_error == pytest.approx(sem(np.abs(rewards_QK))[0])
+    for rows in (200, 2):
+        weights_Q1 = np.abs(rewards_QK[:rows])
+        assert overlap_of(weights_Q1, outside=0.0).mean_weight_error == pytest.approx(sem(weights_Q1)[0])
 
 
 def test_a_candidate_without_overlap_is_refused():
@@ -198,10 +199,12 @@ def test_a_candidate_without_overlap_is_refused():
     "ratios", [[[1.0, 1.0], [1e200, 1e200]], [[1.0, 1.0], [np.inf, 0.0]], [[1e101, 0.0], [1.0, 1.0]]]
 )
 def test_weights_that_are_no_numbers_are_refused(ratios):
-    with pytest.raises(
-        DataError, match=r"1 lists of the log, such as that of row [01], would count with a weight above"
-    ):
-        judge_candidate("a", bare(np.array(ratios), np.ones((2, 2))), estimator="dr", outside=0.0, samples=9, seed=0)
+    wild, ones = np.array(ratios), np.ones((2, 2))
+    for evidence in (bare(wild, ones), replace(bare(ones, ones), rank_ratios_QK=wild)):
+        with pytest.raises(
+            DataError, match=r"1 lists of the log, such as that of row [01], would count with a weight above"
+        ):
+            judge_candidate("a", evidence, estimator="dr", outside=0.0, samples=9, seed=0)
 
 
 def test_verdict_follows_the_interval_of_the_gain(independent):

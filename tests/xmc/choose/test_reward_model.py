@@ -45,7 +45,9 @@ def test_better_labels_and_higher_ranks_are_expected_to_earn_more():
 
 
 def test_numbers_that_are_not_clicks_are_predicted_within_what_was_seen():
-    columns, scores_QM, noise_QM = world(reward=lambda clicks: 5 * clicks - 2)
+    columns, scores_QM, noise_QM = world(
+        reward=lambda clicks: clicks * np.linspace(4, 5, clicks.size).reshape(clicks.shape) - 2
+    )
     expected_QKM = whole(predict_rewards(log_of(log_table(columns)), [scores_QM, noise_QM]))
     assert expected_QKM.min() >= -2 and expected_QKM.max() <= 3 and expected_QKM.std() > 0.5
 
