@@ -23,6 +23,7 @@ from xmc.checks.smoothing import (
 )
 from xmc.checks.text_edits import Floats
 from xmc.encode.encoder import Role
+from xmc.rounding_bounds import float32_product_error, rounding_bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,8 @@ def _by_scores(bench: Bench, perturbations: Perturbations, samples: int, confide
     )
     units_QD = torch.nn.functional.normalize(bench.embed(bench.queries.texts), dim=1)
     scores_QL = smoothed_scores(units_QD, means_LD)
-    width = half_width(samples, confidence, len(bench.labels))
+    rounding = rounding_bounds(1.0, 1.0, dimension=means_LD.shape[1], further=float32_product_error())
+    width = half_width(samples, confidence, len(bench.labels)) + rounding
     variations_LT = _variations(bench, perturbations, texts)
     certified = [
         certified_against_labels(scores_QL.double().numpy(), variations_L, width, bench.ks)

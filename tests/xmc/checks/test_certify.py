@@ -13,6 +13,7 @@ from xmc.checks.certify import Certify
 from xmc.checks.certify_bench import Bench
 from xmc.checks.certify_labels import measure_labels
 from xmc.checks.certify_queries import measure_queries
+from xmc.checks.certify_smoothing import measure_smoothing
 from xmc.checks.label_matrix import LabelMatrix
 from xmc.checks.substitution_attacks import QueryAttacker, greedy_attack, random_attack
 from xmc.checks.variants import variants
@@ -22,7 +23,7 @@ from xmc.encode.encoder import embed_texts
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve.reranking import Reranking
 from xmc.retrieve.retriever import Retriever
-from xmc.substitutions.word_sets import Site
+from xmc.substitutions.word_sets import Site, Substitutions
 from xmc.values import Positives
 
 
@@ -222,12 +223,12 @@ def test_queries_of_which_nothing_is_proved_are_attacked_like_others(monkeypatch
     assert broken > 0
 
 
-@pytest.mark.parametrize(("random", "greedy"), [(8, 0), (0, 100)])
-def test_attackers_of_labels_break_nothing_that_cannot_be_broken(random, greedy, monkeypatch):
+@pytest.mark.parametrize(("kind", "random", "greedy"), [("static", 8, 0), ("static", 0, 100), ("static dot", 8, 0)])
+def test_attackers_of_labels_break_nothing_that_cannot_be_broken(kind, random, greedy, monkeypatch):
     monkeypatch.setattr("xmc.checks.certify_labels._LabelAttacker.witnesses", lambda self, found: None)
     broken = 0
     for seed in range(2):
-        bench = toy_bench(seed, attacks=random, greedy=greedy)
+        bench = toy_bench(seed, kind=kind, attacks=random, greedy=greedy)
         side = measure_labels(bench)
         assert side.violations == 0
         queries_QD = bench.embed(bench.queries.texts)
@@ -252,6 +253,23 @@ def test_certificates_against_labels_are_the_same_however_short_the_vectors(list
     plain, short = (measure_labels(toy_bench(2, listed=listed, scale=scale)) for scale in (1.0, 2.0**-66))
     assert 0 < plain.certified_QTN.sum() < plain.certified_QTN.size
     np.testing.assert_array_equal(short.certified_QTN, plain.certified_QTN)
+
+
+def test_smoothed_scores_of_labels_that_rounding_could_turn_round_are_not_certified(monkeypatch):
+    """Two labels, no substitutes, and as many samples as leave no doubt: only the last bits tell their scores apart."""
+    monkeypatch.setattr("xmc.checks.certify_smoothing.half_width", lambda *_: 0.0)
+    bench = toy_bench(0)
+    tower = bench.retriever.encoder.towers["label"]
+    red, blue, sea = (tower.tokenizer.encode(word).ids[0] for word in ("red", "blue", "sea"))
+    for distance in (1e-6, 1e-2):
+        with torch.no_grad():
+            for token, height in ((red, 0.0), (sea, 1.0), (blue, distance)):
+                tower.table_FD[token] = torch.tensor([1.0, height, 0.0, 0.0])
+        retriever = SimpleNamespace(**{**vars(bench.retriever), "labels": SimpleNamespace(texts=["red", "blue"])})
+        queries = replace(bench.queries, texts=["sea"] * 3)
+        two = replace(bench, retriever=retriever, queries=queries, substitutions=Substitutions({}), ks=(1,))
+        found = measure_smoothing(two, "label", samples=1, confidence=0.95, steps=1)
+        assert found.certified_QTN.all() == found.certified_QTN.any() == (distance == 1e-2)
 
 
 def test_a_second_stage_is_not_covered(context):

@@ -162,6 +162,7 @@ def test_scores_near_the_end_of_float32_are_certified_only_where_nothing_is_lost
     assert kept > 0, "scores of 1e-25 lose nothing"
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
 @pytest.mark.parametrize(
     "labels",
     [
@@ -169,12 +170,12 @@ def test_scores_near_the_end_of_float32_are_certified_only_where_nothing_is_lost
         [[200, -1e4], [199, -1e4], [198, -1e4], [197, -1e4], [150, 0]],
     ],
 )
-def test_a_turn_of_the_query_that_is_much_for_a_long_label_is_noticed(labels, monkeypatch):
+def test_a_turn_of_the_query_that_is_much_for_a_long_label_is_noticed(labels, scale, monkeypatch):
     """The last label comes first; it is not among those that are compared at once."""
     monkeypatch.setattr(comparison, "FIRST", 4)
     vector_of = {"start": [1.0, 0.0], "one": [1.0, 0.1]}
     embed = lambda texts: torch.tensor([vector_of[text] for text in texts])  # noqa: E731
-    matrix = LabelMatrix(torch.tensor(labels))
+    matrix = LabelMatrix(scale * torch.tensor(labels))
     certifier = QueryCertifier(None, Substitutions({"start": ("one",)}), matrix, embed, (1,), (1,))
     assert not certifier.certify("start", np.array([0])).lists_TN.any()
 
