@@ -82,6 +82,22 @@ def test_labels_without_a_sum_count_as_entrants():
         certifier.attack(with_sites[0], 0, queries_QD[0], 0.0)
 
 
+def test_labels_that_may_become_too_long_for_their_norm_are_not_certified():
+    """In float32 the norm of a vector of 1e20 is infinite, and the vector divided by it zero: its score is 0."""
+    _, _, encoder, _ = toy("static", 0)
+    tower = encoder.towers["label"]
+    with torch.no_grad():
+        for word, length in (("red", 1e17), ("blue", 1e20)):
+            tower.table_FD[tower.tokenizer.encode(word).ids] = length  # one direction
+    embed = lambda some: embed_texts(encoder, some, "label")  # noqa: E731
+    query_1D = torch.full((1, 4), -0.5)
+    assert (embed(["red", "blue"]) @ query_1D[0]).tolist() == [-1, 0]
+    for texts, listed in ((additive_texts(encoder, "label"), 0), (None, 9)):
+        certifier = LabelCertifier(texts, Substitutions({"red": ("blue",)}), ["red"], embed, (1,), listed=listed)
+        found = certifier.certify(query_1D, np.array([[-0.5]]), lambda row: np.array([1]), (1,))
+        assert found.entrants_TQN.tolist() == [[[1]]] and found.unknown == (texts is not None)
+
+
 def test_a_text_that_ties_with_the_last_of_the_list_enters_however_long_its_vector():
     """A score near 0 of long vectors is a difference of large numbers: what float32 loses grows with their length."""
     embed = {"one": [1.1, 3.3, 7.7], "other": [2.0, 1.0, 1.0]}

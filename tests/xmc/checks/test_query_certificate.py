@@ -168,9 +168,11 @@ def test_scores_near_the_end_of_float32_are_certified_only_where_nothing_is_lost
     [
         [[20, 0], [19, 0], [18, 0], [17, 0], [16, 0], [0, 1e4]],
         [[200, -1e4], [199, -1e4], [198, -1e4], [197, -1e4], [150, 0]],
+        [[10, -1], [9.99, -1], [9.98, -1], [9.97, -1], [9.9, 1]],
+        [[0.93, -10], [0.92, -10], [0.91, -10], [0.9, -10], [-0.93, 10]],
     ],
 )
-def test_a_turn_of_the_query_that_is_much_for_a_long_label_is_noticed(labels, scale, monkeypatch):
+def test_a_small_turn_of_the_query_that_lifts_a_label_is_noticed(labels, scale, monkeypatch):
     """The last label comes first; it is not among those that are compared at once."""
     monkeypatch.setattr(comparison, "FIRST", 4)
     vector_of = {"start": [1.0, 0.0], "one": [1.0, 0.1]}
