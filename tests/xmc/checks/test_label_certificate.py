@@ -100,10 +100,10 @@ def test_labels_that_may_become_too_long_for_their_norm_are_not_certified():
 
 def test_a_text_that_ties_with_the_last_of_the_list_enters_however_long_its_vector():
     """A score near 0 of long vectors is a difference of large numbers: what float32 loses grows with their length."""
-    embed = {"one": [1.1, 3.3, 7.7], "other": [2.0, 1.0, 1.0]}
+    embed = {"one": [1.1, 3.3, 7.7], "other": [2.0, 1.0, 1.0], "short": [-1e-5, -1e-5, 0.0]}
     long_LD = lambda some: 1e6 * torch.tensor([embed[text] for text in some])  # noqa: E731
-    queries_QD = torch.tensor([[0.7, 0.7, -0.4 - 0.0001 * query] for query in range(50)])
-    certifier = LabelCertifier(None, Substitutions({"other": ("one",)}), ["other", "one"], long_LD, (1,))
+    queries_QD = torch.tensor([[0.7, 0.7, -0.4]]) * (1 + 0.013 * torch.arange(50.0))[:, None]
+    certifier = LabelCertifier(None, Substitutions({"other": ("one", "short")}), ["other", "one"], long_LD, (1,))
     scores_QN = (queries_QD.double() @ long_LD(["one"]).double().T).numpy()
     found = certifier.certify(queries_QD, scores_QN, lambda row: np.full(50, 1 - row), (1,))
     assert (found.entrants_TQN == 1).all(), "of equal scores the lower label row comes first"
