@@ -1,5 +1,7 @@
 """Invariants: margins are four rounding bounds and what underflow takes, by the formula; too long ones are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,11 +51,16 @@ def test_each_radius_has_the_margin_of_its_longest_texts():
     edits, norms = additive_texts(encoder, "query").edits("red old fish", sites, 1), LabelNorms(5.0, 7.0)
     assert [edits.weight(radius) for radius in (1, 2, 0)] == [3 + 3, 3 + 6, 3 + 6], "tokens: the text, its edits"
     assert summed_terms(edits, 1) == (3 + 3) + 4 + 24 and summed_terms(edits, 0) == 6 + 4 + 24
-    shifts_T = largest_shifts(edits, (1, 0))
-    worst = AdditiveWorst("red old fish", edits, (1, 0), label_norms=norms)
-    for margin, shift, radius in zip(worst.margins_T, shifts_T, (1, 0), strict=True):
-        divisor, terms = edits.weight(radius), summed_terms(edits, radius)
-        assert margin == gap_margin(edits.size() + shift, norms, terms=terms, divisor=divisor)
+    for scale in (1.0, 1e-37):
+        some = replace(edits, vectors_FD=scale * edits.vectors_FD)
+        worst = AdditiveWorst("red old fish", some, (1, 0), label_norms=norms)
+        for margin, shift, radius in zip(worst.margins_T, largest_shifts(some, (1, 0)), (1, 0), strict=True):
+            divisor, terms = some.weight(radius), summed_terms(some, radius)
+            assert margin == gap_margin(some.size() + shift, norms, terms=terms, divisor=divisor)
+    light = replace(edits.changes, weights=1e-9 * edits.changes.weights)
+    long = replace(edits, base_BF=1e-9 * edits.base_BF, changes=light, vectors_FD=1e19 * edits.vectors_FD)
+    with pytest.raises(NotCertifiedError):  # of a small weight: the texts are short, and a product may overflow
+        AdditiveWorst("red old fish", long, (1, 0), label_norms=norms)
     lengths = {"red old fish": 1.0, "blue sea old fish": 2.0, "red boat fish": 3.0, "blue sea boat fish": 4.0}
     embed = lambda texts: torch.tensor([[0.0, lengths[text]] for text in texts])  # noqa: E731
     listed = ListedWorst("red old fish", sites, (1, 0), embed, label_norms=norms)
