@@ -40,13 +40,14 @@ if TYPE_CHECKING:
     from xmc.errors import XmcError
     from xmc.predict.predict import predict_run
     from xmc.retrieve.retriever import Retriever
-    from xmc.values import Hit
+    from xmc.values import Hit, Passage
 
 __version__ = "0.1.0"
 __all__ = [
     "Client",
     "Hit",
     "LabelEditor",
+    "Passage",
     "Retriever",
     "XmcError",
     "add_labels",
@@ -85,7 +86,7 @@ _NAMES = {
     "xmc.errors": ("XmcError",),
     "xmc.predict.predict": ("predict_run",),
     "xmc.retrieve.retriever": ("Retriever",),
-    "xmc.values": ("Hit",),
+    "xmc.values": ("Hit", "Passage"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}  # imported when first asked for
 

@@ -11,7 +11,7 @@ from xmc.client_connection import AnswerTooLargeError, Connection, to_json
 from xmc.errors import DataError, ServiceError, XmcWarning
 from xmc.retrieve.no_match import NO_MATCH
 from xmc.retrieve.query_checks import require_ids, require_list
-from xmc.values import Hit
+from xmc.values import Hit, Passage
 from xmc.vectors import validate_vectors
 
 if TYPE_CHECKING:
@@ -66,7 +66,21 @@ class Client:
         allowed: Iterable[str] | None = None,
     ) -> list[list[Hit]]:
         """The best k labels of each text; see `Retriever.search`."""
-        return self._search("texts", _texts(texts), k=k, min_probability=min_probability, allowed=_ids(allowed))
+        found = self._search("texts", _texts(texts), k=k, min_probability=min_probability, allowed=_ids(allowed))
+        return _hits(found)
+
+    def search_passages(
+        self,
+        texts: Sequence[str],
+        *,
+        k: int = 10,
+        min_probability: float | None = None,
+        allowed: Iterable[str] | None = None,
+    ) -> list[list[Passage]]:
+        """`search`, with the metadata that are kept beside each hit; empty where there are none."""
+        options: dict[str, Any] = {"k": k, "min_probability": min_probability, "allowed": _ids(allowed)}
+        found = self._search("texts", _texts(texts), metadata=True, **options)
+        return [[_passage(**hit) for hit in hits] for hits in found]
 
     def search_vectors(
         self,
@@ -78,7 +92,8 @@ class Client:
     ) -> list[list[Hit]]:
         """The best k labels of each query embedding; see `Retriever.search_vectors`."""
         vectors = validate_vectors(queries_QD, what="query").tolist()
-        return self._search("vectors", vectors, k=k, min_probability=min_probability, allowed=_ids(allowed))
+        found = self._search("vectors", vectors, k=k, min_probability=min_probability, allowed=_ids(allowed))
+        return _hits(found)
 
     def search_sets(
         self,
@@ -91,7 +106,7 @@ class Client:
         """For each text as many labels as it takes; see `Retriever.search_sets`."""
         texts, sets = _texts(texts), {"alpha": alpha, "risk": risk}
         largest = (self.describe()["largest_set"] or 1) if len(texts) > 1 else 1
-        return self._search("texts", texts, most_hits=largest, sets=sets, allowed=_ids(allowed))
+        return _hits(self._search("texts", texts, most_hits=largest, sets=sets, allowed=_ids(allowed)))
 
     def threshold(
         self, *, precision: float | None = None, recall: float | None = None, false_positive_rate: float | None = None
@@ -165,8 +180,8 @@ class Client:
 
     def _search(
         self, kind: str, queries: Sequence[Any], *, most_hits: int | None = None, **options: Any
-    ) -> list[list[Hit]]:
-        """The hits of each query; `most_hits` of one are asked for, k where it is None."""
+    ) -> list[list[dict[str, Any]]]:
+        """The hits of each query, as they were answered; `most_hits` of one are asked for, k where it is None."""
         asked = {name: value for name, value in options.items() if value is not None}
         if self._run:
             asked["run"] = self._run
@@ -184,7 +199,7 @@ class Client:
         found = self._within_limits(ask)
         if any(result.get("no_match") for result in found):
             warnings.warn(NO_MATCH, XmcWarning, stacklevel=3)
-        return [[Hit(**hit) for hit in result["hits"]] for result in found]
+        return [result["hits"] for result in found]
 
     def _within_limits(self, ask: Callable[[], list[Any]]) -> list[Any]:
         """The answer of `ask()`; asked once more if it is refused and the service has other limits than it had."""
@@ -237,6 +252,15 @@ def _halved(queries: list[Any], ask: Callable[[list[Any]], Any]) -> Iterator[Any
         half = len(queries) // 2
         yield from _halved(queries[:half], ask)
         yield from _halved(queries[half:], ask)
+
+
+def _hits(lists: list[list[dict[str, Any]]]) -> list[list[Hit]]:
+    return [[Hit(**hit) for hit in hits] for hits in lists]
+
+
+def _passage(metadata: dict[str, Any], **figures: Any) -> Passage:
+    hit = Hit(**figures)
+    return Passage(hit.label_id, hit.text, metadata, hit)
 
 
 def _texts(texts: Sequence[str]) -> Sequence[str]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+FIGURES = ("score", "rank", "probability")
+
 
 @dataclass(frozen=True)
 class Positives:
@@ -127,6 +129,23 @@ class Hit(NamedTuple):
         (0.9, 0.4)
         """
         return self.score if self.probability is None else self.probability
+
+
+class Passage(NamedTuple):
+    """A label with what is kept beside it; `hit` where it was found by a search."""
+
+    id: str
+    text: str
+    metadata: dict[str, Any]
+    hit: Hit | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The metadata with `score`, `rank` and `probability` of the hit, which stand above kept keys of these names.
+
+        >>> Passage("a", "apple", {"page": 3}, Hit(1, "a", "apple", 0.5)).facts()
+        {'page': 3, 'score': 0.5, 'rank': 1, 'probability': None}
+        """
+        return self.metadata | {name: getattr(self.hit, name) for name in FIGURES if self.hit}
 
 
 @dataclass(frozen=True)

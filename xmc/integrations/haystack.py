@@ -13,7 +13,8 @@ from typing import Any
 from xmc.errors import ConfigError
 from xmc.integrations.extras import from_extra
 from xmc.integrations.metadata_filters import Joined, LookedUp, Not, OfValue, OneOf
-from xmc.integrations.passages import Passage, Passages, lasting
+from xmc.integrations.passages import Passages, lasting
+from xmc.values import Passage
 
 with from_extra("haystack", package="haystack-ai"):
     from haystack import Document, component, default_from_dict, default_to_dict

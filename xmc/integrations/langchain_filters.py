@@ -9,7 +9,7 @@ from typing import Any
 from xmc.errors import ConfigError
 from xmc.integrations.extras import from_extra
 from xmc.integrations.metadata_filters import Equals, Joined, LookedUp, Not, OfValue, OneOf
-from xmc.integrations.passages import Passage
+from xmc.values import Passage
 
 with from_extra("langchain", package="langchain-core"):
     from langchain_core.documents import Document

@@ -11,9 +11,9 @@ from xmc.integrations.extras import from_extra
 from xmc.integrations.langchain import XmcEmbeddings
 from xmc.integrations.langchain_filters import Filter, document_of, keeper
 from xmc.integrations.options import OF_A_SEARCH, require_known
-from xmc.integrations.passages import Passage
 from xmc.integrations.run_passages import RunPassages, require_several, with_ids
 from xmc.retrieve.query_checks import check_texts
+from xmc.values import Passage
 
 with from_extra("langchain", package="langchain-core"):
     from langchain_core.documents import Document

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from xmc.integrations.passages import Passage
-    from xmc.integrations.value_index import ValueIndex
+    from xmc.retrieve.value_index import ValueIndex
+    from xmc.values import Passage
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class LookedUp(Protocol):
 class Equals:
     """Every key of `wanted` is in the metadata with that value.
 
-    >>> from xmc.integrations.passages import Passage
+    >>> from xmc.values import Passage
     >>> Equals({"year": 2020})(Passage("a", "apple", {"year": 2020, "page": 3}))
     True
     """
@@ -77,7 +77,7 @@ class Equals:
 class OneOf:
     """What stands under `key` is one of these values.
 
-    >>> from xmc.integrations.passages import Passage
+    >>> from xmc.values import Passage
     >>> OneOf("year", (2020, 2024))(Passage("a", "apple", {"year": 2020}))
     True
     """
@@ -109,7 +109,7 @@ class OneOf:
 class OfValue:
     """`holds` is true of what stands under `key`, which is None where nothing does.
 
-    >>> from xmc.integrations.passages import Passage
+    >>> from xmc.values import Passage
     >>> OfValue("year", lambda year: year is None or year > 2020, "year > 2020")(Passage("a", "apple", {"year": 2020}))
     False
     """
@@ -139,7 +139,7 @@ class OfValue:
 class Joined:
     """All of the `parts` keep a passage (`and`), or one of them does (`or`).
 
-    >>> from xmc.integrations.passages import Passage
+    >>> from xmc.values import Passage
     >>> Joined("or", (Equals({"year": 2020}), Equals({"page": 4})))(Passage("a", "apple", {"year": 2020, "page": 3}))
     True
     """

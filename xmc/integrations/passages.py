@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
+from xmc.client import Client
 from xmc.errors import ConfigError
 from xmc.integrations.metadata_filters import Group, LookedUp
-from xmc.integrations.passage_records import PassageRecords, Records
 from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.living_labels import find
+from xmc.retrieve.passage_records import PassageRecords, Records
 from xmc.retrieve.retriever import Retriever
-from xmc.values import Hit
+from xmc.values import Hit, Passage
 
 if TYPE_CHECKING:
     from xmc.data.tables import LabelTable
 
-FIGURES = ("score", "rank", "probability")
 FILTERS_KEPT = 16
 MOST_LOOKS = 3
 
@@ -31,23 +31,6 @@ class Searcher(Protocol):
 
     def search(self, texts: Sequence[str], *, k: int, min_probability: float | None, allowed: Any) -> list[list[Hit]]:
         """The best k labels of each text."""
-
-
-class Passage(NamedTuple):
-    """A label with what is kept beside it; `hit` where it was found by a search."""
-
-    id: str
-    text: str
-    metadata: dict[str, Any]
-    hit: Hit | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """The metadata with `score`, `rank` and `probability` of the hit, which stand above kept keys of these names.
-
-        >>> Passage("a", "apple", {"page": 3}, Hit(1, "a", "apple", 0.5)).facts()
-        {'page': 3, 'score': 0.5, 'rank': 1, 'probability': None}
-        """
-        return self.metadata | {name: getattr(self.hit, name) for name in FIGURES if self.hit}
 
 
 class Now(NamedTuple):
@@ -139,7 +122,11 @@ class Passages:
         """
         now = self.now()
         among = self.among(now, allowed, keep)
-        (hits,) = now.searcher.search([text], k=k, min_probability=min_probability, allowed=among)
+        options = {"k": k, "min_probability": min_probability, "allowed": among}
+        if isinstance(now.searcher, Client):  # what is kept is where the service is
+            (passages,) = now.searcher.search_passages([text], **options)
+            return passages
+        (hits,) = now.searcher.search([text], **options)
         return found(hits, now.records)
 
     def among(

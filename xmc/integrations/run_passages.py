@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.metadata_filters import Group
-from xmc.integrations.passage_records import PassageRecords, Records, to_json
-from xmc.integrations.passages import Now, Passage, Passages, found, narrowed
+from xmc.integrations.passages import Now, Passages, found, narrowed
 from xmc.retrieve.label_filter import LabelFilter, as_filter
+from xmc.retrieve.passage_records import PassageRecords, Records, to_json
+from xmc.values import Passage
 
 if TYPE_CHECKING:
     from torch import Tensor

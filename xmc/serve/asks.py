@@ -5,7 +5,7 @@ The bounds here are the widest that a service can be set to; those that it is se
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -41,6 +41,7 @@ class SearchAsk(Strict):
     allowed: list[Text] | None = Field(None, description="Only these label ids.")
     sets: SetsAsk | None = None
     certify: bool = Field(False, description="Say of each list whether it is proven to be the exact top k.")
+    metadata: bool = Field(False, description="Give with each hit the metadata that are kept beside its passage.")
     run: RunName | None = None
 
     @model_validator(mode="after")
@@ -87,13 +88,14 @@ class ReloadAsk(Strict):
 
 
 class HitAnswer(BaseModel):
-    """One hit, as `xmc.Hit`."""
+    """One hit, as `xmc.Hit`; `metadata` only where they were asked for, and empty where nothing is kept."""
 
     rank: int
     label_id: str
     text: str
     score: float
     probability: float | None
+    metadata: dict[str, Any] | None = None
 
 
 class ListAnswer(BaseModel):

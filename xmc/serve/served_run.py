@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.engine.label_editing import LabelEditor
+from xmc.retrieve.passage_records import PassageRecords, Records
 from xmc.retrieve.retriever import Retriever
 from xmc.serve.batcher import Batcher
 
@@ -21,6 +22,7 @@ logger = logging.getLogger("xmc.serve")
 class ServedRun:
     """One run: `retriever` is its newest committed state that could be opened, `reload_error` why a newer could not.
 
+    `kept` is what is kept beside its passages, None until that is asked for, and of the same moment as `retriever`.
     `opened_s` is when the service opened it, in seconds since 1970; `reloading` is held while it is opened again.
     """
 
@@ -28,9 +30,18 @@ class ServedRun:
     retriever: Retriever
     editor: LabelEditor
     batcher: Batcher = field(init=False)
+    records: PassageRecords = field(init=False)
+    kept: Records | None = None
     reload_error: str = ""
     opened_s: int = field(default_factory=lambda: int(time.time()))
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.records = PassageRecords(self.editor.run)
+
+    def newest(self) -> tuple[Retriever, Records | None]:
+        """The newest committed state, and what is kept beside it where that has been asked for."""
+        return self.retriever.reload_if_changed(), None if self.kept is None else self.records.current()
 
     def count_labels(self) -> int:
         """Labels that are searched."""

@@ -19,6 +19,7 @@ from xmc.serve.refusals import RefusedError, too_many_waiting
 from xmc.serve.served_run import ServedRun
 
 if TYPE_CHECKING:
+    from xmc.retrieve.passage_records import Records
     from xmc.serve.limits import Limits
 
 logger = logging.getLogger("xmc.serve")
@@ -92,7 +93,7 @@ class Service:
         async with run.reloading:
             before = run.retriever
             try:
-                run.retriever = await loop.run_in_executor(self._editor, before.reload_if_changed)
+                run.retriever, run.kept = await loop.run_in_executor(self._editor, run.newest)
                 run.reload_error = ""
                 if run.retriever is not before:
                     run.log_state()
@@ -102,6 +103,16 @@ class Service:
                     logger.warning("run %s: the newest state could not be opened", run.name, exc_info=error)
                 run.reload_error = f"the newest state could not be opened ({type(error).__name__}); see the log"
             return run.retriever is not before
+
+    async def kept(self, run: ServedRun) -> Records:
+        """What is kept beside the passages of a run: read when first asked for, and at each `reload` from then on.
+
+        Raises: ArtifactError when it is damaged.
+        """
+        if run.kept is None:
+            async with run.reloading:
+                run.kept = await asyncio.get_running_loop().run_in_executor(self._editor, run.records.current)
+        return run.kept
 
     async def watch(self, every_s: float) -> None:
         """Look at all runs every so often, until cancelled."""

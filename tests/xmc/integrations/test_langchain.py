@@ -19,7 +19,7 @@ from xmc.errors import ArtifactError, ConfigError, DataError
 from xmc.integrations.langchain import XmcEmbeddings, XmcRetriever
 from xmc.integrations.langchain_filters import keeper
 from xmc.integrations.langchain_store import XmcVectorStore
-from xmc.integrations.passages import Passage
+from xmc.values import Passage
 
 TEXTS = ["solar kettle appliance", "copper violin instrument", "solar violin garden"]
 

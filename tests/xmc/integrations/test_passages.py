@@ -16,11 +16,11 @@ from xmc import Client, LabelEditor, Retriever
 from xmc.data.shards import read_table, write_table
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
 from xmc.integrations.metadata_filters import Equals
-from xmc.integrations.passage_records import PassageRecords, to_json
 from xmc.integrations.passages import Now, Passages
 from xmc.integrations.run_embeddings import RunEmbeddings
 from xmc.integrations.run_passages import RunPassages, with_ids
 from xmc.retrieve.layout import labels_store, passages_store
+from xmc.retrieve.passage_records import PassageRecords, to_json
 from xmc.store.lock import locked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
@@ -92,12 +92,17 @@ def test_a_passage_that_is_removed_during_its_search_has_its_metadata_yet(tiny_r
     assert found.id == "n1" and found.metadata == KEPT["n1"] and notes.ids() == []
 
 
-def test_a_client_of_a_service_is_searched_like_a_retriever(calibrated_run):
-    with served("--run", calibrated_run) as process, Client(process.address) as client:
-        remote, local = Passages(client), Passages(calibrated_run)
+def test_a_client_of_a_service_is_searched_like_a_retriever(calibrated_copy):
+    (best,) = Retriever.load(calibrated_copy).search(["tender tram"], k=1)[0]
+    RunPassages(calibrated_copy).add({best.label_id: best.text}, {best.label_id: {"page": 3}})
+    with served("--run", calibrated_copy) as process, Client(process.address) as client:
+        remote, local = Passages(client), Passages(calibrated_copy)
+        (found,) = client.search_passages(["tender tram"], k=3)
+        assert (found[0].id, found[0].metadata, found[1].metadata) == (best.label_id, {"page": 3}, {})
+        assert [passage.hit for passage in found] == client.search(["tender tram"], k=3)[0]
         for options in ({}, {"min_probability": 0.5}, {"allowed": ["L09"]}):
             found, wanted = (passages.search("tender tram", k=3, **options) for passages in (remote, local))
-            assert [p.id for p in found] == [p.id for p in wanted] and found[0].hit.probability is not None
+            assert [p[:3] for p in found] == [p[:3] for p in wanted] and found[0].hit.probability is not None
             np.testing.assert_allclose([p.hit.score for p in found], [p.hit.score for p in wanted], rtol=1e-6)
 
 

@@ -10,6 +10,9 @@ from serve_cases import AS_ADMIN, client_of
 
 import xmc
 from xmc.engine.label_editing import LabelEditor
+from xmc.integrations.run_passages import RunPassages
+from xmc.retrieve.layout import passages_store
+from xmc.serve.batcher import Batcher
 from xmc.serve.limits import Limits
 
 ASKED = {"texts": ["purple banana"], "k": 3}
@@ -91,6 +94,65 @@ def test_a_damaged_new_state_leaves_the_old_one_serving(run, caplog):
         assert 'xmc_reload_failed{run="run"} 1.0' in client.get("/metrics").text
         after = client.post("/v1/search", json=ASKED).json()
         assert after["results"] == before["results"] and after["generation"] == before["generation"]
+
+
+def test_metadata_come_with_the_hits_and_follow_the_run(tiny_run_copy):
+    def kept(client, **more):
+        return client.post("/v1/search", json={**ASKED, "metadata": True, **more}).json()["results"][0]["hits"]
+
+    passages, page = RunPassages(tiny_run_copy), {"page": 3, "tags": ["é"]}
+    passages.add({"new": "purple banana"}, {"new": page})
+    with client_of({"run": tiny_run_copy}) as client:
+        assert "metadata" not in first(client)
+        hits = kept(client)
+        assert hits[0]["label_id"] == "new"
+        assert [hit.pop("metadata") for hit in hits] == [page, {}, {}]
+        assert hits == client.post("/v1/search", json=ASKED).json()["results"][0]["hits"]
+        vectors = {"texts": None, "vectors": xmc.Retriever.load(tiny_run_copy).encode(ASKED["texts"]).tolist()}
+        assert kept(client, **vectors)[0]["metadata"] == page
+        passages.add({"new": "purple purple banana"}, {"new": {"page": 4}})
+        assert (first(client)["text"], kept(client)[0]["metadata"]) == ("purple banana", page)
+        client.post("/v1/reload", json={}, headers=AS_ADMIN)
+        assert (first(client)["text"], kept(client)[0]["metadata"]) == ("purple purple banana", {"page": 4})
+        passages.add({"new": "purple purple banana"}, {"new": {"page": 5}})  # no other text, so no other generation
+        client.post("/v1/reload", json={}, headers=AS_ADMIN)
+        assert kept(client)[0]["metadata"] == {"page": 5}
+        passages.remove(["new"])
+        assert kept(client)[0]["metadata"] == {"page": 5}
+        file = passages_store(tiny_run_copy).current().folder / "passages.parquet"
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+        client.post("/v1/reload", json={}, headers=AS_ADMIN)
+        assert "ArtifactError" in client.get("/readyz").json()["runs"]["run"]["reload_error"]
+        assert kept(client)[0]["metadata"] == {"page": 5}
+    with client_of({"run": tiny_run_copy}) as client:
+        assert client.post("/v1/search", json=ASKED).status_code == 200
+        assert client.post("/v1/search", json={**ASKED, "metadata": True}).json()["error"]["code"] == "damaged"
+
+
+def test_a_passage_that_is_removed_during_a_search_is_answered_with_its_metadata(tiny_run_copy, monkeypatch):
+    passages = RunPassages(tiny_run_copy)
+    passages.add({"new": "purple banana"}, {"new": {"page": 3}})
+    with client_of({"run": tiny_run_copy}) as client:
+        run_there, ask = client.app.state.service.run(None), Batcher.ask
+
+        async def removed_meanwhile(batcher, asked):
+            timed = await ask(batcher, asked)
+            passages.remove(["new"])
+            await client.app.state.service.reload(run_there)
+            return timed
+
+        monkeypatch.setattr(Batcher, "ask", removed_meanwhile)
+        (result,) = client.post("/v1/search", json={**ASKED, "metadata": True}).json()["results"]
+        assert (result["hits"][0]["label_id"], result["hits"][0]["metadata"]) == ("new", {"page": 3})
+        assert run_there.retriever.search(ASKED["texts"], k=1)[0][0].label_id != "new"
+
+
+def test_long_metadata_count_as_part_of_the_answer(tiny_run_copy):
+    RunPassages(tiny_run_copy).add({"new": "purple banana"}, {"new": {"page": "3" * 5000}})
+    with client_of({"run": tiny_run_copy}, limits=Limits(answer_bytes=5000)) as client:
+        assert client.post("/v1/search", json=ASKED).status_code == 200
+        answer = client.post("/v1/search", json={**ASKED, "metadata": True})
+        assert answer.status_code == 422 and answer.json()["error"]["code"] == "answer_too_large"
 
 
 def test_every_answer_is_that_of_the_generation_it_names(run):

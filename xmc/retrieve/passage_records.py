@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xmc.data.shards import read_table, write_table
 from xmc.errors import DataError, LockedError
-from xmc.integrations.value_index import ValueIndex
 from xmc.retrieve.layout import passages_store
 from xmc.retrieve.living_labels import find
+from xmc.retrieve.value_index import ValueIndex
 from xmc.store.lock import in_turn, locked
 
 if TYPE_CHECKING:
