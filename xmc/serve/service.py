@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from xmc.engine.labels_report import LabelsReport
 from xmc.errors import XmcWarning
 from xmc.serve.batcher import Batcher, Timed
-from xmc.serve.refusals import RefusedError, too_many_waiting
+from xmc.serve.refusals import RefusedError, refusal_of, too_many_waiting
 from xmc.serve.served_run import ServedRun
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Service:
         task = asyncio.create_task(work)
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard: it is in the log, see `edit`
         return await asyncio.shield(task)
 
     async def reload(self, run: ServedRun) -> bool:
@@ -127,14 +128,18 @@ class Service:
         def work() -> LabelsReport:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", XmcWarning)  # the report holds hint and notes
-                report: LabelsReport = getattr(run.editor, action)(argument)
-                return report
+                try:  # logged from here: who asked may be gone, and the service about to stop
+                    report: LabelsReport = getattr(run.editor, action)(argument)
+                except Exception as error:
+                    _log_failure(f"run {run.name}: {action} by a request failed", error)
+                    raise
+            logger.info("run %s: %s by a request, %d labels changed", run.name, action, report.changed)
+            return report
 
         change = self._editor.submit(work)
         self._changes.add(change)
         change.add_done_callback(self._changes.discard)
         report = await asyncio.wrap_future(change)
-        logger.info("run %s: %s by a request, %d labels changed", run.name, action, report.changed)
         await self.reload(run)
         return report
 
@@ -155,3 +160,9 @@ class Service:
         for thread in ending:
             thread.join(max(0.0, until_s - time.monotonic()))
         return not any(thread.is_alive() for thread in ending)
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    """Log why something failed in one line, with the place in the code where it was no mistake of who asked."""
+    place = error if refusal_of(error).status == 500 else None
+    logger.warning("%s: %s", what, " ".join(f"{type(error).__name__}: {error}".split()), exc_info=place)

@@ -10,6 +10,7 @@ from serve_cases import AS_ADMIN, client_of
 
 import xmc
 from xmc.engine.label_editing import LabelEditor
+from xmc.errors import DataError
 from xmc.integrations.run_passages import RunPassages
 from xmc.retrieve.layout import passages_store
 from xmc.serve.batcher import Batcher
@@ -209,6 +210,29 @@ def test_what_took_too_long_to_wait_for_is_searched_all_the_same(run, slow, monk
             time.sleep(0.02)
     assert any("61 labels" in line for line in caplog.messages)
     assert any("add by a request, 1 labels changed" in line for line in caplog.messages) == (slow == "edit")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (DataError("the label 'a\nb' is there already."), "the label 'a b' is there already."),
+        (OSError(28, "full"), "full"),
+    ],
+)
+def test_a_change_that_fails_when_nobody_waits_for_it_any_more_is_logged(tiny_run, error, said, monkeypatch, caplog):
+    def fail(editor, labels):
+        time.sleep(0.1)
+        raise error
+
+    monkeypatch.setattr(LabelEditor, "put", fail)
+    with client_of({"good": tiny_run}, limits=Limits(request_s=0.05)) as client:
+        assert change(client, "put", labels={"new": "purple banana"}).status_code == 504
+        deadline = time.monotonic() + 10
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.02)
+    (told,) = caplog.records
+    assert told.levelname == "WARNING" and told.message.startswith("run good: put by a request failed: ")
+    assert told.message.endswith(said) and bool(told.exc_info) == isinstance(error, OSError)
 
 
 def test_the_service_looks_for_new_states_itself(run):
