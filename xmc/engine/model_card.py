@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -13,7 +14,7 @@ from xmc.data.named import licence_of
 from xmc.engine.card_reports import RunReports, named_parts, read_reports
 from xmc.engine.check_page import show_number
 from xmc.engine.environment import versions
-from xmc.errors import ArtifactError
+from xmc.errors import ArtifactError, XmcError, XmcWarning, quoted
 from xmc.plugin_manager import Plugins, load_plugins
 from xmc.store import write_text
 
@@ -45,8 +46,21 @@ print(scores.shape)  # queries x labels"""
 
 
 def write_card(run: Path, *, plugins: Plugins) -> None:
-    """Write `run/README.md` from the reports that the run has now."""
-    write_text(run / CARD_NAME, model_card(run, plugins=plugins))
+    """Write `run/README.md` from the reports that the run has now.
+
+    An XmcWarning says so where that cannot be: what the card tells of is committed already, and stays.
+    """
+    path = run / CARD_NAME
+    try:
+        write_text(path, model_card(run, plugins=plugins))
+    except (OSError, XmcError) as error:
+        warnings.warn(
+            f"the model card {path} could not be written ({error}), so it is missing or that of an earlier state. "
+            "What was built or measured is committed and in use. When that is mended, write the card: "
+            f"xmc info {quoted(run)} --card > {quoted(path)}",
+            XmcWarning,
+            stacklevel=3,
+        )
 
 
 def model_card(run: Path, *, plugins: Plugins | None = None, exported: Mapping[str, Any] | None = None) -> str:

@@ -11,7 +11,7 @@ import xmc
 from xmc.engine.check_page import show_number
 from xmc.engine.check_report import CheckOutcome, write_outcome
 from xmc.engine.model_card import model_card
-from xmc.errors import ArtifactError, ConfigError
+from xmc.errors import ArtifactError, ConfigError, XmcWarning
 from xmc.plugin_manager import load_plugins
 
 CHECKS = [offer.full_name for offer in load_plugins().offers["check"]]
@@ -153,6 +153,23 @@ def test_another_index_writes_the_card_anew(tiny_run_copy):
     xmc.index_run(tiny_run_copy, settings=["index.name=faiss.flat"])
     card = (tiny_run_copy / "README.md").read_text(encoding="utf-8")
     assert "| index | `faiss.flat` |" in card and "another state" in section(card, "Figures")
+
+
+def test_a_card_that_cannot_be_written_undoes_nothing_and_says_how_to_write_it(tiny_run_copy):
+    card = tiny_run_copy / "README.md"
+    card.unlink()
+    card.mkdir()
+    with pytest.warns(XmcWarning, match="could not be written") as said:
+        report = xmc.index_run(tiny_run_copy, settings=["index.name=faiss.flat"])
+    assert report.backend == "faiss.flat" == xmc.Retriever.load(tiny_run_copy).report.backend
+    (told,) = [str(warning.message) for warning in said]
+    assert "Is a directory" in told and "What was built or measured is committed and in use" in told
+    assert told.endswith(f"xmc info {tiny_run_copy} --card > {card}")
+    card.rmdir()
+    (tiny_run_copy / "report.json").write_text("{")
+    with pytest.warns(XmcWarning, match="report.json"):
+        assert xmc.index_run(tiny_run_copy).backend == "faiss.flat"
+    assert not card.exists()
 
 
 def test_an_exported_folder_carries_the_card(measured, tmp_path):
