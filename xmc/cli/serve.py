@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -121,7 +122,8 @@ def _end(service: Service) -> None:
     ended = service.ended(LAST_S)
     if not ended:
         logger.warning("a search or reload still ran %g s after the last answer: it is dropped", LAST_S)
-    typer.echo("stopped", err=True)
+    with contextlib.suppress(OSError):  # of a terminal that is gone
+        typer.echo("stopped", err=True)
     if not ended:
         leave_at_once(0)
 

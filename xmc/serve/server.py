@@ -39,7 +39,7 @@ def bind(host: str, port: int) -> socket.socket:
 def run_server(
     app: FastAPI, listening: socket.socket, *, limits: Limits, started: Callable[[], None] = lambda: None
 ) -> None:
-    """Answer on a bound socket until SIGTERM or SIGINT; then end requests that are under way, and return.
+    """Answer on a bound socket until SIGTERM, SIGINT or SIGHUP; then end requests that are under way, and return.
 
     `started` is called when connections are accepted. Raises: ConfigError when another process listens there already:
     two that start together can both bind, since neither listens before its runs are open.
@@ -63,8 +63,8 @@ def run_server(
     )
     server = _Server(config, started)
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # an exception from the command's handler would tear the loop
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it; uvicorn itself does not ask for this one
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, server.handle_exit)
     try:
         server.run(sockets=[listening])
     finally:

@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,15 +15,17 @@ from typer.testing import CliRunner
 
 import xmc
 from xmc.cli.main import app
+from xmc.cli.serve import _end
 from xmc.errors import ConfigError
 from xmc.serve.limits import Limits
+from xmc.serve.service import Service
 
 
 def run_cli(*arguments, env=None):
     return CliRunner().invoke(app, ["serve", *map(str, arguments)], env=env)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_it_ends_what_is_under_way_and_exits_with_0(tiny_run, number):
     with served("--run", tiny_run) as process:
         body = {"texts": [f"red apple {number}" for number in range(64)], "k": 60}
@@ -43,6 +46,16 @@ def test_it_ends_what_is_under_way_and_exits_with_0(tiny_run, number):
         assert process.wait(15) == 0
         assert process.stderr.read().strip() == "stopped"
     assert set(statuses) == {200}
+
+
+def test_a_terminal_that_is_gone_hears_of_no_stop(monkeypatch):
+    service = Service({}, limits=Limits(), observe=print)
+    service.close()
+    gone = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115 - that it cannot be closed is asserted
+    monkeypatch.setattr("sys.stderr", gone)
+    _end(service)
+    with pytest.raises(OSError, match="No space"):
+        gone.close()
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT] * 2])
