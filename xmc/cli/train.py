@@ -13,6 +13,11 @@ from xmc.cli.plugin_file import note_on_unused_file
 from xmc.cli.rerank import reranked_line
 from xmc.errors import ConfigError, quoted
 
+TIME = (
+    "time: not estimated, for only real steps tell, and these need the memory above. The training shows the time that "
+    "is left after its first steps; Ctrl-C stops it with a checkpoint, from which --resume goes on"
+)
+
 if TYPE_CHECKING:
     from xmc.cli.progress import TrainingDisplay
     from xmc.data.dataset import Dataset
@@ -119,6 +124,8 @@ def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: b
     with TrainingDisplay() as display:
         if plan:
             display.show_plan(plan, data)
+            if plan.steps:
+                display.say(TIME)
         else:
             display.show_data(data)
         _say_notes(display, data, unused, advise=advise)

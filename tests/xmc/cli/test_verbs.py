@@ -83,7 +83,7 @@ def test_a_training_that_stops_early_says_so_and_without_a_test_split_dev_is_pro
 def test_train_dry_run_prints_the_configuration_and_writes_nothing(xmc_command, tmp_path):
     code, out, err = xmc_command("train", "--data", "tiny", "--out", tmp_path / "run", "--dry-run", "--seed", 7)
     assert code == 0 and tomllib.loads(out)["train"]["seed"] == 7
-    assert "data 'tiny': " in err and "plan: " in err and "estimated peak" in err
+    assert "data 'tiny': " in err and "plan: " in err and "estimated peak" in err and "time: not estimated" in err
     assert not (tmp_path / "run").exists()
     code, as_json, _ = xmc_command("train", "--data", "tiny", "--out", tmp_path, "--dry-run", "--seed", 7, "--json")
     planned = json.loads(as_json)
