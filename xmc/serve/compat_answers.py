@@ -39,12 +39,15 @@ class StoreContent(BaseModel):
 
 
 class StoreHit(BaseModel):
-    """A label as a file of a vector store; `score` is the probability where the run is calibrated, else the score."""
+    """A label as a file of a vector store; `score` is the probability where the run is calibrated, else the score.
+
+    `attributes` are the model's figures, and of what is kept beside the passage the short texts, numbers and booleans.
+    """
 
     file_id: str
     filename: str
     score: float
-    attributes: dict[str, float]
+    attributes: dict[str, str | bool | float]
     content: list[StoreContent]
 
 

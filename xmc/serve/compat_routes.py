@@ -15,6 +15,7 @@ from xmc.serve.bodies import read_model
 from xmc.serve.compat_answers import EmbeddingsAnswer, ModelAnswer, ModelsAnswer, StoreAnswer, StoreListed, StoresAnswer
 from xmc.serve.compat_asks import EmbeddingsAsk, StoreSearchAsk
 from xmc.serve.documents import described
+from xmc.serve.kept import Kept
 from xmc.serve.prepared import require_calibrated
 from xmc.serve.refusals import invalid, json_list_response, json_response
 from xmc.values import Hit
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from xmc.serve.service import Service
 
 GENERATION = "X-XMC-Generation"
+ATTRIBUTE_CHARACTERS = 512  # of a text in OpenAI's form
 
 
 def compat_routes(service: Service) -> APIRouter:
@@ -65,7 +67,9 @@ def compat_routes(service: Service) -> APIRouter:
             admit_count("label ids", asked.filters.count(), limits, "allowed_labels")
             condition = asked.filters.condition()
         wish = Wish(asked.max_num_results, _threshold(asked, served), condition)
+        before = await service.kept(served)
         timed = await served.batcher.ask(Ask(queries, wish))
+        kept = Kept(before, await service.kept(served))
         best = _merged(timed.answer.lists)[: asked.max_num_results]
         about = {
             "object": "vector_store.search_results.page",
@@ -73,7 +77,7 @@ def compat_routes(service: Service) -> APIRouter:
             "has_more": False,
             "next_page": None,
         }
-        data, headers = (_store_hit(hit) for hit in best), {GENERATION: timed.answer.generation}
+        data, headers = (_store_hit(hit, kept) for hit in best), {GENERATION: timed.answer.generation}
         return await json_list_response(about, "data", data, most_bytes=limits.answer_bytes, headers=headers)
 
     @router.get("/v1/models", **described(None, ModelsAnswer, "The runs, OpenAI's form"))
@@ -139,8 +143,9 @@ def _merged(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
     return list(best.values())
 
 
-def _store_hit(hit: Hit) -> dict[str, Any]:
-    attributes = {"rank": hit.rank, "score": hit.score}
+def _store_hit(hit: Hit, kept: Kept) -> dict[str, Any]:
+    attributes = {key: value for key, value in kept.metadata(hit).items() if _is_attribute(value)}
+    attributes |= {"rank": hit.rank, "score": hit.score}
     if hit.probability is not None:
         attributes["probability"] = hit.probability
     return {
@@ -150,6 +155,11 @@ def _store_hit(hit: Hit) -> dict[str, Any]:
         "attributes": attributes,
         "content": [{"type": "text", "text": hit.text}],
     }
+
+
+def _is_attribute(value: Any) -> bool:
+    """Whether OpenAI's form has room for such a value."""
+    return isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) <= ATTRIBUTE_CHARACTERS)
 
 
 def _model(run: ServedRun) -> dict[str, Any]:

@@ -5,7 +5,10 @@ import base64
 import numpy as np
 import openai
 import pytest
-from serve_cases import BASE
+from serve_cases import BASE, client_of
+
+import xmc
+from xmc.integrations.run_passages import RunPassages
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,16 @@ def test_store_search(by_openai, offline):
     assert [item.score for item in page.data] == [hit.probability for hit in hits]
     assert [item.content[0].text for item in page.data] == [hit.text for hit in hits]
     assert [item.attributes["score"] for item in page.data] == [hit.score for hit in hits]
+
+
+def test_store_search_has_the_metadata_that_openai_s_form_can_hold(tiny_run_copy):
+    (best,) = xmc.Retriever.load(tiny_run_copy).search(["red apple"], k=1)[0]
+    kept = {"source": "a.txt", "page": 3, "draft": False, "score": 7, "tags": ["a"], "none": None, "long": "a" * 513}
+    RunPassages(tiny_run_copy).add({best.label_id: best.text}, {best.label_id: kept})
+    with client_of({"run": tiny_run_copy}) as client:
+        first, second = client.post("/v1/vector_stores/run/search", json={"query": "red apple"}).json()["data"][:2]
+    assert first["attributes"] == {"source": "a.txt", "page": 3, "draft": False, "score": best.score, "rank": 1}
+    assert set(second["attributes"]) == {"rank", "score"}
 
 
 def test_store_search_abstains_by_probability(by_openai, offline):
