@@ -29,12 +29,15 @@ BATCH = 1000
 
 
 def is_parquet(folder: Path) -> bool:
-    """Whether the folder looks like this format, and not like a data set folder, which needs no import."""
+    """Whether the folder looks like this format, and not like a data set folder, which needs no import.
+
+    A file that cannot be read is taken for one of it: opening it says why.
+    """
     train = _splits(folder).get("train")
     try:
         return train is not None and OWN not in pq.read_schema(train).names
     except (OSError, pa.ArrowException):
-        return False
+        return True
 
 
 def open_parquet(folder: Path, tally: Tally) -> Source:

@@ -75,7 +75,7 @@ def test_names_that_differ_by_case_are_named(tmp_path, names, hint):
         ({"train.json": '[{"text": "a"}]', "test.json": "[]"}, "Of JSON an object a line is read: write tr"),
         ({"data.json": "[\n"}, "Of JSON an object a line is read: write data.json as data.jsonl, with lines such as"),
         ({"train.txt": "__label__a b\n"}, "train.txt names no columns: write it as train.csv, with the columns"),
-        ({"train.parquet": ""}, "Tables need no import, but a train.parquet and a labels.parquet with columns as"),
+        ({"train.arrow": ""}, "Tables need no import, but a train.arrow and a labels.arrow with columns as"),
         ({"data.parquet": ""}, "Is data.parquet the queries to learn from? Name that file train.parquet. Other"),
         ({"data.csv": "text,labels\n"}, "Is data.csv the queries to learn from? Name that file train.csv. Other"),
         ({"a.jsonl": "", "b.jsonl": ""}, "Which of a.jsonl, b.jsonl are the queries to learn from? Name that file tr"),

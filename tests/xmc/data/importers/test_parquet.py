@@ -116,6 +116,8 @@ def test_a_data_set_folder_needs_no_import(tmp_path):
 
 def test_a_damaged_file_is_said(source, tmp_path):
     folder = source(train={"text": ["one"], "labels": [["a"]]})
-    (folder / "labels.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(DataError, match=r"labels\.parquet cannot be read"):
-        import_dataset(folder, tmp_path / "out")
+    for name in ("labels", "train"):
+        (folder / f"{name}.parquet").write_bytes(b"PAR1 and no more")
+        with pytest.raises(DataError, match=rf"{name}\.parquet cannot be read"):
+            import_dataset(folder, tmp_path / "out")
+        (folder / "labels.parquet").unlink(missing_ok=True)
