@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
+from xmc.data.importers.meant_label import hint_on_label
 from xmc.data.importers.rows import LabelRow, QueryRow
 from xmc.data.importers.tally import Tally
 from xmc.data.tables import MAX_TEXT_BYTES, LabelTable, QueryTable
@@ -36,8 +38,12 @@ def collect_labels(rows: Iterable[LabelRow], tally: Tally) -> LabelTable:
     return LabelTable(list(label_row), texts)
 
 
-def collect_queries(rows: Iterable[QueryRow], label_row: Mapping[str, int], *, split: str, tally: Tally) -> QueryTable:
+def collect_queries(
+    rows: Iterable[QueryRow], label_row: Mapping[str, int], *, split: str, tally: Tally, label_texts: Sequence[str]
+) -> QueryTable:
     """The query table of the rows: unique ids, texts that are there, at least one known label each.
+
+    `label_texts` are in the order of `label_row`.
 
     Raises: DataError at a bad row or an unknown label (unless such are skipped), or when no query is left.
     """
@@ -49,7 +55,7 @@ def collect_queries(rows: Iterable[QueryRow], label_row: Mapping[str, int], *, s
         if reason:
             tally.bad(split, row.place, reason, repr(row.id[:100]))
             continue
-        positives = _positives(row, label_row, split, tally)
+        positives = _positives(row, label_row, split, tally, label_texts)
         if not positives:
             continue
         ids[row.id] = None
@@ -65,7 +71,9 @@ def collect_queries(rows: Iterable[QueryRow], label_row: Mapping[str, int], *, s
     return QueryTable(list(ids), texts, Positives(*arrays))
 
 
-def _positives(row: QueryRow, label_row: Mapping[str, int], split: str, tally: Tally) -> dict[int, float]:
+def _positives(
+    row: QueryRow, label_row: Mapping[str, int], split: str, tally: Tally, label_texts: Sequence[str]
+) -> dict[int, float]:
     """Label row -> weight, ascending; empty when the query is bad, which is then counted."""
     if not row.label_ids:
         tally.bad(split, row.place, "query has no label", repr(row.id[:100]))
@@ -79,22 +87,14 @@ def _positives(row: QueryRow, label_row: Mapping[str, int], split: str, tally: T
             tally.bad(split, place, "relevance is not a finite number > 0", repr(weight)[:50])
             return {}
         if known is None:
-            tally.unknown_label(place, label_id, (other for other in label_row if _same_number(other, label_id)))
+            labels = zip(label_row, label_texts, strict=True)
+            tally.unknown_label(place, label_id, partial(hint_on_label, label_id, labels))
             continue
         tally.merged_positives += known in found
         found[known] = max(weight, found.get(known, 0.0))
     if not found:
         tally.bad(split, row.place, "query has no known label", repr(row.id[:100]))
     return dict(sorted(found.items()))
-
-
-def _same_number(label_id: str, other: str) -> bool:
-    """Whether the ids are one number, as programs write it that read ids as numbers: 007, 7 and 7.0."""
-    return _bare(label_id) == _bare(other)
-
-
-def _bare(label_id: str) -> str:
-    return label_id.removesuffix(".0").lstrip("0") if label_id.removesuffix(".0").isdecimal() else label_id
 
 
 def ids_read_as_numbers(labels: LabelTable) -> str:

@@ -154,7 +154,8 @@ def _read(source: Source, tally: Tally, name: str) -> Dataset:
     labels = collect_labels(source.labels, tally)
     label_row = {label_id: row for row, label_id in enumerate(labels.ids)}
     splits = {
-        split: collect_queries(rows, label_row, split=split, tally=tally) for split, rows in source.splits.items()
+        split: collect_queries(rows, label_row, split=split, tally=tally, label_texts=labels.texts)
+        for split, rows in source.splits.items()
     }
     return Dataset(name, labels, splits, fingerprint_of(labels, splits), tuple(source.notes))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,8 +15,6 @@ OnBadRow = Literal["error", "skip"]
 SHOWN = 5
 NOT_UTF8, SAVE_AS_UTF8 = "not UTF-8", "Save the file as UTF-8 (Excel calls it CSV UTF-8)."
 MEND = "Mend it, or leave such rows out, counted, with --on-bad-row skip."
-READ_AS_NUMBERS = "There is a label {!r:.100}: has a program read the ids as numbers? With pandas: dtype=str."
-JOINED = "Is that several labels? CSV has a|b for them, and JSON lines a list."
 
 
 @dataclass
@@ -56,16 +54,14 @@ class Tally:
         if len(counts.examples) < SHOWN:
             counts.examples.append(said)
 
-    def unknown_label(self, place: Place, label_id: str, same: Iterator[str]) -> None:
+    def unknown_label(self, place: Place, label_id: str, hint: Callable[[], str]) -> None:
         """Note a positive whose label does not exist; the positive is left out, the query stays if others remain.
 
-        `same` are labels that may be meant; they are looked for only if this stops.
+        `hint` says which label may be meant; it is asked only if this stops.
         Raises: DataError unless bad rows are to be skipped.
         """
         if self.on_bad_row == "error":
-            meant = next(same, None)
-            hint = JOINED if {",", ";"} & {*label_id} else "" if meant is None else READ_AS_NUMBERS.format(meant)
-            self._stop(f"{place}: unknown label id {label_id[:100]!r}.", hint)
+            self._stop(f"{place}: unknown label id {label_id[:100]!r}.", hint())
         self.unknown_label_ids[_printable(label_id)] += 1
 
     def _stop(self, message: str, first: str) -> None:

@@ -313,6 +313,21 @@ def test_a_number_that_a_program_wrote_anew_is_told_from_the_id(source, tmp_path
     assert (said in str(caught.value)) == bool(there)
 
 
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("pool", "There is a label 'Pool': an id must be the same letter for letter, small or capital."),
+        ("swimming POOLS", "That is the text of the label 'Pool': write its id."),
+        ("pools", "unknown label id 'pools'. Mend it"),
+    ],
+)
+def test_a_label_that_is_named_in_other_letters_or_by_its_text_is_told(source, tmp_path, cell, said):
+    folder = source(labels="id,text\nPool,Swimming pools\n", train=f"text,labels\none,{cell}\n")
+    with pytest.raises(DataError) as caught:
+        import_dataset(folder, tmp_path / "out")
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize("cell", ["a|7|", "|a||7", "a| |7"])
 def test_an_empty_place_between_labels_is_none(source, tmp_path, cell):
     import_dataset(source(train=f"text,labels\none,{cell}\n"), tmp_path / "out")
