@@ -23,7 +23,7 @@ from xmc.engine.removed_labels import require_positives, without_removed
 from xmc.engine.reranked_labels import RerankedLabels
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import validation_queries
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, quoted
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.batch import search_queries
 from xmc.retrieve.label_edits import read_edits
@@ -51,7 +51,11 @@ def run_reranking(
     when the labels of all queries that it needs were removed.
     """
     if config.reranker.name == NONE:
-        raise ConfigError("[reranker] names none.", hint="See: xmc plugins --kind reranker")
+        installed = ", ".join(offer.full_name for offer in plugins.offers["reranker"] if offer.full_name != NONE)
+        raise ConfigError(
+            f"no reranker is named: [reranker] of {run} has the name '{NONE}'.",
+            hint=f"Name one: xmc rerank --run {quoted(run)} --set reranker.name=NAME. Installed: {installed}.",
+        )
     started = time.monotonic()
     carried = carried or Carried()
     first = Retriever.load(run, device=device, plugins=plugins, reranked=False, warn=False)

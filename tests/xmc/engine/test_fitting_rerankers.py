@@ -163,8 +163,10 @@ def test_refused_when_the_model_changed_and_missed_when_it_was_configured(tiny_r
 
 
 def test_without_a_reranker_there_is_nothing_to_fit(tiny_run_copy):
-    with pytest.raises(ConfigError, match="names none"):
+    with pytest.raises(ConfigError, match="no reranker is named") as caught:
         xmc.rerank_run(tiny_run_copy)
+    assert f"xmc rerank --run {tiny_run_copy} --set reranker.name=NAME" in caught.value.hint
+    assert "Installed: " in caught.value.hint and "linear.one-vs-rest" in caught.value.hint
 
 
 def test_the_weight_is_kept_only_if_it_helps():
