@@ -15,6 +15,7 @@ from xmc.data.tables import MAX_TEXT_BYTES, LabelTable, QueryTable
 from xmc.errors import DataError
 from xmc.values import Positives
 
+NO_ROWS = "Write a row for each query, with its text and its labels, or take the file away if it is not that of train."
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -64,6 +65,8 @@ def collect_queries(
         weights.extend(positives.values())
         offsets.append(len(label_rows))
     tally.table(split).written = len(texts)
+    if not tally.table(split).read:
+        raise DataError(f"the split '{split}' has no query with a label.", hint=NO_ROWS)
     if not texts:
         todo = "Mend its rows" if split == "train" else "Mend its rows, or take its file away"
         raise DataError(f"the split '{split}' has no usable query.", hint=f"{todo}: {_examples(tally, split)}")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from xmc.data.importers.collect import NO_ROWS
 from xmc.data.importers.columns import hint_on_columns
 from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
 from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
@@ -76,16 +77,18 @@ def read_label_cells(path: Path, tally: Tally) -> Iterator[LabelRow]:
 
 def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tuple[Place, Any]]:
     """The labels of each row. Raises: DataError when no row has any."""
-    are_some, several, joined, shown = False, 0, Counter[str](), ""
+    are_some, rows, several, joined, shown = False, 0, 0, Counter[str](), ""
     skipped = Tally("skip")
     for path in paths:
         for place, row in read_table_rows(path, ("text", "labels"), table="", tally=skipped):
-            labels = labels_in(row["labels"])
+            labels, rows = labels_in(row["labels"]), rows + 1
             are_some = are_some or any(map(as_id, labels or ()))
             several += len(labels or ()) > 1
             shown = shown or (row["labels"].strip() and f", and {place} has {row['labels'][:80]!r}")
             joined.update(mark for mark in UNUSUAL_SEPARATORS if mark in row["labels"])
             yield place, labels
+    if not rows and not skipped.table("").examples:
+        raise DataError(f"{' and '.join(map(str, paths))} has no rows below the names of its columns.", hint=NO_ROWS)
     if not are_some:
         unread = [f" (one that cannot be read is {example})" for example in skipped.table("").examples[:1]]
         raise DataError(
@@ -93,9 +96,9 @@ def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tupl
             hint='A cell of the column labels reads a|b, or is a JSON list of strings and whole numbers: ["a", "b"].'
             + (" Files are read as UTF-8." if unread else ""),
         )
-    for mark, rows in joined.items() if not several else ():
+    for mark, some in joined.items() if not several else ():
         notes.append(
-            f"every row has one label, and that of {rows:,} rows has a '{mark}' in it: if that separates labels, write "
+            f"every row has one label, and that of {some:,} rows has a '{mark}' in it: if that separates labels, write "
             f"'{SEPARATOR}'"
         )
 

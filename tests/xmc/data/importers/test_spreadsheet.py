@@ -334,7 +334,17 @@ def test_an_empty_place_between_labels_is_none(source, tmp_path, cell):
     assert load_dataset(tmp_path / "out").train.positives.label_rows.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("rows", ["", "one,\n", "one,\"['a', 'b']\"\n", "one,[1.5]\n"])
+@pytest.mark.parametrize("labels", ["id,text\na,Anton\n", ""])
+def test_a_table_without_rows_is_told_so(source, tmp_path, labels):
+    folder = source(train="text,labels\n", labels=labels)
+    if not labels:
+        (folder / "labels.csv").unlink()
+    with pytest.raises(DataError, match=r"has no (rows|query with a label)") as caught:
+        import_dataset(folder, tmp_path / "out")
+    assert "train" in caught.value.message and "a row for each query" in caught.value.hint
+
+
+@pytest.mark.parametrize("rows", ["one,\n", "one,\"['a', 'b']\"\n", "one,[1.5]\n"])
 def test_without_labels_a_table_that_names_none_is_told_how_to(source, tmp_path, rows):
     folder = source(train=f"text,labels\n{rows}")
     (folder / "labels.csv").unlink()
