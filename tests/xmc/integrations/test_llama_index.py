@@ -244,8 +244,8 @@ def test_without_blocking_the_loop_it_is_the_same(store):
     assert store.get_nodes() == []
 
 
-def test_a_store_over_the_whole_run_has_its_labels_and_cannot_be_emptied(tiny_run):
-    store = XmcVectorStore(tiny_run)
+def test_a_store_over_the_whole_run_has_its_labels_and_cannot_be_emptied(tiny_run_copy):
+    store = XmcVectorStore(tiny_run_copy)
     assert len(store.get_nodes()) == 60 and store.get_nodes(["L21"])[0].text == "tender tram vehicle"
     with pytest.raises(DataError, match="remove all labels"):
         store.clear()
