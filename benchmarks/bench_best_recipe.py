@@ -47,7 +47,11 @@ OURS = {
         "xmc dexml": ("dexml", ("train.epochs=4", "train.label_scope=sampled")),
         "xmc linear.fused-short": ("linear.fused-short", ("train.epochs=4", "train.label_scope=sampled")),
     },
-    "geonames": {"xmc dexml": ("dexml", ()), "xmc linear.fused-short": ("linear.fused-short", ())},
+    "geonames": {
+        "xmc dexml": ("dexml", ()),
+        "xmc dexml.frequent": ("dexml.frequent", ()),
+        "xmc linear.fused-short": ("linear.fused-short", ()),
+    },
 }
 
 

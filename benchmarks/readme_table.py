@@ -45,6 +45,7 @@ FAISS = ("faiss.IndexFlatIP", "faiss.IndexFlatIP tuned")
 WORDNET = ("all labels", "sampled labels")
 FUSED = ("xmc linear.fused", "xmc linear.fused in bfloat16")
 SHORT = ("xmc dexml", "xmc linear.fused-short")
+PLACES = ("xmc dexml", "xmc dexml.frequent", "xmc linear.fused-short")
 PEERS = ("Omikuji Bonsai", "PECOS own TF-IDF", "PECOS scikit-learn TF-IDF")
 STEP_TIME = "step time vs labels, d=128"
 STEP = ("factored Z-loss", "sampled labels", "decoupled softmax", "soft top-k")
@@ -91,7 +92,7 @@ PICKS = (
         )
     ),
     *(
-        Pick("best_recipe_geonames", x, f"GeoNames test, {name}", SHORT, GEONAMES)
+        Pick("best_recipe_geonames", x, f"GeoNames test, {name}", PLACES, GEONAMES)
         for x, name in (
             ("P@1", "P@1"),
             ("R@10", "R@10"),

@@ -153,7 +153,8 @@ class IndexReport:
     """What an index backend did: enough to judge, repeat and size it.
 
     `options` are the backend's fields, `memory_bytes` what the index holds in memory, `build_s` wall seconds. `choice`
-    is filled by the engine where the index was chosen by goal: what was asked and what was reached.
+    is filled by the engine where the index was chosen by goal: what was asked and what was reached. `query_weight` is
+    what a training query counts beside a label's text, where label vectors were moved so.
     """
 
     backend: str
@@ -167,6 +168,7 @@ class IndexReport:
     options: dict[str, Any]
     versions: dict[str, str]
     choice: dict[str, Any] | None = None
+    query_weight: float = 0.0
 
 
 @dataclass(frozen=True)

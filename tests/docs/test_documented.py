@@ -17,6 +17,7 @@ from xmc.encode.sentence_transformer import SentenceTransformerOptions
 from xmc.encode.static import StaticOptions
 from xmc.encode.tfidf import TfidfOptions
 from xmc.engine.fusion import FusionOptions
+from xmc.engine.label_moves import LabelOptions
 from xmc.engine.run_config import DataOptions, TeacherOptions
 from xmc.evaluate.options import EvaluateOptions
 from xmc.plugin_manager import load_plugins
@@ -34,6 +35,7 @@ SECTIONS = {
     "encoder sentence-transformers": SentenceTransformerOptions,
     "teacher": TeacherOptions,
     "train": TrainOptions,
+    "labels": LabelOptions,
     "reranker, fusion": FusionOptions,
     "evaluate": EvaluateOptions,
 }

@@ -28,6 +28,7 @@ ALLOWED = {
     ("xmc/retrieve/trained_model.py", "save"): UNCOMMITTED,
     ("xmc/retrieve/trained_model.py", "save_file"): UNCOMMITTED,
     ("xmc/retrieve/query_map.py", "save_file"): UNCOMMITTED,
+    ("xmc/retrieve/label_means.py", "save_file"): UNCOMMITTED,
     ("xmc/engine/reranking.py", "save"): UNCOMMITTED,
     ("plugins/xmc_linear/reranker.py", "save_file"): UNCOMMITTED,
     ("xmc/train/hard_negatives.py", "save_file"): UNCOMMITTED,

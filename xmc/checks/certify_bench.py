@@ -55,7 +55,8 @@ class Bench:
     @property
     def labels_from_text(self) -> bool:
         """Whether rewriting a label's text moves the label by nothing but the text's embedding."""
-        return bool(getattr(getattr(self.retriever, "model", None), "labels_from_text", True))
+        model = getattr(self.retriever, "model", None)
+        return bool(getattr(model, "labels_from_text", True)) and getattr(model, "means", None) is None
 
     def additive(self, role: Role) -> AdditiveTexts | None:
         """The additive form of a side, None for an encoder without one."""

@@ -137,7 +137,8 @@ def indexed_line(done: str, report: IndexReport) -> str:
     """What was indexed, how, and in how long."""
     from xmc.cli.output import human_bytes
 
+    moved = f"; a training query counts {report.query_weight:.3g} of a label's text" if report.query_weight else ""
     return (
         f"{done} {report.labels:,} labels x {report.dimension} with '{report.backend}' on {report.device_used} "
-        f"in {report.build_s:.1f} s, {human_bytes(report.memory_bytes)}"
+        f"in {report.build_s:.1f} s, {human_bytes(report.memory_bytes)}{moved}"
     )

@@ -31,10 +31,11 @@ def rerank_command(
 
 
 def reranked_line(report: Mapping[str, Any]) -> str:
-    """One line on a fitted reranker."""
+    """One line on a fitted second stage."""
     chosen = report["chosen"]
     gain = f", nDCG on dev {chosen['ndcg_first']:.4f} -> {chosen['ndcg_fused']:.4f}" if chosen else ""
-    return (
-        f"fitted {report['reranker']} in {report['fit_s']:.0f} s: weight {report['weight']:.3g} over the best "
-        f"{report['depth']}{gain}"
-    )
+    parts = [] if report["reranker"] == "none" else [f"weight {report['weight']:.3g}"]
+    parts += [f"prior {report['prior']:.3g}"] if report["prior"] else []
+    named = "the prior" if report["reranker"] == "none" else report["reranker"]
+    added = " and ".join(parts) or "prior 0"
+    return f"fitted {named} in {report['fit_s']:.0f} s: {added} over the best {report['depth']}{gain}"

@@ -22,7 +22,7 @@ class Advice(NamedTuple):
 
 
 def recipe_advice(queries: QueryTable) -> Advice | None:
-    """`linear.fused` for long queries with several labels each, `linear.fused-short` where labels are seen often.
+    """`linear.fused` for long queries with several labels each, `dexml.frequent` where labels are seen often.
 
     >>> from xmc.values import Positives
     >>> two = Positives(np.array([0, 2]), np.array([0, 1]), np.ones(2))
@@ -42,7 +42,7 @@ def recipe_advice(queries: QueryTable) -> Advice | None:
     often = counts_L[counts_L >= OFTEN].sum() / len(label_rows)
     if often >= MOST:
         share = f"{100 * often:.0f} % of all answers"
-        return _advice("linear.fused-short", f"labels that have {OFTEN} training queries and more ({share}) are")
+        return _advice("dexml.frequent", f"labels that have {OFTEN} training queries and more ({share}) are")
     return None
 
 

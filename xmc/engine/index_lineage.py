@@ -35,6 +35,7 @@ def lineage_of(run: Path, description: Mapping[str, Any], indexed: IndexedLabels
     same_vectors = (
         then["encoder_sha256"] == description["encoder_sha256"]
         and then["report"]["similarity"] == description["report"]["similarity"]
+        and then.get("moves", {}).get("sha256", "") == description["moves"]["sha256"]
         and indexed.edits.applied(labels) == indexed.labels
     )
     exact = then["report"]["exact"] and description["report"]["exact"]

@@ -5,30 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xmc.api import Index, QueryMap
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
-from xmc.data.tables import LabelTable, label_table_to_arrow
+from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
 from xmc.engine.carried import Carried
 from xmc.engine.index_lineage import lineage_of
+from xmc.engine.moved_labels import moved_labels
 from xmc.engine.run_config import RunConfig
 from xmc.errors import ArtifactError, DataError, LockedError
 from xmc.index_building import build_index
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.label_edits import LabelEdits, read_edits
+from xmc.retrieve.label_means import FILE_NAME as MEANS_FILE
+from xmc.retrieve.label_means import LabelMeans, load_means
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.own_vectors import OwnVectors, save_own
 from xmc.retrieve.query_map import save_query_map
+from xmc.retrieve.run_state import description_of
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.store import write_json
 from xmc.values import IndexReport, RunInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+LABELS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class IndexedLabels:
     chunks: Iterator[Tensor]
     query_map: QueryMap | None
     before: str  # the identity of the index that was there ("" for none), whose labels these may be
+    means: LabelMeans | None  # those that their training queries moved
+    moves: dict[str, Any]  # how far, and how that was chosen
 
     @property
     def similarity(self) -> str:
@@ -69,12 +78,52 @@ def labels_to_index(
     model, edits = load_model(run, plugins=plugins), read_edits(run)
     edits.require_encoder(model.sha256)
     model = replace(model, own=OwnVectors.of(edits))
-    if labels is None:
-        labels = (carried.load(config) if carried else load_dataset(config.data.name)).labels
+    if labels is not None:
+        return _as_they_are(model, _given(labels, edits, run), edits, before, *_moved_there(run))
+    carried = carried or Carried()
+    moves = bool(config.labels.query_weight)
+    data = carried.load(config) if moves or carried.data else load_dataset(config.data.name)
+    labels = _given(data.labels, edits, run)
+    if not moves:
+        return _as_they_are(model, labels, edits, before)
+    chunks, query_map = model.label_vectors(labels)
+    moved = moved_labels(config, data, model, labels, edits, chunks, carried.train_features)
+    parts = iter(moved.vectors_LD.split(LABELS_AT_ONCE))
+    return IndexedLabels(model, labels, edits, parts, query_map, before, moved.means, moved.facts)
+
+
+def _given(labels: LabelTable, edits: LabelEdits, run: Path) -> LabelTable:
+    """The labels with all edits, in the order of their ids."""
     labels = edits.applied(sort_labels(labels))
     if not len(labels):
         raise DataError(f"all labels of {run} are removed.", hint="Add some: xmc labels add")
-    return IndexedLabels(model, labels, edits, *model.label_vectors(labels), before)
+    return labels
+
+
+def _as_they_are(
+    model: TrainedModel,
+    labels: LabelTable,
+    edits: LabelEdits,
+    before: str,
+    means: LabelMeans | None = None,
+    moves: dict[str, Any] | None = None,
+) -> IndexedLabels:
+    """Labels whose vectors the model makes of their texts, but for those that were moved before."""
+    model = replace(model, means=means)
+    chunks, query_map = model.label_vectors(labels)
+    return IndexedLabels(
+        model, labels, edits, chunks, query_map, before, means.of(labels) if means else None, moves or {}
+    )
+
+
+def _moved_there(run: Path) -> tuple[LabelMeans | None, dict[str, Any]]:
+    """The labels that were moved in the run's index, and what is noted of it."""
+    try:
+        version = index_store(run).current(only=("index.json", "labels.parquet", MEANS_FILE))
+    except ArtifactError:  # there is none, or it is damaged
+        return None, {}
+    labels = read_labels([version.folder / "labels.parquet"])
+    return load_means(version.folder, labels), description_of(version).get("moves", {})
 
 
 def run_indexing(
@@ -101,7 +150,7 @@ def run_indexing(
         similarity=indexed.similarity,
         device=device,
     )
-    report = index.report
+    report = replace(index.report, query_weight=float(indexed.moves.get("query_weight", 0.0)))
     commit_index(config, run, index, report, indexed, plugins=plugins)
     return report
 
@@ -125,7 +174,8 @@ def commit_index(
         "name": section.pop("name"),
         "options": section,
         "encoder_sha256": indexed.model.sha256,
-        "reranker": config.reranker.name,
+        "reranker": config.second_stage,
+        "moves": {**indexed.moves, "sha256": indexed.means.sha256() if indexed.means else ""},
         "report": asdict(report),
     }
     with index_store(run).new_version(facts={"name": config.index.name}, keep=2) as folder:
@@ -135,6 +185,8 @@ def commit_index(
         write_table(folder / "labels.parquet", label_table_to_arrow(indexed.labels))
         save_own(folder, indexed.labels, indexed.edits)
         save_query_map(folder, indexed.query_map)
+        if indexed.means:
+            indexed.means.save(folder)
         fill(folder)
         lineage = lineage_of(run, description, indexed)
         write_json(folder / "index.json", {**description, **lineage.to_dict()})

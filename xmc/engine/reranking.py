@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from xmc.api import Hits, RerankContext, RerankQueries
+from xmc.api import RerankContext, Reranker, RerankQueries
 from xmc.data.dataset import Dataset
 from xmc.data.shards import write_table
-from xmc.data.tables import QueryTable, label_table_to_arrow
+from xmc.data.tables import LabelTable, QueryTable, label_table_to_arrow
 from xmc.engine.carried import Carried
-from xmc.engine.fusion import WeightChoice, choose_weight
+from xmc.engine.fusion import FusionChoice, choose_fusion
 from xmc.engine.index_rows import in_index, index_rows
 from xmc.engine.model_card import write_card
 from xmc.engine.progress import Progress, counting, say_nothing
@@ -27,11 +27,14 @@ from xmc.errors import ConfigError, quoted
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.batch import search_queries
 from xmc.retrieve.label_edits import read_edits
+from xmc.retrieve.label_prior import LabelPrior
 from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.layout import reranker_store
+from xmc.retrieve.no_reranker import NoReranker
 from xmc.retrieve.reranking import BACKEND_FOLDER, LABELS_FILE, NONE, Reranking, labels_identity
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
+from xmc.values import Positives
 
 NEUTRAL_QUERIES = 1000
 
@@ -45,16 +48,18 @@ def run_reranking(
     progress: Progress = say_nothing,
     carried: Carried | None = None,
 ) -> dict[str, Any]:
-    """Fit the reranker of `[reranker]` over the run's encoder and index and commit it; a report (`run/rerank.json`).
+    """Fit the second stage over the run's encoder and index and commit it; a report (`run/rerank.json`).
 
-    Raises: ConfigError when `[reranker]` names none, or the weight is to be chosen and there is no dev split; DataError
-    when the labels of all queries that it needs were removed.
+    It is the reranker of `[reranker]`, the prior of `[fusion]`, or both. Raises: ConfigError when there is neither, or
+    one of their weights is to be chosen and there is no dev split; DataError when the labels of all queries that it
+    needs were removed.
     """
-    if config.reranker.name == NONE:
+    if config.second_stage == NONE:
         installed = ", ".join(offer.full_name for offer in plugins.offers["reranker"] if offer.full_name != NONE)
         raise ConfigError(
-            f"no reranker is named: [reranker] of {run} has the name '{NONE}'.",
-            hint=f"Name one: xmc rerank --run {quoted(run)} --set reranker.name=NAME. Installed: {installed}.",
+            f"no reranker is named: [reranker] of {run} has the name '{NONE}', and [fusion] asks for no prior.",
+            hint=f"Name one: xmc rerank --run {quoted(run)} --set reranker.name=NAME. Installed: {installed}. Or let"
+            " labels gain that are asked for often: --set fusion.prior=auto",
         )
     started = time.monotonic()
     carried = carried or Carried()
@@ -66,18 +71,17 @@ def run_reranking(
         queries = first.prepare(data.train.texts)
     else:
         queries = RerankQueries(data.train.texts, carried.train_features)
-    known = RerankedLabels.of(first.labels, truth, least_queries=config.fusion.least_queries)
-    most = min(config.fusion.negatives, len(known.table))
-    on_chunk = counting(partial(progress, "shortlists"), len(queries))
-    hits = search_queries(first, queries, k=most, on_chunk=on_chunk, allowed=known.allowed)
-    context = RerankContext(
-        queries, known.positives(truth), known.hits(hits), known.table.texts, seed=config.train.seed
-    )
-    reranker = config.reranker.options.fit(context, progress=partial(progress, "fitting"))
+    known = _known(config, first.labels, truth)
+    reranker = NoReranker() if config.reranker.name == NONE else _fitted(config, first, queries, truth, known, progress)
     reranking = Reranking(reranker, config.fusion.depth, config.fusion.weight, fitted_rows_L=known.rows_L)
-    reranking = replace(reranking, neutral=_mean_score(reranking, first, queries, hits))
-    choice = None if config.fusion.weight else _choose(config, data, first, reranking)
-    reranking = replace(reranking, weight=choice.weight if choice else config.fusion.weight)
+    prior = LabelPrior(np.bincount(truth.label_rows, minlength=len(first.labels)))
+    reranking, prior = _with_neutral(reranking, prior, first, queries)
+    choice = _choose(config, data, first, reranking, prior) if _to_choose(config) else None
+    if choice:
+        reranking, prior = replace(reranking, weight=choice.weight), replace(prior, strength=choice.prior)
+    else:
+        prior = replace(prior, strength=float(config.fusion.prior))
+    reranking = replace(reranking, prior=prior if prior.strength else None)
     _commit(config, run, first, reranking, known)
     config.write_plugins(run, "reranker", plugins=plugins)
     report = {
@@ -85,6 +89,7 @@ def run_reranking(
         "labels": len(known.table),
         "depth": reranking.depth,
         "weight": reranking.weight,
+        "prior": prior.strength,
         "chosen": asdict(choice) if choice else None,
         "fit_s": round(time.monotonic() - started, 3),
     }
@@ -93,53 +98,83 @@ def run_reranking(
     return report
 
 
+def _known(config: RunConfig, labels: LabelTable, truth: Positives) -> RerankedLabels:
+    """The labels that the reranker is fitted to; a prior needs nothing but counts, and knows all."""
+    least = 0 if config.reranker.name == NONE else config.fusion.least_queries
+    return RerankedLabels.of(labels, truth, least_queries=least)
+
+
+def _fitted(
+    config: RunConfig,
+    first: Retriever,
+    queries: RerankQueries,
+    truth: Positives,
+    known: RerankedLabels,
+    progress: Progress,
+) -> Reranker:
+    """The reranker, fitted to the shortlists of the training queries."""
+    most = min(config.fusion.negatives, len(known.table))
+    on_chunk = counting(partial(progress, "shortlists"), len(queries))
+    hits = search_queries(first, queries, k=most, on_chunk=on_chunk, allowed=known.allowed)
+    context = RerankContext(
+        queries, known.positives(truth), known.hits(hits), known.table.texts, seed=config.train.seed
+    )
+    return config.reranker.options.fit(context, progress=partial(progress, "fitting"))
+
+
 def require_second_stage(config: RunConfig, data: Dataset) -> None:
     """Refuse a second stage that cannot be fitted to this data, which is known before anything is trained.
 
     Raises: ConfigError, DataError.
     """
-    if config.reranker.name != NONE:
-        RerankedLabels.of(data.labels, data.train.positives, least_queries=config.fusion.least_queries)
-        if not config.fusion.weight:
+    if config.second_stage != NONE:
+        _known(config, data.labels, data.train.positives)
+        if _to_choose(config):
             _held_out(config, data)
+
+
+def _to_choose(config: RunConfig) -> bool:
+    return config.fusion.prior == "auto" or (config.reranker.name != NONE and not config.fusion.weight)
 
 
 def _held_out(config: RunConfig, data: Dataset) -> QueryTable:
     held_out = validation_queries(data, config)
     if held_out is None:
         raise ConfigError(
-            "the weight of the reranker is chosen on a dev split, and there is none.",
-            hint="Set the weight itself: --set fusion.weight=1.0. Or train anew with train.validation_share > 0.",
+            "the weight of the second stage is chosen on a dev split, and there is none.",
+            hint="Set it yourself: --set fusion.weight=1.0, of a prior --set fusion.prior=0.02. Or train anew with"
+            " train.validation_share > 0.",
         )
     require_positives(held_out, "dev" if data.dev else "train")
     return held_out
 
 
-def _choose(config: RunConfig, data: Dataset, first: Retriever, reranking: Reranking) -> WeightChoice:
+def _choose(
+    config: RunConfig, data: Dataset, first: Retriever, reranking: Reranking, prior: LabelPrior
+) -> FusionChoice:
     held_out = _held_out(config, data)
     queries = first.prepare(held_out.texts)
-    hits = search_queries(first, queries, k=min(reranking.depth, len(first.labels)))
-    positives = in_index(held_out.positives, index_rows(data, first))
     labels = len(first.labels)
-    return choose_weight(reranking, queries, hits, positives, k=config.fusion.k, labels=labels)
+    hits = search_queries(first, queries, k=min(reranking.depth, labels))
+    positives = in_index(held_out.positives, index_rows(data, first))
+    return choose_fusion(reranking, queries, hits, positives, prior, fusion=config.fusion, labels=labels)
 
 
-def _mean_score(reranking: Reranking, first: Retriever, queries: RerankQueries, hits: Hits) -> float:
-    """The mean second score of the labels that it knows on first shortlists: what any other label gets.
-
-    `hits` are the shortlists of `queries` that it was fitted to. Where it knows some labels only, they are of these
-    alone, while a search brings others as well: then it is shortlists as a search makes them, without the others.
-    """
-    count = min(len(hits), NEUTRAL_QUERIES)
+def _with_neutral(
+    reranking: Reranking, prior: LabelPrior, first: Retriever, queries: RerankQueries
+) -> tuple[Reranking, LabelPrior]:
+    """Both with what a label gets that they do not know: the mean over the others on first shortlists."""
+    count = min(len(queries), NEUTRAL_QUERIES)
     some = RerankQueries(queries.texts[:count], queries.features.take(np.arange(count)))
-    rows_L = reranking.fitted_rows_L
-    if rows_L is None:
-        shortlist = hits.take(np.arange(count))
-    else:
-        shortlist = search_queries(first, some, k=min(reranking.depth, len(first.labels)))
-        shortlist = keep_hits(shortlist, rows_L[shortlist.label_rows] >= 0)
-    scores_H = reranking.second_scores(some, shortlist)
-    return float(scores_H.mean(dtype=np.float64)) if len(scores_H) else 0.0
+    shortlist = search_queries(first, some, k=min(reranking.depth, len(first.labels)))
+    prior = replace(prior, neutral=_mean(prior.of(shortlist.label_rows)))
+    if reranking.fitted_rows_L is not None:
+        shortlist = keep_hits(shortlist, reranking.fitted_rows_L[shortlist.label_rows] >= 0)
+    return replace(reranking, neutral=_mean(reranking.second_scores(some, shortlist))), prior
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float:
+    return float(values.mean(dtype=np.float64)) if len(values) else 0.0
 
 
 def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking, known: RerankedLabels) -> None:
@@ -154,7 +189,11 @@ def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking
         "neutral": reranking.neutral,
         "labels": len(known.table),
     }
+    if reranking.prior:
+        facts |= {"prior": reranking.prior.strength, "neutral_log_queries": reranking.prior.neutral}
     with reranker_store(run).new_version(facts=facts) as folder:
         write_table(folder / LABELS_FILE, label_table_to_arrow(known.table))
         (folder / BACKEND_FOLDER).mkdir()
         reranking.reranker.save(folder / BACKEND_FOLDER)
+        if reranking.prior:
+            reranking.prior.save(folder, first.labels.ids)

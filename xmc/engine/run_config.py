@@ -12,9 +12,11 @@ from xmc.config import Options, Settings, build_options, merge, parse_assignment
 from xmc.engine.check_settings import CheckSettings, check_settings
 from xmc.engine.component import Component, build_component, recorded_component
 from xmc.engine.fusion import FusionOptions
+from xmc.engine.label_moves import LabelOptions
 from xmc.errors import ConfigError, XmcError, did_you_mean, quoted
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
+from xmc.retrieve.reranking import NONE
 from xmc.retrieve.run_plugins import naming_packages, write_run_plugins
 from xmc.store import write_text
 from xmc.train.options import TrainOptions
@@ -70,10 +72,16 @@ class RunConfig:
     optimizer: Component
     train: TrainOptions
     index: Component
+    labels: LabelOptions
     reranker: Component
     fusion: FusionOptions
     evaluate: EvaluateOptions
     check: CheckSettings = dataclasses.field(default_factory=CheckSettings)
+
+    @property
+    def second_stage(self) -> str:
+        """What scores the shortlist again: the reranker by its name, `prior` where there is only that, or `none`."""
+        return "prior" if self.reranker.name == NONE and self.fusion.prior else self.reranker.name
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values; `resolve` reads them back to an equal configuration."""
@@ -183,6 +191,7 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str, recorde
         optimizer=component("optimizer"),
         train=options("train", TrainOptions),
         index=component("index"),
+        labels=options("labels", LabelOptions),
         reranker=component("reranker"),
         fusion=options("fusion", FusionOptions),
         evaluate=options("evaluate", EvaluateOptions),

@@ -66,7 +66,7 @@ def run_tuning(
     Raises: ConfigError when no index serves the goal, naming the nearest, and for a seed below 0; as `run_indexing`.
     """
     seed = whole_number(seed, name="the seed", least=0)
-    if config.reranker.name != NONE:
+    if config.second_stage != NONE:
         goal = replace(goal, k=max(goal.k, config.fusion.depth))
     texts = tuning_texts(load_for_training(config), seed=seed)
     indexed = labels_to_index(config, run, plugins=plugins)
@@ -77,7 +77,8 @@ def run_tuning(
     choice = choose_index(goal, candidates, vectors, queries, device=device, seed=seed, progress=progress)
     choice = replace(choice, refusals=tuple(refusals))
     facts = {"seed": seed, "threads": torch.get_num_threads(), "encoding_one_query_s": _encoding_s(model, texts)}
-    report = replace(choice.index.report, choice={**summary(choice), **facts})
+    query_weight = float(indexed.moves.get("query_weight", 0.0))
+    report = replace(choice.index.report, choice={**summary(choice), **facts}, query_weight=query_weight)
     if not dry_run:
         config = replace(config, index=Component(choice.trial.candidate.name, choice.backend))
         fill = functools.partial(_write, choice, {**full_report(choice), **facts, "versions": versions()})

@@ -99,12 +99,12 @@ def index_run(
 
 
 def _index_named(run: Path, settings: Settings, *, device: str) -> IndexReport:
-    chosen = settings_for("xmc index", settings, takes=["index"])
+    chosen = settings_for("xmc index", settings, takes=["index", "labels"])
     plugins = load_plugins()
     config = read_run_config(plugins, run, settings=chosen)
     report = run_indexing(config, run, plugins=plugins, device=device)
-    if "index" in chosen:
-        replace(read_run_config(plugins, run), index=config.index).write(run)
+    if chosen.keys() & {"index", "labels"}:
+        replace(read_run_config(plugins, run), index=config.index, labels=config.labels).write(run)
     write_card(run, plugins=plugins)
     fitted_now(run).warn()
     return report

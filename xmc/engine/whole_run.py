@@ -14,6 +14,7 @@ from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.indexing import run_indexing
 from xmc.engine.model_card import write_card
+from xmc.engine.moved_labels import require_movable
 from xmc.engine.progress import Progress, say_nothing
 from xmc.engine.replacement import put_in_place, telling_what_stays
 from xmc.engine.reranking import require_second_stage, run_reranking
@@ -50,7 +51,9 @@ def make_run(
     carried = Carried()
     require_devices(config)
     with telling_what_stays(run, overwrite=overwrite):
-        if config.reranker.name != NONE:
+        if config.labels.query_weight:
+            require_movable(config, carried.load(config))
+        if config.second_stage != NONE:
             require_second_stage(config, carried.load(config))
         report = run_training(
             config,
@@ -106,13 +109,13 @@ def _finish(
     say: Callable[[str], None],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Build the index of a trained model, write the card, fit the reranker; their reports by name."""
+    """Build the index of a trained model, write the card, fit the second stage; their reports by name."""
     device = config.train.device
     say("building the index")
     reports = {"index": asdict(run_indexing(config, folder, plugins=plugins, device=device, carried=carried))}
     write_card(folder, plugins=plugins)
-    if config.reranker.name != NONE:
-        say(f"fitting the reranker {config.reranker.name}")
+    if config.second_stage != NONE:
+        say(f"fitting the second stage {config.second_stage}")
         reports["rerank"] = run_reranking(
             config, folder, plugins=plugins, device=device, progress=progress, carried=carried
         )

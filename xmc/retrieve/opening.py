@@ -21,6 +21,7 @@ from xmc.retrieve.checked_index import checked
 from xmc.retrieve.fitted import read_fitted
 from xmc.retrieve.flat_scan import FlatScan
 from xmc.retrieve.label_edits import LabelEdits, read_edits
+from xmc.retrieve.label_means import LabelMeans, load_means
 from xmc.retrieve.layout import encoder_store, index_store, labels_store, reranker_store
 from xmc.retrieve.living_index import LivingIndex
 from xmc.retrieve.living_labels import LivingLabels, live_labels
@@ -50,6 +51,7 @@ class BuiltIndex:
     labels: LabelTable
     own: Mapping[str, str]
     query_map: QueryMap | None
+    means: LabelMeans | None
     reranker: str
     lineage: Lineage
     sha256: str
@@ -101,7 +103,7 @@ def open_run(
         warn_of_threads_beyond_quota(torch.get_num_threads(), stacklevel=3)
     edits = read_edits(run)
     edits.require_encoder(model.sha256)
-    own_model = replace(model, own=OwnVectors.of(edits))
+    own_model = replace(model, own=OwnVectors.of(edits), means=built.means)
     living = live_labels(built.labels, built.own, edits)
     labels = living.labels if living else built.labels
     reranking = None
@@ -176,12 +178,14 @@ def _open_index(
             hint=f"Build it again: xmc index --run {quoted(run)}",
         )
     backend = recorded_options(plugins, "index", description)
+    labels = read_labels([version.folder / "labels.parquet"])
     return BuiltIndex(
         index or checked(backend.load(version.folder / "backend", device=device), description["name"], plugins),
         backend,
-        read_labels([version.folder / "labels.parquet"]),
+        labels,
         load_own(version.folder),
         load_query_map(version.folder),
+        load_means(version.folder, labels),
         description.get("reranker", NONE),
         Lineage.from_dict(description),
         version.sha256,

@@ -1,7 +1,9 @@
 """The second stage of a retriever: score the shortlist again and add that, weighted, to the first score.
 
-score = first + weight x second      for the best `depth` labels of the first stage
-score = first + shift                for the others, which stay below these in the order they had
+score = first + weight x second + prior      for the best `depth` labels of the first stage
+score = first + shift                        for the others, which stay below these in the order they had
+
+The prior is what a label gets for how often it was asked for in training; where none is asked for, there is none.
 
 A label that the second stage was not fitted to (added or replaced since, or with fewer training queries than it asks
 for) has in place of a second score the mean one of the labels that it knows, on first shortlists.
@@ -20,8 +22,10 @@ from xmc.api import ArtifactError, Hits, NonFiniteError, rank_hits
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import quoted
 from xmc.ranking import first_hits
+from xmc.retrieve.label_prior import LabelPrior, load_prior
 from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.layout import reranker_store
+from xmc.retrieve.no_reranker import NoReranker
 from xmc.retrieve.run_plugins import recorded_options
 
 if TYPE_CHECKING:
@@ -47,16 +51,26 @@ class Reranking:
     sha256: str = ""
     neutral: float = 0.0
     fitted_rows_L: np.ndarray[Any, Any] | None = None
+    prior: LabelPrior | None = None
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the second stage needs the texts of queries; a prior alone does not."""
+        return not isinstance(self.reranker, NoReranker)
 
     def rerank(self, queries: RerankQueries, hits: Hits, k: int) -> Hits:
         """The best k hits of each query; `hits` are the first stage's, at least `depth` of them where there are."""
-        second_H = self.second_scores(queries, first_hits(hits, self.depth))
-        return fuse(hits, second_H, depth=self.depth, weight=self.weight, k=k)
+        return fuse(hits, self._added(queries, first_hits(hits, self.depth)), depth=self.depth, k=k)
 
     def shifts(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """What the score of a label beyond the shortlist gets on top, (Q,): 0 for a query without hits."""
         shortlist = first_hits(hits, self.depth)
-        return _shifts(shortlist, _sum(shortlist, self.second_scores(queries, shortlist), self.weight))
+        return _shifts(shortlist, shortlist.scores + self._added(queries, shortlist))
+
+    def _added(self, queries: RerankQueries, shortlist: Hits) -> np.ndarray[Any, Any]:
+        """What is added to the first scores of a shortlist, (H,) float32."""
+        added_H = np.float32(self.weight) * self.second_scores(queries, shortlist)
+        return added_H if self.prior is None else added_H + self.prior.of(shortlist.label_rows)
 
     def second_scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """The reranker's scores, (H,) float32. Raises: NonFiniteError when one is not finite."""
@@ -74,22 +88,18 @@ class Reranking:
         return scores_H
 
 
-def fuse(hits: Hits, second_S: np.ndarray[Any, Any], *, depth: int, weight: float, k: int) -> Hits:
-    """The best k hits of each query by the sum of both scores; `second_S` are those of the first `depth` of each query.
+def fuse(hits: Hits, added_S: np.ndarray[Any, Any], *, depth: int, k: int) -> Hits:
+    """The best k hits of each query by their score and what is `added` to that of the first `depth` of each query.
 
-    Shapes: `second_S` (S,), one for each hit of `first_hits(hits, depth)`.
+    Shapes: `added_S` (S,), one for each hit of `first_hits(hits, depth)`.
     """
     shortlist = first_hits(hits, depth)
-    fused_S = _sum(shortlist, second_S, weight)
+    fused_S = shortlist.scores + added_S
     query_rows_H = hits.query_rows()
     ranks_H = np.arange(len(hits.label_rows)) - hits.offsets[:-1][query_rows_H]
     scores_H = hits.scores + _shifts(shortlist, fused_S)[query_rows_H]
     scores_H[ranks_H < depth] = fused_S
     return rank_hits(query_rows_H, hits.label_rows, scores_H, queries=len(hits), k=k)
-
-
-def _sum(shortlist: Hits, second_S: np.ndarray[Any, Any], weight: float) -> np.ndarray[Any, Any]:
-    return np.asarray(shortlist.scores + np.float32(weight) * second_S)
 
 
 def _shifts(shortlist: Hits, fused_H: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -111,7 +121,7 @@ def load_reranking(
     plugins: Plugins,
     labels_may_differ: bool = False,
 ) -> Reranking | None:
-    """The second stage of a run, None when it has none; `expected` names the one it was configured with.
+    """The second stage of a run, None when it has none; `expected` names the one it was configured with, or `none`.
 
     Raises: ArtifactError when the expected one was never fitted, when it was fitted to another encoder or other labels
     (unless these may differ, because they were edited), or is damaged.
@@ -121,7 +131,7 @@ def load_reranking(
         if expected == NONE:
             return None
         raise ArtifactError(
-            f"{run} was configured with the reranker '{expected}', which was never fitted.",
+            f"{run} was configured with the second stage '{expected}', which was never fitted.",
             hint=f"Fit it: xmc rerank --run {quoted(run)}",
         )
     version = store.current()
@@ -130,13 +140,16 @@ def load_reranking(
     path = version.folder / LABELS_FILE
     if facts["encoder_sha256"] != encoder_sha256 or (differs and not (labels_may_differ and path.is_file())):
         raise ArtifactError(
-            f"the reranker of {run} was fitted to another encoder or other labels than are there now.",
+            f"the second stage of {run} was fitted to another encoder or other labels than are there now.",
             hint=f"Fit it again: xmc rerank --run {quoted(run)}",
         )
     options = recorded_options(plugins, "reranker", facts)
     reranker = options.load(version.folder / BACKEND_FOLDER)
     some = facts.get("labels", len(labels)) < len(labels)
     rows_L = _rows_in(read_labels([path]), labels) if some or (labels_may_differ and path.is_file()) else None
+    strength, prior = float(facts.get("prior", 0.0)), None
+    if strength:
+        prior = load_prior(version.folder, labels.ids, strength=strength, neutral=float(facts["neutral_log_queries"]))
     return Reranking(
         reranker,
         int(facts["depth"]),
@@ -144,6 +157,7 @@ def load_reranking(
         version.sha256,
         float(facts.get("neutral", 0.0)),
         rows_L,
+        prior,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,9 +188,8 @@ class Retriever(Stages):
 
         Raises: as `search`; NonFiniteError for NaN and infinity; ConfigError for a run whose reranker reads texts.
         """
-        self.require_no_reranker("vectors have none")
         label_filter = as_filter(self.labels, allowed)
-        search = partial(self.search_embeddings, queries_QD)
+        search = self.search_of_embeddings(queries_QD)
         judged = self.judged_by(search, k=k, min_probability=min_probability, label_filter=label_filter)
         warn_of_no_match(self, judged[0])
         return self._named(*judged)

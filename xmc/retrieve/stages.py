@@ -107,12 +107,14 @@ class Stages:
         check_texts(texts, what="text")
         return rank_texts(self, query, texts)
 
-    def require_no_reranker(self, why: str) -> None:
-        """Refuse queries without texts where the second stage needs them. Raises: ConfigError."""
-        if self.reranking:
+    def search_of_embeddings(self, queries_QD: Tensor) -> Callable[..., Hits]:
+        """`hits_of` for queries without texts. Raises: ConfigError where the second stage needs them."""
+        if self.reranking and self.reranking.reads_texts:
             raise ConfigError(
-                f"this run has a reranker, which reads texts; {why}.", hint="Give texts, or a run without a reranker."
+                "this run has a reranker, which reads texts; vectors have none.",
+                hint="Give texts, or a run without a reranker.",
             )
+        return partial(self.hits_of, RerankQueries((), None), queries_QD=queries_QD)
 
     def search_of(self, texts: Sequence[str]) -> Callable[..., Hits]:
         """`hits_of` for these texts, which are encoded once for any number of searches."""

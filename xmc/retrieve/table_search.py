@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +70,7 @@ class TableSearch:
         Raises: DataError for wrong columns, embeddings where a reranker needs texts, allowed labels that are not there.
         """
         columns = QueryColumns.of(schema, dimension=retriever.encoder.dimension, source=source)
-        if columns.query_name == "embedding" and retriever.reranking:
+        if columns.query_name == "embedding" and retriever.reranking and retriever.reranking.reads_texts:
             raise DataError(
                 f"{source} has embeddings, and the reranker of this run reads texts.",
                 hint="Give texts, or a run without a reranker.",
@@ -134,7 +133,7 @@ class TableSearch:
         search = (
             self.retriever.search_of(queries)
             if isinstance(queries, list)
-            else partial(self.retriever.search_embeddings, queries)
+            else self.retriever.search_of_embeddings(queries)
         )
         return self.retriever.judged_by(
             search, k=self.k, min_probability=self.min_probability, label_filter=self.allowed

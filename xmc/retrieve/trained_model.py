@@ -18,6 +18,7 @@ from xmc.api import DataError, HeadContext, HeadOptions, QueryMap
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
 from xmc.errors import ArtifactError
+from xmc.retrieve.label_means import LabelMeans
 from xmc.retrieve.layout import encoder_store
 from xmc.retrieve.own_vectors import OwnVectors
 from xmc.retrieve.run_plugins import recorded_options
@@ -39,17 +40,21 @@ TRAINING_ONLY = "optimiser."
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """An opened, verified model; `sha256` identifies it, encoder and head. `own` are vectors that the user gave."""
+    """An opened, verified model; `sha256` identifies it, encoder and head.
+
+    `own` are vectors that the user gave, `means` the labels that their training queries moved in the run's index.
+    """
 
     encoder: Encoder
     folder: Path
     sha256: str
     _head: HeadOptions
     own: OwnVectors | None = None
+    means: LabelMeans | None = None
 
     @property
     def labels_from_text(self) -> bool:
-        """Whether a label's vector is the embedding of its text and nothing else, so that any label has one."""
+        """Whether any text makes a label: the head learned nothing of labels, at most their queries moved them."""
         return not (self.folder / HEAD_FOLDER).is_dir()
 
     def label_vectors(self, labels: LabelTable) -> tuple[Iterator[Tensor], QueryMap | None]:
@@ -58,7 +63,7 @@ class TrainedModel:
         Raises: DataError when the head has a vector for each label it was trained with and one of these is not among
         them.
         """
-        return self.own.weave(labels, self._head_vectors) if self.own else self._head_vectors(labels)
+        return self.own.weave(labels, self._own_to_the_model) if self.own else self._own_to_the_model(labels)
 
     def known_vectors(self, count: int) -> tuple[Iterator[Tensor], QueryMap | None]:
         """Vectors of some labels that the model knows, to see of what kind they are."""
@@ -69,6 +74,10 @@ class TrainedModel:
 
     def _known_labels(self) -> LabelTable:
         return read_labels([self.folder / HEAD_FOLDER / LABELS_NAME])
+
+    def _own_to_the_model(self, labels: LabelTable) -> tuple[Iterator[Tensor], QueryMap | None]:
+        chunks, query_map = self._head_vectors(labels)
+        return (self.means.over(labels, chunks) if self.means else chunks), query_map
 
     def _head_vectors(self, labels: LabelTable) -> tuple[Iterator[Tensor], QueryMap | None]:
         head, label_rows = self._open_head(labels)

@@ -2,6 +2,7 @@
 verb; it is refused when the model under it has changed; a weight is kept only if it helps."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from xmc.api import RerankerSpec, RerankQueries, hookimpl
 from xmc.data.dataset import load_dataset
 from xmc.engine.carried import Carried
 from xmc.engine.evaluation import run_evaluation
-from xmc.engine.fusion import FusionOptions, choose_weight
+from xmc.engine.fusion import FusionOptions, choose_fusion
 from xmc.engine.index_rows import in_index, index_rows, train_counts
 from xmc.engine.reranking import require_second_stage, run_reranking
 from xmc.engine.run_config import read_run_config, resolve
@@ -21,7 +22,9 @@ from xmc.engine.separation import positive_scores
 from xmc.errors import ArtifactError, ConfigError
 from xmc.evaluate.auc import pooled_auc
 from xmc.plugin_manager import load_plugins
+from xmc.retrieve.label_prior import LabelPrior
 from xmc.retrieve.layout import reranker_store
+from xmc.retrieve.no_reranker import NoReranker
 from xmc.retrieve.reranking import Reranking
 from xmc.values import Hits, Positives
 
@@ -126,7 +129,7 @@ def test_a_second_stage_that_cannot_be_fitted_is_known_before_training(plugins):
     config = resolve(plugins, plugin="linear.fused", settings=settings)
     data = load_dataset("tiny")
     data = replace(data, splits={"train": data.train})
-    with pytest.raises(ConfigError, match="the weight of the reranker is chosen on a dev split, and there is none"):
+    with pytest.raises(ConfigError, match="the weight of the second stage is chosen on a dev split, and there is none"):
         require_second_stage(config, data)
     for other in ("fusion.weight=0.5", "reranker.name=none"):
         require_second_stage(resolve(plugins, plugin="linear.fused", settings=(*settings, other)), data)
@@ -169,22 +172,98 @@ def test_without_a_reranker_there_is_nothing_to_fit(tiny_run_copy):
     assert "Installed: " in caught.value.hint and "linear.one-vs-rest" in caught.value.hint
 
 
+TWO_HITS = Hits(np.array([0, 2], np.int64), np.array([0, 1]), np.array([2.0, 1.0], np.float32))
+
+
+def only(row):
+    return Positives(np.array([0, 1]), np.array([row], np.int32), np.ones(1, np.float32))
+
+
+class Prefers1:
+    def scores(self, queries, hits):
+        return (hits.label_rows == 1).astype(np.float32)
+
+
+def chosen(reranker, relevant, counts, **options):
+    prior, fusion = LabelPrior(np.array(counts)), FusionOptions(k=1, **options)
+    reranking = Reranking(reranker, 2, 0.0)
+    return choose_fusion(
+        reranking, RerankQueries(["a"], None), TWO_HITS, only(relevant), prior, fusion=fusion, labels=2
+    )
+
+
 def test_the_weight_is_kept_only_if_it_helps():
-    offsets = np.array([0, 2], np.int64)
-    hits = Hits(offsets, np.array([0, 1]), np.array([2.0, 1.0], np.float32))
-    positives = [Positives(np.array([0, 1]), np.array([row], np.int32), np.ones(1, np.float32)) for row in (0, 1)]
-
-    class Prefers1:
-        def scores(self, queries, hits):
-            return (hits.label_rows == 1).astype(np.float32)
-
-    reranking = Reranking(Prefers1(), 2, 0.0)
-    assert choose_weight(reranking, RerankQueries(["a"], None), hits, positives[0], k=1, labels=2).weight == 0
-    helped = choose_weight(reranking, RerankQueries(["a"], None), hits, positives[1], k=1, labels=2)
-    assert helped.weight > 1 and (helped.ndcg_first, helped.ndcg_fused) == (0, 1)
+    assert chosen(Prefers1(), 0, [0, 0]).weight == 0
+    helped = chosen(Prefers1(), 1, [0, 0])
+    assert helped.weight > 1 and (helped.ndcg_first, helped.ndcg_fused, helped.prior) == (0, 1, 0)
 
 
-@pytest.mark.parametrize("options", [{"depth": 0}, {"negatives": 0}, {"k": 0}, {"weight": -1.0}, {"least_queries": -1}])
+def test_the_prior_is_chosen_as_the_weight_and_never_below_0():
+    assert chosen(NoReranker(), 1, [0, 9]).prior == 0  # not asked for
+    helped = chosen(NoReranker(), 1, [0, 9], prior="auto")
+    assert helped.prior * np.log(10) > 1 and (helped.ndcg_first, helped.ndcg_fused, helped.weight) == (0, 1, 0)
+    assert chosen(NoReranker(), 0, [0, 9], prior="auto").prior == 0
+    assert chosen(NoReranker(), 1, [9, 0], prior="auto").prior == 0  # the label that is never asked for is the answer
+    assert chosen(NoReranker(), 1, [3, 3], prior="auto").prior == 0  # no order changes
+    assert chosen(NoReranker(), 0, [0, 9], prior=2.0).prior == 2.0
+
+
+def test_weight_and_prior_are_chosen_one_after_the_other_until_neither_changes():
+    """Query 0 needs the second stage, query 1 the prior, query 2 that neither is too large."""
+    first = np.array([2, 1, 2, 1, 6, 1], np.float32)
+    hits = Hits(np.array([0, 2, 4, 6], np.int64), np.array([0, 1, 2, 3, 0, 3]), first)
+    positives = Positives(np.arange(4), np.array([1, 3, 0], np.int32), np.ones(3, np.float32))
+    reranking, prior = Reranking(Prefers1(), 2, 0.0), LabelPrior(np.array([0, 0, 0, 9]))
+    queries = RerankQueries(["a", "b", "c"], None)
+    best = choose_fusion(reranking, queries, hits, positives, prior, fusion=FusionOptions(k=1, prior="auto"), labels=4)
+    assert best.weight > 1 and 1 < best.prior * np.log(10) < 5 and best.ndcg_fused == 1
+
+
+def test_a_prior_without_a_reranker(tiny_run_copy):
+    first = xmc.Retriever.load(tiny_run_copy)
+    report = xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 0.25, "fusion.depth": 7})
+    assert (report["reranker"], report["prior"], report["chosen"]) == ("none", 0.25, None)
+    both = xmc.Retriever.load(tiny_run_copy)
+    data = load_dataset("tiny")
+    counts_L = train_counts(
+        Carried().load(read_run_config(load_plugins(), tiny_run_copy)), index_rows(data, both), labels=60
+    )
+    texts = data.test.texts[:20]
+    for (rows, scores), (first_rows, first_scores) in zip(both.hits(texts, k=5), first.hits(texts, k=7), strict=True):
+        added = first_scores + (0.25 * np.log1p(counts_L[first_rows])).astype(np.float32)
+        order = np.lexsort((first_rows, -added))[:5]
+        assert rows.tolist() == first_rows[order].tolist() and scores.tolist() == added[order].tolist()
+    vectors = both.search_vectors(both.encode(texts), k=5)  # a prior reads no texts
+    assert [[hit.label_id for hit in hits] for hits in vectors] == [
+        [hit.label_id for hit in hits] for hits in both.search(texts, k=5)
+    ]
+
+
+def test_a_label_that_was_added_later_has_the_mean_prior(tiny_run_copy):
+    xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 1.0, "fusion.depth": 60})
+    before = xmc.Retriever.load(tiny_run_copy)
+    xmc.add_labels(tiny_run_copy, {"a0": "fog over the harbour"})  # its row is the first one: all others move
+    after = xmc.Retriever.load(tiny_run_copy)
+    row = after.labels.ids.index("a0")
+    prior = after.reranking.prior
+    logs = np.log1p(before.reranking.prior.train_queries_L)
+    assert prior.of(np.array([row])) == pytest.approx(prior.neutral) and 0 < prior.neutral < logs.max()
+    kept = np.delete(np.arange(len(after.labels)), row)
+    assert np.array_equal(prior.of(kept), before.reranking.prior.of(np.arange(len(before.labels))))
+
+
+def test_a_run_with_a_prior_that_was_never_fitted_is_refused(tmp_path):
+    settings = {"train.epochs": 1, "encoder.dimension": 16, "fusion.prior": "auto"}
+    xmc.train_run("tiny", tmp_path / "run", settings=settings)
+    assert xmc.Retriever.load(tmp_path / "run").reranking is not None
+    shutil.rmtree(tmp_path / "run" / "reranker")
+    with pytest.raises(ArtifactError, match="configured with the second stage 'prior', which was never fitted"):
+        xmc.Retriever.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "options", [{"depth": 0}, {"negatives": 0}, {"k": 0}, {"weight": -1.0}, {"least_queries": -1}, {"prior": -1.0}]
+)
 def test_wrong_options(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         FusionOptions(**options)

@@ -42,7 +42,9 @@ def test_what_killed_writers_left_of_the_same_files_goes(tiny_run_copy):
 @pytest.mark.parametrize("setting", ["train.epochs=4", "encoder.dimension=8", "data.train_queries=3"])
 def test_a_setting_that_an_index_does_not_depend_on_is_refused(tiny_run, setting):
     before = index_store(tiny_run).current_sha256()
-    with pytest.raises(ConfigError, match=rf"xmc index takes settings of \[index\] .* got {setting.split('=')[0]}\."):
+    with pytest.raises(
+        ConfigError, match=rf"xmc index takes settings of \[index\], \[labels\] .* got {setting.split('=')[0]}\."
+    ):
         xmc.index_run(tiny_run, settings=[setting, "index.name=faiss.hnsw"])
     assert index_store(tiny_run).current_sha256() == before
 

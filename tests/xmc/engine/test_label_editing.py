@@ -49,8 +49,10 @@ def fresh(run, labels):
     return Retriever(retriever.model, index, table, retriever.query_map)
 
 
+@pytest.mark.parametrize("query_weight", [0, 0.5])
 @pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
-def test_edits_answer_as_a_run_built_of_the_resulting_labels(tiny_run_copy):
+def test_edits_answer_as_a_run_built_of_the_resulting_labels(tiny_run_copy, query_weight):
+    xmc.index_run(tiny_run_copy, settings={"labels.query_weight": query_weight})
     editor, labels = LabelEditor(tiny_run_copy, plugins=PLUGINS), dict(zip(TINY.ids, TINY.texts, strict=True))
     generator, names = np.random.default_rng(0), set()
     for step in range(14):

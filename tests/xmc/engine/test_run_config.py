@@ -21,6 +21,7 @@ SECTIONS = [
     "optimizer",
     "train",
     "index",
+    "labels",
     "reranker",
     "fusion",
     "evaluate",

@@ -1,0 +1,103 @@
+"""Invariants: an index is built of moved vectors, and everything that asks the run for a label's vector gets the moved
+one; a label that was edited is not moved; a compaction moves nothing back; what cannot be moved is refused at once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import xmc
+from xmc.api import normalise_rows
+from xmc.encode.encoder import embed_texts
+from xmc.engine.carried import Carried
+from xmc.engine.run_config import read_run_config
+from xmc.errors import ConfigError, XmcWarning
+from xmc.plugin_manager import load_plugins
+from xmc.retrieve.layout import index_store
+from xmc.retrieve.run_state import description_of
+
+PLUGINS = load_plugins()
+
+
+def vectors_of(retriever):
+    return torch.cat(list(retriever.model.label_vectors(retriever.labels)[0]))
+
+
+def wanted(run, retriever, query_weight, *, apart_from=()):
+    """The vectors as a loop makes them of the data set."""
+    data, labels = Carried().load(read_run_config(PLUGINS, run)), retriever.labels
+    vectors_LD = embed_texts(retriever.encoder, labels.texts, "label").clone()
+    queries_ND = embed_texts(retriever.encoder, data.train.texts, "query")
+    row_of = {label_id: row for row, label_id in enumerate(labels.ids)}
+    truth = data.train.positives
+    for query, row in zip(truth.query_rows(), truth.label_rows, strict=True):
+        if (label_id := data.labels.ids[row]) in row_of and label_id not in apart_from:
+            vectors_LD[row_of[label_id]] += query_weight * queries_ND[query]
+    return normalise_rows(vectors_LD)
+
+
+def test_the_index_and_the_model_have_the_moved_vectors(tiny_run_copy):
+    before = xmc.Retriever.load(tiny_run_copy)
+    report = xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0.5})
+    after = xmc.Retriever.load(tiny_run_copy)
+    expected_LD = wanted(tiny_run_copy, before, 0.5)
+    assert report.query_weight == 0.5 and not torch.allclose(expected_LD, vectors_of(before), atol=1e-3)
+    torch.testing.assert_close(vectors_of(after), expected_LD, atol=1e-5, rtol=1e-5)
+    queries_QD = after.encode(["fog rain", "tender tram"])
+    for (rows, scores), query in zip(after.search_embeddings(queries_QD, k=60), queries_QD, strict=True):
+        torch.testing.assert_close(torch.from_numpy(scores), expected_LD[rows] @ query, atol=1e-5, rtol=1e-5)
+    xmc.index_run(tiny_run_copy)  # the run keeps the setting
+    assert torch.equal(vectors_of(xmc.Retriever.load(tiny_run_copy)), vectors_of(after))
+    xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0})
+    assert torch.equal(vectors_of(xmc.Retriever.load(tiny_run_copy)), vectors_of(before))
+
+
+def test_the_weight_is_chosen_on_dev_and_noted(tiny_run_copy):
+    report = xmc.index_run(tiny_run_copy, settings={"labels.query_weight": "auto"})
+    moves = description_of(index_store(tiny_run_copy).current())["moves"]
+    best = max(moves["ndcg_of"].values())
+    assert report.query_weight == moves["query_weight"] and moves["ndcg_of"][f"{report.query_weight:g}"] == best
+
+
+@pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
+def test_edited_labels_are_not_moved_and_a_compaction_moves_nothing_back(tiny_run_copy):
+    labels = xmc.Retriever.load(tiny_run_copy).labels
+    gone, other, own = labels.ids[3], labels.ids[5], labels.ids[7]
+    xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0.5})
+    xmc.remove_labels(tiny_run_copy, [gone])
+    xmc.replace_labels(tiny_run_copy, {other: "another text"})
+    xmc.add_labels(tiny_run_copy, {"a0": "fog over the harbour"})
+    edited = xmc.Retriever.load(tiny_run_copy)
+    expected_LD = wanted(tiny_run_copy, edited, 0.5, apart_from=(other,))
+    torch.testing.assert_close(vectors_of(edited), expected_LD, atol=1e-5, rtol=1e-5)
+    xmc.compact_labels(tiny_run_copy)
+    compacted = xmc.Retriever.load(tiny_run_copy)
+    assert compacted.labels == edited.labels and own in compacted.labels.ids
+    assert torch.equal(vectors_of(compacted), vectors_of(edited))
+    assert description_of(index_store(tiny_run_copy).current())["moves"]["query_weight"] == 0.5
+    xmc.index_run(tiny_run_copy)  # of the data set, with the edits
+    torch.testing.assert_close(vectors_of(xmc.Retriever.load(tiny_run_copy)), expected_LD, atol=1e-5, rtol=1e-5)
+
+
+def test_scores_that_a_calibration_was_fitted_to_are_others(tiny_run_copy):
+    xmc.check_run(tiny_run_copy, ["calibrate"])
+    with pytest.warns(XmcWarning, match="the calibration of .* was fitted for an earlier index"):
+        xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0.5})
+    xmc.check_run(tiny_run_copy, ["calibrate"])
+    xmc.index_run(tiny_run_copy)  # the same vectors again: the calibration stays
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"labels.query_weight": "auto", "train.validation_share": 0}, "is chosen on a dev split, and there is none"),
+        ({"labels.query_weight": 0.5, "head.name": "classifier"}, "of the head 'dual-encoder', got 'classifier'"),
+    ],
+)
+def test_what_cannot_be_moved_is_refused_before_training(tmp_path, settings, message):
+    data = tmp_path / "data"
+    shutil.copytree(Path(xmc.__file__).parent / "datasets" / "tiny", data, ignore=shutil.ignore_patterns("dev*"))
+    with pytest.raises(ConfigError, match=message):
+        xmc.train_run(data, tmp_path / "run", settings=settings)
+    assert not (tmp_path / "run").exists()

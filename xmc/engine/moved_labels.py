@@ -1,0 +1,106 @@
+"""The label vectors of a run, moved towards its training queries as `[labels]` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xmc.data.dataset import Dataset
+from xmc.data.tables import LabelTable
+from xmc.encode.csr import concatenate_rows
+from xmc.encode.encoder import embed_chunks, embed_texts
+from xmc.engine.label_moves import choose_query_weight, movable_labels
+from xmc.engine.run_config import RunConfig
+from xmc.engine.training_set import validation_queries
+from xmc.errors import ConfigError
+from xmc.retrieve.label_edits import LabelEdits
+from xmc.retrieve.label_means import LabelMeans
+from xmc.retrieve.trained_model import TrainedModel
+from xmc.train.dual_encoder import DualEncoderOptions
+from xmc.values import Positives
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmc.encode.encoder import Features
+
+
+@dataclass(frozen=True, eq=False)
+class MovedLabels:
+    """The vectors of all labels, which of them were moved, how far, and how that was chosen."""
+
+    vectors_LD: Tensor
+    means: LabelMeans | None
+    facts: dict[str, Any]
+
+
+def require_movable(config: RunConfig, data: Dataset) -> None:
+    """Refuse labels that cannot be moved, which is known before anything is trained. Raises: ConfigError."""
+    if not config.labels.query_weight:
+        return
+    if not isinstance(config.head.options, DualEncoderOptions):
+        raise ConfigError(
+            f"[labels] query_weight moves the labels of the head 'dual-encoder', got '{config.head.name}'.",
+            hint="Leave it at 0: a head with vectors of its own learns them from the training queries.",
+        )
+    if config.labels.query_weight == "auto" and validation_queries(data, config) is None:
+        raise ConfigError(
+            "[labels] query_weight is chosen on a dev split, and there is none.",
+            hint="Set it yourself: --set labels.query_weight=0.25. Or train anew with train.validation_share > 0.",
+        )
+
+
+def moved_labels(
+    config: RunConfig,
+    data: Dataset,
+    model: TrainedModel,
+    labels: LabelTable,
+    edits: LabelEdits,
+    chunks: Iterator[Tensor],
+    train_features: Features | None = None,
+) -> MovedLabels:
+    """The labels of an index, whose `chunks` are of their texts, moved towards their training queries.
+
+    A label that was edited stays where it is: its queries were asked for another text, or it has a vector of its own.
+    Raises: ConfigError as `require_movable`, and for an encoder of sparse vectors.
+    """
+    import torch
+
+    require_movable(config, data)
+    encoder = model.encoder
+    texts_LD = concatenate_rows(list(chunks), dimension=encoder.dimension)
+    if texts_LD.layout == torch.sparse_csr:
+        raise ConfigError("[labels] query_weight needs dense vectors; those of this encoder are sparse.")
+    rows_of_data_L = _rows(data.labels, labels, edits)
+    features = encoder.prepare(data.train.texts, "query") if train_features is None else train_features
+    positives = _among(data.train.positives, rows_of_data_L)
+    queries = embed_chunks(encoder, features, "query")
+    movable = movable_labels(texts_LD.cpu(), queries, positives, similarity=encoder.similarity)
+    weight, ndcg_of = config.labels.query_weight, dict[float, float]()
+    if weight == "auto":
+        held_out = validation_queries(data, config)
+        assert held_out is not None  # see require_movable
+        queries_QD = embed_texts(encoder, held_out.texts, "query").cpu()
+        weight, ndcg_of = choose_query_weight(movable, queries_QD, _among(held_out.positives, rows_of_data_L))
+    vectors_LD = movable.moved(weight)
+    rows_N = np.flatnonzero(movable.counts_L.numpy())
+    means = LabelMeans(labels, rows_N, vectors_LD[rows_N]) if weight else None
+    facts = {"query_weight": weight, "ndcg_of": {f"{weight:g}": ndcg for weight, ndcg in ndcg_of.items()}}
+    return MovedLabels(vectors_LD, means, facts)
+
+
+def _rows(data: LabelTable, labels: LabelTable, edits: LabelEdits) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """For each label of the data its row among the `labels` of the index, -1 for one that is gone or was edited."""
+    row_of = {label_id: row for row, label_id in enumerate(labels.ids) if label_id not in edits.edits}
+    return np.array([row_of.get(label_id, -1) for label_id in data.ids], dtype=np.int64)
+
+
+def _among(truth: Positives, rows_of_data_L: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Positives:
+    """The positives that have a row in the index, by that."""
+    rows_P = rows_of_data_L[truth.label_rows]
+    kept_P = rows_P >= 0
+    offsets = np.concatenate(([0], np.cumsum(kept_P)))[truth.offsets].astype(np.int64)
+    return Positives(offsets, rows_P[kept_P], truth.weights[kept_P])
