@@ -9,7 +9,6 @@ lengths after each edit are known, and the certificate of a query is exact where
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -23,11 +22,9 @@ from xmc.checks.rounding import NotCertifiedError
 from xmc.checks.text_edits import Edit, Group, TextEdits, arrange
 from xmc.encode.encoder import Role
 from xmc.encode.tfidf import TfidfEncoder
-from xmc.encode.words import split_words
+from xmc.encode.words import WORD, split_words
 from xmc.errors import ConfigError
 from xmc.substitutions.word_sets import Site
-
-WORD = re.compile(r"[^\W_]+")  # what the encoder takes for a word, in lower case
 
 
 class TfidfTexts:
@@ -46,56 +43,33 @@ class TfidfTexts:
 
     def edits(self, text: str, sites: Sequence[Site], radius: int) -> TextEdits:
         """See `AdditiveTexts.edits`."""
-        words = [match.group().lower() for match in WORD.finditer(text)]
-        if words != split_words(text):
-            raise NotCertifiedError("its words differ in lower case, or where letters with marks are composed")
-        place_of_start = {match.start(): place for place, match in enumerate(WORD.finditer(text))}
+        words, places = _words_and_places(text, sites)
         allowed = radius_of(radius, len(sites))
-        site_at = {place_of_start[site.start]: site for site in sites}
-        position_at = {place_of_start[site.start]: position for position, site in enumerate(sites)}
         blocks = [
-            Block(vocabulary, self.bags.idf_F, words[:end], site_at, allowed, unigrams, pairs)
-            for vocabulary, end, unigrams, pairs in self._blocks(len(words))
+            Block(vocabulary, self.bags.idf_F, words[:end], dict(zip(places, sites, strict=True)), allowed, *counted)
+            for vocabulary, end, *counted in self._blocks(len(words))
         ]
         alone = len(words) if self.bags.options.pairs else self.bags.options.opening  # places that differ by more
-        ways: dict[tuple[str, int], list[tuple[str, list[Change]]]] = {}  # than by their word
-        key_of = {place: (words[place], place if place < alone else -1) for place in site_at}
-        for place, key in key_of.items():
+        keys = [(words[place], place if place < alone else -1) for place in places]  # than by their word
+        ways: dict[tuple[str, int], list[tuple[str, list[Change]]]] = {}
+        positions: dict[tuple[str, int], list[int]] = {}
+        for position, key in enumerate(keys):
+            positions.setdefault(key, []).append(position)
             if key not in ways:
-                ways[key] = _all_changes(blocks, place, site_at[place])
-        changes = {place: ways[key] for place, key in key_of.items()}
-        ranges = [_length_range(block, number, changes.values(), allowed) for number, block in enumerate(blocks)]
-        scale = math.sqrt(len(blocks))
-        lengths = [tuple(scale * value for value in one) for one in ranges]
+                ways[key] = _all_changes(blocks, places[position], sites[position])
+        changes = [ways[key] for key in keys]
+        ranges = [_length_range(block, number, changes, allowed) for number, block in enumerate(blocks)]
         if self.role == "label":
-            lengths = [(1.0, 1.0, 1.0)]
-        slopes: list[LengthSlopes | None] = [None] * len(lengths)
-        if allowed > 1 and self.role == "query":
-            slopes = [
-                LengthSlopes.of(one, block.least_weight(), scale) for one, block in zip(ranges, blocks, strict=True)
-            ]
-        places: dict[tuple[str, int], list[int]] = {}
-        for place, key in key_of.items():
-            places.setdefault(key, []).append(position_at[place])
-        alone_lengths = None  # one substitution: each edit has lengths of its own, and the base keeps its length
-        if allowed == 1 and self.role == "query":
-            alone_lengths = [(block.square(), block.least_weight(), scale) for block in blocks]
-            lengths = [(length, length, length) for length, _, _ in lengths]
-        first_sum = len(self.table_FD)
-        groups = [
-            _group(tuple(same), ways[key], _Lengths(lengths, alone_lengths, slopes, first_sum))
-            for key, same in places.items()
-        ]
-        base: list[dict[int, float]] = [block.base() for block in blocks]
+            lengths = [_Length(1.0, 1.0, 1.0)]
+        else:
+            lengths = [_Length.of(block, one, len(blocks), allowed) for block, one in zip(blocks, ranges, strict=True)]
+        groups = [_group(tuple(same), ways[key], lengths, len(self.table_FD)) for key, same in positions.items()]
+        base = [block.base() for block in blocks]
+        of_text = [length.of_text() for length in lengths]
         if self.bags.options.constant:
             base.append({self.bags.feature_count - 1: 1.0})
-            lengths.append((1.0, 1.0, 1.0))
-            slopes.append(None)
-        triples = [  # where the edits follow the length, the text's own sum keeps it
-            (one[0], one[0], one[0]) if slope else (one[0], one[1], one[2])
-            for one, slope in zip(lengths, slopes, strict=True)
-        ]
-        return arrange(sites, groups, base, self.table_FD, lengths=triples, weight_norms=ranges[0][1:])
+            of_text.append((1.0, 1.0, 1.0))
+        return arrange(sites, groups, base, self.table_FD, lengths=of_text, weight_norms=ranges[0][1:])
 
     def weights(self, edits: TextEdits) -> Tensor:
         """The direction of the weights of the unchanged text: the norm of any text is at least its product with it."""
@@ -112,10 +86,22 @@ class TfidfTexts:
             yield vocabularies[2], min(options.opening, words), False, True
 
 
-def _group(sites: tuple[int, ...], ways: Sequence[tuple[str, list[Change]]], lengths: _Lengths) -> Group:
+def _words_and_places(text: str, sites: Sequence[Site]) -> tuple[list[str], list[int]]:
+    """The words of the text in lower case, and which of them the sites are."""
+    found = list(WORD.finditer(text))
+    words = [match.group().lower() for match in found]
+    if words != split_words(text):
+        raise NotCertifiedError("its words differ in lower case, or where letters with marks are composed")
+    place_of_start = {match.start(): place for place, match in enumerate(found)}
+    return words, [place_of_start[site.start] for site in sites]
+
+
+def _group(
+    sites: tuple[int, ...], ways: Sequence[tuple[str, list[Change]]], lengths: Sequence[_Length], first_sum: int
+) -> Group:
     edits = {}  # ways that come to the same once
     for substitute, parts in ways:
-        edit = _edit(substitute, parts, lengths)
+        edit = _edit(substitute, parts, lengths, first_sum)
         edits[substitute, *edit.change.items(), *edit.spread.items()] = edit
     return Group(sites, tuple(edits.values()))
 
@@ -148,29 +134,56 @@ def _length_range(
 
 
 @dataclass(frozen=True)
-class _Lengths:
-    """Length, shortest and longest of each block.
+class _Length:
+    """What a block is divided by: in the text as it is, and the shortest and longest that it can become.
 
-    `alone`, where it is given: the square of a block's length, its least positive weight and its scale, from which the
-    lengths after one single edit follow. `slopes` are those of several edits. `first_sum` is the row of block 0's sum.
+    Where the length follows the edits, the text's own sum keeps it, and each edit has a share in what becomes of that
+    sum. `alone` is for one single edit: the square of the length, the least positive weight and the scale, from which
+    the lengths after it follow. `slopes` are for several.
     """
 
-    ranges: Sequence[Sequence[float]]
-    alone: Sequence[tuple[float, float, float]] | None
-    slopes: Sequence[LengthSlopes | None]
-    first_sum: int
+    now: float
+    shortest: float
+    longest: float
+    alone: tuple[float, float, float] | None = None
+    slopes: LengthSlopes | None = None
 
-    def after(self, block: int, change: Change) -> tuple[float, float]:
-        """Shortest and longest length of a block once it has changed."""
+    @classmethod
+    def of(cls, block: Block, lengths: tuple[float, float, float], blocks: int, allowed: int) -> _Length:
+        """That of a block whose `lengths` are as if it were the only one."""
+        scale, least = math.sqrt(blocks), block.least_weight()
+        alone = (block.square(), least, scale) if allowed == 1 else None
+        slopes = LengthSlopes.of(lengths, least, scale) if allowed > 1 else None
+        now, shortest, longest = (scale * length for length in lengths)
+        return cls(now, shortest, longest, alone, slopes)
+
+    def of_text(self) -> tuple[float, float, float]:
+        """Length, shortest and longest for the sum of the unchanged text."""
+        if self.alone or self.slopes:
+            return self.now, self.now, self.now
+        return self.now, self.shortest, self.longest
+
+    def after(self, change: Change) -> tuple[float, float]:
+        """Shortest and longest length of the block once it has changed."""
         if self.alone is None:
-            return self.ranges[block][1], self.ranges[block][2]
-        square, least, scale = self.alone[block]
+            return self.shortest, self.longest
+        square, least, scale = self.alone
         low, high = (math.sqrt(max(square + one, least * least)) for one in change.square)
         return scale * low, scale * high
 
+    def share_in_text(self, change: Change) -> tuple[float, float] | None:
+        """What the edit adds to the weight 1 / `now` of the sum of the unchanged text; None where nothing follows."""
+        if self.alone:
+            shortest, longest = self.after(change)
+            return 1 / longest - 1 / self.now, 1 / shortest - 1 / self.now
+        return self.slopes.range_of(change.square) if self.slopes else None
 
-def _edit(substitute: str, parts: Sequence[Change], lengths: _Lengths) -> Edit:
-    """The lower model of an edit: y / length >= middle x y − half x |y| for every length of the block's range."""
+
+def _edit(substitute: str, parts: Sequence[Change], lengths: Sequence[_Length], first_sum: int) -> Edit:
+    """The lower model of an edit: y / length >= middle x y − half x |y| for every length of the block's range.
+
+    `first_sum` is the feature of block 0's sum in the unchanged text.
+    """
     change: dict[int, float] = {}
     spread: dict[int, float] = {}
 
@@ -181,15 +194,12 @@ def _edit(substitute: str, parts: Sequence[Change], lengths: _Lengths) -> Edit:
         if half or room:
             spread[feature] = middle * room + half * (abs(centre) + room)
 
-    for block, part in enumerate(parts):
+    for block, (part, length) in enumerate(zip(parts, lengths, strict=True)):
         if not part.weights:
             continue
-        shortest, longest = lengths.after(block, part)
+        shortest, longest = length.after(part)
         for feature, (low, high) in part.weights.items():
             put(feature, low, high, shortest, longest)
-        if lengths.alone is not None:  # what was there before is divided by another length now
-            length = lengths.ranges[block][0]
-            put(lengths.first_sum + block, 1 / longest - 1 / length, 1 / shortest - 1 / length, 1.0, 1.0)
-        elif slope := lengths.slopes[block]:
-            put(lengths.first_sum + block, *slope.range_of(part.square), 1.0, 1.0)
+        if share := length.share_in_text(part):
+            put(first_sum + block, *share, 1.0, 1.0)
     return Edit(substitute, change, spread)
