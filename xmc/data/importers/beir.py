@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from xmc.data.importers.judged import Judgement, QueryTexts, judged_splits, parse_score
-from xmc.data.importers.rows import LabelRow, QueryRow, Source
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
     as_id,
@@ -38,33 +39,29 @@ def open_beir(folder: Path, tally: Tally) -> Source:
         missing = "train judgements" if corpus and queries else "queries" if corpus else "corpus"
         raise not_there(folder, missing, EXPECTED)
     notes: list[str] = []
-    texts = QueryTexts(lambda: _read_queries(queries, tally), tally, notes)
+    query_rows = read_json_rows(queries, table="queries", tally=tally)
+    texts = QueryTexts(lambda: tally.good("queries", query_rows, _query), tally, notes)
     splits = judged_splits(files, texts, lambda path, table: _read_judgements(path, table, tally))
-    return Source(_read_corpus(corpus, tally), splits, notes)
+    documents = read_json_rows(corpus, table="labels", tally=tally)
+    return Source(tally.good("labels", documents, _label), splits, notes)
 
 
-def _read_corpus(path: Path, tally: Tally) -> Iterator[LabelRow]:
-    for place, row in read_json_rows(path, table="labels", tally=tally):
-        if missing := missing_key(row, "_id", "text"):
-            tally.bad("labels", place, *missing)
-            continue
-        label_id, title, text = as_id(row.get("_id")), row.get("title") or "", row.get("text")
-        if label_id is None or not isinstance(text, str) or not isinstance(title, str):
-            tally.bad("labels", place, "'_id' must be an id, 'title' and 'text' strings")
-        else:
-            yield LabelRow(place, label_id, f"{title} {text}".strip())
+def _label(place: Place, row: dict[str, Any]) -> LabelRow | tuple[str, ...]:
+    if missing := missing_key(row, "_id", "text"):
+        return missing
+    label_id, title, text = as_id(row.get("_id")), row.get("title") or "", row.get("text")
+    if label_id is None or not isinstance(text, str) or not isinstance(title, str):
+        return ("'_id' must be an id, 'title' and 'text' strings",)
+    return LabelRow(place, label_id, f"{title} {text}".strip())
 
 
-def _read_queries(path: Path, tally: Tally) -> Iterator[QueryRow]:
-    for place, row in read_json_rows(path, table="queries", tally=tally):
-        if missing := missing_key(row, "_id", "text"):
-            tally.bad("queries", place, *missing)
-            continue
-        query_id, text = as_id(row.get("_id")), row.get("text")
-        if query_id is None or not isinstance(text, str):
-            tally.bad("queries", place, "'_id' must be an id and 'text' a string")
-        else:
-            yield QueryRow(place, query_id, text, [])
+def _query(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:
+    if missing := missing_key(row, "_id", "text"):
+        return missing
+    query_id, text = as_id(row.get("_id")), row.get("text")
+    if query_id is None or not isinstance(text, str):
+        return ("'_id' must be an id and 'text' a string",)
+    return QueryRow(place, query_id, text, [])
 
 
 def _read_judgements(path: Path, table: str, tally: Tally) -> Iterator[Judgement]:

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from xmc.data.importers.jsonl import parse_label, parse_query, read_label_rows
+from xmc.data.importers.jsonl import label_rows, parse_query, read_label_rows
 from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import find_text_file, not_there
@@ -22,6 +22,7 @@ EXPECTED = (
     "splits train (and dev or validation, test) with columns text and labels, and a split labels with id and text"
 )
 BATCH = 1000
+Rows = Iterator[tuple[Place, dict[str, Any]]]
 
 
 def is_huggingface(folder: Path) -> bool:
@@ -88,35 +89,29 @@ def _read_labels(folder: Path, saved: Any, class_names: list[str] | None, tally:
         )
     else:
         raise not_there(folder, "labels", EXPECTED)
-    return _parse_labels(rows, tally)
-
-
-def _parse_labels(rows: Iterator[tuple[Place, dict[str, Any]]], tally: Tally) -> Iterator[LabelRow]:
-    for place, row in rows:
-        tally.table("labels").read += 1
-        label = parse_label(place, row)
-        if isinstance(label, LabelRow):
-            yield label
-        else:
-            tally.bad("labels", place, *label)
+    return label_rows(_counted(rows, "labels", tally), tally)
 
 
 def _read_split(folder: Path, split: str, saved: Any, tally: Tally) -> Iterator[QueryRow]:
     class_names = _class_names(saved)
-    for place, row in _rows(folder, split, saved):
-        tally.table(split).read += 1
+
+    def parse(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:
         if class_names is not None and isinstance(row.get("labels"), list):
             row["labels"] = [
                 class_names[label] if label in range(len(class_names)) else label for label in row["labels"]
             ]
-        query = parse_query(place, row, called="" if "id" in row else f"{split}-{place.row - 1}")
-        if isinstance(query, QueryRow):
-            yield query
-        else:
-            tally.bad(split, place, *query)
+        return parse_query(place, row, called="" if "id" in row else f"{split}-{place.row - 1}")
+
+    return tally.good(split, _counted(_rows(folder, split, saved), split, tally), parse)
 
 
-def _rows(folder: Path, split: str, saved: Any) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _counted(rows: Rows, table: str, tally: Tally) -> Rows:
+    for row in rows:
+        tally.table(table).read += 1
+        yield row
+
+
+def _rows(folder: Path, split: str, saved: Any) -> Rows:
     numbers = count(1)
     for batch in saved.with_format("arrow").iter(batch_size=BATCH):
         for row in batch.to_pylist():

@@ -105,22 +105,16 @@ def read_label_rows(path: Path, tally: Tally) -> Iterator[LabelRow]:
 
 def label_rows(rows: Iterable[tuple[Place, dict[str, Any]]], tally: Tally) -> Iterator[LabelRow]:
     """Yield the labels of objects {id, text}; what is none is a bad row."""
-    for place, row in rows:
-        label = parse_label(place, row)
-        if isinstance(label, LabelRow):
-            yield label
-        else:
-            tally.bad("labels", place, *label)
+    return tally.good("labels", rows, parse_label)
 
 
 def _read_queries(path: Path, split: str, tally: Tally, notes: list[str]) -> Iterator[QueryRow]:
     is_numbered = not _has_ids(path)
-    for place, row in read_json_rows(path, table=split, tally=tally):
-        query = parse_query(place, row, called=f"{split}-{place.row:06}" if is_numbered else "")
-        if isinstance(query, QueryRow):
-            yield query
-        else:
-            tally.bad(split, place, *query)
+
+    def parse(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:
+        return parse_query(place, row, called=f"{split}-{place.row:06}" if is_numbered else "")
+
+    yield from tally.good(split, read_json_rows(path, table=split, tally=tally), parse)
     if is_numbered:
         notes.append(f"{split}: no query has an id, so they are called by their lines: {split}-000001 and so on")
 

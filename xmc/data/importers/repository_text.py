@@ -133,12 +133,7 @@ def _read_json_labels(path: Path, tally: Tally) -> Iterator[LabelRow]:
 
 
 def _read_json_queries(path: Path, split: str, tally: Tally) -> Iterator[QueryRow]:
-    for place, row in read_json_rows(path, table=split, tally=tally):
-        query = _parse(place, row)
-        if isinstance(query, QueryRow):
-            yield query
-        else:
-            tally.bad(split, place, *query)
+    return tally.good(split, read_json_rows(path, table=split, tally=tally), _parse)
 
 
 def _parse(place: Place, row: dict[str, Any]) -> QueryRow | tuple[str, ...]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from xmc.data.importers.rows import Place
+from xmc.data.importers.rows import LabelRow, Place, QueryRow
 from xmc.data.importers.shared import Shared
 from xmc.errors import DataError
 
 OnBadRow = Literal["error", "skip"]
+Row = TypeVar("Row", LabelRow, QueryRow)
+Item = TypeVar("Item")
 SHOWN = 5
 NOT_UTF8, SAVE_AS_UTF8 = "not UTF-8", "Save the file as UTF-8 (Excel calls it CSV UTF-8)."
 MEND = "Mend it, or leave such rows out, counted, with --on-bad-row skip."
@@ -53,6 +55,17 @@ class Tally:
         counts.skipped[reason] += 1
         if len(counts.examples) < SHOWN:
             counts.examples.append(said)
+
+    def good(
+        self, table: str, items: Iterable[tuple[Place, Item]], parse: Callable[[Place, Item], Row | tuple[str, ...]]
+    ) -> Iterator[Row]:
+        """Yield the rows that `parse` makes of items; where it says what is wrong instead, that is a bad row."""
+        for place, item in items:
+            row = parse(place, item)
+            if isinstance(row, (LabelRow, QueryRow)):
+                yield row
+            else:
+                self.bad(table, place, *row)
 
     def unknown_label(self, place: Place, label_id: str, hint: Callable[[], str]) -> None:
         """Note a positive whose label does not exist; the positive is left out, the query stays if others remain.
