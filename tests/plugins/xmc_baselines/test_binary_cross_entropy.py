@@ -4,18 +4,11 @@ import math
 
 import pytest
 import torch
+from dense_losses import evaluate
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from xmc.api import LossInputs
 from xmc.testing import check_loss
 from xmc_baselines.binary_cross_entropy import BinaryCrossEntropy
-
-
-def evaluate(loss, scores_QC, relevance_QC):
-    leaf_QC = scores_QC.clone().requires_grad_()
-    loss_Q = loss(LossInputs.from_dense(leaf_QC, relevance_QC))
-    (gradient_QC,) = torch.autograd.grad(loss_Q.sum(), leaf_QC)
-    return loss_Q.detach(), gradient_QC
 
 
 @pytest.mark.parametrize(

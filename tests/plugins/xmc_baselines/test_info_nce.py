@@ -4,17 +4,11 @@ import math
 
 import pytest
 import torch
+from dense_losses import evaluate
 
 from xmc.api import LossInputs
 from xmc.testing import check_loss
 from xmc_baselines.info_nce import InfoNce
-
-
-def evaluate(loss, scores, relevance):
-    leaf_QC = torch.as_tensor(scores, dtype=torch.float64).clone().requires_grad_()
-    loss_Q = loss(LossInputs.from_dense(leaf_QC, torch.as_tensor(relevance, dtype=torch.float64)))
-    (gradient_QC,) = torch.autograd.grad(loss_Q.sum(), leaf_QC)
-    return loss_Q.detach(), gradient_QC
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.05, 20.0])

@@ -4,21 +4,14 @@ import math
 
 import pytest
 import torch
+from dense_losses import evaluate
 from torch.nn.functional import cross_entropy, one_hot
 
-from xmc.api import LossInputs
 from xmc.engine.run_config import resolve
 from xmc.plugin_manager import load_plugins
 from xmc.testing import check_loss
 from xmc_dexml.decoupled_softmax import DecoupledSoftmax
 from xmc_ldr.ldr_kl import LdrKl
-
-
-def evaluate(loss, scores_QC, relevance_QC):
-    leaf_QC = scores_QC.clone().requires_grad_()
-    loss_Q = loss(LossInputs.from_dense(leaf_QC, relevance_QC))
-    (gradient_QC,) = torch.autograd.grad(loss_Q.sum(), leaf_QC)
-    return loss_Q.detach(), gradient_QC
 
 
 def loop_oracle(scores, relevance, lambda_, margin):

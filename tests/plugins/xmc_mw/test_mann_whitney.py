@@ -1,7 +1,9 @@
 """Invariants: the contract; the loop over pairs; what the loss bounds; which shifts it sees; one-class batches."""
 
 import math
+from functools import partial
 
+import dense_losses
 import pytest
 import torch
 from torch.nn.functional import softplus
@@ -13,12 +15,7 @@ from xmc.testing import check_loss
 from xmc_dexml.decoupled_softmax import DecoupledSoftmax
 from xmc_mw.mann_whitney import MannWhitney
 
-
-def evaluate(loss, scores_QC, relevance_QC):
-    leaf_QC = scores_QC.clone().requires_grad_()
-    loss_Q = loss(LossInputs.from_dense(leaf_QC, relevance_QC))
-    (gradient_QC,) = torch.autograd.grad(loss_Q.mean(), leaf_QC)
-    return loss_Q.detach(), gradient_QC
+evaluate = partial(dense_losses.evaluate, of=torch.mean)  # a batch is one pool of pairs
 
 
 def loop_oracle(scores_QC, relevance_QC, temperature):

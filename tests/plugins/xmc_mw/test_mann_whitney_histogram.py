@@ -1,6 +1,9 @@
 """Invariants of the histogram: shares sum to 1 and keep the mean; the loss is within its bound above that of the pairs;
 the gradient is near; blocks and the two kinds of grid change nothing."""
 
+from functools import partial
+
+import dense_losses
 import pytest
 import torch
 
@@ -12,18 +15,13 @@ from xmc_mw.histogram import negatives_histogram
 from xmc_mw.mann_whitney import MannWhitney
 from xmc_mw.pair_kernel import weighted_softplus
 
+evaluate = partial(dense_losses.evaluate, of=torch.mean)  # a batch is one pool of pairs
+
 
 def problem(queries=40, labels=200, spread=0.15):
     torch.manual_seed(0)
     relevance_QC = (torch.rand(queries, labels) < 0.02).double()
     return spread * torch.randn(queries, labels, dtype=torch.float64) + 0.2 * relevance_QC, relevance_QC
-
-
-def value_and_gradient(loss, scores_QC, relevance_QC):
-    leaf_QC = scores_QC.clone().requires_grad_()
-    loss_Q = loss(LossInputs.from_dense(leaf_QC, relevance_QC))
-    loss_Q.mean().backward()
-    return loss_Q.detach(), leaf_QC.grad
 
 
 def loop_histogram(inputs, temperature, bin_width):
@@ -56,8 +54,8 @@ def test_it_is_the_loop_over_the_negatives_on_both_kinds_of_grid(dense_nodes, mo
 @pytest.mark.parametrize("bin_width", [0.05, 0.1, 0.5])
 def test_it_overestimates_within_its_bound_and_its_gradient_is_near(temperature, bin_width):
     scores_QC, relevance_QC = problem()
-    exact, exact_QC = value_and_gradient(MannWhitney(temperature, "pairs"), scores_QC, relevance_QC)
-    near, near_QC = value_and_gradient(MannWhitney(temperature, "histogram", bin_width), scores_QC, relevance_QC)
+    exact, exact_QC = evaluate(MannWhitney(temperature, "pairs"), scores_QC, relevance_QC)
+    near, near_QC = evaluate(MannWhitney(temperature, "histogram", bin_width), scores_QC, relevance_QC)
     error = (near.mean() - exact.mean()).item()
     assert 0 <= error <= bin_width**2 / 32
     assert (near_QC - exact_QC).norm() <= bin_width / 4 * exact_QC.norm()  # the slope is off by at most h/2 · max f''
@@ -65,9 +63,9 @@ def test_it_overestimates_within_its_bound_and_its_gradient_is_near(temperature,
 
 def test_the_error_falls_with_the_square_of_the_bin():
     scores_QC, relevance_QC = problem()
-    exact, _ = value_and_gradient(MannWhitney(0.05, "pairs"), scores_QC, relevance_QC)
+    exact, _ = evaluate(MannWhitney(0.05, "pairs"), scores_QC, relevance_QC)
     wide, narrow = (
-        (value_and_gradient(MannWhitney(0.05, "histogram", width), scores_QC, relevance_QC)[0] - exact).mean()
+        (evaluate(MannWhitney(0.05, "histogram", width), scores_QC, relevance_QC)[0] - exact).mean()
         for width in (0.8, 0.2)
     )
     assert 12 < (wide / narrow).item() < 20
@@ -75,10 +73,10 @@ def test_the_error_falls_with_the_square_of_the_bin():
 
 @pytest.mark.parametrize("form", ["pairs", "histogram"])
 def test_blocks_change_nothing(form, monkeypatch):
-    whole = value_and_gradient(MannWhitney(form=form), *problem())
+    whole = evaluate(MannWhitney(form=form), *problem())
     for module in (histogram, pair_kernel):
         monkeypatch.setattr(module, "BLOCK_ELEMENTS", 500)
-    blocked = value_and_gradient(MannWhitney(form=form), *problem())
+    blocked = evaluate(MannWhitney(form=form), *problem())
     for a, b in zip(whole, blocked, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
 
@@ -86,11 +84,10 @@ def test_blocks_change_nothing(form, monkeypatch):
 def test_auto_takes_the_histogram_from_so_many_pairs_on(monkeypatch):
     scores_QC, relevance_QC = problem()
     pairs, binned, few = (
-        value_and_gradient(MannWhitney(form=form), scores_QC, relevance_QC)[0]
-        for form in ("pairs", "histogram", "auto")
+        evaluate(MannWhitney(form=form), scores_QC, relevance_QC)[0] for form in ("pairs", "histogram", "auto")
     )
     monkeypatch.setattr(mann_whitney, "MAX_AUTO_PAIRS", 10)
-    many, _ = value_and_gradient(MannWhitney(), scores_QC, relevance_QC)
+    many, _ = evaluate(MannWhitney(), scores_QC, relevance_QC)
     assert torch.equal(few, pairs) and torch.equal(many, binned) and not torch.equal(few, many)
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from dense_losses import evaluate
 from torch.nn.functional import mse_loss
 
 from xmc.api import LossInputs
@@ -19,13 +20,6 @@ WEIGHTS_OF = {
     SphericalSoftmax(): lambda o: o * o + 0.01,
     SphericalSoftmax(1.0): lambda o: o * o + 1,
 }
-
-
-def evaluate(loss, scores_QC, relevance_QC):
-    leaf_QC = scores_QC.clone().requires_grad_()
-    loss_Q = loss(LossInputs.from_dense(leaf_QC, relevance_QC.to(scores_QC.dtype)))
-    (gradient_QC,) = torch.autograd.grad(loss_Q.sum(), leaf_QC)
-    return loss_Q.detach(), gradient_QC
 
 
 def random_problem(queries=5, labels=40):
