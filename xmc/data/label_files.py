@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from xmc.data.importers.csv_rows import DELIMITERS, read_table_rows
 from xmc.data.importers.jsonl import read_label_rows
-from xmc.data.importers.spreadsheet import DELIMITERS, read_label_cells, read_table_rows
+from xmc.data.importers.spreadsheet import read_label_cells
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import as_id, missing_key, read_json_rows, read_lines
 from xmc.data.shards import SUFFIXES, read_table, write_table

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.data.importers.jsonl import label_rows, parse_query, read_label_rows
-from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Rows, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import find_text_file, not_there
 from xmc.data.split_names import SPLIT_WORDS
@@ -22,7 +22,6 @@ EXPECTED = (
     "splits train (and dev or validation, test) with columns text and labels, and a split labels with id and text"
 )
 BATCH = 1000
-Rows = Iterator[tuple[Place, dict[str, Any]]]
 
 
 def is_huggingface(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
+from xmc.data.importers.rows import LabelRow, Place, QueryRow, Rows, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
     NAMED,
@@ -103,7 +103,7 @@ def read_label_rows(path: Path, tally: Tally) -> Iterator[LabelRow]:
     return label_rows(read_json_rows(path, table="labels", tally=tally), tally)
 
 
-def label_rows(rows: Iterable[tuple[Place, dict[str, Any]]], tally: Tally) -> Iterator[LabelRow]:
+def label_rows(rows: Rows, tally: Tally) -> Iterator[LabelRow]:
     """Yield the labels of objects {id, text}; what is none is a bad row."""
     return tally.good("labels", rows, parse_label)
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from xmc.data.importers.columns import hint_on_columns
 from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
-from xmc.data.importers.rows import Place, QueryRow, Source
+from xmc.data.importers.rows import Place, QueryRow, Rows, Source
 from xmc.data.importers.spreadsheet import labels_in, queries_of_rows
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import NAMED, as_id, not_there
@@ -108,7 +108,7 @@ def _labels_of(cell: Any) -> Any:
     return None if as_id(cell) is None else [cell]
 
 
-def _rows(path: Path, columns: Sequence[str], tally: Tally, *, table: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _rows(path: Path, columns: Sequence[str], tally: Tally, *, table: str) -> Rows:
     """Yield (place, values by column) of a file that has these columns; rows are counted from 1."""
     try:
         with pq.ParquetFile(path) as file:

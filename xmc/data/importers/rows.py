@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Place(NamedTuple):
@@ -15,6 +15,9 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}:{self.row}"
+
+
+Rows = Iterator[tuple[Place, dict[str, Any]]]  # values by column, or by key
 
 
 class LabelRow(NamedTuple):

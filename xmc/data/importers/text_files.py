@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from xmc.data.importers.rows import Place
+from xmc.data.importers.rows import Place, Rows
 from xmc.data.importers.tally import NOT_UTF8, Tally
 from xmc.data.importers.xz_streams import open_xz
 from xmc.data.split_names import SPLIT_WORDS
@@ -93,7 +93,7 @@ def _open(path: Path) -> BinaryIO:
     return open_xz(path) if path.suffix == ".xz" else path.open("rb")
 
 
-def read_json_rows(path: Path, *, table: str, tally: Tally) -> Iterator[tuple[Place, dict[str, Any]]]:
+def read_json_rows(path: Path, *, table: str, tally: Tally) -> Rows:
     """Yield (place, object) of a file of JSON lines; empty lines say nothing and are passed over."""
     for place, line in read_lines(path, table=table, tally=tally):
         if not line.strip():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xmc.data.dataset import load_dataset
 from xmc.data.importers import import_dataset
-from xmc.data.importers.spreadsheet import read_table_rows
+from xmc.data.importers.csv_rows import read_table_rows
 from xmc.data.importers.tally import Tally
 from xmc.errors import DataError
 
