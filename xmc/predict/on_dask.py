@@ -107,7 +107,7 @@ def _require_here(job: dict[str, Any]) -> None:
 
 
 class _Until:
-    """A watch that drops the shard when an event of the cluster is set; asks for it twice a second."""
+    """A watch that drops the shard when an event of the cluster is set; asks for it every `POLL_S`."""
 
     def __init__(self, stop: str) -> None:
         self._event = _require_distributed().Event(stop)
@@ -176,7 +176,7 @@ def dask_setup(worker: Any) -> None:
 
 
 def _collect(distributed: Any, futures: dict[Any, ShardFile], watch: Watch) -> Generator[Ack | Failure]:
-    """Results as they end; the queue lets us look up twice a second meanwhile."""
+    """Results as they end; the queue lets us look up every `POLL_S` meanwhile."""
     ended: queue.Queue[Any] = queue.Queue()
     for future in futures:
         future.add_done_callback(ended.put)
