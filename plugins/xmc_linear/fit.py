@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from xmc.api import DataError, Positives, require_at_least
+from xmc.api import DataError, Hits, Positives, require_at_least
 from xmc_linear.blocks import Problem
 from xmc_linear.matrices import FloatArray, IntArray, ragged, relevance_matrix
 from xmc_linear.one_vs_rest import Fitted, SolverOptions, fit_labels, stacked
@@ -54,16 +54,16 @@ def fit_one_vs_rest(
     *,
     labels: int,
     options: OneVsRestOptions,
-    shortlist: Positives | None = None,
+    shortlist: Positives | Hits | None = None,
     seed: int = 0,
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Any:
     """Weights (L, F), float32 CSR, so that `features @ weights.T` ranks labels; a label without positives has none.
 
-    A feature that is 1 for every query makes a bias of its weight. `shortlist` gives each query label rows (hits of
-    another model; its weights do not matter) in place of the clusters. `progress` hears how many classifiers
-    are fitted, of L · (1 + rounds) in all. The answer is the same for any number of threads.
+    A feature that is 1 for every query makes a bias of its weight. `shortlist` gives each query label rows, such as the
+    hits of another model, in place of the clusters. `progress` hears how many classifiers are fitted, of L · (1 +
+    rounds) in all. The answer is the same for any number of threads.
     Memory: the features in float64, F · 64 · 4 bytes and the rows of one label twice for each thread, N · 256 · 4
     bytes while labels are put into clusters, 12 bytes for each (query, shortlisted label) pair.
     Raises: DataError when features, positives and shortlist are of different queries, or a feature is not finite.

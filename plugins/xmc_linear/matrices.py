@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from xmc.api import Positives
+from xmc.api import Hits, Positives
 
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 FloatArray = np.ndarray[tuple[int], np.dtype[np.float64]]
 FloatMatrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 
-def relevance_matrix(positives: Positives, *, labels: int) -> Any:
-    """1 where a label is relevant to a query, (N, L) CSR; the weights of positives are left aside."""
+def relevance_matrix(positives: Positives | Hits, *, labels: int) -> Any:
+    """1 where a label is relevant to a query, or a hit of it, (N, L) CSR; weights and scores are left aside."""
     ones = np.ones(len(positives.label_rows), np.float32)
     return scipy.sparse.csr_matrix((ones, positives.label_rows, positives.offsets), shape=(len(positives), labels))
 

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from xmc.api import Hits, Positives, RerankContext, RerankQueries, require_at_least
+from xmc.api import Hits, RerankContext, RerankQueries, require_at_least
 from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
 from xmc_linear.matrices import FloatArray, on_own_features
@@ -75,9 +75,7 @@ class LinearReranker:
             context.positives,
             labels=labels,
             options=OneVsRestOptions(self._solver(), rounds=0, summaries=0),
-            shortlist=Positives(
-                shortlist.offsets, shortlist.label_rows, np.ones(len(shortlist.label_rows), np.float32)
-            ),
+            shortlist=shortlist,
             seed=context.seed,
             threads=self.threads or os.cpu_count() or 1,
             progress=progress,
