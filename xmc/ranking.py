@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from xmc.ragged import offsets_of
 from xmc.values import Hits
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def first_hits(hits: Hits, k: int) -> Hits:
 
     counts_Q = np.diff(hits.offsets)
     kept_H = np.arange(len(hits.label_rows)) - np.repeat(hits.offsets[:-1], counts_Q) < k
-    offsets = np.concatenate(([0], np.cumsum(np.minimum(counts_Q, k)))).astype(np.int64)
+    offsets = offsets_of(np.minimum(counts_Q, k))
     return Hits(offsets, hits.label_rows[kept_H], hits.scores[kept_H])
 
 
@@ -51,7 +52,7 @@ def rank_hits(
 
     scores_N = scores_N.astype(np.float32) + np.float32(0)  # -0.0 becomes 0.0: they are equal and must print alike
     counts_Q = np.bincount(query_rows_N, minlength=queries)
-    offsets = np.concatenate(([0], np.cumsum(np.minimum(counts_Q, k)))).astype(np.int64)
+    offsets = offsets_of(np.minimum(counts_Q, k))
     is_wide = len(scores_N) > _FEW and queries * int(counts_Q.max()) <= _MOST_EMPTY * len(scores_N)
     if not is_wide or label_rows_N.max() >> 32 or np.isnan(scores_N).any():
         order = np.lexsort((label_rows_N, -scores_N, query_rows_N))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from xmc.ragged import rows_of, taken
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,7 +46,7 @@ class Positives:
 
     def query_rows(self) -> np.ndarray[Any, Any]:
         """For each of the P pairs the row of its query, (P,) int64."""
-        return _rows_of(self.offsets)
+        return rows_of(self.offsets)
 
     def pair_keys(self, labels: int) -> np.ndarray[Any, Any]:
         """A number for each of the P pairs, `query row * labels + label row`, as in `Hits`, (P,) int64."""
@@ -78,7 +80,7 @@ class Hits:
 
     def query_rows(self) -> np.ndarray[Any, Any]:
         """For each of the H hits the row of its query, (H,) int64."""
-        return _rows_of(self.offsets)
+        return rows_of(self.offsets)
 
     def pair_keys(self, labels: int) -> np.ndarray[Any, Any]:
         """A number for each (query, label) pair among `labels` labels, equal for equal pairs only, (H,) int64.
@@ -88,25 +90,6 @@ class Hits:
         [4, 1, 9]
         """
         return self.query_rows() * labels + self.label_rows
-
-
-def _rows_of(offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """For each element of a ragged array the row that it is in."""
-    import numpy as np
-
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-
-
-def taken(
-    offsets: np.ndarray[Any, Any], query_rows: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The offsets of some rows of a ragged array, and where each of their elements stands in it."""
-    import numpy as np
-
-    starts = offsets[query_rows]
-    counts = offsets[1:][query_rows] - starts  # not np.diff, which would read the offsets of all rows
-    own = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    return own, np.repeat(starts - own[:-1], counts) + np.arange(own[-1])
 
 
 class Hit(NamedTuple):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc.encode.bags import Bags, bag_embeddings
+from xmc.ragged import offsets_of
 from xmc.substitutions.word_sets import Site
 
 Floats = NDArray[np.floating[Any]]
@@ -162,7 +163,7 @@ def _vectors(rows_F: NDArray[np.int64], table_VD: Tensor, base_BF: Floats) -> Te
 
 
 def _bags(maps: Sequence[Mapping[int, float]], rows_F: NDArray[np.int64]) -> Bags:
-    offsets = np.concatenate(([0], np.cumsum([len(one) for one in maps]))).astype(np.int64)
+    offsets = offsets_of([len(one) for one in maps])
     keys = np.fromiter((key for one in maps for key in one), np.int64, offsets[-1])
     weights = np.fromiter((value for one in maps for value in one.values()), np.float64, offsets[-1])
     return Bags(offsets, np.searchsorted(rows_F, keys).astype(np.int32), weights)

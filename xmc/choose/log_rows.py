@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xmc.errors import DataError, NonFiniteError, first_few
+from xmc.ragged import offsets_of, rows_of
 
 Array = np.ndarray[Any, Any]
 LARGEST = 1e18
@@ -32,7 +33,7 @@ class Lists:
     @property
     def rows_N(self) -> Array:
         """The row that each element is of."""
-        return np.repeat(np.arange(len(self.offsets) - 1), self.counts_Q)
+        return rows_of(self.offsets)
 
 
 class LogRows:
@@ -56,7 +57,7 @@ class LogRows:
         self.refuse(np.asarray(column.is_null()), f"have no {name}")
         counts_Q = np.asarray(pc.list_value_length(column).combine_chunks())
         values = pc.list_flatten(column).combine_chunks().cast(type_ or pa.large_string())
-        found = Lists(np.concatenate(([0], np.cumsum(counts_Q))).astype(np.int64), values)
+        found = Lists(offsets_of(counts_Q), values)
         self.refuse_elements(found, np.asarray(values.is_null()), f"stands among {name} of")
         return found
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xmc.errors import DataError
+from xmc.ragged import offsets_of
 from xmc.values import Positives
 
 SHOWN = 5
@@ -138,6 +139,5 @@ def _merge_duplicates(positives: Positives) -> tuple[Positives, int]:
     order = np.lexsort((-weights, label_rows, query_rows))
     label_rows, weights = label_rows[order], weights[order]
     first = np.concatenate(([True], (np.diff(label_rows) != 0) | (np.diff(query_rows) != 0)))
-    counts = np.bincount(query_rows[first], minlength=len(positives))
-    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    offsets = offsets_of(np.bincount(query_rows[first], minlength=len(positives)))
     return Positives(offsets, label_rows[first], weights[first]), int(len(first) - first.sum())

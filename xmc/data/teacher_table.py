@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from xmc.data.shards import concatenate, read_table
 from xmc.errors import DataError, first_few
+from xmc.ragged import offsets_of
 from xmc.values import Hits, Positives
 
 WRONG_DATA = "Was the teacher asked about another data set?"
@@ -47,7 +48,7 @@ def read_teacher_scores(
     rows_T, label_rows_T = np.divmod(keys_T, len(label_ids))
     twice = np.flatnonzero(np.diff(keys_T) == 0)
     rows.refuse(np.unique(rows_T[twice]), "have a label twice on their shortlist")
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(rows_T, minlength=len(query_ids))))).astype(np.int64)
+    offsets = offsets_of(np.bincount(rows_T, minlength=len(query_ids)))
     return Hits(offsets, label_rows_T.astype(np.int64), scores_T)
 
 

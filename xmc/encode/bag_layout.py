@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmc.ragged import offsets_of
 from xmc.sent import sent
 
 IntArray = np.ndarray[Any, Any]
@@ -49,7 +50,7 @@ class BagLayout:
         if counts_N.max(initial=0) <= LONGEST:
             return None
         pieces_N = -(-counts_N // LONGEST)
-        owners = np.concatenate(([0], np.cumsum(pieces_N)))
+        owners = offsets_of(pieces_N)
         first_P = np.repeat(self.offsets[:-1] - LONGEST * owners[:-1], pieces_N)
         starts_P = first_P + LONGEST * np.arange(owners[-1])
         cut = BagLayout(np.append(starts_P, self.offsets[-1]), self.ids)

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from xmc.encode.bag_layout import BagLayout
 from xmc.encode.encoder import IntArray
+from xmc.ragged import offsets_of, taken
 from xmc.sent import sent
-from xmc.values import taken
 
 TEXTS_AT_ONCE = 2048  # keeps the Python lists of a long corpus from living at the same time
 
@@ -82,8 +82,7 @@ def tokenise(texts: Sequence[str], encode: Callable[[list[str]], list[IntArray]]
 
 def concatenate(parts: Sequence[Bags]) -> Bags:
     """One after the other."""
-    counts = np.concatenate([np.diff(part.offsets) for part in parts])
-    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    offsets = offsets_of(np.concatenate([np.diff(part.offsets) for part in parts]))
     return Bags(offsets, np.concatenate([p.ids for p in parts]), np.concatenate([p.weights for p in parts]))
 
 

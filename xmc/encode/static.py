@@ -25,6 +25,7 @@ from xmc.encode.tower import Tower, tower_graphs
 from xmc.encode.word_tokens import WordTokens
 from xmc.errors import ConfigError
 from xmc.option_ranges import require_at_least, require_share
+from xmc.ragged import offsets_of
 from xmc.unit_rows import unit_rows
 
 
@@ -159,7 +160,7 @@ class StaticEncoder:
                 hint="Train the encoder 'static' without `pretrained`.",
             )
         ids_of_words = tower.token_ids(list(words))
-        offsets = np.concatenate(([0], np.cumsum([len(ids) for ids in ids_of_words]))).astype(np.int64)
+        offsets = offsets_of([len(ids) for ids in ids_of_words])
         ids = np.concatenate([np.zeros(0, np.int64), *ids_of_words]).astype(np.int32)
         with torch.no_grad():
             return tower(Bags(offsets, ids, np.ones(len(ids), np.float32)))

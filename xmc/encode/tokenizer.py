@@ -11,6 +11,7 @@ import numpy as np
 
 from xmc.encode.bags import Bags
 from xmc.encode.word_tokens import ascii_words, word_normalizer, word_splitter
+from xmc.ragged import offsets_of
 
 UNKNOWN = "[UNK]"
 CONTINUATION = "##"
@@ -94,7 +95,7 @@ def character_ngrams(tokens: Sequence[str], *, shortest: int, longest: int) -> t
             counts[ngram] = counts.get(ngram, 0) + 1
     kept = {ngram: row for row, ngram in enumerate(sorted(n for n, c in counts.items() if c >= 2))}
     rows = [[t, *sorted(len(tokens) + kept[n] for n in ngrams if n in kept)] for t, ngrams in enumerate(ngrams_of)]
-    offsets = np.concatenate(([0], np.cumsum([len(row) for row in rows]))).astype(np.int64)
+    offsets = offsets_of([len(row) for row in rows])
     ids = np.array([feature for row in rows for feature in row], dtype=np.int32)
     return Bags(offsets, ids, np.ones(len(ids), np.float32)), len(tokens) + len(kept)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from xmc.encode.encoder import IntArray
 from xmc.encode.words import NumberedWords
+from xmc.ragged import rows_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Occurrences:
 
 def occurrences(words: NumberedWords, options: BlockOptions) -> Iterator[Occurrences]:
     """All words and pairs that the blocks have."""
-    texts = np.repeat(np.arange(len(words)), np.diff(words.offsets))
+    texts = rows_of(words.offsets)
     numbers = words.numbers.astype(np.int64)
     yield _words(0, texts, numbers)
     if options.pairs:

@@ -11,6 +11,7 @@ from unicodedata import normalize
 import numpy as np
 
 from xmc.encode.encoder import IntArray
+from xmc.ragged import offsets_of
 
 WORD = re.compile(r"[^\W_]+")
 WORDS_AT_ONCE = 2**20
@@ -96,4 +97,4 @@ def number_words(texts: Sequence[str], numbers: Mapping[str, int]) -> Iterator[N
 
 def _piece(parts: list[np.ndarray[Any, Any]]) -> NumberedWords:
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    return NumberedWords(np.concatenate(([0], np.cumsum(lengths))), np.concatenate(parts))
+    return NumberedWords(offsets_of(lengths), np.concatenate(parts))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from xmc.errors import DataError
 from xmc.evaluate.relevance import judge_hits
+from xmc.ragged import kept_offsets
 from xmc.values import Hits, Positives
 
 
@@ -72,7 +73,7 @@ def pooled_auc(
     before_H = np.concatenate(([0], np.cumsum(negative_H)))
     number_H = before_H[1:] - np.repeat(before_H[hits.offsets[:-1]], np.diff(hits.offsets))  # 1 for the first negative
     chosen_H = negative_H & (number_H <= top_negatives)
-    chosen_Q = np.diff(np.concatenate(([0], np.cumsum(chosen_H)))[hits.offsets])
+    chosen_Q = np.diff(kept_offsets(hits.offsets, chosen_H))
     negative_scores_N = hits.scores[chosen_H]
     auc = PooledAuc(
         value=roc_auc(positive_scores_P, negative_scores_N),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmc.evaluate.relevance import JudgedHits
+from xmc.ragged import kept_offsets
 from xmc.values import Hits, Positives
 
 BANDS = ("zero-shot", "tail", "torso", "head")  # position = band number of `label_bands`
@@ -40,12 +41,7 @@ def restrict_to_labels(judged: JudgedHits, in_band_L: NDArray[np.bool_]) -> Judg
     stays_H = (judged.relevance_H == 0) | in_band_L[hits.label_rows]
     stays_P = in_band_L[positives.label_rows]
     return JudgedHits(
-        Hits(_offsets(hits.offsets, stays_H), hits.label_rows[stays_H], hits.scores[stays_H]),
-        Positives(_offsets(positives.offsets, stays_P), positives.label_rows[stays_P], positives.weights[stays_P]),
+        Hits(kept_offsets(hits.offsets, stays_H), hits.label_rows[stays_H], hits.scores[stays_H]),
+        Positives(kept_offsets(positives.offsets, stays_P), positives.label_rows[stays_P], positives.weights[stays_P]),
         judged.relevance_H[stays_H],
     )
-
-
-def _offsets(offsets: NDArray[Any], stays: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Offsets of a ragged list after only the entries that stay are kept."""
-    return np.concatenate(([0], np.cumsum(stays, dtype=np.int64)))[offsets]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmc.errors import ConfigError, DataError
+from xmc.ragged import rows_of
 from xmc.values import Hits, Positives
 
 
@@ -89,7 +90,7 @@ def ideal_at_ranks(gains_P: NDArray[Any], offsets: NDArray[Any], k: int) -> NDAr
     >>> ideal_at_ranks(np.array([1.0, 3.0, 2.0]), np.array([0, 2, 3]), 5).tolist()
     [[3.0, 1.0], [2.0, 0.0]]
     """
-    query_rows_P = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    query_rows_P = rows_of(offsets)
     return at_ranks(gains_P[np.lexsort((-gains_P, query_rows_P))], offsets, k)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from xmc.data.tables import QueryTable
 from xmc.privacy.discrete_laplace import Words, discrete_laplace, secure_words
+from xmc.ragged import offsets_of
 from xmc.values import Positives
 
 COUNTS_AT_ONCE = 2**20
@@ -71,7 +72,7 @@ def _clipped(positives: Positives, clip: int) -> Positives:
     order = np.lexsort((np.random.default_rng().random(len(query_P)), query_P))
     rank_P = np.arange(len(query_P)) - positives.offsets[query_P]
     kept = np.sort(order[rank_P < clip])
-    offsets = np.concatenate(([0], np.cumsum(np.minimum(positives.counts(), clip))))
+    offsets = offsets_of(np.minimum(positives.counts(), clip))
     return Positives(offsets, positives.label_rows[kept], np.ones(len(kept), np.float32))
 
 
@@ -91,5 +92,5 @@ def _noisy_counts(clipped: Positives, bag_Q: Array, labels: int, mechanism: Mech
         counts.append(np.bincount(kept // labels, minlength=stop - start))
         rows.append((kept % labels).astype(np.int32))
         values.append(noisy[kept].astype(np.float32))
-    offsets = np.concatenate(([0], np.cumsum(np.concatenate(counts))))
+    offsets = offsets_of(np.concatenate(counts))
     return Positives(offsets, np.concatenate(rows), np.concatenate(values))

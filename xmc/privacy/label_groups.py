@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xmc.data.tables import LabelTable, QueryTable
+from xmc.ragged import offsets_of
 from xmc.values import Positives
 
 WORDS_OF_A_GROUP = 12
@@ -39,7 +40,6 @@ def with_groups(queries: QueryTable, group_L: np.ndarray[Any, Any]) -> QueryTabl
     """The queries with the groups of their labels as positives, each once and of weight 1."""
     groups, positives = int(group_L.max()) + 1, queries.positives
     found = np.unique(positives.query_rows() * groups + group_L[positives.label_rows])
-    counts = np.bincount(found // groups, minlength=len(queries))
-    offsets = np.concatenate(([0], np.cumsum(counts)))
+    offsets = offsets_of(np.bincount(found // groups, minlength=len(queries)))
     grouped = Positives(offsets, (found % groups).astype(np.int32), np.ones(len(found), np.float32))
     return QueryTable(queries.ids, queries.texts, grouped)

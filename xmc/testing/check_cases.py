@@ -18,6 +18,7 @@ from torch import Tensor
 from xmc.api import CheckContext, Hits, IndexReport, rank_hits, validate_k
 from xmc.check_contract import CheckQueries
 from xmc.data.tables import LabelTable, QueryTable
+from xmc.ragged import offsets_of
 from xmc.values import Hit, Positives
 
 LABELS, QUERIES, WORDS, DIMENSION = 60, 150, 40, 16
@@ -166,7 +167,7 @@ def _queries(generator: np.random.Generator, words_L3: np.ndarray[Any, Any], cou
         kept = generator.choice(3, 2, replace=False)
         texts.append(_text([*words_L3[positives[0]][kept], generator.integers(WORDS)]))
         rows.append(np.sort(positives))
-    offsets = np.concatenate(([0], np.cumsum([len(each) for each in rows]))).astype(np.int64)
+    offsets = offsets_of([len(each) for each in rows])
     label_rows = np.concatenate(rows).astype(np.int32)
     truth = Positives(offsets, label_rows, np.ones(len(label_rows), np.float32))
     return QueryTable([f"{name}{query}" for query in range(count)], texts, truth)

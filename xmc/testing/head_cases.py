@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xmc.api import FittedHead, Head, HeadBatch, HeadContext, HeadOptions, Learned, Loss, LossInputs, Positives
 from xmc.encode.static import StaticOptions
+from xmc.ragged import offsets_of
 from xmc.train.options import TrainOptions
 
 LABELS = (
@@ -76,7 +77,7 @@ class HeadCase:
     @cached_property
     def positives(self) -> Positives:
         """Which labels are relevant to which query, by weights of 1 to 3; to one of them none is."""
-        offsets = np.cumsum([0, *map(len, RELEVANT)]).astype(np.int64)
+        offsets = offsets_of([len(rows) for rows in RELEVANT])
         rows = np.array([row for rows in RELEVANT for row in rows], np.int32)
         return Positives(offsets, rows, 1 + rows.astype(np.float32) % 3)
 

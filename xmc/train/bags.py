@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from xmc.ragged import offsets_of
+
 IntArray = np.ndarray[Any, Any]
 
 
@@ -21,7 +23,7 @@ class Bags:
     def __init__(self, bag_ids: Sequence[str]) -> None:
         _, self.numbers_Q = np.unique(np.asarray(bag_ids), return_inverse=True)
         self._rows_Q = np.argsort(self.numbers_Q, kind="stable")
-        self._offsets = np.concatenate(([0], np.cumsum(np.bincount(self.numbers_Q))))
+        self._offsets = offsets_of(np.bincount(self.numbers_Q))
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
