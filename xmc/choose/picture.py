@@ -23,8 +23,7 @@ def draw_choice(report: ChoiceReport) -> Figure:
         if candidate.gain is None or candidate.risk is None:
             continue
         estimate, colour = candidate.estimates[report.options.estimator], COLOURS[candidate.verdict]
-        low, high = (estimate.value if end is None else end for end in (estimate.low, estimate.high))
-        axes.vlines(candidate.risk, low, high, color=colour)
+        axes.vlines(candidate.risk, *estimate.ends, color=colour)
         axes.plot(candidate.risk, estimate.value, "o", color=colour)
         if candidate.name in report.truths:
             axes.plot(candidate.risk, report.truths[candidate.name], "x", color="black")

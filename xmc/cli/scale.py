@@ -84,5 +84,5 @@ def _row(point: Point) -> dict[str, str]:
 
 
 def _with_ends(figure: Figure, *, digits: int = 4) -> str:
-    low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
+    low, high = figure.ends
     return f"{figure.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

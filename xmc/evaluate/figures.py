@@ -17,6 +17,12 @@ class Figure:
     low: float | None = None
     high: float | None = None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of the interval, the value itself where there is none; an end of 0 is one."""
+        low, high = (self.value if end is None else end for end in (self.low, self.high))
+        return low, high
+
 
 @dataclass(frozen=True)
 class GroupReport:

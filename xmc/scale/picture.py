@@ -23,7 +23,7 @@ def draw_scale(prediction: Prediction) -> Figure:
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     loss_axes, error_axes, seconds_axes = figure.subplots(1, 3)
     p1 = prediction.p1
-    low, high = _ends(p1)
+    low, high = p1.ends
     error = Predicted(1 - p1.value, 1 - high, 1 - low)
     _draw(loss_axes, prediction, [point.loss for point in prediction.points], prediction.loss, "validation loss")
     _draw(error_axes, prediction, [1 - point.p1 for point in prediction.points], error, "1 - P@1")
@@ -39,8 +39,7 @@ def _draw(axes: Axes, prediction: Prediction, values: list[float], predicted: Pr
         pairs = [prediction.points[row].size.pairs for row in chosen]
         axes.plot(pairs, [values[row] for row in chosen], "o", color=colour, label=f"runs, {width} wide")
     place = prediction.target.pairs
-    low, high = _ends(predicted)
-    axes.vlines(place, low, high, color="tab:red")
+    axes.vlines(place, *predicted.ends, color="tab:red")
     axes.plot(place, predicted.value, "*", color="tab:red", markersize=11, label="predicted, 95 %")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -54,12 +53,6 @@ def _draw_law(axes: Axes, prediction: Prediction) -> None:
     pairs = np.geomspace(min(least, prediction.target.pairs), max(least, prediction.target.pairs), 50)
     losses = prediction.loss_fit.law(np.full(50, float(prediction.target.parameters)), pairs)
     axes.plot(pairs, losses, ":", color="black", label="law at the target's size")
-
-
-def _ends(predicted: Predicted) -> tuple[float, float]:
-    """The ends of the interval, the value itself where there is none; an end of 0 is one."""
-    low, high = (predicted.value if end is None else end for end in (predicted.low, predicted.high))
-    return low, high
 
 
 def _widths(prediction: Prediction) -> list[int]:
