@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xmc.check_contract import CheckFigure
+from xmc.evaluate.bootstrap import drawn_counts
 
 Array = np.ndarray[Any, Any]
 TAIL = 0.025
@@ -39,9 +40,7 @@ def query_weights(queries: int, *, samples: int, seed: int) -> Iterator[Array]:
     generator = np.random.default_rng(seed)
     chunk = max(1, CHUNK_WEIGHTS // max(1, queries))
     for start in range(0, samples, chunk):
-        rows = min(chunk, samples - start)
-        drawn = generator.integers(queries, size=(rows, queries)) + np.arange(rows)[:, None] * queries
-        yield np.bincount(drawn.ravel(), minlength=rows * queries).reshape(rows, queries).astype(np.float32)
+        yield drawn_counts(generator, min(chunk, samples - start), queries).astype(np.float32)
 
 
 def mean_figures(means_QM: Array, *, samples: int, seed: int) -> list[CheckFigure]:

@@ -35,17 +35,17 @@ def bootstrap_intervals(
     generator = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_WEIGHTS // queries)
     parts = [
-        _resampled(measurement, less, _weights(generator, min(chunk, samples - start), queries))
+        _resampled(measurement, less, drawn_counts(generator, min(chunk, samples - start), queries).astype(np.float64))
         for start in range(0, samples, chunk)
     ]
     tail = (1.0 - LEVEL) / 2.0
     return np.quantile(np.concatenate(parts), [tail, 1.0 - tail], axis=0)
 
 
-def _weights(generator: np.random.Generator, samples: int, queries: int) -> NDArray[np.float64]:
+def drawn_counts(generator: np.random.Generator, samples: int, queries: int) -> NDArray[np.int64]:
     """How often each query is drawn in each sample, (S, Q); rows sum to Q."""
     drawn_SQ = generator.integers(queries, size=(samples, queries)) + np.arange(samples)[:, None] * queries
-    return np.bincount(drawn_SQ.ravel(), minlength=samples * queries).reshape(samples, queries).astype(np.float64)
+    return np.bincount(drawn_SQ.ravel(), minlength=samples * queries).reshape(samples, queries)
 
 
 def _resampled(measurement: Measurement, less: Measurement | None, weights_SQ: NDArray[Any]) -> NDArray[np.float64]:
