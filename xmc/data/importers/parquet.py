@@ -18,7 +18,7 @@ from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, p
 from xmc.data.importers.rows import Place, QueryRow, Rows, Source
 from xmc.data.importers.spreadsheet import labels_in, queries_of_rows
 from xmc.data.importers.tally import Tally
-from xmc.data.importers.text_files import NAMED, as_id, not_there
+from xmc.data.importers.text_files import NAMED, as_id, not_there, the_one
 from xmc.data.split_names import SPLIT_WORDS
 from xmc.errors import DataError, first_few
 
@@ -58,12 +58,10 @@ def open_parquet(folder: Path, tally: Tally) -> Source:
 
 def _splits(folder: Path) -> dict[str, Path]:
     named = {
-        split: [path for word in words if (path := folder / f"{word}.parquet").is_file()]
+        split: the_one(folder, [path for word in words if (path := folder / f"{word}.parquet").is_file()])
         for split, words in SPLIT_WORDS.items()
     }
-    if several := next((paths for paths in named.values() if len(paths) > 1), None):
-        raise DataError(f"{folder} holds {' and '.join(path.name for path in several)}.", hint="Leave one of them.")
-    return {split: paths[0] for split, paths in named.items() if paths}
+    return {split: path for split, path in named.items() if path is not None}
 
 
 def _labels_named_by(splits: Mapping[str, Path]) -> Iterator[tuple[Place, Any]]:

@@ -19,6 +19,7 @@ from xmc.data.importers.text_files import (
     not_there,
     read_lines,
     read_raw_lines,
+    the_one,
 )
 from xmc.data.split_names import SPLIT_WORDS
 from xmc.errors import DataError
@@ -57,10 +58,8 @@ def _sparse_files(folder: Path) -> dict[str, Path]:
     for split, words in SPLIT_WORDS.items():
         endings = tuple(f"{word}.txt{suffix}" for word in words for suffix in COMPRESSIONS)
         files = [path for path in sorted(folder.iterdir()) if path.name.endswith(endings) and _has_header(path)]
-        if len(files) > 1:
-            raise DataError(f"{folder} holds {' and '.join(path.name for path in files)}.", hint="Leave one of them.")
-        if files:
-            found[split] = files[0]
+        if (file := the_one(folder, files)) is not None:
+            found[split] = file
     return found
 
 

@@ -29,7 +29,11 @@ def find_text_file(folder: Path, *names: str) -> Path | None:
     Raises: DataError when there are several.
     """
     candidates = [folder / f"{name}{suffix}" for name in names for suffix in COMPRESSIONS]
-    found = [path for path in candidates if path.is_file()]
+    return the_one(folder, [path for path in candidates if path.is_file()])
+
+
+def the_one(folder: Path, found: Sequence[Path]) -> Path | None:
+    """The file of a folder that is all that was found; None of none. Raises: DataError for several."""
     if len(found) > 1:
         raise DataError(f"{folder} holds {' and '.join(path.name for path in found)}.", hint="Leave one of them.")
     return found[0] if found else None
