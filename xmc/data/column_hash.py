@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from xmc.data.schemas import is_string
+
 
 def column_sha256(column: Any) -> str:
     """Hex SHA-256 of a column's values, whatever its chunks, slices and compression; null differs from empty.
@@ -35,11 +37,7 @@ def _type_name(type_: Any) -> str:
         return f"list[{_type_name(type_.value_type)}, {type_.list_size}]"
     if pa.types.is_list(type_) or pa.types.is_large_list(type_):
         return f"list[{_type_name(type_.value_type)}]"
-    return "string" if _is_string(type_) else str(type_)
-
-
-def _is_string(type_: Any) -> bool:
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
+    return "string" if is_string(type_) else str(type_)
 
 
 def _hash_array(array: Any, streams: list[Any], position: int) -> int:
@@ -54,7 +52,7 @@ def _hash_array(array: Any, streams: list[Any], position: int) -> int:
     if pa.types.is_list(type_) or pa.types.is_large_list(type_):
         lengths = array.value_lengths().fill_null(0).cast(pa.int64()).to_numpy(zero_copy_only=False)
         return _hash_array(array.flatten(), streams, _feed(streams, position, np.ascontiguousarray(lengths)))
-    if _is_string(type_):
+    if is_string(type_):
         return _hash_binary(array.cast(pa.large_string()), streams, position)
     values = array.fill_null(pa.scalar(0).cast(type_)) if array.null_count else array
     return _feed(streams, position, np.ascontiguousarray(values.to_numpy(zero_copy_only=False)))

@@ -24,14 +24,18 @@ class Column:
     optional: bool = False
 
 
-def _is_string(type_: pa.DataType) -> bool:
-    if pa.types.is_dictionary(type_):
-        type_ = type_.value_type
+def is_string(type_: pa.DataType) -> bool:
+    """Whether it is one of Arrow's types of strings."""
     return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
 
 
+def is_text(type_: pa.DataType) -> bool:
+    """Whether values are strings, perhaps as categories."""
+    return is_string(type_.value_type if pa.types.is_dictionary(type_) else type_)
+
+
 def _is_id(type_: pa.DataType) -> bool:
-    return _is_string(type_) or bool(pa.types.is_integer(type_))
+    return is_text(type_) or bool(pa.types.is_integer(type_))
 
 
 def _is_float(type_: pa.DataType) -> bool:
@@ -48,7 +52,7 @@ def _is_list_of(*tests: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType]
 
 def _strings(name: str, *, large: bool = False, optional: bool = False) -> Column:
     type_ = pa.large_string() if large else pa.string()
-    return Column(name, type_, "string or large_string", _is_string, optional)
+    return Column(name, type_, "string or large_string", is_text, optional)
 
 
 def _floats(name: str, *, optional: bool = False) -> Column:
@@ -61,14 +65,14 @@ def _numbers(name: str, *, optional: bool = False) -> Column:
 
 
 def _ids(name: str) -> Column:
-    return Column(name, pa.list_(pa.string()), "list of string", _is_list_of(_is_string))
+    return Column(name, pa.list_(pa.string()), "list of string", _is_list_of(is_text))
 
 
 _POSITIVES = Column(
     "positives",
     pa.large_list(pa.int32()),
     "large_list<int32> of label rows, or list<string> of label ids",
-    _is_list_of(pa.types.is_integer, _is_string),
+    _is_list_of(pa.types.is_integer, is_text),
 )
 _RELEVANCE = Column(
     "relevance", pa.large_list(pa.float32()), "large_list<float32>", _is_list_of(_is_float), optional=True
@@ -92,7 +96,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
         _ids("label_ids"),
         _floats("scores"),
         _floats("probabilities", optional=True),
-        Column("status", pa.string(), "string or large_string", _is_string, optional=True),
+        Column("status", pa.string(), "string or large_string", is_text, optional=True),
     ),
     "clicks": (
         _strings("query_id"),
