@@ -69,7 +69,7 @@ def learned_time(modes: Modes, head_LN: Array, times_T: Array) -> tuple[float, f
     strength_M = (modes.weights_ML**2).sum(axis=1)
     shares_M = (along_ML * modes.weights_ML).sum(axis=1) / np.maximum(strength_M, 1e-300)
     weights_M = strength_M * modes.eigenvalues_M
-    learned_TM = 1.0 - np.exp(-times_T[:, None] * modes.eigenvalues_M)
+    learned_TM = modes.learned(times_T)
     scales_T = (learned_TM * shares_M * weights_M).sum(axis=1) / (learned_TM**2 * weights_M).sum(axis=1)
     residuals_T = ((shares_M - scales_T[:, None] * learned_TM) ** 2 * weights_M).sum(axis=1)
     row = int(np.argmin(residuals_T))

@@ -52,6 +52,10 @@ class Modes:
         """Mean square of held-out features along each mode."""
         return np.asarray((self.inputs_HM**2).mean(axis=0))
 
+    def learned(self, times_T: Array) -> Array:
+        """The share of each mode's weight that the flow from 0 has learned at each time, 1 - exp(-s t), (T, M)."""
+        return np.asarray(1.0 - np.exp(-times_T[:, None] * self.eigenvalues_M))
+
 
 def modes_of(data: Data) -> Modes:
     """The modes, by the eigenvectors of X^T X (N x N)."""
@@ -76,7 +80,7 @@ def held_out_errors(modes: Modes, data: Data, times_T: Array) -> Array:
 
     |y|^2 - 2 p . y + |p|^2 with p = sum over modes of h (1 - exp(-s t)) w: over answers only M x M products are needed.
     """
-    learned_TM = 1.0 - np.exp(-times_T[:, None] * modes.eigenvalues_M)
+    learned_TM = modes.learned(times_T)
     gram_MM = modes.weights_ML @ modes.weights_ML.T
     answers = data.held_answers_HL
     with_answers_HM = modes.inputs_HM * (answers @ modes.weights_ML.T)
