@@ -6,7 +6,6 @@ embedding more than a sum over words, so the exact certificates of `static` do n
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmc.encode.bags import Bags
-from xmc.encode.description import DESCRIPTION_NAME, read_description
+from xmc.encode.description import read_description, save_modules
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.mixture import MixtureOfExperts, MixtureOptions
 from xmc.encode.static import StaticEncoder, StaticOptions
@@ -120,8 +119,7 @@ class MoeStaticEncoder:
 
         `SentenceTransformer(folder, trust_remote_code=True)` is how sentence-transformers allows such a module.
         """
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import Normalize, Router, StaticEmbedding
+        from sentence_transformers.sentence_transformer.modules import Router, StaticEmbedding
 
         from xmc.encode.mixture_module import MixtureModule
 
@@ -138,13 +136,9 @@ class MoeStaticEncoder:
             modules = [Router.for_query_document(sides["query"], sides["label"])]
             names: dict[Role, str] = {"query": "query", "label": "document"}
             paths = {role: (f"{names[role]}_0_StaticEmbedding", f"{names[role]}_1_MixtureModule") for role in ROLES}
-        if self.similarity == "cosine":
-            modules = [*modules, Normalize()]
-        model = SentenceTransformer(modules=modules, similarity_fn_name=self.similarity, device="cpu")
-        model.save_pretrained(str(folder), create_model_card=False)
         towers, mixtures = ({role: paths[role][part] for role in ROLES} for part in (0, 1))
         description = {"encoder": self.name, "similarity": self.similarity, "towers": towers, "mixtures": mixtures}
-        (folder / DESCRIPTION_NAME).write_text(json.dumps(description, indent=1), encoding="utf-8")
+        save_modules(folder, modules, similarity=self.similarity, description=description)
 
     def save_training(self, folder: Path) -> None:
         """Write each tower with its feature table, not folded, and each mixture."""

@@ -6,7 +6,6 @@ A text's embedding is (1/n) sum_i E[token_i], optionally normalised. Saved as a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from xmc.encode.bags import Bags, tokenise
-from xmc.encode.description import DESCRIPTION_NAME, read_description
+from xmc.encode.description import read_description, save_modules
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.text_graph import TextGraph
 from xmc.encode.tokenizer import UNKNOWN, character_ngrams, package_vectors, train_tokenizer
@@ -171,8 +170,7 @@ class StaticEncoder:
 
     def save(self, folder: Path) -> None:
         """Write the sentence-transformers folder, plus a small file that lets xmc open it without that import."""
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import Normalize, Router, StaticEmbedding
+        from sentence_transformers.sentence_transformer.modules import Router, StaticEmbedding
 
         query, label = (self.towers[role] for role in ("query", "label"))
         parts = {
@@ -184,11 +182,8 @@ class StaticEncoder:
         else:
             first = Router.for_query_document([parts[query]], [parts[label]])
             paths = {"query": "query_0_StaticEmbedding", "label": "document_0_StaticEmbedding"}
-        modules = [first, Normalize()] if self.similarity == "cosine" else [first]
-        model = SentenceTransformer(modules=modules, similarity_fn_name=self.similarity, device="cpu")
-        model.save_pretrained(str(folder), create_model_card=False)
         description = {"encoder": self.name, "similarity": self.similarity, "towers": paths}
-        (folder / DESCRIPTION_NAME).write_text(json.dumps(description, indent=1), encoding="utf-8")
+        save_modules(folder, [first], similarity=self.similarity, description=description)
 
     def save_training(self, folder: Path) -> None:
         """Write each tower with its feature table, not folded."""

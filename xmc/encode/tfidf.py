@@ -6,7 +6,6 @@ words and word pairs of its text, from a table of its own. Un-normalised: the le
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xmc.encode.bags import Bags, bag_embeddings
-from xmc.encode.description import DESCRIPTION_NAME, read_description
+from xmc.encode.description import read_description, save_modules
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
@@ -121,19 +120,15 @@ class TfidfEncoder:
         `SentenceTransformer(folder, trust_remote_code=True)` is how sentence-transformers allows a module that is not
         one of its own.
         """
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import Normalize, Router
+        from sentence_transformers.sentence_transformer.modules import Router
 
         from xmc.encode.tfidf_module import TfidfModule
 
         parts = {role: [TfidfModule(self.bags[role], self._table(role).detach())] for role in ROLES}
         router = Router.for_query_document(parts["query"], parts["label"])
-        modules = [router, Normalize()] if self.similarity == "cosine" else [router]
-        model = SentenceTransformer(modules=modules, similarity_fn_name=self.similarity, device="cpu")
-        model.save_pretrained(str(folder), create_model_card=False)
         paths = {"query": "query_0_TfidfModule", "label": "document_0_TfidfModule"}
         description = {"encoder": self.name, "towers": paths}
-        (folder / DESCRIPTION_NAME).write_text(json.dumps(description, indent=1), encoding="utf-8")
+        save_modules(folder, [router], similarity=self.similarity, description=description)
 
     def save_training(self, folder: Path) -> None:
         """Write each tower."""
