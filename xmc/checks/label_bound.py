@@ -21,7 +21,7 @@ from torch import Tensor
 from xmc.checks.additive import AdditiveTexts
 from xmc.checks.least_sums import least_per_group, sums_of_least
 from xmc.checks.rounding import require_short, score_margins
-from xmc.checks.text_edits import Floats, TextEdits, bag_sums
+from xmc.checks.text_edits import Floats, TextEdits
 from xmc.checks.worst_gap import largest_shifts, summed_terms, worst_substitutions
 from xmc.substitutions.word_sets import Site, replaced
 
@@ -58,7 +58,7 @@ class LabelBound:
         sum_D = edits.block_sums()[0]
         if texts.length == "tokens":
             products_F = texts.weights(edits)
-            exact = Divisor(float(edits.base_BF[0] @ products_F), _changes(edits, products_F))
+            exact = Divisor(float(edits.base_BF[0] @ products_F), edits.least(products_F.double()[:, None])[:, 0])
             return cls(text, edits, radii, shifts_T, [[exact] for _ in radii], [exact for _ in radii])
         if texts.length == "norm":
             norm = float(sum_D.norm())
@@ -68,7 +68,7 @@ class LabelBound:
             products_F = texts.weights(edits)
             norm = float(edits.base_BF[0].norm())
             ranges = [edits.weight_norms]
-        tangent = Divisor(norm, _changes(edits, products_F))
+        tangent = Divisor(norm, edits.least(products_F.double()[:, None])[:, 0])
         lower = [[tangent, Divisor(shortest, none_M)] for shortest, _ in ranges]
         return cls(text, edits, radii, shifts_T, lower, [Divisor(longest, none_M) for _, longest in ranges])
 
@@ -76,9 +76,7 @@ class LabelBound:
         """False where no allowed text brings the label to a score of the query, (T, Q, N)."""
         products_FQ = self.edits.vectors_FD @ queries_QD.double().T
         value_Q = (self.edits.base_BF[0] @ products_FQ).numpy()
-        gains_MQ = bag_sums(self.edits.changes, products_FQ).numpy()
-        if self.edits.spreads is not None:
-            gains_MQ = gains_MQ + bag_sums(self.edits.spreads, products_FQ.abs()).numpy()
+        gains_MQ = self.edits.most(products_FQ)
         norms_Q = torch.linalg.vector_norm(queries_QD, dim=1, dtype=torch.float64)
         size = self.edits.size()
         counts_W = self.edits.counts_W()
@@ -107,12 +105,3 @@ class LabelBound:
         divisor = self.lower[0][0] if score >= 0 else self.upper[0]
         extra_M = score * divisor.changes_M
         return replaced(self.text, worst_substitutions(self.edits, -query_D.double(), self.radii[0], extra_M))
-
-
-def _changes(edits: TextEdits, products_F: Tensor) -> Floats:
-    """What each edit adds to Σ weight x product, at least, (M,)."""
-    column_F1 = products_F.double()[:, None]
-    changes_M = bag_sums(edits.changes, column_F1)[:, 0].numpy()
-    if edits.spreads is not None:
-        changes_M = changes_M - bag_sums(edits.spreads, column_F1.abs())[:, 0].numpy()
-    return np.asarray(changes_M)

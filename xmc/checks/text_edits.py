@@ -91,6 +91,20 @@ class TextEdits:
         """e(x) of the unchanged text, (D,)."""
         return torch.from_numpy(1 / self.lengths_B) @ self.block_sums()
 
+    def least(self, products_FC: Tensor) -> Floats:
+        """What each edit adds to Σ weight x product at least, (M, C): the products with its changes less its spread."""
+        return self._added(products_FC, -1.0)
+
+    def most(self, products_FC: Tensor) -> Floats:
+        """What each edit adds to Σ weight x product at most, (M, C)."""
+        return self._added(products_FC, 1.0)
+
+    def _added(self, products_FC: Tensor, side: float) -> Floats:
+        added_MC = bag_sums(self.changes, products_FC)
+        if self.spreads is not None:
+            added_MC = added_MC + side * bag_sums(self.spreads, products_FC.abs())
+        return np.asarray(added_MC.numpy())
+
     def weight(self, radius: int) -> float:
         """Σ |weight| over the text and so many edits (0 = every site), at most."""
         sums = np.concatenate(([0.0], np.cumsum(np.abs(self.changes.weights))))[self.changes.offsets]

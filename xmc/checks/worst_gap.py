@@ -55,10 +55,7 @@ def worst_substitutions(
 
     `extra` is added to the value of each edit, (M,).
     """
-    products_F1 = (edits.vectors_FD @ direction_D.double())[:, None]
-    values_M = bag_sums(edits.changes, products_F1)[:, 0].numpy()
-    if edits.spreads is not None:
-        values_M = values_M - bag_sums(edits.spreads, products_F1.abs())[:, 0].numpy()
+    values_M = edits.least((edits.vectors_FD @ direction_D.double())[:, None])[:, 0]
     if extra is not None:
         values_M = values_M + extra
     best: dict[int, tuple[float, Edit]] = {}
