@@ -9,6 +9,7 @@ import numpy as np
 
 from xmc.data.dataset import Dataset, QueryTable
 from xmc.errors import DataError
+from xmc.ragged import kept_offsets
 from xmc.retrieve.label_edits import LabelEdits
 from xmc.values import Positives
 
@@ -56,6 +57,6 @@ def kept_positives(truth: Positives, stays_L: np.ndarray[Any, Any]) -> Positives
     [1, 0]
     """
     stays_P = stays_L[truth.label_rows]
-    offsets = np.concatenate(([0], np.cumsum(stays_P)))[truth.offsets].astype(np.int64)
+    offsets = kept_offsets(truth.offsets, stays_P)
     new_rows_L = (np.cumsum(stays_L) - 1).astype(truth.label_rows.dtype)
     return Positives(offsets, new_rows_L[truth.label_rows[stays_P]], truth.weights[stays_P])

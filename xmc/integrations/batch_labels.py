@@ -16,6 +16,7 @@ from torch import Tensor
 
 from xmc.api import LossInputs, Positives
 from xmc.errors import DataError
+from xmc.ragged import offsets_of
 from xmc.train.label_scope import sampled_labels
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -87,7 +88,7 @@ class BatchLabels:
     def _positives(self) -> Positives:
         keep_BN = self.positives_BN != PADDING
         label_rows = self.positives_BN[keep_BN].astype(np.int32)
-        offsets = np.concatenate(([0], np.cumsum(keep_BN.sum(axis=1)))).astype(np.int64)
+        offsets = offsets_of(keep_BN.sum(axis=1))
         return Positives(offsets, label_rows, np.ones(len(label_rows), dtype=np.float32))
 
     def loss_inputs(

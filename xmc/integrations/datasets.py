@@ -14,6 +14,7 @@ from xmc.api import Positives
 from xmc.errors import DataError
 from xmc.integrations.batch_labels import PADDING
 from xmc.integrations.extras import from_extra
+from xmc.ragged import offsets_of
 
 Rows = np.ndarray[Any, Any]
 
@@ -66,8 +67,7 @@ def _ragged(
     if not isinstance(positives, Positives):
         counts = _lengths(positives, "positives")
         flat = _whole([row for rows in positives for row in rows], "positives")
-        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        positives = Positives(offsets, flat, np.ones(len(flat), dtype=np.float32))
+        positives = Positives(offsets_of(counts), flat, np.ones(len(flat), dtype=np.float32))
     if len(positives) != queries:
         raise DataError(f"there are {queries} queries and {len(positives)} lists of positives, they must agree.")
     if len(positives.label_rows) == 0:

@@ -13,6 +13,7 @@ from xmc.data.schemas import schema_of
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable
 from xmc.encode.encoder import chunks
+from xmc.ragged import offsets_of
 from xmc.retrieve.label_filter import LabelFilter
 from xmc.retrieve.query_checks import check_texts
 from xmc.retrieve.retriever import Retriever
@@ -64,8 +65,7 @@ def concatenate_hits(parts: Sequence[Hits]) -> Hits:
     """The hits of the parts' queries one after the other."""
     if not parts:
         return Hits(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-    counts = np.concatenate([np.diff(part.offsets) for part in parts])
-    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    offsets = offsets_of(np.concatenate([np.diff(part.offsets) for part in parts]))
     return Hits(
         offsets, np.concatenate([part.label_rows for part in parts]), np.concatenate([part.scores for part in parts])
     )

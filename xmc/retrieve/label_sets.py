@@ -14,6 +14,7 @@ import numpy as np
 
 from xmc.errors import ConfigError, DataError
 from xmc.given_numbers import any_number
+from xmc.ragged import kept_offsets
 from xmc.values import Hits
 
 Array = np.ndarray[Any, Any]
@@ -115,5 +116,4 @@ def keep_hits(hits: Hits, kept_H: Array) -> Hits:
     >>> keep_hits(Hits(np.array([0, 2, 3]), np.array([5, 3, 1]), np.ones(3)), np.array([True, False, False])).offsets
     array([0, 1, 1])
     """
-    offsets = np.concatenate(([0], np.cumsum(kept_H)))[hits.offsets].astype(np.int64)
-    return Hits(offsets, hits.label_rows[kept_H], hits.scores[kept_H])
+    return Hits(kept_offsets(hits.offsets, kept_H), hits.label_rows[kept_H], hits.scores[kept_H])

@@ -34,9 +34,8 @@ def merge_hits(parts: Sequence[Hits], k: int) -> Hits:
     queries = len(parts[0])
     if any(len(part) != queries for part in parts):
         raise DataError(f"hits to merge answer different numbers of queries: {[len(part) for part in parts]}.")
-    query_rows = [np.repeat(np.arange(queries), np.diff(part.offsets)) for part in parts]
     return rank_hits(
-        np.concatenate(query_rows),
+        np.concatenate([part.query_rows() for part in parts]),
         np.concatenate([part.label_rows for part in parts]),
         np.concatenate([part.scores for part in parts]),
         queries=queries,

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xmc.data.arrow_ipc import plain_categories
+from xmc.data.schemas import is_text
 from xmc.errors import DataError
 from xmc.retrieve.query_checks import MAX_TEXT_CHARACTERS
 from xmc.vectors import MAX_NORM
@@ -64,7 +65,7 @@ class QueryColumns:
                 raise DataError(f"{source}: several columns are named '{name}'.", hint="Keep one of them.")
         id_type = _id_type(schema.field(id_name).type, f"{source}: column '{id_name}'")
         type_ = schema.field(query_name).type
-        if query_name == "text" and not (_is_text(type_) or pa.types.is_null(type_)):
+        if query_name == "text" and not (is_text(type_) or pa.types.is_null(type_)):
             raise DataError(f"{source}: column 'text' has type {type_}, allowed: {TEXTS}.", hint=CAST)
         if query_name == "embedding" and not _is_embedding(type_, dimension):
             raise DataError(
@@ -159,15 +160,9 @@ def count_statuses(statuses: Sequence[str]) -> dict[str, int]:
 def _id_type(type_: Any, what: str) -> Any:
     if pa.types.is_integer(type_):
         return type_
-    if _is_text(type_) or pa.types.is_null(type_):  # so Arrow types a column without any value, of no rows, say
+    if is_text(type_) or pa.types.is_null(type_):  # so Arrow types a column without any value, of no rows, say
         return pa.string()
     raise DataError(f"{what} has type {type_}, allowed: {TEXTS}, or an integer.", hint=CAST)
-
-
-def _is_text(type_: Any) -> bool:
-    if pa.types.is_dictionary(type_):
-        type_ = type_.value_type
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_))
 
 
 def _is_embedding(type_: Any, dimension: int) -> bool:

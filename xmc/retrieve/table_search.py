@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from xmc.api import DataError, Hits
 from xmc.data.schemas import schema_of
+from xmc.ragged import offsets_of
 from xmc.retrieve.batch import concatenate_hits, hit_columns
 from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.no_match import no_match
@@ -94,7 +95,7 @@ class TableSearch:
         searched = np.flatnonzero(statuses_N == OK)
         counts_N[searched] = np.diff(hits.offsets)
         statuses_N[searched[no_match(self.retriever, hits)]] = NO_MATCH
-        offsets = np.concatenate(([0], np.cumsum(counts_N)))
+        offsets = offsets_of(counts_N)
         columns = {
             "query_id": self.columns.ids(batch),
             **hit_columns(Hits(offsets, hits.label_rows, hits.scores), self.retriever.labels, probabilities_H),
