@@ -12,9 +12,9 @@ import numpy as np
 from xmc.choose.estimators import ESTIMATORS, NEEDS_RANK_RATIOS, Array, Evidence, Terms, prefix_weights
 from xmc.choose.overlap import Overlap, overlap_of
 from xmc.errors import DataError
-from xmc.evaluate.bootstrap import bootstrap_intervals
-from xmc.evaluate.figures import Figure
+from xmc.evaluate.figures import Figure, figures_of
 from xmc.evaluate.measurement import Measurement
+from xmc.evaluate.options import EvaluateOptions
 
 LARGEST_WEIGHT = 1e100
 Verdict: TypeAlias = Literal["better", "worse", "unclear", "unreliable", "refused"]
@@ -106,9 +106,7 @@ def intervals(terms_of: Mapping[str, Terms], *, samples: int, seed: int) -> dict
     numerators_QM = np.stack([terms.numerators_Q for terms in terms_of.values()], axis=1)
     denominators_QM = np.stack([terms.denominators_Q for terms in terms_of.values()], axis=1)
     measurement = Measurement(tuple(terms_of), numerators_QM, denominators_QM)
-    ends = bootstrap_intervals(measurement, samples=samples, seed=seed)
-    rows = zip(measurement.values().tolist(), *ends.tolist(), strict=True)
-    return {name: Figure(*row) for name, row in zip(terms_of, rows, strict=True)}
+    return figures_of(measurement, EvaluateOptions(bootstrap_samples=samples, bootstrap_seed=seed))
 
 
 def standard_error(values_Q: Array) -> float:
