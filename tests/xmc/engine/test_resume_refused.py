@@ -24,16 +24,22 @@ def expected(tmp_path_factory):
     return final_bits(run)
 
 
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory):
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    stop_after(run, 6, ())
+    return run
+
+
 @pytest.fixture
-def stopped(tmp_path):
+def stopped(stopped_once, tmp_path):
     """A run that was stopped half-way."""
-    stop_after(tmp_path / "run", 6, ())
-    return tmp_path / "run"
+    return Path(shutil.copytree(stopped_once, tmp_path / "run"))
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
+def test_other_settings_are_refused_by_name(stopped, expected):
+    configuration = (stopped / "config.toml").read_bytes()
+    for setting, message in [
         ("train.learning_rate=0.5", r"train\.learning_rate was 0\.004, is 0\.5"),
         ("train.epochs=4", r"train\.epochs was 3, is 4"),
         ("train.seed=1", r"train\.seed was 0, is 1"),
@@ -41,14 +47,11 @@ def stopped(tmp_path):
         ("loss.temperature=0.5", r"loss\.temperature was 0\.07, is 0\.5"),
         ("loss.name=baselines.info-nce", r"loss\.name was 'dexml\.decoupled-softmax', is 'baselines\.info-nce'"),
         ("encoder.name=lstm", r"run: encoder\.name was 'static', is 'lstm'\. Resume"),  # no word of their options
-    ],
-)
-def test_other_settings_are_refused_by_name(stopped, expected, setting, message):
-    configuration = (stopped / "config.toml").read_bytes()
-    with pytest.raises(ConfigError, match=message) as caught:
-        train(stopped, (setting,), resume=True)
-    assert "start anew in another --out folder" in str(caught.value)
-    assert (stopped / "config.toml").read_bytes() == configuration
+    ]:
+        with pytest.raises(ConfigError, match=message) as caught:
+            train(stopped, (setting,), resume=True)
+        assert "start anew in another --out folder" in str(caught.value)
+        assert (stopped / "config.toml").read_bytes() == configuration
     train(stopped, resume=True)
     assert final_bits(stopped) == expected
 
