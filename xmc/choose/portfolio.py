@@ -19,8 +19,8 @@ from xmc.errors import ConfigError
 class Portfolio:
     """The true values of the top `k` candidates by estimate.
 
-    `best`, `worst`, `mean` and `std` (over k, not k - 1) of them; `violations`, the share below the safe value;
-    `sharpe_ratio`, None where std is 0.
+    `best`, `worst`, `mean` and `std` (over k, not k - 1) of them; `violations`, the share below the value of the policy
+    that made the log; `sharpe_ratio`, None where std is 0.
     """
 
     k: int
@@ -32,15 +32,12 @@ class Portfolio:
     sharpe_ratio: float | None
 
 
-def portfolio(
-    estimates_C: Sequence[float], truths_C: Sequence[float], *, k: int, behaviour: float, safe: float | None = None
-) -> Portfolio:
+def portfolio(estimates_C: Sequence[float], truths_C: Sequence[float], *, k: int, behaviour: float) -> Portfolio:
     """Judge the estimates of C candidates by their true values, of those k that they rank highest.
 
     SharpeRatio@k = (best@k - behaviour) / std@k, `behaviour` being the value of the policy that made the log. That one
     can always be kept, so the return is never below 0. With k = 1, or equal values, std is 0 and the ratio undefined.
-    `safe` is the value that a candidate should not fall below, that of `behaviour` unless given. Of equal estimates
-    the earlier candidate comes first.
+    Below `behaviour` a candidate counts as a violation. Of equal estimates the earlier candidate comes first.
     Raises: ConfigError for a k outside 1..C.
 
     >>> found = portfolio([0.5, 0.4, 0.1], [0.2, 0.4, 0.9], k=2, behaviour=0.3)
@@ -59,6 +56,6 @@ def portfolio(
         worst=float(truths.min()),
         mean=float(truths.mean()),
         std=std if is_spread else 0.0,
-        violations=float((truths < (behaviour if safe is None else safe)).mean()),
+        violations=float((truths < behaviour).mean()),
         sharpe_ratio=max(best - behaviour, 0.0) / std if is_spread else None,
     )

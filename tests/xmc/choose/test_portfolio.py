@@ -19,7 +19,6 @@ def test_by_hand():
     assert found.std == pytest.approx(np.sqrt((0.2**2 + 0.2**2 + 0) / 3))
     assert found.violations == pytest.approx(1 / 3)
     assert found.sharpe_ratio == pytest.approx(0.3 / np.sqrt(0.08 / 3))
-    assert portfolio(estimates, truths, k=3, behaviour=0.2, safe=0.4).violations == pytest.approx(2 / 3)
 
 
 def test_equal_accuracy_and_different_risk_are_told_apart():
