@@ -6,18 +6,19 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from xmc.api import Check, CheckContext, CheckResult
+from xmc.check_contract import Better
 from xmc.errors import XmcError
 from xmc.testing.check_cases import Recorder, example_context
 from xmc.testing.conformance import ConformanceError, expect, plain_options
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 KIND = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-BETTER = ("lower", "higher", "neither")
+BETTER = get_args(Better)
 
 
 def check_check(check: Check, *, context: CheckContext | None = None) -> None:
