@@ -28,12 +28,26 @@ class FoundPositives:
     nearness_P: Array
     positive_counts_Q: Array
 
+    def take(self, query_rows: Array) -> FoundPositives:
+        """The given queries, each at most once, in the given order."""
+        place_Q = np.full(len(self.positive_counts_Q), -1)
+        place_Q[query_rows] = np.arange(len(query_rows))
+        kept_P = place_Q[self.query_rows_P] >= 0
+        return FoundPositives(
+            place_Q[self.query_rows_P[kept_P]], self.nearness_P[kept_P], self.positive_counts_Q[query_rows]
+        )
+
     def best(self) -> FoundPositives:
         """The nearest positive of each query only, as if it had no other."""
         best_Q = np.full(len(self.positive_counts_Q), -np.inf)
         np.maximum.at(best_Q, self.query_rows_P, self.nearness_P)
         rows = np.flatnonzero(best_Q > -np.inf)
         return FoundPositives(rows, best_Q[rows], np.ones_like(self.positive_counts_Q))
+
+    def missed_shares(self, cut_off: float) -> Array:
+        """The share of each query's positives that a cut-off leaves out, those never retrieved included, (Q,)."""
+        kept = np.bincount(self.query_rows_P[self.nearness_P >= cut_off], minlength=len(self.positive_counts_Q))
+        return np.asarray(1 - kept / self.positive_counts_Q)
 
 
 def risk_curve(found: FoundPositives) -> RiskCurve:

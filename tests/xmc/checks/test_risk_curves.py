@@ -29,19 +29,13 @@ def losses(found, cut_off):
     return missed
 
 
-def missed_shares(found, cut_off):
-    """The same by counting all at once."""
-    kept = np.bincount(found.query_rows_P[found.nearness_P >= cut_off], minlength=len(found.positive_counts_Q))
-    return 1 - kept / found.positive_counts_Q
-
-
 def test_the_risk_is_that_of_a_loop():
     found = found_positives(60)
     curve = risk_curve(found)
     assert curve.missing == pytest.approx(np.mean(losses(found, -np.inf)))
     for step in range(0, len(curve.cut_offs_S), 7):
         assert curve.risks_S[step] == pytest.approx(np.mean(losses(found, curve.cut_offs_S[step])))
-        assert missed_shares(found, curve.cut_offs_S[step]) == pytest.approx(losses(found, curve.cut_offs_S[step]))
+        assert found.missed_shares(curve.cut_offs_S[step]) == pytest.approx(losses(found, curve.cut_offs_S[step]))
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
@@ -69,11 +63,11 @@ def test_the_best_positive_of_each_query_is_its_nearest():
     assert risk_curve(best).missing == pytest.approx(1 / 3), "a query of which nothing was found is lost"
 
 
-def some_queries(found, rows):
-    place_Q = np.full(len(found.positive_counts_Q), -1)
-    place_Q[rows] = np.arange(len(rows))
-    kept_P = place_Q[found.query_rows_P] >= 0
-    return FoundPositives(place_Q[found.query_rows_P[kept_P]], found.nearness_P[kept_P], found.positive_counts_Q[rows])
+def test_taking_queries_takes_their_positives():
+    found = found_positives(50)
+    rows = np.array([7, 3, 40])
+    part = found.take(rows)
+    assert part.missed_shares(-0.1).tolist() == found.missed_shares(-0.1)[rows].tolist()
 
 
 def mean_losses(alpha, *, splits, shift):
@@ -83,8 +77,8 @@ def mean_losses(alpha, *, splits, shift):
     values = []
     for _ in range(splits):
         order = generator.permutation(400)
-        cut_off = risk_curve(some_queries(calibration, order[:200])).cut_off(alpha)
-        values.append(missed_shares(judged, cut_off)[order[200:]].mean())
+        cut_off = risk_curve(calibration.take(order[:200])).cut_off(alpha)
+        values.append(judged.take(order[200:]).missed_shares(cut_off).mean())
     return np.mean(values), np.std(values) / np.sqrt(splits)
 
 
@@ -106,7 +100,7 @@ def test_too_few_queries_are_refused_with_how_many_are_needed(alpha, needed):
     assert risk_curve(found).cut_off(alpha) == 0
     if needed > 1:
         with pytest.raises(DataError, match=rf"needs at least {needed} calibration queries, got {needed - 1}\."):
-            risk_curve(some_queries(found, np.arange(needed - 1))).cut_off(alpha)
+            risk_curve(found.take(np.arange(needed - 1))).cut_off(alpha)
 
 
 def test_an_alpha_that_the_longest_lists_cannot_keep_is_refused():
