@@ -16,6 +16,7 @@ from xmc.engine.label_moves import choose_query_weight, movable_labels
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import validation_queries
 from xmc.errors import ConfigError
+from xmc.ragged import kept_offsets
 from xmc.retrieve.label_edits import LabelEdits
 from xmc.retrieve.label_means import LabelMeans
 from xmc.retrieve.trained_model import TrainedModel
@@ -102,5 +103,4 @@ def _among(truth: Positives, rows_of_data_L: np.ndarray[tuple[int], np.dtype[np.
     """The positives that have a row in the index, by that."""
     rows_P = rows_of_data_L[truth.label_rows]
     kept_P = rows_P >= 0
-    offsets = np.concatenate(([0], np.cumsum(kept_P)))[truth.offsets].astype(np.int64)
-    return Positives(offsets, rows_P[kept_P], truth.weights[kept_P])
+    return Positives(kept_offsets(truth.offsets, kept_P), rows_P[kept_P], truth.weights[kept_P])
