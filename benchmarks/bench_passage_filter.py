@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from record import alternate, record, spread
 
-from xmc.integrations.metadata_filters import Equals
 from xmc.integrations.passages import Passage
 from xmc.integrations.run_passages import RunPassages
+from xmc.retrieve.metadata_filters import Equals
 
 RESULTS = Path(__file__).parent / "results" / "passage_filter.csv"
 QUERY, WANTED = "inflammation of the stomach", {"chapter": "K"}

@@ -12,8 +12,8 @@ from typing import Any
 
 from xmc.errors import ConfigError
 from xmc.integrations.extras import from_extra
-from xmc.integrations.metadata_filters import Joined, LookedUp, Not, OfValue, OneOf
 from xmc.integrations.passages import Passages, lasting
+from xmc.retrieve.metadata_filters import Joined, LookedUp, Not, OfValue, OneOf
 from xmc.values import Passage
 
 with from_extra("haystack", package="haystack-ai"):

@@ -10,10 +10,10 @@ from typing import Any
 
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
-from xmc.integrations.metadata_filters import Joined, LookedUp, Not, OfValue, OneOf
 from xmc.integrations.options import require_known
 from xmc.integrations.passages import Passages, lasting
 from xmc.integrations.run_passages import RunPassages, require_several
+from xmc.retrieve.metadata_filters import Joined, LookedUp, Not, OfValue, OneOf
 from xmc.values import FIGURES, Passage
 
 with from_extra("llama-index", package="llama-index-core"):

@@ -8,22 +8,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from xmc.client import Client
 from xmc.errors import ConfigError
-from xmc.integrations.metadata_filters import Group, LookedUp
 from xmc.retrieve.label_filter import LabelFilter, as_filter
-from xmc.retrieve.living_labels import find
+from xmc.retrieve.metadata_filters import Group, LookedUp
 from xmc.retrieve.passage_records import PassageRecords, Records
+from xmc.retrieve.passages_now import PassagesNow, everything
 from xmc.retrieve.retriever import Retriever
 from xmc.values import Hit, Passage
 
 if TYPE_CHECKING:
     from xmc.data.tables import LabelTable
-
-FILTERS_KEPT = 16
-MOST_LOOKS = 3
 
 
 class Searcher(Protocol):
@@ -31,21 +28,6 @@ class Searcher(Protocol):
 
     def search(self, texts: Sequence[str], *, k: int, min_probability: float | None, allowed: Any) -> list[list[Hit]]:
         """The best k labels of each text."""
-
-
-class Now(NamedTuple):
-    """What is searched, and what is kept beside its labels."""
-
-    searcher: Any
-    records: Records
-
-    def named(self, ids: Iterable[str]) -> list[Passage]:
-        """The passages of these ids, without those that are not there."""
-        labels = self.searcher.labels
-        rows = ((label_id, find(labels, label_id)) for label_id in ids)
-        return [
-            Passage(label_id, labels.texts[row], self.records.metadata(label_id)) for label_id, row in rows if row >= 0
-        ]
 
 
 class Passages:
@@ -68,9 +50,8 @@ class Passages:
         opened = getattr(searcher, "opened", None)
         self.records = PassageRecords(opened.run) if opened else None
         self._lock = threading.Lock()
-        self._read = self.records.current() if self.records else Records()
-        self._now = Now(searcher, self._read.beside(searcher.labels) if opened else self._read)
-        self._filters: tuple[Now | None, dict[str, LabelFilter]] = (None, {})
+        read = self.records.current() if self.records else Records()
+        self._now = PassagesNow.of(searcher, read) if opened else PassagesNow(searcher, read, read)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._given,)
@@ -78,28 +59,12 @@ class Passages:
     def __deepcopy__(self, memo: object) -> Self:
         return self  # threads share one, and so can copies
 
-    def now(self) -> Now:
-        """What is searched now, and what belongs to its labels. Raises: as `Retriever.reload_if_changed`.
-
-        Labels and records are committed one after the other: they are of one moment if the labels are the same before
-        and after the records are read. Under a writer that never pauses they are taken as they are after a few looks;
-        then a passage that was replaced twice in between may have its newest metadata beside an older text.
-        """
-        with self._lock:  # several threads must not all open the same new state
-            for _ in range(MOST_LOOKS):
-                if not self._has_changed():
-                    break
-            return self._now
-
-    def _has_changed(self) -> bool:
-        """Look whether something was committed since, and open it; whether there was something."""
-        if not self._is_followed or self.records is None:
-            return False
-        searcher, read = self._now.searcher.reload_if_changed(), self.records.current()
-        if searcher is self._now.searcher and read is self._read:
-            return False
-        self._read, self._now = read, Now(searcher, read.beside(searcher.labels))
-        return True
+    def now(self) -> PassagesNow:
+        """What is searched now, and what belongs to its labels. Raises: as `PassagesNow.newest`."""
+        if self._is_followed and self.records:
+            with self._lock:  # several threads must not all open the same new state
+                self._now = self._now.newest(self.records)
+        return self._now
 
     def current(self) -> Any:
         """What is searched now. Raises: as `now`."""
@@ -131,7 +96,7 @@ class Passages:
 
     def among(
         self,
-        now: Now,
+        now: PassagesNow,
         allowed: Iterable[str] | LabelFilter | None = None,
         keep: Callable[[Passage], bool] | None = None,
     ) -> Any:
@@ -144,31 +109,13 @@ class Passages:
             kept = now.searcher.filter([p.id for p in now.named(labels.ids) if keep(p)])
         return narrowed(kept, as_filter(labels, allowed))
 
-    def looked_up(self, now: Now, keep: Callable[[Passage], bool]) -> LabelFilter | None:
-        """A filter on metadata without asking each passage, kept for its next use; None where each must be asked."""
-        if not isinstance(keep, LookedUp):
-            return None
-        searcher, records = now
-        of, filters = self._filters
-        if of is not now:
-            filters = {}
-            self._filters = (now, filters)
-        kept = filters.get(keep.name)
-        if kept is None:
-            among = self.group(records)
-            group = keep.kept(Group(among.ids & set(searcher.labels.ids), among.bare), records.values)
-            if group is None:
-                return None
-            bare = (i for i in searcher.labels.ids if i not in records.by_id) if group.bare else ()
-            kept = searcher.filter([*group.ids, *bare])
-            filters[keep.name] = kept
-            for oldest in list(filters)[:-FILTERS_KEPT]:
-                filters.pop(oldest, None)
-        return kept
+    def looked_up(self, now: PassagesNow, keep: Callable[[Passage], bool]) -> LabelFilter | None:
+        """A filter on metadata without asking each passage; None where each must be asked."""
+        return now.kept(keep, self.group) if isinstance(keep, LookedUp) else None
 
     def group(self, records: Records) -> Group:
-        """All passages that there are, those of records without a label among them."""
-        return Group(records.by_id.keys(), bare=True)
+        """Those that a filter is asked of."""
+        return everything(records)
 
 
 def found(hits: Iterable[Hit], records: Records) -> list[Passage]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.engine.label_editing import LabelEditor
 from xmc.errors import ConfigError, DataError
-from xmc.integrations.metadata_filters import Group
-from xmc.integrations.passages import Now, Passages, found, narrowed
+from xmc.integrations.passages import Passages, found, narrowed
 from xmc.retrieve.label_filter import LabelFilter, as_filter
+from xmc.retrieve.metadata_filters import Group
 from xmc.retrieve.passage_records import PassageRecords, Records, to_json
+from xmc.retrieve.passages_now import PassagesNow
 from xmc.values import Passage
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class RunPassages(Passages):
         self.run = Path(run)
         self.collection = collection
         self._editor = LabelEditor(self.run)
-        self._members: tuple[Now, LabelFilter] | None = None
+        self._members: tuple[PassagesNow, LabelFilter] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), self.run, collection=self.collection), ()
@@ -111,7 +112,7 @@ class RunPassages(Passages):
 
     def among(
         self,
-        now: Now,
+        now: PassagesNow,
         allowed: Iterable[str] | LabelFilter | None = None,
         keep: Callable[[Passage], bool] | None = None,
     ) -> Any:
@@ -180,7 +181,7 @@ class RunPassages(Passages):
         record = records.by_id.get(label_id)
         return not self.collection or (record is not None and record.collection == self.collection)
 
-    def _member_filter(self, now: Now) -> LabelFilter:
+    def _member_filter(self, now: PassagesNow) -> LabelFilter:
         kept = self._members
         if kept is None or kept[0] is not now:
             members = now.searcher.filter(now.records.members(self.collection), ignore_unknown=True)

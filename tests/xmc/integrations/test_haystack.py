@@ -16,9 +16,9 @@ from haystack.utils.filters import document_matches_filter
 from xmc import Retriever
 from xmc.errors import ArtifactError, ConfigError
 from xmc.integrations.haystack import XmcRetriever, _keeper
-from xmc.integrations.metadata_filters import LookedUp
-from xmc.integrations.passages import Now
 from xmc.integrations.run_passages import RunPassages
+from xmc.retrieve.metadata_filters import LookedUp
+from xmc.retrieve.passages_now import PassagesNow
 
 TEMPLATE = """{% for d in documents %}[{{ d.id }}] {{ d.content }} ({{ "%.2f" | format(d.meta.probability) }})
 {% else %}nothing relevant
@@ -133,7 +133,7 @@ def edited(tiny_run_copy):
 def test_filters_on_metadata_are_looked_up_and_no_document_is_asked(edited, case, monkeypatch):
     filters, expected = FILTERS[case]
     component = XmcRetriever(edited, filters=filters)
-    monkeypatch.setattr(Now, "named", None)
+    monkeypatch.setattr(PassagesNow, "named", None)
     assert sorted(d.id for d in component.run("solar kettle")["documents"]) == expected
 
 

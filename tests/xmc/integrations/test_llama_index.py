@@ -25,8 +25,8 @@ from llama_index.core.vector_stores.utils import build_metadata_filter_fn, node_
 from xmc import Retriever
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.llama_index import XmcRetriever, XmcVectorStore, _keeper
-from xmc.integrations.passages import Now
 from xmc.integrations.run_embeddings import RunEmbeddings
+from xmc.retrieve.passages_now import PassagesNow
 
 # nodes are added to a calibrated run, which every opened state says
 pytestmark = pytest.mark.filterwarnings("ignore:.*edited after its probabilities:xmc.errors.XmcWarning")
@@ -192,7 +192,7 @@ def test_filters_mean_what_llama_index_says_and_no_node_is_asked(store, conditio
     judged = build_metadata_filter_fn(kept.get, filters)
     found = store._passages.ids
     with monkeypatch.context() as patch:
-        patch.setattr(Now, "named", None)
+        patch.setattr(PassagesNow, "named", None)
         assert found(_keeper(filters=filters)) == [name for name in kept if judged(name)]
         assert found(_keeper(filters=filters, doc_ids=["book"])) == [
             name for name in kept if judged(name) and name != "c"

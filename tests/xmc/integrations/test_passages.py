@@ -15,12 +15,13 @@ from repetitions import only_in_full
 from xmc import Client, LabelEditor, Retriever
 from xmc.data.shards import read_table, write_table
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
-from xmc.integrations.metadata_filters import Equals
-from xmc.integrations.passages import Now, Passages
+from xmc.integrations.passages import Passages
 from xmc.integrations.run_embeddings import RunEmbeddings
 from xmc.integrations.run_passages import RunPassages, with_ids
 from xmc.retrieve.layout import labels_store, passages_store
+from xmc.retrieve.metadata_filters import Equals
 from xmc.retrieve.passage_records import PassageRecords, to_json
+from xmc.retrieve.passages_now import PassagesNow
 from xmc.store.lock import locked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
@@ -155,7 +156,7 @@ def test_a_filter_of_values_is_looked_up_and_finds_what_asking_each_does(tiny_ru
     passages = RunPassages(tiny_run_copy)
     passages.add({label_id: f"lantern {label_id}" for label_id in kept}, {**kept, "n03": {"page": 0}})
     asked = []
-    monkeypatch.setattr(Now, "named", lambda *_: asked.append(1) or [])
+    monkeypatch.setattr(PassagesNow, "named", lambda *_: asked.append(1) or [])
     looked_up = {}
     for wanted in ({"value": value, "page": page} for value in values for page in (0, 1.0, 2)):
         looked_up[repr(wanted)] = passages.ids(Equals(wanted))

@@ -1,0 +1,86 @@
+"""The labels of a run and what is kept beside them, of one moment; and filters on it, looked up once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from xmc.retrieve.living_labels import find
+from xmc.retrieve.metadata_filters import Group
+from xmc.retrieve.passage_records import Records
+from xmc.values import Passage
+
+if TYPE_CHECKING:
+    from xmc.retrieve.label_filter import LabelFilter
+    from xmc.retrieve.metadata_filters import LookedUp
+    from xmc.retrieve.passage_records import PassageRecords
+
+FILTERS_KEPT = 16
+MOST_LOOKS = 3
+
+
+def everything(records: Records) -> Group:
+    """All passages that there are, those of records without a label among them."""
+    return Group(records.by_id.keys(), bare=True)
+
+
+@dataclass(frozen=True, eq=False)
+class PassagesNow:
+    """What is searched, a `Retriever` or what stands in for one, and what is kept beside its labels.
+
+    `read` are the records as they were committed, of which `records` are those that belong to the texts that are there.
+    """
+
+    searcher: Any
+    records: Records
+    read: Records
+    _filters: dict[str, LabelFilter] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, searcher: Any, read: Records) -> PassagesNow:
+        """What belongs together of a retriever and records that were read after it."""
+        return cls(searcher, read.beside(searcher.labels), read)
+
+    def newest(self, records: PassageRecords) -> PassagesNow:
+        """This, or what was committed since. Raises: as `Retriever.reload_if_changed` and `PassageRecords.current`.
+
+        Labels and records are committed one after the other: they are of one moment if the labels are the same before
+        and after the records are read. Under a writer that never pauses they are taken as they are after a few looks;
+        then a passage that was replaced twice in between may have its newest metadata beside an older text.
+        """
+        now = self
+        for _ in range(MOST_LOOKS):
+            searcher, read = now.searcher.reload_if_changed(), records.current()
+            if searcher is now.searcher and read is now.read:
+                break
+            now = self.of(searcher, read)
+        return now
+
+    def named(self, ids: Iterable[str]) -> list[Passage]:
+        """The passages of these ids, without those that are not there."""
+        labels = self.searcher.labels
+        rows = ((label_id, find(labels, label_id)) for label_id in ids)
+        return [
+            Passage(label_id, labels.texts[row], self.records.metadata(label_id)) for label_id, row in rows if row >= 0
+        ]
+
+    def kept(self, keep: LookedUp, among: Callable[[Records], Group] = everything) -> LabelFilter | None:
+        """The labels that a filter keeps, remembered for its next use; None where each passage must be asked.
+
+        `among`, always the same, tells those of which it is asked.
+        """
+        name = keep.name
+        found = self._filters.get(name)
+        if found is None:
+            label_ids, by_id = self.searcher.labels.ids, self.records.by_id
+            asked = among(self.records)
+            these = keep.kept(Group(asked.ids & set(label_ids), asked.bare), self.records.values)
+            if these is None:
+                return None
+            bare = (label_id for label_id in label_ids if label_id not in by_id) if these.bare else ()
+            found = self.searcher.filter([*these.ids, *bare])
+            self._filters[name] = found
+            for oldest in list(self._filters)[:-FILTERS_KEPT]:
+                self._filters.pop(oldest, None)
+        return found

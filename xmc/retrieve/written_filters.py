@@ -1,0 +1,99 @@
+"""Filters on metadata as they are written down: keys with the values that they must have, or with operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from operator import ge, gt, le, lt
+from typing import Any
+
+from xmc.errors import ConfigError
+from xmc.retrieve.metadata_filters import Equals, Joined, LookedUp, Not, OfValue, OneOf
+
+ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
+LISTS = ("$in", "$nin")
+OF_A_VALUE = ("$eq", "$ne", *LISTS, *ORDERS)
+OF_FILTERS = ("$and", "$or", "$not")
+
+
+def read_filter(written: Any) -> LookedUp:
+    """A dictionary of keys and values, or of operators, as a filter that is looked up.
+
+    Raises: ConfigError for something else, and for an operator that there is not.
+
+    >>> from xmc.values import Passage
+    >>> read_filter({"page": {"$gt": 2}, "tag": "x"})(Passage("a", "apple", {"page": 3, "tag": "x"}))
+    True
+    """
+    if not isinstance(written, Mapping):
+        raise ConfigError(f"a filter must be a dictionary of keys and values, got {written!r:.60}.")
+    return Joined("and", tuple(_part(key, value) for key, value in written.items()))
+
+
+def compared(key: str, operator: str, operand: Any) -> LookedUp:
+    """What stands under a key, compared by one of the operators of `OF_A_VALUE`.
+
+    Raises: ConfigError for another operator, and for an operand that it does not take.
+
+    >>> from xmc.values import Passage
+    >>> [compared("page", "$lt", 3)(Passage("a", "apple", kept)) for kept in ({"page": 2}, {"page": 3}, {})]
+    [True, False, False]
+    """
+    if operator not in OF_A_VALUE:
+        raise _unknown(operator, OF_A_VALUE)
+    if operator in ORDERS:
+        if type(operand) not in (int, float, str):
+            raise ConfigError(f"'{operator}' takes a number or a text, got {operand!r:.60}.")
+        return OfValue(key, lambda value: _compares(key, value, operator, operand), repr((key, operator, operand)))
+    if operator in LISTS and not isinstance(operand, list | tuple):
+        raise ConfigError(f"'{operator}' takes a list, got {operand!r:.60}.")
+    found = OneOf(key, tuple(operand) if operator in LISTS else (operand,))
+    return found if operator in ("$eq", "$in") else Not(found)
+
+
+def comparisons(keep: LookedUp) -> Iterator[LookedUp]:
+    """The parts of a filter that ask for values, without what joins them."""
+    if isinstance(keep, Joined):
+        for part in keep.parts:
+            yield from comparisons(part)
+    elif isinstance(keep, Not):
+        yield from comparisons(keep.part)
+    else:
+        yield keep
+
+
+def _part(key: str, value: Any) -> LookedUp:
+    if str(key).startswith("$"):
+        return _of_filters(key, value)
+    if isinstance(value, Mapping) and any(str(name).startswith("$") for name in value):
+        return Joined("and", tuple(compared(key, name, operand) for name, operand in value.items()))
+    return Equals({key: value})
+
+
+def _of_filters(operator: str, operand: Any) -> LookedUp:
+    if operator == "$not":
+        return Not(read_filter(operand))
+    if operator not in OF_FILTERS:
+        raise _unknown(operator, OF_FILTERS)
+    if not isinstance(operand, list | tuple):
+        raise ConfigError(f"'{operator}' takes a list of filters, got {operand!r:.60}.")
+    return Joined("or" if operator == "$or" else "and", tuple(read_filter(each) for each in operand))
+
+
+def _compares(key: str, value: Any, operator: str, operand: Any) -> bool:
+    """Whether a value stands so to the operand; none does where there is none. Raises: ConfigError."""
+    if value is None:
+        return False
+    try:
+        return ORDERS[operator](value, operand)
+    except TypeError as error:
+        raise ConfigError(
+            f"{operator} {operand!r:.60} cannot be asked of {value!r:.60}, which a passage has under '{key}': {error}.",
+            hint="Leave such passages out by a key before it, or give them another value.",
+        ) from error
+
+
+def _unknown(operator: str, known: tuple[str, ...]) -> ConfigError:
+    return ConfigError(
+        f"a filter has no operator '{operator}'; there are: {', '.join(known)}.",
+        hint="LangChain takes a function over a run folder: filter=lambda document: document.metadata['page'] > 2",
+    )
