@@ -31,6 +31,10 @@ TEXTS = {"n1": "solar kettle appliance", "n2": "copper violin instrument", "n3":
 KEPT = {"n1": {"source": "a.txt", "page": 1}, "n2": {"source": "b.txt", "tags": ["x", None, {"y": 0.5}]}}
 
 
+def interrupt(*given):
+    raise KeyboardInterrupt  # in place of the second commit
+
+
 def ids(found):
     return [passage.id for passage in found]
 
@@ -240,7 +244,7 @@ def test_an_interrupted_addition_is_completed_by_the_same_call(tiny_run_copy, mo
     RunPassages(tiny_run_copy, collection="c").add({"n1": "an old text"}, {})
     passages = RunPassages(tiny_run_copy, collection="c")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(LabelEditor, "_put", lambda *given, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("xmc.engine.label_commit.save_edits", interrupt)
         passages.add(TEXTS, KEPT)
     assert [passage.text for passage in passages.get(TEXTS)] == ["an old text"]
     passages.add(TEXTS, KEPT)
@@ -254,7 +258,7 @@ def test_until_a_new_text_is_committed_the_old_one_has_its_own_metadata(tiny_run
     notes.add(old, {"n1": {"page": 1}})
     for texts, page in ((new, 2), ({"n1": "a third text"}, 3)):  # the second is begun before the first is completed
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(LabelEditor, "_put", lambda *given, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr("xmc.engine.label_commit.save_edits", interrupt)
             notes.add(texts, {"n1": {"page": page}})
         for reader in (notes, RunPassages(tiny_run_copy), Passages(tiny_run_copy), Passages(notes.current())):
             assert what_is_found(reader, "solar kettle", Equals({"page": 1})) == [("n1", old["n1"], {"page": 1})]
