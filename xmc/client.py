@@ -64,10 +64,15 @@ class Client:
         k: int = 10,
         min_probability: float | None = None,
         allowed: Iterable[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> list[list[Hit]]:
-        """The best k labels of each text; see `Retriever.search`."""
-        found = self._search("texts", _texts(texts), k=k, min_probability=min_probability, allowed=_ids(allowed))
-        return _hits(found)
+        """The best k labels of each text; see `Retriever.search`.
+
+        In this and the other searches `filter` leaves only labels whose metadata have these values; in place of a value
+        may stand operators such as `$gt`, as in docs/rag.md.
+        """
+        options = _among(allowed, filter) | {"k": k, "min_probability": min_probability}
+        return _hits(self._search("texts", _texts(texts), **options))
 
     def search_passages(
         self,
@@ -76,9 +81,10 @@ class Client:
         k: int = 10,
         min_probability: float | None = None,
         allowed: Iterable[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> list[list[Passage]]:
         """`search`, with the metadata that are kept beside each hit; empty where there are none."""
-        options: dict[str, Any] = {"k": k, "min_probability": min_probability, "allowed": _ids(allowed)}
+        options = _among(allowed, filter) | {"k": k, "min_probability": min_probability}
         found = self._search("texts", _texts(texts), metadata=True, **options)
         return [[_passage(**hit) for hit in hits] for hits in found]
 
@@ -89,11 +95,12 @@ class Client:
         k: int = 10,
         min_probability: float | None = None,
         allowed: Iterable[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> list[list[Hit]]:
         """The best k labels of each query embedding; see `Retriever.search_vectors`."""
         vectors = validate_vectors(queries_QD, what="query").tolist()
-        found = self._search("vectors", vectors, k=k, min_probability=min_probability, allowed=_ids(allowed))
-        return _hits(found)
+        options = _among(allowed, filter) | {"k": k, "min_probability": min_probability}
+        return _hits(self._search("vectors", vectors, **options))
 
     def search_sets(
         self,
@@ -102,11 +109,12 @@ class Client:
         alpha: float = 0.1,
         risk: str = "false-negatives",
         allowed: Iterable[str] | None = None,
+        filter: Mapping[str, Any] | None = None,
     ) -> list[list[Hit]]:
         """For each text as many labels as it takes; see `Retriever.search_sets`."""
         texts, sets = _texts(texts), {"alpha": alpha, "risk": risk}
         largest = (self.describe()["largest_set"] or 1) if len(texts) > 1 else 1
-        return _hits(self._search("texts", texts, most_hits=largest, sets=sets, allowed=_ids(allowed)))
+        return _hits(self._search("texts", texts, most_hits=largest, sets=sets, **_among(allowed, filter)))
 
     def threshold(
         self, *, precision: float | None = None, recall: float | None = None, false_positive_rate: float | None = None
@@ -273,6 +281,13 @@ def _ids(given: Iterable[str] | None, what: str = "allowed") -> list[str] | None
         return None
     require_ids(given, what=what)
     return list(given)
+
+
+def _among(allowed: Iterable[str] | None, filter: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The labels that may be found, as they are sent."""
+    if filter is not None and not isinstance(filter, Mapping):
+        raise DataError(f"filter must be a dictionary of keys and values, got {filter!r:.60}.")
+    return {"allowed": _ids(allowed), "filter": None if filter is None else dict(filter)}
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:

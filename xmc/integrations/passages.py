@@ -50,8 +50,7 @@ class Passages:
         opened = getattr(searcher, "opened", None)
         self.records = PassageRecords(opened.run) if opened else None
         self._lock = threading.Lock()
-        read = self.records.current() if self.records else Records()
-        self._now = PassagesNow.of(searcher, read) if opened else PassagesNow(searcher, read, read)
+        self._now = PassagesNow.of(searcher, self.records.current()) if self.records else PassagesNow(searcher)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._given,)

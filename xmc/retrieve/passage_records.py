@@ -60,9 +60,13 @@ class Records:
 
     def metadata(self, label_id: str) -> dict[str, Any]:
         """What is kept beside a label, a fresh dictionary; empty where nothing is."""
-        record = self.by_id.get(label_id)
-        kept: dict[str, Any] = json.loads(record.metadata) if record else {}
+        kept: dict[str, Any] = json.loads(self.json(label_id))
         return kept
+
+    def json(self, label_id: str) -> str:
+        """`metadata` as it is stored."""
+        record = self.by_id.get(label_id)
+        return record.metadata if record else NOTHING
 
     @cached_property
     def values(self) -> ValueIndex:

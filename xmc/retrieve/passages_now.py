@@ -33,8 +33,8 @@ class PassagesNow:
     """
 
     searcher: Any
-    records: Records
-    read: Records
+    records: Records = field(default_factory=Records)
+    read: Records = field(default_factory=Records)
     _filters: dict[str, LabelFilter] = field(default_factory=dict)
 
     @classmethod
@@ -42,8 +42,10 @@ class PassagesNow:
         """What belongs together of a retriever and records that were read after it."""
         return cls(searcher, read.beside(searcher.labels), read)
 
-    def newest(self, records: PassageRecords) -> PassagesNow:
-        """This, or what was committed since. Raises: as `Retriever.reload_if_changed` and `PassageRecords.current`.
+    def newest(self, records: PassageRecords | None) -> PassagesNow:
+        """This, or what was committed since; without records that of the labels alone.
+
+        Raises: as `Retriever.reload_if_changed` and `PassageRecords.current`.
 
         Labels and records are committed one after the other: they are of one moment if the labels are the same before
         and after the records are read. Under a writer that never pauses they are taken as they are after a few looks;
@@ -51,7 +53,7 @@ class PassagesNow:
         """
         now = self
         for _ in range(MOST_LOOKS):
-            searcher, read = now.searcher.reload_if_changed(), records.current()
+            searcher, read = now.searcher.reload_if_changed(), records.current() if records else now.read
             if searcher is now.searcher and read is now.read:
                 break
             now = self.of(searcher, read)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from xmc.retrieve.metadata_filters import OneOf
 from xmc.retrieve.query_checks import check_texts
-from xmc.serve.asks import SearchAsk
+from xmc.retrieve.written_filters import comparisons, read_filter
+from xmc.serve.asks import LabelsAsk, SearchAsk
 from xmc.serve.batch_search import Ask, Wish
-from xmc.serve.label_conditions import Ids
+from xmc.serve.label_conditions import MOST_CONDITIONS, Condition, Ids, Metadata, joined
 from xmc.serve.refusals import invalid
 
 if TYPE_CHECKING:
@@ -30,12 +33,39 @@ def admit_search(asked: SearchAsk, retriever: Retriever, limits: Limits) -> Ask:
         admit_vectors(asked.vectors, retriever)
     else:
         admit_texts(asked.texts or [], limits)
-    condition = None
+    conditions: list[Condition] = []
     if asked.allowed is not None:
         admit_count("allowed labels", len(asked.allowed), limits, "allowed_labels")
-        condition = Ids(tuple(asked.allowed), strict=True)
+        conditions.append(Ids(tuple(asked.allowed), strict=True))
+    if asked.filter is not None:
+        conditions.append(admit_filter(asked.filter, limits))
+    condition = joined("and", conditions) if conditions else None
     sets = (asked.sets.alpha, asked.sets.risk) if asked.sets else None
     return Ask(queries, Wish(asked.k, asked.min_probability, condition, sets, asked.certify, vectors))
+
+
+def admit_labels(asked: LabelsAsk, limits: Limits) -> Any:
+    """What a change of labels is about: ids to texts, or ids. Raises: RefusedError 422."""
+    argument = asked.ids if asked.labels is None else asked.labels
+    admit_count("labels", len(argument or ()), limits, "labels")
+    for label_id, text in (asked.labels or {}).items():
+        admit_size(f"the text of label '{label_id:.60}'", text, limits)
+    return argument
+
+
+def admit_filter(written: Mapping[str, Any], limits: Limits) -> Metadata:
+    """A filter on metadata, of bounded work. Raises: RefusedError 422; as `read_filter`."""
+    try:
+        json.dumps(written, allow_nan=False)
+    except ValueError as error:
+        raise invalid(f"filter: {error}.") from None
+    keep = read_filter(written)
+    parts = list(comparisons(keep))
+    if len(parts) > MOST_CONDITIONS:
+        raise invalid(f"filter: there may be {MOST_CONDITIONS} conditions; $in and $nin take many values in one.")
+    values = sum(len(part.values) for part in parts if isinstance(part, OneOf))
+    admit_count("values of the filter", values, limits, "allowed_labels")
+    return Metadata.of(keep)
 
 
 def admit_counts(queries: int, k: int, limits: Limits) -> None:

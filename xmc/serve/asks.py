@@ -39,6 +39,7 @@ class SearchAsk(Strict):
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 10
     min_probability: Probability | None = None
     allowed: list[Text] | None = Field(None, description="Only these label ids.")
+    filter: dict[str, Any] | None = Field(None, description="Only labels whose metadata have these values.")
     sets: SetsAsk | None = None
     certify: bool = Field(False, description="Say of each list whether it is proven to be the exact top k.")
     metadata: bool = Field(False, description="Give with each hit the metadata that are kept beside its passage.")

@@ -7,7 +7,7 @@ those that each would get alone: exact search answers the same bits at any batch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,8 @@ from xmc.values import Hit
 
 if TYPE_CHECKING:
     from xmc.retrieve.label_filter import LabelFilter
+    from xmc.retrieve.passage_records import Records
+    from xmc.retrieve.passages_now import PassagesNow
     from xmc.retrieve.retriever import Retriever
 
 
@@ -47,7 +49,8 @@ class Ask:
 class Answer:
     """The hits of each query, whether it matches nothing (see `xmc.retrieve.no_match`), and whether they are proven.
 
-    `searched_labels` is how many labels could have been hits, `generation` the state of the run that was searched.
+    `searched_labels` is how many labels could have been hits, `generation` the state of the run that was searched, and
+    `records` what is kept beside its labels, where that is read.
     """
 
     lists: list[list[Hit]]
@@ -55,25 +58,26 @@ class Answer:
     certified: list[bool | None]
     searched_labels: int
     generation: str
+    records: Records
 
 
-def answer_batch(retriever: Retriever, asks: Sequence[Ask]) -> list[Answer | Exception]:
+def answer_batch(now: PassagesNow, asks: Sequence[Ask]) -> list[Answer | Exception]:
     """The answer to each request, or why there is none; a request that fails spoils no other."""
     answers: list[Answer | Exception | None] = [None] * len(asks)
     groups: dict[Wish, list[int]] = {}
     for place, ask in enumerate(asks):
         groups.setdefault(ask.wish, []).append(place)
     for wish, places in groups.items():
-        for place, answer in zip(places, _answer_group(retriever, wish, [asks[p] for p in places]), strict=True):
+        for place, answer in zip(places, _answer_group(now, wish, [asks[p] for p in places]), strict=True):
             answers[place] = answer
     return [answer for answer in answers if answer is not None]
 
 
-def _answer_group(retriever: Retriever, wish: Wish, asks: Sequence[Ask]) -> list[Answer | Exception]:
+def _answer_group(now: PassagesNow, wish: Wish, asks: Sequence[Ask]) -> list[Answer | Exception]:
     try:
-        whole = _search(retriever, wish, [query for ask in asks for query in ask.queries])
+        whole = _search(now, wish, [query for ask in asks for query in ask.queries])
     except XmcError as error:
-        return [error] if len(asks) == 1 else [_answer_group(retriever, wish, [ask])[0] for ask in asks]
+        return [error] if len(asks) == 1 else [_answer_group(now, wish, [ask])[0] for ask in asks]
     except Exception as error:  # the request must be answered whatever happened; the answer to it is 500
         return [error] * len(asks)
     answers: list[Answer | Exception] = []
@@ -82,14 +86,15 @@ def _answer_group(retriever: Retriever, wish: Wish, asks: Sequence[Ask]) -> list
         stop = start + len(ask.queries)
         own = slice(start, stop)
         lists, unmatched, certified = whole.lists[own], whole.no_match[own], whole.certified[own]
-        answers.append(Answer(lists, unmatched, certified, whole.searched_labels, whole.generation))
+        answers.append(replace(whole, lists=lists, no_match=unmatched, certified=certified))
         start = stop
     return answers
 
 
-def _search(retriever: Retriever, wish: Wish, queries: Sequence[Any]) -> Answer:
+def _search(now: PassagesNow, wish: Wish, queries: Sequence[Any]) -> Answer:
+    retriever: Retriever = now.searcher
     _require_prepared(retriever, wish)
-    allowed = filter_of(wish.condition, retriever.labels)
+    allowed = filter_of(wish.condition, now)
     searched = len(retriever.labels) if allowed is None else len(allowed)
     if wish.sets:
         alpha, risk = wish.sets
@@ -102,7 +107,7 @@ def _search(retriever: Retriever, wish: Wish, queries: Sequence[Any]) -> Answer:
     can_tell = can_be_told(retriever)
     unmatched = [can_tell and bool(hits) and hits[0].score == 0 for hits in lists]
     certified = _certified(retriever, wish, queries, allowed)
-    return Answer(lists, unmatched, certified, searched, retriever.generation)
+    return Answer(lists, unmatched, certified, searched, retriever.generation, now.records)
 
 
 def _require_prepared(retriever: Retriever, wish: Wish) -> None:

@@ -19,7 +19,7 @@ from xmc.serve.batch_search import Answer, Ask, answer_batch
 from xmc.serve.refusals import too_many_waiting
 
 if TYPE_CHECKING:
-    from xmc.retrieve.retriever import Retriever
+    from xmc.retrieve.passages_now import PassagesNow
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class _Waiting:
 class Batcher:
     """The queue before one run's search. Belongs to one event loop; the search runs in `executor`.
 
-    `retriever` is asked for at each batch, so that a batch is answered by one state of the run and the next one by the
+    `now` is asked for at each batch, so that a batch is answered by one state of the run and the next one by the
     newest. A batch holds at most `most_queries` queries, but always a whole request.
     """
 
     def __init__(
         self,
-        retriever: Callable[[], Retriever],
+        now: Callable[[], PassagesNow],
         executor: Executor,
         *,
         window_s: float = 0.002,
@@ -56,7 +56,7 @@ class Batcher:
         most_waiting: int = 256,
         observe: Callable[[Timed], None] = lambda timed: None,
     ) -> None:
-        self._retriever = retriever
+        self._now = now
         self._executor = executor
         self._window_s = window_s
         self._most_queries = most_queries
@@ -97,7 +97,7 @@ class Batcher:
             started_s, searched_s = loop.time(), 0.0
             try:
                 answers, started_s, searched_s = await loop.run_in_executor(
-                    self._executor, _timed_batch, self._retriever(), asks
+                    self._executor, _timed_batch, self._now(), asks
                 )
             except Exception as error:  # the executor is shut down, say: those who wait must hear of it
                 answers = [error] * len(batch)
@@ -133,11 +133,11 @@ class Batcher:
         waiting.future.set_result(timed)
 
 
-def _timed_batch(retriever: Retriever, asks: list[Ask]) -> tuple[list[Answer | Exception], float, float]:
+def _timed_batch(now: PassagesNow, asks: list[Ask]) -> tuple[list[Answer | Exception], float, float]:
     """The answers, when the search began and how long it took; on the clock of event loops.
 
     Measured in the thread that searches: before, a batch may wait for that of another run.
     """
     started_s = time.monotonic()
-    answers = answer_batch(retriever, asks)
+    answers = answer_batch(now, asks)
     return answers, started_s, time.monotonic() - started_s

@@ -7,12 +7,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from xmc.engine.run_names import NAME
+from xmc.retrieve.written_filters import compared
 from xmc.serve.asks import Probability, Strict, Text
-from xmc.serve.label_conditions import Condition, Ids, Joined, Not
+from xmc.serve.label_conditions import MOST_CONDITIONS, Condition, Ids, Metadata, Not, joined
+from xmc.serve.refusals import to_json
 
 MOST_RESULTS = 50  # of OpenAI's vector stores
 MOST_NESTED = 2
-MOST_CONDITIONS = 100  # each is looked up in the whole label table
+IDS = ("id", "label_id")
+MANY = ("in", "nin")
+OF_IDS = ("eq", "ne", *MANY)
 ModelName = Annotated[str, Field(pattern=NAME, description="The name of a run.")]
 
 
@@ -51,20 +55,31 @@ class EmbeddingsAsk(Strict):
 
 
 class ComparisonAsk(Strict):
-    """A condition on the label id: the only attribute that labels have."""
+    """A condition on the label id, which is the attribute `id` or `label_id`, or on what is kept beside a passage."""
 
-    type: Literal["eq", "ne", "in", "nin"]
-    key: Literal["id", "label_id"]
-    value: OneOrMany
+    type: Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]
+    key: Text
+    value: Any = Field(description="A text, a number, true or false; for in and nin a list of such.")
 
     @model_validator(mode="after")
-    def _one_or_many(self) -> ComparisonAsk:
-        if (self.type in ("in", "nin")) != isinstance(self.value, list):
-            raise ValueError("in and nin take a list, eq and ne one text")
+    def _what_can_be_compared(self) -> ComparisonAsk:
+        if (self.type in MANY) != isinstance(self.value, list):
+            raise ValueError("in and nin take a list, the others one value")
+        kinds = {type(value) for value in (self.value if isinstance(self.value, list) else [self.value])}
+        if self.key in IDS and (self.type not in OF_IDS or kinds - {str}):
+            raise ValueError("a label id is compared with texts, by eq, ne, in or nin")
+        if kinds - ({str, int, float, bool} if self.type in OF_IDS else {str, int, float}):
+            raise ValueError("values are texts, numbers, and but for an order true and false")
+        try:
+            to_json(self.value)
+        except ValueError:
+            raise ValueError("numbers must be finite, and have no more than some thousand digits") from None
         return self
 
     def condition(self) -> Condition:
         """The labels that are meant."""
+        if self.key not in IDS:
+            return Metadata.of(compared(self.key, f"${self.type}", self.value))
         ids = Ids(tuple(self.value) if isinstance(self.value, list) else (self.value,))
         return Not(ids) if self.type in ("ne", "nin") else ids
 
@@ -77,7 +92,7 @@ class ComparisonAsk(Strict):
         return 1
 
     def count(self) -> int:
-        """How many label ids are named."""
+        """How many values are named."""
         return len(self.value) if isinstance(self.value, list) else 1
 
 
@@ -92,12 +107,12 @@ class CompoundAsk(Strict):
         if self.depth() > MOST_NESTED:
             raise ValueError(f"conditions may be nested {MOST_NESTED} deep")
         if self.conditions() > MOST_CONDITIONS:
-            raise ValueError(f"there may be {MOST_CONDITIONS} conditions; in and nin take many labels in one")
+            raise ValueError(f"there may be {MOST_CONDITIONS} conditions; in and nin take many values in one")
         return self
 
     def condition(self) -> Condition:
         """The labels that are meant."""
-        return Joined(self.type, tuple(part.condition() for part in self.filters))
+        return joined(self.type, [part.condition() for part in self.filters])
 
     def depth(self) -> int:
         """How deep conditions are nested in this one."""
@@ -108,7 +123,7 @@ class CompoundAsk(Strict):
         return sum(part.conditions() for part in self.filters)
 
     def count(self) -> int:
-        """How many label ids are named."""
+        """How many values are named."""
         return sum(part.count() for part in self.filters)
 
 

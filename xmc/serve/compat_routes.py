@@ -15,7 +15,6 @@ from xmc.serve.bodies import read_model
 from xmc.serve.compat_answers import EmbeddingsAnswer, ModelAnswer, ModelsAnswer, StoreAnswer, StoreListed, StoresAnswer
 from xmc.serve.compat_asks import EmbeddingsAsk, StoreSearchAsk
 from xmc.serve.documents import described
-from xmc.serve.kept import Kept
 from xmc.serve.prepared import require_calibrated
 from xmc.serve.refusals import invalid, json_list_response, json_response
 from xmc.values import Hit
@@ -23,6 +22,7 @@ from xmc.values import Hit
 if TYPE_CHECKING:
     import numpy as np
 
+    from xmc.retrieve.passage_records import Records
     from xmc.retrieve.retriever import Retriever
     from xmc.serve.served_run import ServedRun
     from xmc.serve.service import Service
@@ -64,12 +64,11 @@ def compat_routes(service: Service) -> APIRouter:
         admit_texts(queries, limits, what="query")
         condition = None
         if asked.filters is not None:
-            admit_count("label ids", asked.filters.count(), limits, "allowed_labels")
+            admit_count("values of the filters", asked.filters.count(), limits, "allowed_labels")
             condition = asked.filters.condition()
         wish = Wish(asked.max_num_results, _threshold(asked, served), condition)
-        before = await service.kept(served)
+        await service.read_kept(served)
         timed = await served.batcher.ask(Ask(queries, wish))
-        kept = Kept(before, await service.kept(served))
         best = _merged(timed.answer.lists)[: asked.max_num_results]
         about = {
             "object": "vector_store.search_results.page",
@@ -77,7 +76,7 @@ def compat_routes(service: Service) -> APIRouter:
             "has_more": False,
             "next_page": None,
         }
-        data, headers = (_store_hit(hit, kept) for hit in best), {GENERATION: timed.answer.generation}
+        data, headers = (_store_hit(hit, timed.answer.records) for hit in best), {GENERATION: timed.answer.generation}
         return await json_list_response(about, "data", data, most_bytes=limits.answer_bytes, headers=headers)
 
     @router.get("/v1/models", **described(None, ModelsAnswer, "The runs, OpenAI's form"))
@@ -143,8 +142,8 @@ def _merged(lists: Sequence[Sequence[Hit]]) -> list[Hit]:
     return list(best.values())
 
 
-def _store_hit(hit: Hit, kept: Kept) -> dict[str, Any]:
-    attributes = {key: value for key, value in kept.metadata(hit).items() if _is_attribute(value)}
+def _store_hit(hit: Hit, records: Records) -> dict[str, Any]:
+    attributes = {key: value for key, value in records.metadata(hit.label_id).items() if _is_attribute(value)}
     attributes |= {"rank": hit.rank, "score": hit.score}
     if hit.probability is not None:
         attributes["probability"] = hit.probability

@@ -1,18 +1,23 @@
-"""Which labels a search may answer with: conditions on label ids, and what they come to in a label table."""
+"""Which labels a search may answer with: conditions on label ids and metadata, and what they come to in a run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from xmc.retrieve import metadata_filters
 from xmc.retrieve.label_filter import LabelFilter, make_filter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xmc.data.tables import LabelTable
+    from xmc.retrieve.metadata_filters import LookedUp
+    from xmc.retrieve.passages_now import PassagesNow
+
+MOST_CONDITIONS = 100  # in one request: each is looked up in the whole label table, or in all metadata
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,19 @@ class Ids:
 
     ids: tuple[str, ...]
     strict: bool = False
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The labels that a filter on metadata keeps; `name` is that of the filter."""
+
+    name: str
+    keep: LookedUp = field(compare=False)
+
+    @classmethod
+    def of(cls, keep: LookedUp) -> Metadata:
+        """Those that this filter keeps."""
+        return cls(keep.name, keep)
 
 
 @dataclass(frozen=True)
@@ -38,37 +56,50 @@ class Joined:
     conditions: tuple[Condition, ...]
 
 
-Condition = Ids | Not | Joined
+Condition = Ids | Metadata | Not | Joined
 
 
-def filter_of(condition: Condition | None, labels: LabelTable) -> LabelFilter | None:
-    """The condition looked up in a label table, None for none.
+def joined(by: Literal["and", "or"], conditions: Sequence[Condition]) -> Condition:
+    """Several conditions as one; those on metadata as one filter, whose parts go by what earlier ones let through."""
+    filters = tuple(condition.keep for condition in conditions if isinstance(condition, Metadata))
+    parts: list[Condition] = [condition for condition in conditions if not isinstance(condition, Metadata)]
+    if filters:
+        parts.append(Metadata.of(metadata_filters.Joined(by, filters)))
+    return parts[0] if len(parts) == 1 else Joined(by, tuple(parts))
 
-    Raises: DataError for a label of strict `Ids` that is not there.
 
-    >>> from xmc.data.tables import LabelTable
-    >>> table = LabelTable(["a", "b", "c"], ["", "", ""])
-    >>> filter_of(Not(Ids(("b",))), table).label_rows.tolist()
-    [0, 2]
+def filter_of(condition: Condition | None, now: PassagesNow) -> LabelFilter | None:
+    """The condition looked up in the labels that there are, and in what is kept beside them; None for none.
+
+    Raises: DataError for a label of strict `Ids` that is not there; ConfigError for values that cannot be compared.
     """
     if condition is None:
         return None
+    if isinstance(condition, Ids | Metadata):
+        return _looked_up(condition, now)
+    return LabelFilter(np.flatnonzero(_meets(condition, now)), now.searcher.labels)
+
+
+def _looked_up(condition: Ids | Metadata, now: PassagesNow) -> LabelFilter:
     if isinstance(condition, Ids):
-        return make_filter(labels, condition.ids, ignore_unknown=not condition.strict)
-    return LabelFilter(np.flatnonzero(_meets(condition, labels)), labels)
+        return make_filter(now.searcher.labels, condition.ids, ignore_unknown=not condition.strict)
+    found = now.kept(condition.keep)
+    if found is None:
+        raise AssertionError("what came as JSON can be looked up")
+    return found
 
 
-def _meets(condition: Condition, labels: LabelTable) -> NDArray[np.bool_]:
+def _meets(condition: Condition, now: PassagesNow) -> NDArray[np.bool_]:
     """Whether each label meets the condition, (L,)."""
     if isinstance(condition, Not):
-        return ~_meets(condition.condition, labels)
+        return ~_meets(condition.condition, now)
     if isinstance(condition, Joined):
         join = np.logical_and if condition.by == "and" else np.logical_or
         first, *others = condition.conditions
-        joined_L = _meets(first, labels)
+        joined_L = _meets(first, now)
         for other in others:  # one at a time: together they would need memory for each
-            join(joined_L, _meets(other, labels), out=joined_L)
+            join(joined_L, _meets(other, now), out=joined_L)
         return joined_L
-    meets_L = np.zeros(len(labels), dtype=bool)
-    meets_L[make_filter(labels, condition.ids, ignore_unknown=not condition.strict).label_rows] = True
+    meets_L = np.zeros(len(now.searcher.labels), dtype=bool)
+    meets_L[_looked_up(condition, now).label_rows] = True
     return meets_L

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from xmc.serve.admission import admit_count, admit_search, admit_size
+from xmc.serve.admission import admit_labels, admit_search
 from xmc.serve.asks import (
     LabelsAnswer,
     LabelsAsk,
@@ -23,7 +23,6 @@ from xmc.serve.asks import (
 from xmc.serve.bodies import read_model
 from xmc.serve.compat_routes import GENERATION
 from xmc.serve.documents import ADMIN, described
-from xmc.serve.kept import Kept
 from xmc.serve.prepared import require_calibrated, require_label_sets
 from xmc.serve.refusals import answer_too_large, json_list_response, json_response
 
@@ -47,12 +46,12 @@ def own_routes(service: Service) -> APIRouter:
         if asked.sets:
             require_label_sets(run.retriever)
         ask = admit_search(asked, run.retriever, limits)
-        before = await service.kept(run) if asked.metadata else None
+        if asked.metadata or asked.filter is not None:
+            await service.read_kept(run)
         timed = await run.batcher.ask(ask)
         answer = timed.answer
-        kept = Kept(before, await service.kept(run)) if before is not None else None
         about = {"run": run.name, "generation": answer.generation, "timing": _timing(timed)}
-        results, headers = _results(answer, asked, limits.answer_bytes, kept), {GENERATION: answer.generation}
+        results, headers = _results(answer, asked, limits.answer_bytes), {GENERATION: answer.generation}
         return await json_list_response(about, "results", results, most_bytes=limits.answer_bytes, headers=headers)
 
     @router.post("/v1/threshold", **described(ThresholdAsk, ThresholdAnswer, "The least probability for an aim"))
@@ -76,10 +75,7 @@ def own_routes(service: Service) -> APIRouter:
     async def labels(request: Request) -> Response:
         asked = await read_model(request, LabelsAsk, limits)
         run = service.run(asked.run)
-        argument: Any = asked.ids if asked.labels is None else asked.labels
-        admit_count("labels", len(argument), limits, "labels")
-        for label_id, text in (asked.labels or {}).items():
-            admit_size(f"the text of label '{label_id:.60}'", text, limits)
+        argument = admit_labels(asked, limits)
         report = await service.to_its_end(service.edit(run, asked.action, argument))
         generation = run.retriever.generation
         answer = {"run": run.name, "generation": generation, **report.to_dict(), "hint": ""}
@@ -99,16 +95,17 @@ def own_routes(service: Service) -> APIRouter:
     return router
 
 
-def _results(answer: Answer, asked: SearchAsk, most_bytes: int, kept: Kept | None) -> Iterator[dict[str, Any]]:
+def _results(answer: Answer, asked: SearchAsk, most_bytes: int) -> Iterator[dict[str, Any]]:
     """The result of each query. Raises: RefusedError 422 before one that makes the answer too large."""
+    records = answer.records if asked.metadata else None
     truncated = asked.sets is None and asked.k > answer.searched_labels
     characters = 0  # each is written with a byte or more: a list of long texts need not be written to be refused
     for hits, no_match, certified in zip(answer.lists, answer.no_match, answer.certified, strict=True):
-        characters += sum(len(hit.text) + (len(kept.json(hit)) if kept else 0) for hit in hits)
+        characters += sum(len(hit.text) + (len(records.json(hit.label_id)) if records else 0) for hit in hits)
         if characters > most_bytes:
             raise answer_too_large(most_bytes)
         yield {
-            "hits": [hit._asdict() | ({"metadata": kept.metadata(hit)} if kept else {}) for hit in hits],
+            "hits": [hit._asdict() | ({"metadata": records.metadata(hit.label_id)} if records else {}) for hit in hits],
             "abstained": not hits and answer.searched_labels > 0,
             "truncated": truncated,
             "no_match": no_match,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from xmc.engine.label_editing import LabelEditor
-from xmc.retrieve.passage_records import PassageRecords, Records
+from xmc.retrieve.passage_records import PassageRecords
+from xmc.retrieve.passages_now import PassagesNow
 from xmc.retrieve.retriever import Retriever
 from xmc.serve.batcher import Batcher
 
@@ -20,18 +21,18 @@ logger = logging.getLogger("xmc.serve")
 
 @dataclass(eq=False)
 class ServedRun:
-    """One run: `retriever` is its newest committed state that could be opened, `reload_error` why a newer could not.
+    """One run: `now` is its newest committed state that could be opened, `reload_error` why a newer could not.
 
-    `kept` is what is kept beside its passages, None until that is asked for, and of the same moment as `retriever`.
+    `has_kept` says whether that state has what is kept beside passages, which is so once it has been asked for.
     `opened_s` is when the service opened it, in seconds since 1970; `reloading` is held while it is opened again.
     """
 
     name: str
-    retriever: Retriever
+    now: PassagesNow
     editor: LabelEditor
     batcher: Batcher = field(init=False)
     records: PassageRecords = field(init=False)
-    kept: Records | None = None
+    has_kept: bool = False
     reload_error: str = ""
     opened_s: int = field(default_factory=lambda: int(time.time()))
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -39,9 +40,19 @@ class ServedRun:
     def __post_init__(self) -> None:
         self.records = PassageRecords(self.editor.run)
 
-    def newest(self) -> tuple[Retriever, Records | None]:
-        """The newest committed state, and what is kept beside it where that has been asked for."""
-        return self.retriever.reload_if_changed(), None if self.kept is None else self.records.current()
+    @property
+    def retriever(self) -> Retriever:
+        """What is searched."""
+        found: Retriever = self.now.searcher
+        return found
+
+    def newest(self) -> PassagesNow:
+        """The newest committed state. Raises: as `PassagesNow.newest`."""
+        return self.now.newest(self.records if self.has_kept else None)
+
+    def with_kept(self) -> PassagesNow:
+        """The state that is there with what is kept beside passages. Raises: ArtifactError when that is damaged."""
+        return PassagesNow.of(self.retriever, self.records.current())
 
     def count_labels(self) -> int:
         """Labels that are searched."""
@@ -90,7 +101,7 @@ def open_runs(folders: Mapping[str, Path], *, device: str = "auto") -> dict[str,
     runs = {}
     for name, folder in folders.items():
         retriever = Retriever.load(folder, device=device, warn=False)
-        runs[name] = ServedRun(name, retriever, LabelEditor(folder))
+        runs[name] = ServedRun(name, PassagesNow(retriever), LabelEditor(folder))
         runs[name].log_state()
         runs[name].log_remarks()
     return runs

@@ -19,7 +19,6 @@ from xmc.serve.refusals import RefusedError, refusal_of, too_many_waiting
 from xmc.serve.served_run import ServedRun
 
 if TYPE_CHECKING:
-    from xmc.retrieve.passage_records import Records
     from xmc.serve.limits import Limits
 
 logger = logging.getLogger("xmc.serve")
@@ -50,7 +49,7 @@ class Service:
         self._begun: set[asyncio.Task[Any]] = set()
         for run in self.runs.values():
             run.batcher = Batcher(
-                partial(getattr, run, "retriever"),
+                partial(getattr, run, "now"),
                 self.searcher,
                 window_s=window_s,
                 most_queries=batch_queries,
@@ -94,7 +93,7 @@ class Service:
         async with run.reloading:
             before = run.retriever
             try:
-                run.retriever, run.kept = await loop.run_in_executor(self._editor, run.newest)
+                run.now = await loop.run_in_executor(self._editor, run.newest)
                 run.reload_error = ""
                 if run.retriever is not before:
                     run.log_state()
@@ -105,15 +104,16 @@ class Service:
                 run.reload_error = f"the newest state could not be opened ({type(error).__name__}); see the log"
             return run.retriever is not before
 
-    async def kept(self, run: ServedRun) -> Records:
-        """What is kept beside the passages of a run: read when first asked for, and at each `reload` from then on.
+    async def read_kept(self, run: ServedRun) -> None:
+        """See to it that what is kept beside the passages of a run is read, as it is at each `reload` from then on.
 
         Raises: ArtifactError when it is damaged.
         """
-        if run.kept is None:
+        if not run.has_kept:
             async with run.reloading:
-                run.kept = await asyncio.get_running_loop().run_in_executor(self._editor, run.records.current)
-        return run.kept
+                run.now = await asyncio.get_running_loop().run_in_executor(self._editor, run.with_kept)
+                run.has_kept = True
+            await self.reload(run)  # of one moment with the labels, which may have been edited since they were read
 
     async def watch(self, every_s: float) -> None:
         """Look at all runs every so often, until cancelled."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from xmc.errors import ConfigError, DataError
+from xmc.retrieve.passages_now import PassagesNow
 from xmc.serve.batch_search import Ask, Wish, answer_batch
 from xmc.serve.batcher import Batcher
 from xmc.serve.label_conditions import Ids, Joined, Not, filter_of
@@ -24,8 +25,9 @@ def test_a_batch_of_different_wishes(offline):
     ]  # fmt: skip
     asks = [Ask(TEXTS[start:stop], wish) for wish in wishes for start, stop in ((0, 2), (2, 3), (1, 5))]
     asks += [Ask(offline.encode(TEXTS).tolist(), Wish(4, vectors=True))]
-    together = answer_batch(offline, asks)
-    assert together == [answer_batch(offline, [ask])[0] for ask in asks]
+    now = PassagesNow(offline)
+    together = answer_batch(now, asks)
+    assert together == [answer_batch(now, [ask])[0] for ask in asks]
     assert [len(answer.lists) for answer in together] == [len(ask.queries) for ask in asks]
     assert {hit.label_id for hit in together[9].lists[0]} <= set(some.ids)
     assert not {hit.label_id for hit in together[12].lists[0]} & set(some.ids)
@@ -33,15 +35,16 @@ def test_a_batch_of_different_wishes(offline):
 
 def test_a_request_that_fails_spoils_no_other(offline):
     asks = [Ask([text], Wish(3)) for text in ("red apple", " ", "old house")]
-    good, bad, also_good = answer_batch(offline, asks)
+    good, bad, also_good = answer_batch(PassagesNow(offline), asks)
     assert isinstance(bad, DataError)
     assert [good.lists[0], also_good.lists[0]] == offline.search(["red apple", "old house"], k=3)
 
 
 def test_strict_ids_must_be_there(offline):
+    now = PassagesNow(offline)
     with pytest.raises(DataError, match="not there"):
-        filter_of(Ids(("nobody",), strict=True), offline.labels)
-    assert len(filter_of(Ids(("nobody",)), offline.labels)) == 0
+        filter_of(Ids(("nobody",), strict=True), now)
+    assert len(filter_of(Ids(("nobody",)), now)) == 0
 
 
 class Slow:
@@ -63,7 +66,7 @@ class Slow:
 def run_with(retriever, work, **options):
     async def main():
         with ThreadPoolExecutor(1) as executor:
-            return await work(Batcher(lambda: retriever, executor, **options))
+            return await work(Batcher(lambda: PassagesNow(retriever), executor, **options))
 
     return asyncio.run(main())
 
@@ -150,7 +153,7 @@ def test_an_executor_that_is_gone_is_an_error_and_no_silence(offline):
     async def main():
         executor = ThreadPoolExecutor(1)
         executor.shutdown()
-        await Batcher(lambda: offline, executor).ask(Ask(["a"], Wish(3)))
+        await Batcher(lambda: PassagesNow(offline), executor).ask(Ask(["a"], Wish(3)))
 
     with pytest.raises(RuntimeError, match="shutdown"):
         asyncio.run(main())

@@ -139,6 +139,16 @@ def test_errors_are_those_of_the_library(client):
     assert refused.value.status in (401, 403)
 
 
+def test_what_is_no_filter(client):
+    for search, queries in ((client.search, TEXTS), (client.search_passages, TEXTS), (client.search_sets, TEXTS)):
+        for given in (lambda passage: True, "page", [("page", 1)]):
+            with pytest.raises(DataError, match="filter must be a dictionary of keys and values, got"):
+                search(queries, filter=given)
+    for filter, said in (({"page": {1}}, "cannot be sent: set"), ({"page": {"$like": 1}}, "no operator '\\$like'")):
+        with pytest.raises(DataError, match=said):
+            client.search(TEXTS, filter=filter)
+
+
 def test_a_run_that_is_not_prepared(tiny_run):
     with served("--run", f"plain={tiny_run}") as process, xmc.Client(process.address, run="plain") as client:
         with pytest.raises(ArtifactError, match="xmc check calibrate"):

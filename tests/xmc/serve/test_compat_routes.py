@@ -162,7 +162,7 @@ TOKENS = (
     "numbers of tokens are not taken, since a run has an encoder of its own: send texts. LangChain's OpenAIEmbeddings "
     "does so with check_embedding_ctx_length=False"
 )
-COMPARED = {"type": "eq", "key": "year", "value": "a"}
+COMPARED = {"type": "eq", "key": "id", "value": "a"}
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,13 @@ COMPARED = {"type": "eq", "key": "year", "value": "a"}
         ),
         (
             "vector_stores/good/search",
-            {"query": "a", "filters": COMPARED},
-            "filters.eq.key: Input should be 'id' or 'lab",
+            {"query": "a", "filters": COMPARED | {"value": 7}},
+            "filters.eq: a label id is compared with texts, by eq, ne, in or nin.",
+        ),
+        (
+            "vector_stores/good/search",
+            {"query": "a", "filters": {"type": "gt", "key": "year", "value": True}},
+            "filters.gt: values are texts, numbers, and but for an order true and false.",
         ),
         (
             "vector_stores/good/search",
@@ -191,13 +196,13 @@ COMPARED = {"type": "eq", "key": "year", "value": "a"}
         ("vector_stores/good/search", {"query": "a", "filters": {}}, "filters: 'type' is missing"),
         (
             "vector_stores/good/search",
-            {"query": "a", "filters": {"type": "and", "filters": [COMPARED | {"key": "id", "type": "in"}]}},
-            "filters.and.filters.0.in: in and nin take a list, eq and ne one text.",
+            {"query": "a", "filters": {"type": "and", "filters": [COMPARED | {"type": "in"}]}},
+            "filters.and.filters.0.in: in and nin take a list, the others one value.",
         ),
         (
             "vector_stores/good/search",
-            {"query": "a", "filters": {"type": "or", "filters": [COMPARED | {"key": "id"}] * 101}},
-            "filters.or: there may be 100 conditions; in and nin take many labels in one.",
+            {"query": "a", "filters": {"type": "or", "filters": [COMPARED] * 101}},
+            "filters.or: there may be 100 conditions; in and nin take many values in one.",
         ),
     ],
 )
@@ -223,7 +228,8 @@ def test_a_refusal_says_where_in_words_of_the_body(client, path, body, message):
         ("/v1/vector_stores/good/search", {"query": "a", "max_num_results": 51}),
         ("/v1/vector_stores/good/search", {"query": "a", "filters": {"type": "gt", "key": "id", "value": "a"}}),
         ("/v1/vector_stores/good/search", {"query": "a", "filters": {"type": "in", "key": "id", "value": "a"}}),
-        ("/v1/vector_stores/good/search", {"query": "a", "filters": {"type": "eq", "key": "year", "value": "a"}}),
+        ("/v1/vector_stores/good/search", {"query": "a", "filters": {"type": "eq", "key": "year", "value": None}}),
+        ("/v1/vector_stores/good/search", {"query": "a", "filters": {"type": "in", "key": "year", "value": [{}]}}),
     ],
 )
 def test_what_cannot_be_answered_is_refused(client, path, body):

@@ -13,6 +13,7 @@ from xmc.engine.label_editing import LabelEditor
 from xmc.errors import DataError
 from xmc.integrations.run_passages import RunPassages
 from xmc.retrieve.layout import passages_store
+from xmc.retrieve.passages_now import PassagesNow
 from xmc.serve.batcher import Batcher
 from xmc.serve.limits import Limits
 
@@ -295,7 +296,7 @@ def test_what_a_run_loses_before_the_search_is_refused_as_at_the_door(
         let_in = getattr(importlib.import_module(f"xmc.serve.{module}"), name)
 
         def reloaded_behind_the_door(*given, **options):
-            client.app.state.service.runs["run"].retriever = xmc.Retriever.load(tiny_run)
+            client.app.state.service.runs["run"].now = PassagesNow(xmc.Retriever.load(tiny_run))
             return let_in(*given, **options)
 
         monkeypatch.setattr(f"xmc.serve.{letting_in}", reloaded_behind_the_door)
