@@ -162,20 +162,30 @@ class Client:
             raise ServiceError(f"{self._service.url} has no run '{self._run}'; it has: {names}.", status=404)
         return found
 
-    def add_labels(self, labels: Mapping[str, str]) -> LabelsReport:
-        """Add labels, id to text, for which the client's token must be that of an admin; see `LabelEditor.add`."""
-        return self._edit("add", labels=_labels(labels))
+    def add_labels(
+        self, labels: Mapping[str, str], *, metadata: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> LabelsReport:
+        """Add labels, id to text, for which the client's token must be that of an admin; see `LabelEditor.add`.
 
-    def put_labels(self, labels: Mapping[str, str]) -> LabelsReport:
-        """Add labels, and give those that are there these texts; see `LabelEditor.put`."""
-        return self._edit("put", labels=_labels(labels))
+        `metadata`, by label id, are kept beside the texts; beside the labels that they leave out nothing is kept. In
+        `put_labels` and `replace_labels` what is kept stays as it is where no `metadata` are given.
+        """
+        return self._edit("add", **_labels(labels, metadata))
 
-    def replace_labels(self, labels: Mapping[str, str]) -> LabelsReport:
-        """Give labels other texts; see `LabelEditor.replace`."""
-        return self._edit("replace", labels=_labels(labels))
+    def put_labels(
+        self, labels: Mapping[str, str], *, metadata: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> LabelsReport:
+        """Add labels, and give those that are there these texts; see `LabelEditor.put` and `add_labels`."""
+        return self._edit("put", **_labels(labels, metadata))
+
+    def replace_labels(
+        self, labels: Mapping[str, str], *, metadata: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> LabelsReport:
+        """Give labels other texts; see `LabelEditor.replace` and `add_labels`."""
+        return self._edit("replace", **_labels(labels, metadata))
 
     def remove_labels(self, label_ids: Iterable[str]) -> LabelsReport:
-        """Remove labels; see `LabelEditor.remove`."""
+        """Remove labels, and what is kept beside them; see `LabelEditor.remove`."""
         return self._edit("remove", ids=_ids(label_ids, what="label_ids"))
 
     def _edit(self, action: str, **what: Any) -> LabelsReport:
@@ -290,7 +300,15 @@ def _among(allowed: Iterable[str] | None, filter: Mapping[str, Any] | None) -> d
     return {"allowed": _ids(allowed), "filter": None if filter is None else dict(filter)}
 
 
-def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+def _labels(labels: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
     if not isinstance(labels, Mapping):  # a list of texts with two letters would be one of pairs
         raise DataError(f"labels must be a mapping of label ids to texts, got {type(labels).__name__}.")
-    return dict(labels)
+    if metadata is None:
+        return {"labels": dict(labels)}
+    if not isinstance(metadata, Mapping):
+        raise DataError(f"metadata must be a mapping of label ids to dictionaries, got {type(metadata).__name__}.")
+    from xmc.retrieve.passage_records import to_json as as_it_is_kept
+
+    for label_id, kept in metadata.items():
+        as_it_is_kept(kept, label_id=label_id)  # on the way a tuple would become a list, the key 1 a text
+    return {"labels": dict(labels), "metadata": {label_id: dict(kept) for label_id, kept in metadata.items()}}

@@ -197,6 +197,7 @@ def test_diagnose_page_runs_from_top_to_bottom(folder):
 def test_serving_page_runs_from_top_to_bottom(folder):
     printed = run_page("docs/serving.md").splitlines()
     assert printed[0].startswith("1 L21 ") and printed[3] == "0"
+    assert printed[-3:] == ["n2 {'source': 'music.txt', 'page': 3}", "['n1']", "[[]]"]
 
 
 def test_export_page_runs_from_top_to_bottom(folder):

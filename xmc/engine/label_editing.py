@@ -166,11 +166,15 @@ class LabelEditor:
 
     def labels(self) -> dict[str, str]:
         """The whole label set as it is committed now: id to text, ascending by id."""
-        return LabelState(self._current_base(), read_edits(self.run)).texts()
+        return self.state().texts()
 
     def changes(self) -> list[dict[str, str]]:
         """What the index lacks, by label id: `added`, `replaced` or `removed`, and the text."""
-        return LabelState(self._current_base(), read_edits(self.run)).changes()
+        return self.state().changes()
+
+    def state(self) -> LabelState:
+        """What holds for each label as it is committed now."""
+        return LabelState(self._current_base(), read_edits(self.run))
 
     def _put(
         self,

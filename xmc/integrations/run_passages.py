@@ -5,7 +5,6 @@ Shapes: N passages, D width of an embedding, E width of an index vector.
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,23 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.engine.label_editing import LabelEditor
+from xmc.engine.passage_editing import PassageEditor
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.passages import Passages, found, narrowed
 from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.metadata_filters import Group
-from xmc.retrieve.passage_records import PassageRecords, Records, to_json
+from xmc.retrieve.passage_records import PassageRecords, Records
 from xmc.retrieve.passages_now import PassagesNow
 from xmc.values import Passage
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from xmc.engine.label_state import LabelState
-
-
-class _Edited(Exception):  # noqa: N818 - no error
-    """Another process has edited labels that are being added: look again at what is there."""
 
 
 class RunPassages(Passages):
@@ -47,7 +40,7 @@ class RunPassages(Passages):
         super().__init__(run)
         self.run = Path(run)
         self.collection = collection
-        self._editor = LabelEditor(self.run)
+        self._editor = PassageEditor(self.run)
         self._members: tuple[PassagesNow, LabelFilter] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -56,33 +49,9 @@ class RunPassages(Passages):
     def add(self, texts: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Add passages, id to text, and what is to be kept beside them; an id that is there gets the new ones.
 
-        A passage that is there stays in its collection, also where it is edited as one of the whole run.
-        Nothing is changed by a call that is refused. What is kept is committed first and the texts second: until then
-        readers have what was there before. After a kill in between the same call completes it. Raises: as
-        `LabelEditor.put`; DataError for metadata that JSON does not hold, and for an id that is there but not in this
-        collection; LockedError while another process changes passages or labels.
+        Raises: as `PassageEditor.put`, which tells more of it.
         """
-        kept = {label_id: to_json(metadata.get(label_id, {}), label_id=label_id) for label_id in texts}
-        with self.records.changing():
-            while True:
-                with contextlib.suppress(_Edited):
-                    return self._add(texts, kept, self._require_own(texts))
-
-    def _add(self, texts: Mapping[str, str], kept: Mapping[str, str], there: Mapping[str, str]) -> None:
-        """Add passages, where `there` has the texts of those that are there. Raises: _Edited if it has no more."""
-        other = {label_id: text for label_id, text in texts.items() if (label_id, text) not in there.items()}
-
-        def keep(now: LabelState) -> None:
-            for label_id in other:
-                text, _ = now.now(label_id) or (None, "")
-                if text != there.get(label_id):
-                    raise _Edited
-            self.records.put(texts, kept, there=there, collection=self.collection)
-
-        if other:
-            self._editor.put(other, first=keep)
-        else:
-            self.records.put(texts, kept, there=there, collection=self.collection)
+        self._editor.put(texts, metadata, collection=self.collection)
 
     def remove(self, ids: Iterable[str]) -> list[str]:
         """Remove passages, and pass over ids that are not there; which were removed.
@@ -94,7 +63,7 @@ class RunPassages(Passages):
         with self.records.changing():
             there = [passage.id for passage in self.get(dict.fromkeys(ids))]
             if there:
-                self._editor.remove(there, missing_ok=True)
+                self._editor.labels.remove(there, missing_ok=True)
                 self.records.drop(there)
             return there
 
@@ -163,18 +132,6 @@ class RunPassages(Passages):
         vectors_NE = concatenate_rows(list(chunks), dimension=retriever.report.dimension).to_dense()
         query_QD = torch.tensor([list(query_D)], dtype=torch.float32)
         return (query_map.queries(query_QD) if query_map else query_QD)[0], vectors_NE
-
-    def _require_own(self, ids: Iterable[str]) -> dict[str, str]:
-        """Those of these passages that are there, id to text. Raises: DataError for one outside the collection."""
-        now = self.now()
-        there = {passage.id: passage.text for passage in now.named(ids)}
-        strangers = [label_id for label_id in there if not self._has(label_id, now.records)]
-        if strangers:
-            raise DataError(
-                f"the run has the label '{min(strangers)}', which is not in the collection '{self.collection}'.",
-                hint="Take another id, or edit it without a collection.",
-            )
-        return there
 
     def _has(self, label_id: str, records: Records) -> bool:
         """Whether a label of the run is one of these passages."""

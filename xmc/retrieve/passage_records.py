@@ -103,6 +103,10 @@ class PassageRecords:
         self._records = records
         return records
 
+    def exist(self) -> bool:
+        """Whether anything was ever kept."""
+        return self._store.exists()
+
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """Let nobody else change passages in the block: their texts and what is kept beside them are two commits.

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xmc.retrieve.metadata_filters import OneOf
+from xmc.retrieve.passage_records import to_json
 from xmc.retrieve.query_checks import check_texts
 from xmc.retrieve.written_filters import comparisons, read_filter
 from xmc.serve.asks import LabelsAsk, SearchAsk
 from xmc.serve.batch_search import Ask, Wish
 from xmc.serve.label_conditions import MOST_CONDITIONS, Condition, Ids, Metadata, joined
 from xmc.serve.refusals import invalid
+from xmc.serve.served_run import LabelsChange
 
 if TYPE_CHECKING:
     from xmc.retrieve.retriever import Retriever
@@ -44,13 +46,15 @@ def admit_search(asked: SearchAsk, retriever: Retriever, limits: Limits) -> Ask:
     return Ask(queries, Wish(asked.k, asked.min_probability, condition, sets, asked.certify, vectors))
 
 
-def admit_labels(asked: LabelsAsk, limits: Limits) -> Any:
-    """What a change of labels is about: ids to texts, or ids. Raises: RefusedError 422."""
+def admit_labels(asked: LabelsAsk, limits: Limits) -> LabelsChange:
+    """A change of labels. Raises: RefusedError 422, DataError."""
     argument = asked.ids if asked.labels is None else asked.labels
     admit_count("labels", len(argument or ()), limits, "labels")
     for label_id, text in (asked.labels or {}).items():
         admit_size(f"the text of label '{label_id:.60}'", text, limits)
-    return argument
+    for label_id, kept in (asked.metadata or {}).items():
+        admit_size(f"the metadata of label '{label_id:.60}'", to_json(kept, label_id=label_id), limits)
+    return LabelsChange(asked.action, argument, asked.metadata)
 
 
 def admit_filter(written: Mapping[str, Any], limits: Limits) -> Metadata:

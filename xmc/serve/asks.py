@@ -71,6 +71,7 @@ class LabelsAsk(Strict):
     action: Literal["add", "put", "replace", "remove"]
     labels: Annotated[dict[Text, Text], Field(min_length=1)] | None = Field(None, description="Label id to text.")
     ids: Annotated[list[Text], Field(min_length=1)] | None = Field(None, description="Label ids to remove.")
+    metadata: dict[Text, dict[str, Any]] | None = Field(None, description="Label id to what is kept beside its text.")
     run: RunName | None = None
 
     @model_validator(mode="after")
@@ -79,6 +80,8 @@ class LabelsAsk(Strict):
             self.labels is not None
         ):
             raise ValueError("add, put and replace take labels, remove takes ids")
+        if self.metadata is not None and (self.labels is None or not self.metadata.keys() <= self.labels.keys()):
+            raise ValueError("metadata must be of labels that are given here")
         return self
 
 

@@ -75,8 +75,7 @@ def own_routes(service: Service) -> APIRouter:
     async def labels(request: Request) -> Response:
         asked = await read_model(request, LabelsAsk, limits)
         run = service.run(asked.run)
-        argument = admit_labels(asked, limits)
-        report = await service.to_its_end(service.edit(run, asked.action, argument))
+        report = await service.to_its_end(service.edit(run, admit_labels(asked, limits)))
         generation = run.retriever.generation
         answer = {"run": run.name, "generation": generation, **report.to_dict(), "hint": ""}
         if report.hint:  # the report's own names the folder

@@ -8,15 +8,23 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from xmc.engine.label_editing import LabelEditor
-from xmc.retrieve.passage_records import PassageRecords
+from xmc.engine.labels_report import LabelsReport
+from xmc.engine.passage_editing import PassageEditor
 from xmc.retrieve.passages_now import PassagesNow
 from xmc.retrieve.retriever import Retriever
 from xmc.serve.batcher import Batcher
 
 logger = logging.getLogger("xmc.serve")
+
+
+class LabelsChange(NamedTuple):
+    """What is to be done to labels: `add`, `put`, `replace` texts by id, or `remove` ids."""
+
+    action: str
+    argument: Any
+    metadata: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(eq=False)
@@ -29,16 +37,12 @@ class ServedRun:
 
     name: str
     now: PassagesNow
-    editor: LabelEditor
+    editor: PassageEditor
     batcher: Batcher = field(init=False)
-    records: PassageRecords = field(init=False)
     has_kept: bool = False
     reload_error: str = ""
     opened_s: int = field(default_factory=lambda: int(time.time()))
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def __post_init__(self) -> None:
-        self.records = PassageRecords(self.editor.run)
 
     @property
     def retriever(self) -> Retriever:
@@ -48,11 +52,20 @@ class ServedRun:
 
     def newest(self) -> PassagesNow:
         """The newest committed state. Raises: as `PassagesNow.newest`."""
-        return self.now.newest(self.records if self.has_kept else None)
+        return self.now.newest(self.editor.records if self.has_kept else None)
 
     def with_kept(self) -> PassagesNow:
         """The state that is there with what is kept beside passages. Raises: ArtifactError when that is damaged."""
-        return PassagesNow.of(self.retriever, self.records.current())
+        return PassagesNow.of(self.retriever, self.editor.records.current())
+
+    def edit(self, change: LabelsChange) -> LabelsReport:
+        """Make a change of labels. Raises: as `LabelEditor` and `PassageEditor`."""
+        if change.metadata is not None:
+            there = {"add": False, "replace": True}.get(change.action)
+            return self.editor.put(change.argument, change.metadata, there=there)
+        editor = self.editor if change.action == "remove" else self.editor.labels
+        report: LabelsReport = getattr(editor, change.action)(change.argument)
+        return report
 
     def count_labels(self) -> int:
         """Labels that are searched."""
@@ -101,7 +114,7 @@ def open_runs(folders: Mapping[str, Path], *, device: str = "auto") -> dict[str,
     runs = {}
     for name, folder in folders.items():
         retriever = Retriever.load(folder, device=device, warn=False)
-        runs[name] = ServedRun(name, PassagesNow(retriever), LabelEditor(folder))
+        runs[name] = ServedRun(name, PassagesNow(retriever), PassageEditor(folder))
         runs[name].log_state()
         runs[name].log_remarks()
     return runs

@@ -16,7 +16,7 @@ from xmc.engine.labels_report import LabelsReport
 from xmc.errors import XmcWarning
 from xmc.serve.batcher import Batcher, Timed
 from xmc.serve.refusals import RefusedError, refusal_of, too_many_waiting
-from xmc.serve.served_run import ServedRun
+from xmc.serve.served_run import LabelsChange, ServedRun
 
 if TYPE_CHECKING:
     from xmc.serve.limits import Limits
@@ -122,24 +122,24 @@ class Service:
             for run in self.runs.values():
                 await self.reload(run)
 
-    async def edit(self, run: ServedRun, action: str, argument: Any) -> LabelsReport:
-        """Add, replace or remove labels, and search the new set from here on. Raises: as `LabelEditor`."""
+    async def edit(self, run: ServedRun, change: LabelsChange) -> LabelsReport:
+        """Add, replace or remove labels, and search the new set from here on. Raises: as `ServedRun.edit`."""
 
         def work() -> LabelsReport:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", XmcWarning)  # the report holds hint and notes
                 try:  # logged from here: who asked may be gone, and the service about to stop
-                    report: LabelsReport = getattr(run.editor, action)(argument)
+                    report = run.edit(change)
                 except Exception as error:
-                    _log_failure(f"run {run.name}: {action} by a request failed", error)
+                    _log_failure(f"run {run.name}: {change.action} by a request failed", error)
                     raise
-            logger.info("run %s: %s by a request, %d labels changed", run.name, action, report.changed)
+            logger.info("run %s: %s by a request, %d labels changed", run.name, change.action, report.changed)
             return report
 
-        change = self._editor.submit(work)
-        self._changes.add(change)
-        change.add_done_callback(self._changes.discard)
-        report = await asyncio.wrap_future(change)
+        being_made = self._editor.submit(work)
+        self._changes.add(being_made)
+        being_made.add_done_callback(self._changes.discard)
+        report = await asyncio.wrap_future(being_made)
         await self.reload(run)
         return report
 

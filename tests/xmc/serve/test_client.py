@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from serve_cases import ADMIN, client_of, served
+from serve_cases import ADMIN, AS_ADMIN, BASE, client_of, served
 
 import xmc
 from xmc.errors import ArtifactError, ConfigError, DataError, NonFiniteError, ServiceError, XmcWarning
@@ -178,6 +178,32 @@ def test_labels_are_edited(tiny_run_copy):
     assert last == "stopped" and all(re.match(r"\d{4}-\d\d-\d\dT[\d:.]{12}Z INFO run run: ", line) for line in logged)
     assert "add by a request, 1 labels changed" in logged[0] and re.search(r"generation \S+, 61 labels$", logged[1])
     assert sum("put by a request" in line for line in logged) == 2
+
+
+def test_labels_with_metadata_are_found_by_them(tiny_run_copy):
+    page = {"page": 3, "tags": ["é", None], "seen": {"by": 0.1}}
+    with client_of({"run": tiny_run_copy}) as app, xmc.Client(BASE) as client:
+        client._service.http = app
+        app.headers.update(AS_ADMIN)
+        client.add_labels({"new": "purple banana", "newer": "purple mango"}, metadata={"new": page})
+        (found,) = client.search_passages(["purple"], k=2, allowed=["new", "newer"])
+        assert {passage.id: passage.metadata for passage in found} == {"new": page, "newer": {}}
+        for search, queries in ((client.search, ["purple"]), (client.search_vectors, client.encode(["purple"]))):
+            assert [hit.label_id for hit in search(queries, filter={"page": {"$gte": 3}})[0]] == ["new"]
+        assert client.put_labels({"new": "purple banana"}).changed == 0
+        assert len(client.search(["purple"], filter={"page": 3})[0]) == 1
+        assert client.put_labels({"new": "purple banana"}, metadata={"new": {"page": 4}}).changed == 0
+        assert client.search(["purple"], filter={"page": 3}) == [[]]
+        client.replace_labels({"new": "purple plum"}, metadata={})
+        assert client.search(["purple"], filter={"page": {"$gt": 0}}) == [[]]
+        for call in (client.add_labels, client.put_labels, client.replace_labels):
+            with pytest.raises(DataError, match="metadata must be a mapping of label ids to dictionaries, got list"):
+                call({"new": "purple banana"}, metadata=[page])
+            for kept in ({"a": (1, 2)}, {1: "a"}, {"a": float("nan")}, {"a": {1}}):
+                with pytest.raises(DataError, match="the metadata of 'new' cannot be kept"):
+                    call({"new": "purple banana"}, metadata={"new": kept})
+            with pytest.raises(DataError, match="metadata must be of labels that are given"):
+                call({"new": "purple banana"}, metadata={"other": page})
 
 
 def test_nobody_there():

@@ -18,6 +18,7 @@ from xmc.serve.batcher import Batcher
 from xmc.serve.guard import Guard
 from xmc.serve.limits import Limits, read_limits
 from xmc.serve.refusals import to_json
+from xmc.serve.served_run import LabelsChange
 from xmc.serve.server import bind, run_server
 from xmc.serve.service import Service
 
@@ -94,14 +95,12 @@ def test_what_is_no_search_waits_within_the_same_bound():
 def test_a_service_that_ends_waits_for_a_change_but_not_for_a_search():
     changed, searching, go = threading.Event(), threading.Event(), threading.Event()
 
-    class Editor:
-        def put(self, labels):
-            time.sleep(0.3)
-            changed.set()
+    def edit(change):
+        time.sleep(0.3)
+        changed.set()
 
     async def begin(service):
-        run = SimpleNamespace(editor=Editor())
-        change = asyncio.create_task(service.edit(run, "put", {"a": "b"}))
+        change = asyncio.create_task(service.edit(SimpleNamespace(edit=edit), LabelsChange("put", {"a": "b"})))
         search = asyncio.create_task(service.searching(lambda: searching.set() or go.wait(10)))
         while not searching.is_set():
             await asyncio.sleep(0.001)

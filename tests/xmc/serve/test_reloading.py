@@ -16,6 +16,7 @@ from xmc.retrieve.layout import passages_store
 from xmc.retrieve.passages_now import PassagesNow
 from xmc.serve.batcher import Batcher
 from xmc.serve.limits import Limits
+from xmc.store.lock import locked
 
 ASKED = {"texts": ["purple banana"], "k": 3}
 
@@ -49,9 +50,48 @@ def test_labels_are_changed_and_found_at_once(run):
         assert xmc.Retriever.load(run, warn=False).generation == client.get("/v1/runs").json()["runs"][0]["generation"]
 
 
+def test_metadata_are_written_and_go_with_their_labels(tiny_run_copy):
+    def kept():
+        return {passage.id: passage.metadata for passage in RunPassages(tiny_run_copy).get(["a", "b", "c"])}
+
+    with client_of({"run": tiny_run_copy}) as client:
+        assert change(client, "add", labels={"a": "purple banana"}).status_code == 200
+        assert not passages_store(tiny_run_copy).exists()
+        added = change(client, "add", labels={"b": "a lantern", "c": "an oar"}, metadata={"b": {"page": 1}})
+        assert added.json()["added"] == 3 and kept() == {"a": {}, "b": {"page": 1}, "c": {}}
+        refused = [
+            change(client, "add", labels={"b": "a lantern", "d": "an ark"}, metadata={"b": {"page": 2}}),
+            change(client, "replace", labels={"b": "an ark", "d": "an ark"}, metadata={"b": {"page": 2}}),
+            change(client, "put", labels={"b": " "}, metadata={"b": {"page": 2}}),
+        ]
+        assert [answer.status_code for answer in refused] == [422] * 3
+        assert [answer.json()["error"]["message"].split(":")[0] for answer in refused[:2]] == [
+            "1 labels are there already", "1 labels are not there",
+        ]  # fmt: skip
+        assert kept() == {"a": {}, "b": {"page": 1}, "c": {}}
+        with locked(passages_store(tiny_run_copy).root / "changing"):
+            for answer in (
+                change(client, "put", labels={"b": "an ark"}, metadata={"b": {}}), change(client, "remove", ids=["b"])
+            ):  # fmt: skip
+                assert (answer.status_code, answer.json()["error"]["code"]) == (503, "locked")
+        assert change(client, "replace", labels={"b": "an ark"}, metadata={"b": {"page": 2}}).status_code == 200
+        assert change(client, "put", labels={"b": "an old ark"}).status_code == 200
+        assert kept()["b"] == {"page": 2}
+        assert change(client, "remove", ids=["b", "c"]).status_code == 200
+        assert change(client, "add", labels={"b": "another"}).status_code == 200
+        assert kept() == {"a": {}, "b": {}}
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        ({"action": "add", "labels": {"new": "a"}, "metadata": {"old": {}}}, "metadata must be of labels that are"),
+        ({"action": "remove", "ids": ["new"], "metadata": {}}, "metadata must be of labels that are given here"),
+        ({"action": "put", "labels": {"new": "a"}, "metadata": {"new": []}}, "metadata.new: Input should be an object"),
+        (
+            {"action": "put", "labels": {"a": "a"}, "metadata": {"a": {"b": "c" * 32_768}}},
+            "the metadata of label 'a'",
+        ),
         ({"action": "add", "labels": {"L1": "a text"}}, "there already"),
         ({"action": "replace", "labels": {"nobody": "a text"}}, "not there"),
         ({"action": "remove", "ids": ["nobody"]}, "not there"),
