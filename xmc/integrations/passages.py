@@ -17,6 +17,7 @@ from xmc.retrieve.metadata_filters import Group, LookedUp
 from xmc.retrieve.passage_records import PassageRecords, Records
 from xmc.retrieve.passages_now import PassagesNow, everything
 from xmc.retrieve.retriever import Retriever
+from xmc.retrieve.written_filters import write_filter
 from xmc.values import Hit, Passage
 
 if TYPE_CHECKING:
@@ -81,16 +82,17 @@ class Passages:
         """The best k passages, of those that are allowed and that `keep` is true of; none where nothing matches.
 
         `keep` is asked about every passage of the run, but for a `LookedUp`. Raises: as `Retriever.search`;
-        ConfigError for `keep` with a searcher that does not hold its labels, and for a filter of other labels than are
-        there now.
+        ConfigError for a filter of other labels than are there now, and for `keep` with a searcher that does not hold
+        its labels, unless it is a `Client` and the filter can be written down.
         """
         now = self.now()
-        among = self.among(now, allowed, keep)
-        options = {"k": k, "min_probability": min_probability, "allowed": among}
-        if isinstance(now.searcher, Client):  # what is kept is where the service is
-            (passages,) = now.searcher.search_passages([text], **options)
+        options: dict[str, Any] = {"k": k, "min_probability": min_probability}
+        remote = isinstance(now.searcher, Client)  # what is kept is where the service is
+        filter = write_filter(keep) if remote else None
+        if remote and (filter is None) == (keep is None):
+            (passages,) = now.searcher.search_passages([text], allowed=allowed, filter=filter, **options)
             return passages
-        (hits,) = now.searcher.search([text], **options)
+        (hits,) = now.searcher.search([text], allowed=self.among(now, allowed, keep), **options)
         return found(hits, now.records)
 
     def among(
@@ -126,7 +128,7 @@ def labels_of(searcher: Any) -> LabelTable:
     """The labels that a retriever holds. Raises: ConfigError for another searcher."""
     if not isinstance(searcher, Retriever):
         raise ConfigError(
-            f"a filter on metadata needs the run itself, and {type(searcher).__name__} has only its `search`.",
+            f"this filter needs the run itself, and {type(searcher).__name__} has only its `search`.",
             hint="Give the run folder or a Retriever, or allow label ids.",
         )
     return searcher.labels

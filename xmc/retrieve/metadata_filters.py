@@ -107,7 +107,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class OfValue:
-    """`holds` is true of what stands under `key`, which is None where nothing does.
+    """`holds` is true of what stands under `key`, which is None where nothing does; `written` says so as a dictionary.
 
     >>> from xmc.values import Passage
     >>> OfValue("year", lambda year: year is None or year > 2020, "year > 2020")(Passage("a", "apple", {"year": 2020}))
@@ -117,6 +117,7 @@ class OfValue:
     key: str
     holds: Callable[[Any], bool]
     name: str
+    written: Mapping[str, Any] | None = None
 
     def __call__(self, passage: Passage) -> bool:
         """Whether the filter keeps this passage."""

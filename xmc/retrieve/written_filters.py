@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from operator import ge, gt, le, lt
 from typing import Any
 
@@ -43,7 +44,8 @@ def compared(key: str, operator: str, operand: Any) -> LookedUp:
     if operator in ORDERS:
         if type(operand) not in (int, float, str):
             raise ConfigError(f"'{operator}' takes a number or a text, got {operand!r:.60}.")
-        return OfValue(key, lambda value: _compares(key, value, operator, operand), repr((key, operator, operand)))
+        holds, name = partial(_compares, key, operator, operand), repr((key, operator, operand))
+        return OfValue(key, holds, name, {key: {operator: operand}})
     if operator in LISTS and not isinstance(operand, list | tuple):
         raise ConfigError(f"'{operator}' takes a list, got {operand!r:.60}.")
     found = OneOf(key, tuple(operand) if operator in LISTS else (operand,))
@@ -59,6 +61,25 @@ def comparisons(keep: LookedUp) -> Iterator[LookedUp]:
         yield from comparisons(keep.part)
     else:
         yield keep
+
+
+def write_filter(keep: Any) -> dict[str, Any] | None:
+    """What `read_filter` reads as this filter; None for one that no dictionary says.
+
+    >>> write_filter(read_filter({"page": {"$gt": 2}, "$not": {"tag": "x"}}))
+    {'$and': [{'$and': [{'page': {'$gt': 2}}]}, {'$not': {'$and': [{'$and': [{'tag': {'$eq': 'x'}}]}]}}]}
+    """
+    if isinstance(keep, Equals):
+        return {"$and": [{key: {"$eq": value}} for key, value in keep.wanted.items()]}
+    if isinstance(keep, OneOf):
+        return {keep.key: {"$in": list(keep.values)}}
+    if isinstance(keep, OfValue):
+        return None if keep.written is None else dict(keep.written)
+    if isinstance(keep, Not):
+        part = write_filter(keep.part)
+        return None if part is None else {"$not": part}
+    parts = [write_filter(part) for part in keep.parts] if isinstance(keep, Joined) else [None]
+    return None if None in parts else {f"${keep.by}": parts}
 
 
 def _part(key: str, value: Any) -> LookedUp:
@@ -79,7 +100,7 @@ def _of_filters(operator: str, operand: Any) -> LookedUp:
     return Joined("or" if operator == "$or" else "and", tuple(read_filter(each) for each in operand))
 
 
-def _compares(key: str, value: Any, operator: str, operand: Any) -> bool:
+def _compares(key: str, operator: str, operand: Any, value: Any) -> bool:
     """Whether a value stands so to the operand; none does where there is none. Raises: ConfigError."""
     if value is None:
         return False

@@ -22,6 +22,7 @@ from xmc.retrieve.layout import labels_store, passages_store
 from xmc.retrieve.metadata_filters import Equals
 from xmc.retrieve.passage_records import PassageRecords, to_json
 from xmc.retrieve.passages_now import PassagesNow
+from xmc.retrieve.written_filters import read_filter
 from xmc.store.lock import locked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
@@ -109,6 +110,12 @@ def test_a_client_of_a_service_is_searched_like_a_retriever(calibrated_copy):
             found, wanted = (passages.search("tender tram", k=3, **options) for passages in (remote, local))
             assert [p[:3] for p in found] == [p[:3] for p in wanted] and found[0].hit.probability is not None
             np.testing.assert_allclose([p.hit.score for p in found], [p.hit.score for p in wanted], rtol=1e-6)
+        parts = {"page": {"$gte": 3, "$ne": 4}}, {"$not": {"page": 3}}, {"$or": [{"page": {"$in": [3]}}, {"page": 4}]}
+        for keep in map(read_filter, ({}, *parts, {"$and": [*parts]})):
+            found, wanted = (passages.search("tender tram", k=99, keep=keep) for passages in (remote, local))
+            assert [p[:3] for p in found] == [p[:3] for p in wanted]
+        with pytest.raises(ConfigError, match="needs the run itself, and Client has only"):
+            remote.search("tender tram", k=3, keep=lambda passage: True)
 
 
 def test_what_cannot_be_searched_is_refused(tiny_run):
