@@ -35,7 +35,8 @@ class PassagesNow:
     searcher: Any
     records: Records = field(default_factory=Records)
     read: Records = field(default_factory=Records)
-    _filters: dict[str, LabelFilter] = field(default_factory=dict)
+    _filters: dict[tuple[Any, str], LabelFilter] = field(default_factory=dict)
+    _asked: dict[Any, Group] = field(default_factory=dict)
 
     @classmethod
     def of(cls, searcher: Any, read: Records) -> PassagesNow:
@@ -70,19 +71,25 @@ class PassagesNow:
     def kept(self, keep: LookedUp, among: Callable[[Records], Group] = everything) -> LabelFilter | None:
         """The labels that a filter keeps, remembered for its next use; None where each passage must be asked.
 
-        `among`, always the same, tells those of which it is asked.
+        `among` tells those of which it is asked.
         """
-        name = keep.name
+        name = among, keep.name
         found = self._filters.get(name)
         if found is None:
-            label_ids, by_id = self.searcher.labels.ids, self.records.by_id
-            asked = among(self.records)
-            these = keep.kept(Group(asked.ids & set(label_ids), asked.bare), self.records.values)
+            these = keep.kept(self._group(among), self.records.values)
             if these is None:
                 return None
-            bare = (label_id for label_id in label_ids if label_id not in by_id) if these.bare else ()
+            by_id = self.records.by_id
+            bare = (label_id for label_id in self.searcher.labels.ids if label_id not in by_id) if these.bare else ()
             found = self.searcher.filter([*these.ids, *bare])
             self._filters[name] = found
             for oldest in list(self._filters)[:-FILTERS_KEPT]:
                 self._filters.pop(oldest, None)
         return found
+
+    def _group(self, among: Callable[[Records], Group]) -> Group:
+        """Those of a group that have a label, looked up once."""
+        if among not in self._asked:
+            asked = among(self.records)
+            self._asked[among] = Group(asked.ids & set(self.searcher.labels.ids), asked.bare)
+        return self._asked[among]

@@ -10,11 +10,13 @@ from typing import Any
 class ValueIndex:
     """Ids by the values of their metadata. A key is indexed when it is first asked for, by reading all metadata once.
 
+    Of a key that nothing has nothing is remembered, so that there may be any number of them.
     `metadata` gives (id, JSON object) of every record. Values are equal as in Python: 1, 1.0 and true are the same.
     """
 
     def __init__(self, metadata: Callable[[], Iterator[tuple[str, str]]]) -> None:
         self._metadata = metadata
+        self._keys: frozenset[str] | None = None  # of all metadata
         self._ids_of: dict[str, dict[Hashable, tuple[Any, list[str]]]] = {}
 
     def ids(self, wanted: Mapping[str, Any]) -> list[str] | None:
@@ -44,12 +46,19 @@ class ValueIndex:
         return self._of(key).values()
 
     def _of(self, key: str) -> dict[Hashable, tuple[Any, list[str]]]:
+        if self._keys is not None and key not in self._keys:
+            return {}
         if key not in self._ids_of:
             ids_of: dict[Hashable, tuple[Any, list[str]]] = {}
+            keys: set[str] = set()
             for label_id, text in self._metadata():
                 kept = json.loads(text)
+                keys.update(kept)
                 if key in kept:
                     ids_of.setdefault(comparable(kept[key]), (kept[key], []))[1].append(label_id)
+            self._keys = frozenset(keys)
+            if key not in keys:
+                return {}
             self._ids_of[key] = ids_of
         return self._ids_of[key]
 
