@@ -24,6 +24,7 @@ with from_extra("haystack", package="haystack-ai"):
 DOCUMENT_FIELDS = frozenset(field.name for field in fields(Document))
 EQUALITIES = ("==", "!=", "in", "not in")
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
+WRITTEN = {">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte"}  # as a service is asked
 NUMBERS = (int, float)
 NOTHING = Document(id="-")  # to ask a filter of, before there is anything that it must be asked of
 
@@ -169,7 +170,8 @@ def _comparison(condition: dict[str, Any]) -> LookedUp | None:
             return order(there, value)
         return _matches(condition, Document(id="-", meta={key: there}))
 
-    return OfValue(key, holds, repr((field, operator, value)))
+    written = {key: {WRITTEN[operator]: value}} if order else None
+    return OfValue(key, holds, repr((field, operator, value)), written)
 
 
 def _matches(filters: dict[str, Any], document: Document) -> bool:

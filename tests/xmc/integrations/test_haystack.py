@@ -19,6 +19,7 @@ from xmc.integrations.haystack import XmcRetriever, _keeper
 from xmc.integrations.run_passages import RunPassages
 from xmc.retrieve.metadata_filters import LookedUp
 from xmc.retrieve.passages_now import PassagesNow
+from xmc.retrieve.written_filters import write_filter
 
 TEMPLATE = """{% for d in documents %}[{{ d.id }}] {{ d.content }} ({{ "%.2f" | format(d.meta.probability) }})
 {% else %}nothing relevant
@@ -166,6 +167,17 @@ def outcome(call):
         return call()
     except (FilterError, TypeError):
         return FilterError
+
+
+def test_what_a_service_can_be_asked_is_written_down():
+    def written(operator, value):
+        return write_filter(_keeper({"field": "meta.year", "operator": operator, "value": value}))
+
+    assert written("==", "x") == {"year": {"$in": ["x"]}} and written("not in", [1]) == {"$not": {"year": {"$in": [1]}}}
+    assert [written(order, 2020) for order in (">", ">=", "<", "<=")] == [
+        {"year": {order: 2020}} for order in ("$gt", "$gte", "$lt", "$lte")
+    ]
+    assert written("==", None) is None is written(">", "2020-01-01")
 
 
 @pytest.mark.filterwarnings("ignore:.*labels stand beside")
