@@ -12,6 +12,7 @@ from xmc.integrations.langchain import XmcEmbeddings
 from xmc.integrations.langchain_filters import Filter, document_of, keeper
 from xmc.integrations.options import OF_A_SEARCH, require_known
 from xmc.integrations.run_passages import RunPassages, require_several, with_ids
+from xmc.retrieve.passage_records import to_json
 from xmc.retrieve.query_checks import check_texts
 from xmc.values import Passage
 
@@ -68,6 +69,8 @@ class XmcVectorStore(VectorStore):
         named = with_ids(ids, len(texts))
         if metadatas and len(metadatas) != len(texts):
             raise DataError(f"there are {len(metadatas)} metadata for {len(texts)} texts; give one for each, or none.")
+        for row, kept in enumerate(metadatas or []):
+            to_json(kept, label_id=(ids[row] if ids else None) or f"text {row}")
         if texts:
             self._passages.add(dict(zip(named, texts, strict=True)), dict(zip(named, metadatas or [], strict=False)))
         return named

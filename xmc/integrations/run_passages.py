@@ -37,6 +37,12 @@ class RunPassages(Passages):
     def __init__(self, run: str | Path, *, collection: str = "") -> None:
         if not isinstance(run, (str, Path)):
             raise ConfigError(f"passages are edited in a run folder, got {type(run).__name__}.", hint="Give its path.")
+        try:
+            collection.encode()
+        except (AttributeError, UnicodeEncodeError):
+            raise ConfigError(
+                f"a collection is named by a text, got {collection!r:.60}.", hint="Leave it out for the whole run."
+            ) from None
         super().__init__(run)
         self.run = Path(run)
         self.collection = collection
@@ -111,18 +117,13 @@ class RunPassages(Passages):
         keep: Callable[[Passage], bool] | None = None,
     ) -> list[Passage]:
         """`search` for a query that is embedded already. Raises: as `Retriever.search_vectors`."""
-        import torch
-
-        now = self.now()
-        queries_QD = torch.tensor([list(vector_D)], dtype=torch.float32)
+        now, queries_QD = self.now(), _as_query(vector_D)
         among = self.among(now, allowed, keep)
         (hits,) = now.searcher.search_vectors(queries_QD, k=k, min_probability=min_probability, allowed=among)
         return found(hits, now.records)
 
     def index_vectors(self, query_D: Sequence[float], passages: Sequence[Passage]) -> tuple[Tensor, Tensor]:
         """A query, (E,), and passages, (N, E), as the index compares them; the passages are embedded anew."""
-        import torch
-
         from xmc.data.tables import LabelTable
         from xmc.encode.csr import concatenate_rows
 
@@ -130,7 +131,7 @@ class RunPassages(Passages):
         labels = LabelTable([passage.id for passage in passages], [passage.text for passage in passages])
         chunks, query_map = retriever.model.label_vectors(labels)
         vectors_NE = concatenate_rows(list(chunks), dimension=retriever.report.dimension).to_dense()
-        query_QD = torch.tensor([list(query_D)], dtype=torch.float32)
+        query_QD = _as_query(query_D)
         return (query_map.queries(query_QD) if query_map else query_QD)[0], vectors_NE
 
     def _has(self, label_id: str, records: Records) -> bool:
@@ -144,6 +145,18 @@ class RunPassages(Passages):
             members = now.searcher.filter(now.records.members(self.collection), ignore_unknown=True)
             self._members = kept = (now, members)
         return kept[1]
+
+
+def _as_query(vector_D: Sequence[float]) -> Tensor:
+    """A query that is embedded already as the rows that are searched, (1, D). Raises: DataError."""
+    import torch
+
+    try:
+        return torch.tensor([list(vector_D)], dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"a query vector must be a list of numbers, got {vector_D!r:.60}.", hint="Take that of `embed_query`."
+        ) from None
 
 
 def require_several(given: Iterable[Any] | None, what: str = "ids") -> None:

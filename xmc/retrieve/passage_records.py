@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FILE = "passages.parquet"
 NOTHING = "{}"
+VALUES = "Values may be texts, numbers, true, false, null, and lists and objects with texts as keys of such."
 
 
 class Record(NamedTuple):
@@ -174,19 +175,22 @@ def to_json(metadata: Mapping[str, Any], *, label_id: str) -> str:
     """
     if not isinstance(metadata, Mapping):
         raise DataError(f"the metadata of '{label_id}' must be a dictionary, got {type(metadata).__name__}.")
-    kept = dict(metadata)
     try:
-        text = json.dumps(kept, ensure_ascii=False, allow_nan=False)
+        return as_json(dict(metadata))
+    except ValueError as error:
+        raise DataError(f"the metadata of '{label_id}' cannot be kept: {error}.", hint=VALUES) from None
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON. Raises: ValueError for one that would not come back from it as it is."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
-        if json.loads(text) == kept:
+        if json.loads(text) == value:
             return text
-        problem = "it would come back as another value"
     except (TypeError, ValueError, RecursionError) as error:
-        problem = str(error)
-    raise DataError(
-        f"the metadata of '{label_id}' cannot be kept: {problem}.",
-        hint="Values may be texts, numbers, true, false, null, and lists and objects with texts as keys of such.",
-    )
+        raise ValueError(str(error)) from None
+    raise ValueError("it would come back as another value")
 
 
 def _parse(version: Version) -> Records:

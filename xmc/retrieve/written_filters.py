@@ -9,6 +9,7 @@ from typing import Any
 
 from xmc.errors import ConfigError
 from xmc.retrieve.metadata_filters import Equals, Joined, LookedUp, Not, OfValue, OneOf
+from xmc.retrieve.passage_records import VALUES, as_json
 
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
 LISTS = ("$in", "$nin")
@@ -19,7 +20,7 @@ OF_FILTERS = ("$and", "$or", "$not")
 def read_filter(written: Any) -> LookedUp:
     """A dictionary of keys and values, or of operators, as a filter that is looked up.
 
-    Raises: ConfigError for something else, and for an operator that there is not.
+    Raises: ConfigError for something else, for an operator that there is not, and for a value that no metadata have.
 
     >>> from xmc.values import Passage
     >>> read_filter({"page": {"$gt": 2}, "tag": "x"})(Passage("a", "apple", {"page": 3, "tag": "x"}))
@@ -33,7 +34,7 @@ def read_filter(written: Any) -> LookedUp:
 def compared(key: str, operator: str, operand: Any) -> LookedUp:
     """What stands under a key, compared by one of the operators of `OF_A_VALUE`.
 
-    Raises: ConfigError for another operator, and for an operand that it does not take.
+    Raises: ConfigError for another operator, and for an operand that it does not take or that no metadata have.
 
     >>> from xmc.values import Passage
     >>> [compared("page", "$lt", 3)(Passage("a", "apple", kept)) for kept in ({"page": 2}, {"page": 3}, {})]
@@ -41,13 +42,16 @@ def compared(key: str, operator: str, operand: Any) -> LookedUp:
     """
     if operator not in OF_A_VALUE:
         raise _unknown(operator, OF_A_VALUE)
+    if operator in LISTS:
+        if not isinstance(operand, list | tuple):
+            raise ConfigError(f"'{operator}' takes a list, got {operand!r:.60}.")
+        operand = [_number(each) for each in operand]
+    operand = _value(key, operand)
     if operator in ORDERS:
         if type(operand) not in (int, float, str):
             raise ConfigError(f"'{operator}' takes a number or a text, got {operand!r:.60}.")
         holds, name = partial(_compares, key, operator, operand), repr((key, operator, operand))
         return OfValue(key, holds, name, {key: {operator: operand}})
-    if operator in LISTS and not isinstance(operand, list | tuple):
-        raise ConfigError(f"'{operator}' takes a list, got {operand!r:.60}.")
     found = OneOf(key, tuple(operand) if operator in LISTS else (operand,))
     return found if operator in ("$eq", "$in") else Not(found)
 
@@ -82,12 +86,31 @@ def write_filter(keep: Any) -> dict[str, Any] | None:
     return None if None in parts else {f"${keep.by}": parts}
 
 
-def _part(key: str, value: Any) -> LookedUp:
-    if str(key).startswith("$"):
+def _part(key: Any, value: Any) -> LookedUp:
+    if not isinstance(key, str):
+        raise ConfigError(f"the keys of metadata are texts, and a filter has {key!r:.60}.")
+    if key.startswith("$"):
         return _of_filters(key, value)
     if isinstance(value, Mapping) and any(str(name).startswith("$") for name in value):
         return Joined("and", tuple(compared(key, name, operand) for name, operand in value.items()))
-    return Equals({key: value})
+    return Equals({key: _value(key, value)})
+
+
+def _value(key: str, value: Any) -> Any:
+    """A value that metadata can have. Raises: ConfigError for another, which nothing would have."""
+    value = _number(value)
+    try:
+        as_json(value)
+    except ValueError as error:
+        raise ConfigError(
+            f"a filter cannot compare '{key}' with a value of type {type(value).__name__}: {error}.", hint=VALUES
+        ) from None
+    return value
+
+
+def _number(value: Any) -> Any:
+    """A number of numpy as Python's."""
+    return value.item() if hasattr(value, "item") and not hasattr(value, "__len__") else value
 
 
 def _of_filters(operator: str, operand: Any) -> LookedUp:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +58,6 @@ def admit_labels(asked: LabelsAsk, limits: Limits) -> LabelsChange:
 
 def admit_filter(written: Mapping[str, Any], limits: Limits) -> Metadata:
     """A filter on metadata, of bounded work. Raises: RefusedError 422; as `read_filter`."""
-    try:
-        json.dumps(written, allow_nan=False)
-    except ValueError as error:
-        raise invalid(f"filter: {error}.") from None
     keep = read_filter(written)
     parts = list(comparisons(keep))
     if len(parts) > MOST_CONDITIONS:

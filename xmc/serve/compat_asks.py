@@ -10,7 +10,6 @@ from xmc.engine.run_names import NAME
 from xmc.retrieve.written_filters import compared
 from xmc.serve.asks import Probability, Strict, Text
 from xmc.serve.label_conditions import MOST_CONDITIONS, Condition, Ids, Metadata, Not, joined
-from xmc.serve.refusals import to_json
 
 MOST_RESULTS = 50  # of OpenAI's vector stores
 MOST_NESTED = 2
@@ -70,10 +69,6 @@ class ComparisonAsk(Strict):
             raise ValueError("a label id is compared with texts, by eq, ne, in or nin")
         if kinds - ({str, int, float, bool} if self.type in OF_IDS else {str, int, float}):
             raise ValueError("values are texts, numbers, and but for an order true and false")
-        try:
-            to_json(self.value)
-        except ValueError:
-            raise ValueError("numbers must be finite, and have no more than some thousand digits") from None
         return self
 
     def condition(self) -> Condition:

@@ -5,6 +5,7 @@ import asyncio
 import copy
 import pickle
 import shutil
+from datetime import date
 
 import numpy as np
 import pytest
@@ -115,6 +116,28 @@ def test_a_misspelt_option_is_told_its_name(tiny_run):
         XmcRetriever(retriever=tiny_run, min_probablity=0.5)
 
 
+def test_a_filter_takes_numbers_of_numpy(tiny_run_copy):
+    store = XmcVectorStore(tiny_run_copy, collection="notes")
+    store.add_texts(TEXTS, [{"page": page} for page in (1, 2, 2)], ids=["a", "b", "c"])
+    for written in ({"page": np.int64(2)}, {"page": {"$gt": np.float32(1.5)}}, {"page": {"$in": [np.int8(2)]}}):
+        assert {d.id for d in store.similarity_search("solar", filter=written)} == {"b", "c"}
+
+
+def test_metadata_of_a_text_without_an_id_are_named_by_its_place(tiny_run_copy):
+    store = XmcVectorStore(tiny_run_copy)
+    with pytest.raises(DataError, match="the metadata of 'text 1' cannot be kept"):
+        store.add_texts(TEXTS[:2], [{}, {"page": (1,)}])
+    with pytest.raises(DataError, match="the metadata of 'b' cannot be kept"):
+        store.add_texts(TEXTS[:2], [{}, {"page": (1,)}], ids=[None, "b"])
+
+
+@pytest.mark.parametrize("vector", ["abc", None, ["a"] * 32, [[1.0], [1.0, 2.0]], {"a": 1}, 5])
+def test_what_is_no_vector_is_refused(tiny_run, vector):
+    store = XmcVectorStore(tiny_run)
+    with pytest.raises(DataError, match="a query vector must be a list of numbers, got"):
+        store.similarity_search_by_vector(vector)
+
+
 def test_filters_by_keys_and_by_function(tiny_run_copy):
     store = XmcVectorStore(tiny_run_copy, collection="notes")
     store.add_texts(TEXTS, [{"page": page} for page in (1, 2, 2)], ids=["a", "b", "c"])
@@ -142,6 +165,24 @@ def test_a_filter_that_would_find_nothing_in_silence_is_refused(tiny_run_copy):
         ({"page": {"$gt": [1]}}, r"'\$gt' takes a number or a text, got \[1\]"),
         ({"page": {"$gt": 1}}, r"\$gt 1 cannot be asked of \{'first': 1\}, which a passage has under 'page'"),
         ([("page", 1)], "must be a dictionary or a function"),
+        (
+            {"page": date(2026, 1, 1)},
+            "'page' with a value of type date: Object of type date is not JSON ser",
+        ),
+        (
+            {"page": {"$in": ["a", ("b",)]}},
+            "'page' with a value of type list: it would come back as another value",
+        ),
+        (
+            {"page": {"$ne": float("nan")}},
+            "'page' with a value of type float: Out of range float values",
+        ),
+        ({"page": {"$gt": 10**5000}}, "'page' with a value of type int: Exceeds the limit"),
+        (
+            {"page": {1, 2}},
+            "'page' with a value of type set: Object of type set is not JSON serializable",
+        ),
+        ({"$not": {1: 2}}, "the keys of metadata are texts, and a filter has 1"),
     ]:
         with pytest.raises(ConfigError, match=said):
             store.similarity_search("solar", filter=filter)

@@ -134,6 +134,12 @@ def test_what_cannot_be_searched_is_refused(tiny_run):
         RunPassages(Retriever.load(tiny_run))
 
 
+@pytest.mark.parametrize("name", [None, 3, b"notes", "\ud800"])
+def test_what_is_no_name_of_a_collection_is_refused(name, tiny_run):
+    with pytest.raises(ConfigError, match="a collection is named by a text, got"):
+        RunPassages(tiny_run, collection=name)
+
+
 def test_passages_come_back_as_they_went_in_also_from_another_process_state(tiny_run_copy):
     passages = RunPassages(tiny_run_copy)
     passages.add(TEXTS, KEPT)
