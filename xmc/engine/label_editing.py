@@ -203,10 +203,8 @@ class LabelEditor:
         report = commit_edit(self.run, change, edited, base)
         if not unread:
             return report
-        note = (
-            f"the encoder knows no word of the text of {len(unread):,} of these labels, such as '{unread[0]}', which "
-            "score 0 with every query."
-        )
+        cause = "the encoder knows no word of the text" if vectors is None else "0 is each number of the vector"
+        note = f"{cause} of {len(unread):,} of these labels, such as '{unread[0]}', which score 0 with every query."
         warnings.warn(note, XmcWarning, stacklevel=3)
         return replace(report, notes=(note,))
 

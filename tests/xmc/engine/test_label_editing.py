@@ -228,6 +228,12 @@ def test_an_edit_that_is_committed_while_an_index_is_built_is_not_lost(tiny_run_
     assert "L21" not in opened(tiny_run_copy).labels.ids
 
 
+def test_a_vector_of_zeros_is_told_as_such(tiny_run_copy):
+    with pytest.warns(XmcWarning, match=r"^0 is each number of the vector of 1 of these labels, such as 'b', which"):
+        vectors_ND = torch.tensor([[1.0], [0.0]]).expand(2, 32)
+        xmc.add_labels(tiny_run_copy, {"a": "a tram", "b": "a pear"}, vectors=vectors_ND)
+
+
 def test_vectors_take_the_place_of_texts(tiny_run_copy):
     retriever = opened(tiny_run_copy)
     vectors_ND = retriever.encode(["purple banana", "quartz"]).numpy()
