@@ -14,7 +14,6 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +22,6 @@ from xmc.data.shards import read_table, write_table
 from xmc.errors import DataError, LockedError
 from xmc.retrieve.layout import passages_store
 from xmc.retrieve.living_labels import find
-from xmc.retrieve.value_index import ValueIndex
 from xmc.store.lock import in_turn, locked
 
 if TYPE_CHECKING:
@@ -69,10 +67,9 @@ class Records:
         record = self.by_id.get(label_id)
         return record.metadata if record else NOTHING
 
-    @cached_property
-    def values(self) -> ValueIndex:
-        """The ids by the values of their metadata."""
-        return ValueIndex(lambda: ((label_id, record.metadata) for label_id, record in self.by_id.items()))
+    def all(self) -> dict[str, str]:
+        """All metadata by label id, as they are stored."""
+        return {label_id: record.metadata for label_id, record in self.by_id.items()}
 
     def beside(self, labels: LabelTable) -> Records:
         """What belongs to the texts of these labels, of which some are perhaps being replaced."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xmc.retrieve.living_labels import find
 from xmc.retrieve.metadata_filters import Group
 from xmc.retrieve.passage_records import Records
+from xmc.retrieve.value_index import ValueIndex
 from xmc.values import Passage
 
 if TYPE_CHECKING:
@@ -37,11 +38,14 @@ class PassagesNow:
     read: Records = field(default_factory=Records)
     _filters: dict[tuple[Any, str], LabelFilter] = field(default_factory=dict)
     _asked: dict[Any, Group] = field(default_factory=dict)
+    _values: ValueIndex = field(default_factory=lambda: ValueIndex({}))
 
     @classmethod
-    def of(cls, searcher: Any, read: Records) -> PassagesNow:
-        """What belongs together of a retriever and records that were read after it."""
-        return cls(searcher, read.beside(searcher.labels), read)
+    def of(cls, searcher: Any, read: Records, *, before: PassagesNow | None = None) -> PassagesNow:
+        """What belongs together of a retriever and records that were read after it; `before` saves reading all."""
+        records = read.beside(searcher.labels)
+        values = before._values if before else ValueIndex({})
+        return cls(searcher, records, read, _values=values.updated(records.all()))
 
     def newest(self, records: PassageRecords | None) -> PassagesNow:
         """This, or what was committed since; without records that of the labels alone.
@@ -57,7 +61,7 @@ class PassagesNow:
             searcher, read = now.searcher.reload_if_changed(), records.current() if records else now.read
             if searcher is now.searcher and read is now.read:
                 break
-            now = self.of(searcher, read)
+            now = self.of(searcher, read, before=now)
         return now
 
     def named(self, ids: Iterable[str]) -> list[Passage]:
@@ -76,7 +80,7 @@ class PassagesNow:
         name = among, keep.name
         found = self._filters.get(name)
         if found is None:
-            these = keep.kept(self._group(among), self.records.values)
+            these = keep.kept(self._group(among), self._values)
             if these is None:
                 return None
             by_id = self.records.by_id

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
+
+IdsOf = dict[Hashable, tuple[Any, list[str]]]
+MOST_CHANGED = 0.25  # above this share all is read anew, which costs no more
 
 
 class ValueIndex:
     """Ids by the values of their metadata. A key is indexed when it is first asked for, by reading all metadata once.
 
     Of a key that nothing has nothing is remembered, so that there may be any number of them.
-    `metadata` gives (id, JSON object) of every record. Values are equal as in Python: 1, 1.0 and true are the same.
+    `metadata` are JSON objects by id. Values are equal as in Python: 1, 1.0 and true are the same.
     """
 
-    def __init__(self, metadata: Callable[[], Iterator[tuple[str, str]]]) -> None:
+    def __init__(self, metadata: Mapping[str, str]) -> None:
         self._metadata = metadata
         self._keys: frozenset[str] | None = None  # of all metadata
-        self._ids_of: dict[str, dict[Hashable, tuple[Any, list[str]]]] = {}
+        self._ids_of: dict[str, IdsOf] = {}
 
     def ids(self, wanted: Mapping[str, Any]) -> list[str] | None:
         """The ids whose metadata have all these values; None where a value is not one that JSON makes.
 
-        >>> index = ValueIndex(lambda: iter([("a", '{"page": 3, "tags": ["x"]}'), ("b", '{"page": 3}')]))
+        >>> index = ValueIndex({"a": '{"page": 3, "tags": ["x"]}', "b": '{"page": 3}'})
         >>> index.ids({"page": 3}), index.ids({"page": 3, "tags": ["x"]}), index.ids({"page": (3,)})
         (['a', 'b'], ['a'], None)
         """
@@ -31,7 +34,7 @@ class ValueIndex:
         except TypeError:
             return None
         if not values:
-            return [label_id for label_id, _ in self._metadata()]
+            return list(self._metadata)
         found = sorted((self._of(key).get(value, (None, []))[1] for key, value in values.items()), key=len)
         others = [set(ids) for ids in found[1:]]
         return [label_id for label_id in found[0] if all(label_id in other for other in others)]
@@ -39,19 +42,33 @@ class ValueIndex:
     def under(self, key: str) -> Iterable[tuple[Any, list[str]]]:
         """Each value that stands under a key, with the ids that have it.
 
-        >>> index = ValueIndex(lambda: iter([("a", '{"page": 3}'), ("b", '{"page": 3.0}'), ("c", "{}")]))
+        >>> index = ValueIndex({"a": '{"page": 3}', "b": '{"page": 3.0}', "c": "{}"})
         >>> list(index.under("page"))
         [(3, ['a', 'b'])]
         """
         return self._of(key).values()
 
-    def _of(self, key: str) -> dict[Hashable, tuple[Any, list[str]]]:
+    def updated(self, metadata: Mapping[str, str]) -> ValueIndex:
+        """`ValueIndex(metadata)`, of which only what differs from this one is read."""
+        after = ValueIndex(metadata)
+        if self._keys is None:
+            return after
+        gone_ids, new_ids = _differing(self._metadata, metadata), _differing(metadata, self._metadata)
+        if len(gone_ids) + len(new_ids) > MOST_CHANGED * len(metadata):
+            return after
+        gone = {label_id: json.loads(self._metadata[label_id]) for label_id in gone_ids}
+        new = {label_id: json.loads(metadata[label_id]) for label_id in new_ids}
+        after._keys = self._keys.union(*new.values())
+        after._ids_of = {key: _moved(ids_of, key, gone, new) for key, ids_of in list(self._ids_of.items())}
+        return after
+
+    def _of(self, key: str) -> IdsOf:
         if self._keys is not None and key not in self._keys:
             return {}
         if key not in self._ids_of:
-            ids_of: dict[Hashable, tuple[Any, list[str]]] = {}
+            ids_of: IdsOf = {}
             keys: set[str] = set()
-            for label_id, text in self._metadata():
+            for label_id, text in self._metadata.items():
                 kept = json.loads(text)
                 keys.update(kept)
                 if key in kept:
@@ -61,6 +78,28 @@ class ValueIndex:
                 return {}
             self._ids_of[key] = ids_of
         return self._ids_of[key]
+
+
+def _differing(metadata: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """The ids whose metadata another mapping lacks or has otherwise."""
+    return [label_id for label_id, text in metadata.items() if other.get(label_id) != text]
+
+
+def _moved(ids_of: IdsOf, key: str, gone: Mapping[str, Any], new: Mapping[str, Any]) -> IdsOf:
+    """The ids by the values of a key, without what is gone and with what is new."""
+    after, out = dict(ids_of), gone.keys()
+    for value in {comparable(kept[key]) for kept in gone.values() if key in kept}:
+        shown, ids = after.pop(value)
+        if left := [label_id for label_id in ids if label_id not in out]:
+            after[value] = (shown, left)
+    more: IdsOf = {}
+    for label_id, kept in new.items():
+        if key in kept:
+            more.setdefault(comparable(kept[key]), (kept[key], []))[1].append(label_id)
+    for value, (shown, into) in more.items():
+        shown, ids = after.get(value, (shown, []))
+        after[value] = (shown, ids + into)
+    return after
 
 
 def comparable(value: Any) -> Hashable:
