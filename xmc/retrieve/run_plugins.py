@@ -10,7 +10,7 @@ import json
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from xmc.config import build_options
 from xmc.errors import PluginError, XmcWarning
@@ -41,6 +41,14 @@ def write_run_plugins(run: Path, sections: Mapping[str, Mapping[str, Any]], plug
     write_json(run / PLUGINS_FILE, facts)
 
 
+@runtime_checkable
+class WithPlugins(Protocol):
+    """Options that name another part."""
+
+    def with_plugins(self, plugins: Plugins) -> Any:
+        """The same with that part from these plugins."""
+
+
 def recorded_options(plugins: Plugins, kind: str, facts: Mapping[str, Any]) -> Any:
     """The options of a part as `facts`, its `name` and its `options` as JSON has them, say that it was made.
 
@@ -48,8 +56,10 @@ def recorded_options(plugins: Plugins, kind: str, facts: Mapping[str, Any]) -> A
     """
     options_class, values = plugins.find(kind, facts["name"]).load(), facts["options"]
     if any(isinstance(value, (Mapping, list)) for value in values.values()):  # a dataclass or tuple, until it was JSON
-        return build_options(options_class, values, section=kind, source=f"recorded {kind} '{facts['name']}'")
-    return options_class(**values)
+        options = build_options(options_class, values, section=kind, source=f"recorded {kind} '{facts['name']}'")
+    else:
+        options = options_class(**values)
+    return options.with_plugins(plugins) if isinstance(options, WithPlugins) else options
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ sharded.json      the inner backend, the first label row of each part, the repor
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,7 +71,7 @@ class Sharded:
         Raises: as the inner backend; DataError when there is no vector.
         """
         started = time.perf_counter()
-        backend = self.inner(load_plugins())
+        backend = self.inner()
         chunks = list(validate_chunks(embeddings, sparse=True))  # checked here, for a part would name rows of its own
         labels = sum(len(chunk) for chunk in chunks)
         size = -(-labels // self.shards)
@@ -92,27 +93,37 @@ class Sharded:
 
     def load(self, folder: Path, *, device: str) -> ShardedIndex:
         """Open all parts that `save` wrote. Raises: ArtifactError when they cannot be read; DeviceError."""
-        plugins = load_plugins()
         starts, report = read_facts(folder)
-        parts = tuple(load_part(folder, part, device=device, plugins=plugins) for part in range(len(starts)))
+        parts = tuple(load_part(folder, part, device=device, plugins=self.plugins) for part in range(len(starts)))
         return ShardedIndex(parts, starts, replace(report, device_used=parts[0].report.device_used))
 
     def require_device(self, device: str) -> None:
         """What the backend of the parts says of this device. Raises: DeviceError; ConfigError for another word."""
-        inner = self.inner(load_plugins())
+        inner = self.inner()
         if isinstance(inner, PlacedBackend):
             inner.require_device(device)
 
     def require_labels(self, labels: int) -> None:
         """What the backend of the parts says of the smallest part. Raises: as that."""
-        inner = self.inner(load_plugins())
+        inner = self.inner()
         if isinstance(inner, CountedBackend):
             size = max(1, -(-labels // self.shards))
             inner.require_labels(labels % size or size)
 
-    def inner(self, plugins: Plugins) -> IndexBackend:
+    @functools.cached_property
+    def plugins(self) -> Plugins:
+        """Those that have the backend of the parts: the installed ones, unless `with_plugins` gave others."""
+        return load_plugins()
+
+    def with_plugins(self, plugins: Plugins) -> Sharded:
+        """The same with the backend of the parts from these plugins."""
+        same = replace(self)
+        vars(same)["plugins"] = plugins
+        return same
+
+    def inner(self) -> IndexBackend:
         """The backend of the parts with its options. Raises: PluginError, ConfigError."""
-        return _inner(plugins, self.backend, self.options)
+        return _inner(self.plugins, self.backend, self.options)
 
 
 @dataclass(frozen=True, eq=False)

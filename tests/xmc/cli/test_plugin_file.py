@@ -250,3 +250,22 @@ def test_a_missing_package_is_named(xmc_command, tiny_run_copy):
     code, _, err = xmc_command("evaluate", "--run", tiny_run_copy)
     assert code == 2 and "unknown encoder 'enc.hashed'" in err
     assert "encoder 'enc.hashed' came from xmc-enc 1.2: pip install 'xmc-enc==1.2'" in err
+
+
+def test_the_parts_of_an_index_are_of_the_plugins_that_are_given(index_file, tiny_run_copy, monkeypatch):
+    import xmc
+    from xmc.engine.label_editing import LabelEditor
+    from xmc.errors import PluginError
+    from xmc.plugin_manager import load_plugins
+
+    monkeypatch.setenv("XMC_PLUGIN_FILE", str(index_file))
+    xmc.index_run(tiny_run_copy, settings=["index.name=sharded", "index.backend=my_index.mine"])
+    monkeypatch.delenv("XMC_PLUGIN_FILE")
+    plugins = load_plugins(plugin_file=index_file)
+    LabelEditor(tiny_run_copy, plugins=plugins).add({"X1": "a word of its own"})
+    retriever = xmc.Retriever.load(tiny_run_copy, plugins=plugins, device="cpu")
+    assert retriever.search(["a word of its own"], k=1)[0][0].label_id == "X1"
+    assert LabelEditor(tiny_run_copy, plugins=plugins).compact().labels == len(retriever.labels)
+    assert retriever.reload_if_changed().search(["a word of its own"], k=1)[0][0].label_id == "X1"
+    with pytest.raises(PluginError, match=r"unknown index 'my_index.mine'"):
+        xmc.Retriever.load(tiny_run_copy, device="cpu")

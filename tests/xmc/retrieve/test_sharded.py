@@ -122,7 +122,7 @@ def test_the_smallest_part_has_to_be_large_enough():
 
 
 def test_parts_of_a_backend_that_refuses_neither_devices_nor_numbers(monkeypatch):
-    monkeypatch.setattr(Sharded, "inner", lambda sharded, plugins: object())
+    monkeypatch.setattr(Sharded, "inner", lambda sharded: object())
     Sharded().require_device("cuda:99")
     Sharded().require_labels(1)
 
