@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.api import validate_similarity
-from xmc_index_faiss._import import import_faiss, require_faiss
+from xmc_index_faiss._import import LARGEST_INT, import_faiss, require_faiss
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.device import require_cpu
 from xmc_index_faiss.index import FaissIndex
@@ -48,6 +48,8 @@ class Hnsw:
         for name in ("ef_construction", "ef"):
             if not 1 <= getattr(self, name) <= 1_000_000:
                 raise ValueError(f"{name} must lie in 1..1,000,000, got {getattr(self, name)}")
+        if not 0 <= self.seed <= LARGEST_INT:
+            raise ValueError(f"seed must lie in 0..{LARGEST_INT:,}, got {self.seed}")
 
     def build(self, embeddings: Iterable[Tensor], *, similarity: str, device: str) -> HnswIndex:
         """Add chunks of label vectors (n, D), in row order.

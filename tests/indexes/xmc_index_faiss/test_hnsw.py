@@ -70,7 +70,9 @@ def test_the_options_are_those_of_the_graph():
     assert (graph.nb_neighbors(0), graph.nb_neighbors(1), graph.efConstruction) == (14, 7, 33)
 
 
-@pytest.mark.parametrize("options", [{"M": 1}, {"M": 513}, {"ef": 0}, {"ef_construction": 0}, {"m": 4}])
+@pytest.mark.parametrize(
+    "options", [{"M": 1}, {"M": 513}, {"ef": 0}, {"ef_construction": 0}, {"m": 4}, {"seed": -1}, {"seed": 2**31}]
+)
 def test_options_are_checked(options):
     with pytest.raises(ConfigError):
         build_options(Hnsw, options, section="index")
