@@ -76,6 +76,8 @@ class Calibrate:
         _require(0 <= self.unanswerable < 1, "unanswerable", "0 to below 1", self.unanswerable)
         _require(2 <= self.bins <= 1000, "bins", "2 to 1,000", self.bins)
         _require(self.bootstrap_samples >= 0, "bootstrap_samples", "0 (off) or more", self.bootstrap_samples)
+        _require(0 <= self.propensity_a < np.inf, "propensity_a", "0 or more", self.propensity_a)
+        _require(0 < self.propensity_b < np.inf, "propensity_b", "above 0", self.propensity_b)
 
     def figures(self) -> Mapping[str, Better]:
         """Each figure at each k."""
@@ -97,7 +99,6 @@ class Calibrate:
         judged = Hits(offsets, pairs.label_rows_H, pairs.scores_H)
         probabilities_H[no_match(context.retriever, judged)[judged.query_rows()]] = 0.0  # as a search has them
         calibration = replace(calibration, cut_offs=cut_offs_of(pairs, probabilities_H))
-        self._keep(context, calibration)
         stages = {
             "before": uncalibrated(pairs.scores_H, context.retriever.report.similarity),
             "after": probabilities_H,
@@ -107,12 +108,14 @@ class Calibrate:
             inside_H = pairs.ranks_H <= k
             for stage, values_H in stages.items():
                 binned[k, stage] = equal_mass_bins(values_H[inside_H], pairs.relevant_H[inside_H], bins=self.bins)
-        return CheckResult(
+        result = CheckResult(
             figures=self._figures(context, pairs, stages, binned),
             tables={"reliability": reliability_table(binned), "cut_offs": calibration.cut_offs.to_dict()},
             pictures={"reliability": draw_reliability(binned)},
             notes=self._notes(context, calibration, fit_pairs),
         )
+        self._keep(context, calibration)
+        return result
 
     def _pairs(self, context: CheckContext, queries: CheckQueries) -> Pairs:
         hits = context.search(queries, k=self._depth(context, queries))

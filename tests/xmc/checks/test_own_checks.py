@@ -189,6 +189,11 @@ def test_too_few_queries_are_refused_before_anything_is_kept(context):
         Conformal(alpha=0.1).run(few)
 
 
+def test_a_calibration_whose_figures_fail_is_not_kept(context):
+    with pytest.raises(ConfigError, match=r"must have a finite \(B \+ 1\)\^A"):
+        Calibrate(propensity_a=1e30, bootstrap_samples=0).run(replace(context, new_version=None))
+
+
 def test_lists_too_short_for_alpha_are_refused(context):
     with pytest.raises(DataError, match=r"cannot be kept.*Raise check\.conformal\.most_labels"):
         Conformal(alpha=0.1, most_labels=1).run(context)
@@ -268,6 +273,8 @@ def test_certificates_of_another_shape_are_refused(context):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Calibrate(propensity_a=-1.0), "check.calibrate.propensity_a must be 0 or more, got -1.0"),
+        (lambda: Calibrate(propensity_b=0.0), "check.calibrate.propensity_b must be above 0, got 0.0"),
         (lambda: Calibrate(top=0), "check.calibrate.top must be 1 to 10,000, got 0"),
         (lambda: Calibrate(ks=(20,)), r"check.calibrate.ks must be at most check.calibrate.top \(10\)"),
         (lambda: Calibrate(ks=()), "check.calibrate.ks must be one or more ranks"),
