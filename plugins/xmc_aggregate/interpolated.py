@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from xmc.api import Loss, LossInputs, require_share
+from xmc.api import Loss, LossInputs, query_losses, require_share
 from xmc_aggregate.base_loss import base_loss
 
 
@@ -33,7 +33,8 @@ class Interpolated:
     base loss (for `scores` to the bit).
 
     Shapes: scores (Q, C) -> loss (Q,), float32 for half-precision scores.
-    Raises: ValueError when an option is outside its range, or the base loss cannot be used.
+    Raises: ValueError when an option is outside its range, or the base loss cannot be used; PluginError for what the
+    base loss answers, as for a loss of its own.
     Reference: Javanmard et al., ICLR 2024, sections 2 and 3.
 
     >>> scores_QC, label_QC = torch.tensor([[3.0, 0.0], [0.0, 3.0]]), torch.tensor([[0.5, 0.5], [0.5, 0.5]])
@@ -62,18 +63,22 @@ class Interpolated:
     def __call__(self, inputs: LossInputs) -> Tensor:
         """The value of each query, (Q,)."""
         if self.rho == 1:
-            return self._loss(inputs)
+            return self._values(inputs)
         bag_Q = self._bag_level(inputs)
-        return bag_Q if self.rho == 0 else (1 - self.rho) * bag_Q + self.rho * self._loss(inputs)
+        return bag_Q if self.rho == 0 else (1 - self.rho) * bag_Q + self.rho * self._values(inputs)
+
+    def _values(self, inputs: LossInputs) -> Tensor:
+        """What the base loss answers, checked as that of a training is."""
+        return query_losses(self._loss, inputs, queries=len(inputs.scores_QC), gradient=False)
 
     def _bag_level(self, inputs: LossInputs) -> Tensor:
         if inputs.bags_Q is None:
             rows_Q = torch.arange(len(inputs.scores_QC), device=inputs.scores_QC.device)
-            return self._loss(replace(inputs, scores_QC=self._means(inputs.scores_QC, rows_Q, len(rows_Q))))
+            return self._values(replace(inputs, scores_QC=self._means(inputs.scores_QC, rows_Q, len(rows_Q))))
         _, bag_Q = inputs.bags_Q.unique(return_inverse=True)
         bags = int(bag_Q.max()) + 1
         means_AC = self._means(inputs.scores_QC, bag_Q, bags)
-        return self._loss(_bag_inputs(inputs, means_AC, bag_Q))[bag_Q]
+        return self._values(_bag_inputs(inputs, means_AC, bag_Q))[bag_Q]
 
     def _means(self, scores_QC: Tensor, bag_Q: Tensor, bags: int) -> Tensor:
         """The mean answer of each bag, (A, C)."""

@@ -11,7 +11,7 @@ import torch
 from xmc.api import LossInputs
 from xmc.config import build_options
 from xmc.engine.run_config import resolve
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, PluginError
 from xmc.plugin_manager import load_plugins
 from xmc.testing import check_loss
 from xmc_aggregate.interpolated import Interpolated
@@ -174,6 +174,28 @@ def test_refusals(options, said):
     with pytest.raises(ConfigError) as caught:
         build_options(Interpolated, options, section="loss")
     assert said in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Learned(Square):
+    def __post_init__(self):
+        object.__setattr__(self, "scale", torch.nn.Parameter(torch.ones(())))
+
+
+@dataclass(frozen=True)
+class Reduced(Square):
+    def __call__(self, inputs):
+        return super().__call__(inputs).mean()
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [(Learned(), "loss Learned: 'scale' wants a gradient"), (Reduced(), "loss Reduced: one value per query is wanted")],
+)
+def test_a_base_is_held_to_what_a_loss_is(base, said, rho):
+    with pytest.raises(PluginError, match=said):
+        with_base(Interpolated(rho=rho, **BCE), base)(problem())
 
 
 def test_a_base_that_can_do_with_less_than_scores_is_given_scores():
