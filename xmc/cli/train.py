@@ -108,7 +108,6 @@ def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: b
     """The configuration to standard output, what comes of it with the data to the error stream; or both as JSON."""
     from xmc.cli.output import print_json
     from xmc.cli.progress import TrainingDisplay
-    from xmc.engine.reranking import require_second_stage
     from xmc.engine.run_config import template
     from xmc.engine.training import plan_training
     from xmc.engine.whole_run import require_devices
@@ -117,7 +116,6 @@ def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: b
         typer.echo(template(config, plugins))
     require_devices(config)
     data, plan = plan_training(config, plugins=plugins)
-    require_second_stage(config, data)
     if as_json:
         print_json({"config": config.to_dict(), "plan": plan.to_dict() if plan else None})
         return

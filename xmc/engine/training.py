@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from xmc.data.dataset import Dataset
 from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.job import Job, fingerprint
+from xmc.engine.moved_labels import require_movable
+from xmc.engine.reranking import require_second_stage
 from xmc.engine.run_config import RunConfig, how_data_differs
 from xmc.engine.run_folder import check_folder
 from xmc.engine.step_training import train_in_steps
@@ -23,6 +25,7 @@ from xmc.engine.whole_fit import fit_whole, refuse_what_a_whole_fit_lacks
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.layout import work_folder
 from xmc.retrieve.run_plugins import PLUGINS_FILE, TRAINING, warn_of_other_files
+from xmc.store import locked
 from xmc.store.lock import LOCK_NAME
 from xmc.train.checkpoint import Checkpoint, load_checkpoint, open_store
 from xmc.train.distributed import ALONE
@@ -57,13 +60,14 @@ def run_training(
     """
     with process_group(choose_device(config.train.device)) as ranks, ExitStack() as held:
         with ranks.together():
-            if ranks.writes and not (run / LOCK_NAME).exists():  # where no run ever was, not even a lock is left
-                check_folder(run, resume=resume, overwrite=overwrite)
+            if ranks.writes:
+                with locked(run) if (run / LOCK_NAME).exists() else nullcontext():  # a new folder is not made for it
+                    check_folder(run, resume=resume, overwrite=overwrite)
             refuse_what_a_whole_fit_lacks(config, ranks)
         carried = carried or Carried()
         data = carried.load(config)
         given, config = config, with_label_scope(config, data)
-        require_labels(config, data)
+        require_fitting(config, data)
         with ranks.together():
             made_of = fingerprint(config, data, ranks)  # reads what settings name, before anything is overwritten
         with ranks.together():
@@ -97,17 +101,19 @@ def plan_training(config: RunConfig, *, plugins: Plugins) -> tuple[Dataset, Plan
     refuse_what_a_whole_fit_lacks(config, ALONE)
     data = load_for_training(config)
     config = with_label_scope(config, data)
-    require_labels(config, data)
+    require_fitting(config, data)
     if isinstance(config.head.options, WholeHeadOptions):
         return data, None
     info = RunInfo("", config.to_dict(), len(data.train), len(data.labels))
     return data, train_start(Job(config, Path(), data, plugins, info, SilentReporter())).plan
 
 
-def require_labels(config: RunConfig, data: Dataset) -> None:
-    """Refuse labels that do not go with the options of the index. Raises: ConfigError, DataError."""
+def require_fitting(config: RunConfig, data: Dataset) -> None:
+    """Refuse data that do not go with index, moved labels or second stage. Raises: ConfigError, DataError."""
     if isinstance(backend := config.index.options, CountedBackend):
         backend.require_labels(len(data.labels))
+    require_movable(config, data)
+    require_second_stage(config, data)
 
 
 def _observed(job: Job, checkpoint: Checkpoint | None) -> dict[str, Any]:

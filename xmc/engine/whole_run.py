@@ -14,10 +14,9 @@ from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.indexing import run_indexing
 from xmc.engine.model_card import write_card
-from xmc.engine.moved_labels import require_movable
 from xmc.engine.progress import Progress, say_nothing
 from xmc.engine.replacement import put_in_place, telling_what_stays
-from xmc.engine.reranking import require_second_stage, run_reranking
+from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import RunConfig
 from xmc.engine.run_folder import OF_A_RUN
 from xmc.engine.training import run_training
@@ -51,10 +50,6 @@ def make_run(
     carried = Carried()
     require_devices(config)
     with telling_what_stays(run, overwrite=overwrite):
-        if config.labels.query_weight:
-            require_movable(config, carried.load(config))
-        if config.second_stage != NONE:
-            require_second_stage(config, carried.load(config))
         report = run_training(
             config,
             run,

@@ -5,6 +5,7 @@ import pytest
 from xmc.engine.run_config import resolve
 from xmc.engine.run_folder import check_folder, prepare_folder, remove_run
 from xmc.engine.training import run_training
+from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError
 from xmc.plugin_manager import load_plugins
 
@@ -30,6 +31,17 @@ def test_a_folder_with_something_in_it_is_refused_and_stays_as_it_was(tmp_path, 
     with pytest.raises(ConfigError, match=message):
         run_training(config, tmp_path, plugins=plugins, **flags)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("recipe", ["dexml", "linear.fused"])
+@pytest.mark.parametrize("held", ["thesis.txt", ".lock"])
+def test_a_folder_is_refused_before_the_data_are_read(tmp_path, recipe, held):
+    for name in {held, "config.toml"}:
+        (tmp_path / name).touch()
+    plugins = load_plugins()
+    config = resolve(plugins, plugin=recipe, settings=["data.name=nowhere"])
+    with pytest.raises(ConfigError, match="is not empty"):
+        make_run(config, tmp_path, plugins=plugins)
 
 
 def test_a_file_is_refused(tmp_path):
