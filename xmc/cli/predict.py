@@ -115,6 +115,7 @@ def print_failures(report: PredictReport) -> None:
 def print_prediction(report: PredictReport) -> None:
     """What was done."""
     from xmc.cli.output import print_notes
+    from xmc.cli.predict_display import rate_words
 
     if report.failures:
         print_failures(report)
@@ -125,6 +126,6 @@ def print_prediction(report: PredictReport) -> None:
             meaning = "the first labels by id as their hits" if status == "no-match" else "no hits"
             typer.echo(f"note: {count:,} rows are '{status}' and have {meaning}")
     earlier = f", {report.skipped:,} of them there already" if report.skipped else ""
-    rate = f" at {report.rows_now / report.seconds:,.0f} rows/s" if report.rows_now and report.seconds else ""
+    rate = f" at {rate_words(report.rows_now, report.seconds)}" if report.rows_now and report.seconds else ""
     typer.echo(f"{report.rows:,} rows of {report.shards:,} shards{earlier}{rate}")
     typer.echo(f"written: {str(Path(report.out)) if '://' not in report.out else report.out}")

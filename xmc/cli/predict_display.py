@@ -45,5 +45,15 @@ def described(progress: Progress, seconds: float) -> str:
     '9/40 shards  1 failed  4,800 rows  80 rows/s'
     """
     failed = f"  {progress.failed:,} failed" if progress.failed else ""
-    rate = progress.rows / max(seconds, 1e-9)
-    return f"{progress.shards:,}/{progress.total_shards:,} shards{failed}  {progress.rows:,} rows  {rate:,.0f} rows/s"
+    rate = rate_words(progress.rows, seconds)
+    return f"{progress.shards:,}/{progress.total_shards:,} shards{failed}  {progress.rows:,} rows  {rate}"
+
+
+def rate_words(rows: int, seconds: float) -> str:
+    """Rows a second; of few rows, which the start took most of the time for, not rounded to 0.
+
+    >>> rate_words(4800, 2.0), rate_words(1, 4.0)
+    ('2,400 rows/s', '0.25 rows/s')
+    """
+    rate = rows / max(seconds, 1e-9)
+    return f"{rate:,.0f} rows/s" if rate >= 10 else f"{rate:.2g} rows/s"
