@@ -13,6 +13,7 @@ from xmc.api import Index, QueryMap
 from xmc.data.dataset import load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
+from xmc.engine.beside_committed import beside_committed
 from xmc.engine.carried import Carried
 from xmc.engine.index_lineage import lineage_of
 from xmc.engine.moved_labels import moved_labels
@@ -167,7 +168,8 @@ def commit_index(
 ) -> None:
     """Make an index that was built with the backend of `[index]` the run's current one; `fill` may add files.
 
-    Raises: LockedError when another index or encoder was committed since the labels were read: that one stays.
+    Raises: LockedError when another index or encoder was committed since the labels were read: that one stays;
+    ArtifactError when it is committed and `plugins.json` cannot be written.
     """
     section = config.index.to_dict()
     description = {
@@ -190,7 +192,8 @@ def commit_index(
         fill(folder)
         lineage = lineage_of(run, description, indexed)
         write_json(folder / "index.json", {**description, **lineage.to_dict()})
-    config.write_plugins(run, "index", plugins=plugins)
+    with beside_committed(run, "index"):
+        config.write_plugins(run, "index", plugins=plugins)
     plugins.index_built(RunInfo(str(run), config.to_dict(), labels=len(indexed.labels)), report)
 
 

@@ -14,6 +14,7 @@ from xmc.api import RerankContext, Reranker, RerankQueries
 from xmc.data.dataset import Dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, QueryTable, label_table_to_arrow
+from xmc.engine.beside_committed import beside_committed
 from xmc.engine.carried import Carried
 from xmc.engine.fusion import FusionChoice, choose_fusion
 from xmc.engine.index_rows import in_index, index_rows
@@ -83,7 +84,6 @@ def run_reranking(
         prior = replace(prior, strength=float(config.fusion.prior))
     reranking = replace(reranking, prior=prior if prior.strength else None)
     _commit(config, run, first, reranking, known)
-    config.write_plugins(run, "reranker", plugins=plugins)
     report = {
         "reranker": config.reranker.name,
         "labels": len(known.table),
@@ -93,7 +93,9 @@ def run_reranking(
         "chosen": asdict(choice) if choice else None,
         "fit_s": round(time.monotonic() - started, 3),
     }
-    write_json(run / "rerank.json", report)
+    with beside_committed(run, "rerank"):
+        config.write_plugins(run, "reranker", plugins=plugins)
+        write_json(run / "rerank.json", report)
     write_card(run, plugins=plugins)
     return report
 

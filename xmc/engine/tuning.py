@@ -14,6 +14,7 @@ import torch
 from xmc.api import QueryMap
 from xmc.data.shards import write_table
 from xmc.encode.encoder import Encoder, embed_texts
+from xmc.engine.beside_committed import beside_committed
 from xmc.engine.component import Component
 from xmc.engine.environment import versions
 from xmc.engine.indexing import commit_index, labels_to_index
@@ -83,7 +84,8 @@ def run_tuning(
         config = replace(config, index=Component(choice.trial.candidate.name, choice.backend))
         fill = functools.partial(_write, choice, {**full_report(choice), **facts, "versions": versions()})
         commit_index(config, run, choice.index, report, indexed, plugins=plugins, fill=fill)
-        config.write(run)
+        with beside_committed(run, "index"):
+            config.write(run)
     return Tuned(choice, report)
 
 

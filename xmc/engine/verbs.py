@@ -13,6 +13,7 @@ from xmc.choose.log import read_log
 from xmc.choose.report import ChoiceReport
 from xmc.config import Settings, parse_assignments
 from xmc.data.dataset import load_dataset
+from xmc.engine.beside_committed import beside_committed
 from xmc.engine.check_report import ChecksReport
 from xmc.engine.checking import run_checks
 from xmc.engine.choosing import choose, write_choice
@@ -104,7 +105,8 @@ def _index_named(run: Path, settings: Settings, *, device: str) -> IndexReport:
     config = read_run_config(plugins, run, settings=chosen)
     report = run_indexing(config, run, plugins=plugins, device=device)
     if chosen.keys() & {"index", "labels"}:
-        replace(read_run_config(plugins, run), index=config.index, labels=config.labels).write(run)
+        with beside_committed(run, "index"):
+            replace(read_run_config(plugins, run), index=config.index, labels=config.labels).write(run)
     write_card(run, plugins=plugins)
     fitted_now(run).warn()
     return report

@@ -1,12 +1,14 @@
 """Invariants: an index that was named with settings is what a plain `xmc index` builds again; others change nothing."""
 
+import errno
 import json
 import tomllib
 
 import pytest
 
 import xmc
-from xmc.errors import ConfigError
+from xmc.engine import run_config
+from xmc.errors import ArtifactError, ConfigError
 from xmc.retrieve.layout import index_store
 from xmc.store.atomic import TEMPORARY_PREFIX, temporary_name
 
@@ -30,6 +32,22 @@ def test_a_named_index_is_kept_in_the_run_and_built_again(tiny_run_copy):
     assert (again["name"], again["options"]) == (named["name"], named["options"]) and again["options"]["M"] == 8
     xmc.index_run(tiny_run_copy, settings=["index.M=9"], device="cpu")
     assert config(tiny_run_copy)["index"]["M"] == 9
+
+
+def test_a_disk_that_refuses_the_files_beside_a_new_index_is_told_with_what_stays(tiny_run_copy, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "could not write: No space left on device", str(path))
+
+    said = r"new index of .* is committed and in use.*config\.toml: .* No space left.* same options again: xmc index"
+    with monkeypatch.context() as patched, pytest.raises(ArtifactError, match=said):
+        patched.setattr(run_config, "write_text", full)
+        xmc.index_run(tiny_run_copy, settings=["index.name=faiss.hnsw", "index.M=8"], device="cpu")
+    assert index_facts(tiny_run_copy)["name"] == "faiss.hnsw" and config(tiny_run_copy)["index"]["name"] == "exact"
+    (tiny_run_copy / "plugins.json").unlink()
+    (tiny_run_copy / "plugins.json").mkdir()
+    with pytest.raises(ArtifactError, match=r"new index of .*plugins\.json: .*Is a directory"):
+        xmc.index_run(tiny_run_copy, device="cpu")
+    assert index_facts(tiny_run_copy)["name"] == "exact"
 
 
 def test_what_killed_writers_left_of_the_same_files_goes(tiny_run_copy):
