@@ -16,6 +16,7 @@ from xmc.cli.main import app
 from xmc.errors import XmcWarning
 from xmc.retrieve.calibration import NO_CUT_OFFS, Calibration, Curve
 from xmc.retrieve.fitted import Fitted
+from xmc.retrieve.label_filter import as_filter
 from xmc.retrieve.no_match import no_match
 
 NOTHING = ["$", "!?", "\u200b", "🙂", "你好"]
@@ -85,6 +86,28 @@ def test_what_matches_nothing_is_relevant_with_probability_0(retriever):
     assert calibrated.search_table(table, k=2)["probabilities"].to_pylist()[0] == [0, 0]
     assert calibrated.search_table(table, k=2, min_probability=1e-9)["label_ids"].to_pylist()[0] == []
     assert len(calibrated.search(["$"], k=2, min_probability=0)[0]) == 2, "0 leaves nothing out"
+
+
+def calibrated_by(retriever, *curves):
+    calibration = Calibration("isotonic", (1, 2)[: len(curves)], curves, NO_CUT_OFFS)
+    return replace(retriever, fitted=Fitted(calibration), opened=replace(retriever.opened, warn=False))
+
+
+CURVES = Curve(np.array([0.0, 1.0]), np.array([0.3, 0.9])), Curve(np.array([0.0, 1.0]), np.array([0.2, 0.8]))
+
+
+@pytest.mark.parametrize("bands", [1, 2])
+def test_under_a_filter_the_best_of_all_labels_tells_whether_a_query_matches(retriever, bands):
+    """By the best of the allowed labels the first query would match nothing, and the last one something."""
+    allowed = as_filter(retriever.labels, ["L05", "L09"])
+    lists = {True: np.array([0.0, 0.0, 0.4, -0.2], np.float32), False: np.array([0.7, 0.0, 0.4, 0.0], np.float32)}
+
+    def search(*, k, allowed):
+        scores = lists[allowed is not None]
+        return Hits(np.array([0, 1, 1, 2, 3, 4]), np.array([5, 5, 5, 5]) - (allowed is None), scores)
+
+    _, probabilities_H = calibrated_by(retriever, *CURVES[:bands]).judged_by(search, k=1, label_filter=allowed)
+    assert probabilities_H.round(6).tolist() == [0.3 if bands == 1 else 0.2, 0, 0.54 if bands == 1 else 0.44, 0]
 
 
 def test_the_command_says_so_beside_the_answer(tiny_run):
