@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.api import Hits
 from xmc.retrieve.label_sets import keep_hits
-from xmc.retrieve.no_match import no_match
+from xmc.retrieve.no_match import can_be_told, no_match
 from xmc.retrieve.query_checks import check_probability
 
 if TYPE_CHECKING:
+    from xmc.retrieve.calibration import Calibration
     from xmc.retrieve.label_filter import LabelFilter
     from xmc.retrieve.retriever import Retriever
 
@@ -52,9 +53,16 @@ def search_and_judge(
 
     A calibration is fitted to whole lists, and a filter lets labels rise: by its rank among the allowed a hit would
     seem more probable than it is, and so it would without the better ones above it that are said to be less probable.
-    So the whole lists are searched as well, as deep as the calibration tells ranks apart.
+    So the whole lists are searched as well, as deep as the calibration tells ranks apart, where that can matter.
     """
     hits, first = search(k=k, allowed=label_filter), None
-    if label_filter is not None and (calibration := retriever.fitted.calibration):
+    calibration = retriever.fitted.calibration
+    if label_filter is not None and calibration and _whole_lists_matter(retriever, hits, calibration):
         first = search(k=max(1, calibration.first_ranks[-1] - 1), allowed=None)
     return judge(retriever, hits, min_probability, first)
+
+
+def _whole_lists_matter(retriever: Retriever, hits: Hits, calibration: Calibration) -> bool:
+    """Whether ranks do, or a query may match nothing at all: not where an allowed label scores above 0."""
+    best = hits.scores[hits.offsets[:-1][hits.offsets[:-1] < hits.offsets[1:]]]
+    return calibration.first_ranks[-1] > 1 or (can_be_told(retriever) and bool((best <= 0).any()))

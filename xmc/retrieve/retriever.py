@@ -226,8 +226,8 @@ class Retriever(Stages):
     ) -> tuple[Hits, Any]:
         """The hits of `search(k=…, allowed=…)`, and their probabilities as in `judged_hits`.
 
-        A filter does not change the probability of a hit. To find it, where there is a calibration, the same queries
-        are searched a second time without the filter.
+        A filter does not change the probability of a hit. To find it, where there is a calibration that tells ranks
+        apart, the same queries are searched a second time without the filter.
         """
         return search_and_judge(self, search, k=k, min_probability=min_probability, label_filter=label_filter)
 

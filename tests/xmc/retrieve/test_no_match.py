@@ -110,6 +110,19 @@ def test_under_a_filter_the_best_of_all_labels_tells_whether_a_query_matches(ret
     assert probabilities_H.round(6).tolist() == [0.3 if bands == 1 else 0.2, 0, 0.54 if bands == 1 else 0.44, 0]
 
 
+@pytest.mark.parametrize(("bands", "best", "searches"), [(2, 0.4, 2), (1, 0.4, 1), (1, 0.0, 2)])
+def test_whole_lists_are_searched_only_where_they_matter(retriever, bands, best, searches):
+    asked = []
+
+    def search(*, k, allowed):
+        asked.append(allowed)
+        return Hits(np.array([0, 0, 1]), np.array([5]), np.array([best], np.float32))
+
+    calibrated = calibrated_by(retriever, *CURVES[:bands])
+    calibrated.judged_by(search, k=1, label_filter=as_filter(retriever.labels, ["L05"]))
+    assert len(asked) == searches
+
+
 def test_the_command_says_so_beside_the_answer(tiny_run):
     done = CliRunner().invoke(app, ["search", "$", "--run", str(tiny_run), "-k", "2", "--json"])
     assert done.exit_code == 0 and "note: a query matches no label" in done.stderr
