@@ -32,7 +32,8 @@ class ServedRun:
     """One run: `now` is its newest committed state that could be opened, `reload_error` why a newer could not.
 
     `has_kept` says whether that state has what is kept beside passages, which is so once it has been asked for.
-    `opened_s` is when the service opened it, in seconds since 1970; `reloading` is held while it is opened again.
+    `opened_s` is when the service opened it, in seconds since 1970; `reloading` is held while it is opened again,
+    `reading` while what is kept is read for the first time.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ServedRun:
     reload_error: str = ""
     opened_s: int = field(default_factory=lambda: int(time.time()))
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def retriever(self) -> Retriever:

@@ -26,7 +26,7 @@ Done = TypeVar("Done")
 
 
 class Service:
-    """All runs of a service with the threads that work for it: one searches, one reloads and edits.
+    """All runs of a service with the threads that work for it: one searches, one reloads and edits, one reads metadata.
 
     `open_runs` gives it runs; `close` ends its threads, and `ended` tells when they have.
     """
@@ -45,6 +45,8 @@ class Service:
         self._waiting = 0
         self.searcher = ThreadPoolExecutor(1, thread_name_prefix="xmc-search")
         self._editor = ThreadPoolExecutor(1, thread_name_prefix="xmc-edit")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="xmc-read")
+        self._threads = (self.searcher, self._editor, self._reader)
         self._changes: set[Future[LabelsReport]] = set()
         self._begun: set[asyncio.Task[Any]] = set()
         for run in self.runs.values():
@@ -107,13 +109,15 @@ class Service:
     async def read_kept(self, run: ServedRun) -> None:
         """See to it that what is kept beside the passages of a run is read, as it is at each `reload` from then on.
 
+        Neither searches nor changes of labels wait for the first time, nor does it for them.
         Raises: ArtifactError when it is damaged.
         """
-        if not run.has_kept:
-            async with run.reloading:
-                run.now = await asyncio.get_running_loop().run_in_executor(self._editor, run.with_kept)
-                run.has_kept = True
-            await self.reload(run)  # of one moment with the labels, which may have been edited since they were read
+        async with run.reading:
+            while not run.has_kept:
+                before = run.now
+                now = await asyncio.get_running_loop().run_in_executor(self._reader, run.with_kept)
+                if run.now is before:  # else it may be older than the texts that are there now
+                    run.now, run.has_kept = now, True
 
     async def watch(self, every_s: float) -> None:
         """Look at all runs every so often, until cancelled."""
@@ -145,15 +149,15 @@ class Service:
 
     def close(self) -> None:
         """End the threads; what waits is dropped."""
-        self.searcher.shutdown(wait=False, cancel_futures=True)
-        self._editor.shutdown(wait=False, cancel_futures=True)
+        for threads in self._threads:
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def ended(self, within_s: float) -> bool:
         """After `close`: whether the threads end so soon. A change of labels that is being made is waited for first."""
         if changes := list(self._changes):
             logger.info("a change of labels is being made; the service stops when it is done")
             wait(changes)
-        ending = [Thread(target=threads.shutdown, daemon=True) for threads in (self.searcher, self._editor)]
+        ending = [Thread(target=threads.shutdown, daemon=True) for threads in self._threads]
         for thread in ending:
             thread.start()
         until_s = time.monotonic() + within_s

@@ -4,6 +4,7 @@ import importlib
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from serve_cases import AS_ADMIN, client_of
@@ -187,6 +188,25 @@ def test_a_passage_that_is_removed_during_a_search_is_answered_with_its_metadata
         (result,) = client.post("/v1/search", json={**ASKED, "metadata": True}).json()["results"]
         assert (result["hits"][0]["label_id"], result["hits"][0]["metadata"]) == ("new", {"page": 3})
         assert run_there.retriever.search(ASKED["texts"], k=1)[0][0].label_id != "new"
+
+
+def test_a_first_search_with_metadata_does_not_wait_for_a_change_of_labels(tiny_run_copy, monkeypatch):
+    RunPassages(tiny_run_copy).add({"new": "purple banana"}, {"new": {"page": 3}})
+    begun, answered, put = threading.Event(), threading.Event(), LabelEditor.put
+
+    def slow(editor, labels):
+        begun.set()
+        assert answered.wait(5), "the search waited for the change"
+        return put(editor, labels)
+
+    monkeypatch.setattr(LabelEditor, "put", slow)
+    with client_of({"run": tiny_run_copy}) as client, ThreadPoolExecutor() as threads:
+        changed = threads.submit(change, client, "put", labels={"other": "grey stone"})
+        assert begun.wait(20)
+        answer = client.post("/v1/search", json={**ASKED, "metadata": True})
+        answered.set()
+        assert answer.json()["results"][0]["hits"][0]["metadata"] == {"page": 3}
+        assert changed.result().status_code == 200
 
 
 def test_long_metadata_count_as_part_of_the_answer(tiny_run_copy):
