@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import safe_open
 
 from xmc.api import WholeHeadOptions
 from xmc.data.dataset import Dataset, QueryTable
+from xmc.engine.card_reports import read_report
 from xmc.engine.held_out_loss import held_out_loss
 from xmc.engine.job import Job
 from xmc.engine.run_config import RunConfig
@@ -109,13 +109,12 @@ def _refuse_untrained(config: RunConfig) -> None:
 
 
 def training_report(run: Path) -> dict[str, Any]:
-    """What a finished run says of its training. Raises: ArtifactError when it is not finished."""
-    path = run / "train.json"
-    if not path.is_file():
+    """What a finished run says of its training. Raises: ArtifactError when it is not finished, or damaged."""
+    report = read_report(run / "train.json")
+    if report is None:
         raise ArtifactError(
             f"{run} is not a finished run (it has no train.json).", hint=f"xmc train --out {quoted(run)} --resume"
         )
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report
 
 

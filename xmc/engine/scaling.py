@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.data.dataset import Dataset, take_train
+from xmc.engine.card_reports import read_report
 from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.environment import versions
@@ -170,10 +171,9 @@ def _rung_point(rung: Rung, data: Dataset, out: Path, full: RunConfig, *, plugin
     """The point of a rung, from `out/points` if it is that of the same configuration and data, else trained."""
     path = out / POINTS / f"{rung.name}.json"
     made_of = {"config": json.loads(json.dumps(rung.config.to_dict())), "data": data.fingerprint}
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["made_of"] == made_of:
-            return _read_point(found["point"])
+    found = read_report(path)
+    if found and found.get("made_of") == made_of:
+        return _read_point(found["point"])
     run = out / POINTS / TRAINING
     run.parent.mkdir(parents=True, exist_ok=True)
     point = trained_point(rung.name, rung.config, run, data, held_out=full.train.validation_queries, plugins=plugins)

@@ -36,3 +36,11 @@ def test_wrong_words(xmc_command, tiny_run, tmp_path, arguments, message):
     words = [word.replace("RUN", str(tiny_run)) for word in arguments]
     code, out, err = xmc_command("scale", *words, "--out", tmp_path / "scaling")
     assert code == 2 and not out and message in err and not (tmp_path / "scaling").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("verb", [("scale", "--pairs", "1000", "--run"), ("diagnose", "--run")])
+def test_a_damaged_report_of_a_training_is_told(xmc_command, tiny_run_copy, verb, content):
+    (tiny_run_copy / "train.json").write_bytes(content)
+    code, _, err = xmc_command(*verb, tiny_run_copy)
+    assert code == 2 and "train.json is damaged" in err
