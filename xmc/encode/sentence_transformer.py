@@ -16,6 +16,7 @@ from torch.nn import functional
 from xmc.encode.encoder import IntArray, Role, Similarity
 from xmc.encode.fast_tokens import Prepare, fast_tokens
 from xmc.encode.text_graph import TextGraph
+from xmc.encode.token_limit import cut_texts_at
 from xmc.errors import ConfigError
 from xmc.home import home_expanded
 
@@ -81,7 +82,7 @@ class SentenceTransformerOptions:
                 hint="Give a local folder, or a hub name that this machine can reach.",
             ) from error
         if self.max_tokens:
-            loaded.max_seq_length = self.max_tokens
+            cut_texts_at(loaded, self.max_tokens, name=model)
         return SentenceTransformerEncoder(loaded, self)
 
 

@@ -148,6 +148,18 @@ def test_max_tokens_cuts_texts(minilm):
     assert (one_ND - other_ND).abs().max() > 0.01
 
 
+def test_a_model_that_cannot_cut_texts_there_is_refused(folder):
+    with pytest.raises(ConfigError, match=r"max_tokens = 4: the model .* sets no limit.*encoder\.max_tokens=0"):
+        open_encoder(folder, max_tokens=4)
+
+
+@pytest.mark.pretrained
+def test_more_tokens_than_a_model_can_read_are_refused(minilm):
+    assert open_encoder(minilm, max_tokens=512).model.max_seq_length == 512
+    with pytest.raises(ConfigError, match=r"max_tokens = 513: the model .* fails at .*its own limit is 256 tokens"):
+        open_encoder(minilm, max_tokens=513)
+
+
 def test_a_folder_beside_others_is_no_name_of_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert not names_a_folder("models/minilm")

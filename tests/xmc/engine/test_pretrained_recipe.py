@@ -19,7 +19,8 @@ def test_a_model_is_fine_tuned_in_small_steps_or_taken_as_it_is(tmp_path):
     model = save_transformer(tmp_path / "model")
     vectors = {}
     for epochs in (0, 1):
-        settings = {"encoder.model": str(model), "train.epochs": epochs, "train.device": "cpu"}
+        encoder = {"encoder.model": str(model), "encoder.max_tokens": 32}
+        settings = {**encoder, "train.epochs": epochs, "train.device": "cpu"}
         report = xmc.train_run("tiny", tmp_path / str(epochs), plugin="dexml.pretrained", settings=settings)
         assert report["epochs_run"] == epochs and report["label_scope"] == "sampled"
         vectors[epochs] = Retriever.load(tmp_path / str(epochs)).encode(["tender tram", "vivid mango"])
