@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,13 @@ def given_place(value: Any, *, name: str) -> str:
 def given_path(value: Any, *, name: str) -> Path:
     """The same as a path of this machine. Raises: as `given_place`."""
     return Path(given_place(value, name=name))
+
+
+def given_runs(values: Any) -> dict[str, Path]:
+    """Run folders by name. Raises: ConfigError for anything but a mapping, and as `given_place`."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f"runs must be a mapping of names to run folders, got {type(values).__name__}.",
+            hint='Write {"a": "runs/a"}.',
+        )
+    return {name: given_path(run, name="run") for name, run in values.items()}

@@ -49,6 +49,27 @@ def test_what_is_no_shard(tiny_run, tmp_path, value):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("runs", [["runs/a"], "runs/a", None])
+def test_what_are_no_named_runs(runs, tmp_path):
+    said = f"^runs must be a mapping of names to run folders, got {type(runs).__name__}. Write {{.a.: .runs/a.}}"
+    for call in (lambda: xmc.choose_run(tmp_path, runs), lambda: xmc.scale_run(runs=runs, pairs=1000)):
+        with pytest.raises(ConfigError, match=said):
+            call()
+
+
+def test_what_is_no_data_set_or_log(tmp_path):
+    table = pa.table({"text": ["x"]})
+    for call in (
+        lambda: xmc.train_run(table, tmp_path / "out"),
+        lambda: xmc.teach("models/a", table, tmp_path / "out"),
+        lambda: xmc.scale_run(table, tmp_path / "out"),
+    ):
+        with pytest.raises(DataError, match=r"^data must be the name of a shipped data set or its folder, got Table\."):
+            call()
+    with pytest.raises(ConfigError, match=r"^log must be a path.*, got Table\.$"):
+        xmc.choose_run(table, {"a": tmp_path})
+
+
 def test_a_path_of_any_kind(tmp_path):
     (tmp_path / "a").touch()
     entry = next(tmp_path.glob("a"))

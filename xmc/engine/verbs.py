@@ -35,7 +35,7 @@ from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError, DataError
 from xmc.evaluate.report import EvaluationReport
 from xmc.given_numbers import any_number, whole_number
-from xmc.given_paths import given_path
+from xmc.given_paths import given_path, given_place, given_runs
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.run_state import fitted_now
@@ -210,7 +210,7 @@ def teach(
         )
     return run_teaching(
         str(teacher),
-        load_dataset(data),
+        load_dataset(_data_name(data)),
         given_path(out, name="out"),
         k=k,
         device=device,
@@ -284,8 +284,11 @@ def choose_run(
     options = ChooseOptions(temperature=temperature, estimator=estimator, seed=seed)
     if out is not None:
         require_report_folder(given_path(out, name="out"), key="behaviour")
-    checked, plugins = read_log(log), load_plugins()
-    retrievers = {name: Retriever.load(run, device=device, plugins=plugins, warn=False) for name, run in runs.items()}
+    folders = given_runs(runs)
+    checked, plugins = read_log(given_place(log, name="log")), load_plugins()
+    retrievers = {
+        name: Retriever.load(run, device=device, plugins=plugins, warn=False) for name, run in folders.items()
+    }
     report = choose(checked, retrievers, options, truths=truths, on_progress=on_progress)
     if out is not None:
         write_choice(report, Path(out))
@@ -315,23 +318,23 @@ def scale_run(
     Raises: ConfigError when the run to predict is not described, or described in both ways, for options that would have
     no effect, and for small trainings without `out`; DataError for fewer than five runs, or runs of about one size.
     """
-    described = bool(data or config_file or not runs)
+    folders, data = given_runs(runs), _data_name(data)
+    described = bool(data or config_file or not folders)
     budget, seed = any_number(budget, name="budget"), whole_number(seed, name="seed", least=0)
     pairs, parameters = (
         whole_number(value, name=name, least=0) for name, value in (("pairs", pairs), ("parameters", parameters))
     )
     require_one_target(
-        runs, described=described, settings=list(settings), budget=budget, pairs=pairs, parameters=parameters
+        folders, described=described, settings=list(settings), budget=budget, pairs=pairs, parameters=parameters
     )
     if out is not None:
         require_report_folder(given_path(out, name="out"), key="predicted")
     plugins = load_plugins()
     config = None
     if described:
-        flags = {"train": {"device": device}, **({"data": {"name": str(data)}} if data else {})}
+        flags = {"train": {"device": device}, **({"data": {"name": data}} if data else {})}
         config = resolve(plugins, plugin=plugin, config_file=config_file, settings=settings, flags=flags)
-    if runs:
-        folders = {name: given_path(run, name="run") for name, run in runs.items()}
+    if folders:
         scaled = scale_runs(
             folders, plugins=plugins, config=config, pairs=pairs, parameters=parameters, device=choose_device(device),
             seed=seed, on_progress=on_progress,
