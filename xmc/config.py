@@ -73,14 +73,23 @@ def _validated(cls: type[Options], values: Mapping[str, Any], *, section: str, w
         first = error.errors()[0]
         key, message = _place_and_message(error.errors())
         got = "" if first["type"] == "missing" else f", got {first['input']!r}" if key else ""
-        is_bare = first["type"] == "string_type" and not isinstance(first["input"], (list, dict))
-        hint = f'A text stands in quotes: {key} = "{first["input"]}"' if is_bare else ""
+        hint = _how_written(key, first["type"], first["input"])
         raise ConfigError(f"{where} {key}: {message}{got}.".replace(" :", ":"), hint=hint) from error
+
+
+def _how_written(key: str, error_type: str, value: Any) -> str:
+    """How TOML has what is wanted, where another kind of value was given."""
+    if error_type == "string_type" and not isinstance(value, (list, dict)):
+        return f'A text stands in quotes: {key} = "{value}"'
+    if error_type == "tuple_type" and isinstance(value, (int, float)):
+        return f"A list stands in brackets, also of one: {key} = [{value}]"
+    return f"Example: {key} = {{name = 1}}" if error_type == "dict_type" else ""
 
 
 def _place_and_message(errors: Sequence[Any]) -> tuple[str, str]:
     """Where the first of pydantic's errors is and what it says; of a number or a name, that it may be either."""
     place, message = errors[0]["loc"], errors[0]["msg"].removeprefix("Value error, ")
+    message = message.replace("a valid tuple", "a list").replace("a valid dictionary", "a table")  # as TOML calls them
     names = [each for each in errors[1:] if each["type"] == "literal_error" and each["loc"][:-1] == place[:-1]]
     if len(place) > 1 and names:  # one error for each of what it may be, with its type at the end of the place
         place, message = place[:-1], f"{names[0]['msg']} or {message.removeprefix('Input should be ')}"

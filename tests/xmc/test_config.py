@@ -21,6 +21,7 @@ class Options:
     kind: Literal["a", "b"] = "a"
     share: float | Literal["auto"] = "auto"
     ks: tuple[int, ...] = (1, 3)
+    more: dict[str, Any] = field(default_factory=dict)
     made: int = field(init=False, default=0)
 
     def __post_init__(self):
@@ -44,10 +45,10 @@ def test_values_are_checked_and_converted():
         (
             Options,
             {"rte": 1},
-            "my.toml: [loss] has no key 'rte' (it has: k, rate, kind, share, ks). Did you mean 'rate'?",
+            "my.toml: [loss] has no key 'rte' (it has: k, rate, kind, share, ks, more). Did you mean 'rate'?",
         ),
-        (Options, {"zzz": 1}, "my.toml: [loss] has no key 'zzz' (it has: k, rate, kind, share, ks)."),
-        (Options, {"made": 1}, "my.toml: [loss] has no key 'made' (it has: k, rate, kind, share, ks)."),
+        (Options, {"zzz": 1}, "my.toml: [loss] has no key 'zzz' (it has: k, rate, kind, share, ks, more)."),
+        (Options, {"made": 1}, "my.toml: [loss] has no key 'made' (it has: k, rate, kind, share, ks, more)."),
         (
             Options,
             {"k": "x"},
@@ -56,6 +57,12 @@ def test_values_are_checked_and_converted():
         (Options, {"kind": "c"}, "my.toml: [loss] kind: Input should be 'a' or 'b', got 'c'."),
         (Options, {"share": "all"}, "my.toml: [loss] share: Input should be 'auto' or a valid number, unable to parse"),
         (Options, {"ks": [1, "x"]}, "my.toml: [loss] ks.1: Input should be a valid integer, unable to parse string"),
+        (
+            Options,
+            {"ks": 5},
+            "my.toml: [loss] ks: Input should be a list, got 5. A list stands in brackets, also of one: ks = [5]",
+        ),
+        (Options, {"more": 5}, "my.toml: [loss] more: Input should be a table, got 5. Example: more = {name = 1}"),
         (Options, {"k": 0}, "my.toml: [loss]: k must be >= 1, got 0."),
         (Needs, {}, "my.toml: [loss] path: Field required."),
     ],
