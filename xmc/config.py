@@ -184,7 +184,8 @@ def parse_assignments(assignments: Settings) -> dict[str, Any]:
     """Nested dictionaries from `section.key=value` strings; values are read as TOML, bare words as strings.
 
     In place of strings there may be a mapping of `section.key`, or of sections, to values.
-    Raises: ConfigError when an assignment has no `=` or no section, and for one string in place of several.
+    Raises: ConfigError when an assignment has no `=` or no section, for one string in place of several, and for what
+    is no such thing.
 
     >>> parse_assignments(["train.epochs=3", "encoder.name=static", "encoder.shared=false"])
     {'train': {'epochs': 3}, 'encoder': {'name': 'static', 'shared': False}}
@@ -198,7 +199,16 @@ def parse_assignments(assignments: Settings) -> dict[str, Any]:
         for path, value in assignments.items():
             tree = merge(tree, _assigned(path, value))
         return tree
+    if not isinstance(assignments, Iterable):
+        raise ConfigError(
+            f"the settings are {assignments!r:.60}, neither strings section.key=value nor values by section.key.",
+            hint='Example: ["train.epochs=3"], or {"train.epochs": 3}',
+        )
     for assignment in assignments:
+        if not isinstance(assignment, str):
+            raise ConfigError(
+                f"the setting {assignment!r:.60} is no string section.key=value.", hint='Example: ["train.epochs=3"]'
+            )
         path, separator, text = assignment.partition("=")
         section, dot, key = path.strip().partition(".")
         if not (separator and dot and section and key):
@@ -207,8 +217,8 @@ def parse_assignments(assignments: Settings) -> dict[str, Any]:
     return tree
 
 
-def _assigned(path: str, value: Any) -> dict[str, Any]:
-    section, dot, key = path.partition(".")
+def _assigned(path: Any, value: Any) -> dict[str, Any]:
+    section, dot, key = str(path).partition(".")
     if dot and section and key:
         return {section: {key: value}}
     if dot or not isinstance(value, Mapping):

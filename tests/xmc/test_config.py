@@ -112,6 +112,12 @@ def test_settings_may_be_values_by_name_but_not_one_string():
         parse_assignments("train.epochs=3")
 
 
+@pytest.mark.parametrize("settings", [None, 5, [("train.epochs", 3)], [{"train.epochs": 3}], {5: 1}])
+def test_settings_of_another_type_are_refused(settings):
+    with pytest.raises(ConfigError, match=r"section\.key"):
+        parse_assignments(settings)
+
+
 def test_the_last_assignment_of_a_key_wins_and_the_others_stay():
     tree = parse_assignments(["train.epochs=3", "train.seed=1", "train.epochs=4"])
     assert tree == {"train": {"epochs": 4, "seed": 1}}
