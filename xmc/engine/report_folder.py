@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xmc.engine.run_config import FILE_NAME
 from xmc.errors import ConfigError
+from xmc.store import require_folders_above
 
 REPORT_NAME = "report.json"
 _ELSEWHERE = "Give another --out, such as a new folder."
@@ -15,8 +16,9 @@ _ELSEWHERE = "Give another --out, such as a new folder."
 def require_report_folder(out: Path, *, key: str) -> None:
     """Refuse a run, and a folder whose `report.json` lacks this key, which the command's own reports have.
 
-    Raises: ConfigError, also when `out` is a file. Nothing is written.
+    Raises: ConfigError, also when `out` or what is above it is a file. Nothing is written.
     """
+    require_folders_above(out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file, expected a folder for the report.", hint="Give another --out.")
     if (out / FILE_NAME).is_file():

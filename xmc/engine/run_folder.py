@@ -11,7 +11,7 @@ from xmc.engine.run_config import FILE_NAME
 from xmc.errors import ConfigError, first_few
 from xmc.retrieve.layout import REPLACEMENT, encoder_store, work_folder
 from xmc.retrieve.run_plugins import PLUGINS_FILE
-from xmc.store import remove_temporaries
+from xmc.store import remove_temporaries, require_folders_above
 from xmc.store.atomic import TEMPORARY_PREFIX
 from xmc.store.lock import LOCK_NAME
 from xmc.train.augmented_queries import open_augmented
@@ -32,13 +32,14 @@ SECTIONS = frozenset(("data", "encoder", "loss", "train", "index"))  # which the
 def check_folder(run: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse a folder that must not be written into; touches nothing in it.
 
-    Raises: ConfigError when it is a file, holds something and neither flag is set, holds something but no run, or is to
-    be overwritten and holds files that no run has.
+    Raises: ConfigError when it, or what is above it, is a file, when it holds something and neither flag is set, holds
+    something but no run, or is to be overwritten and holds files that no run has.
     """
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite replaces it: give only one of them.")
     if not is_utf8(str(run)):
         raise ConfigError(f"the folder {str(run)!a} has a name that is not UTF-8.", hint="Give another --out.")
+    require_folders_above(run)
     if run.exists() and not run.is_dir():
         raise ConfigError(f"{run} is a file; a run is a folder.", hint="Give another --out.")
     present = present_in(run)

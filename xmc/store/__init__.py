@@ -10,7 +10,7 @@ from xmc.store.atomic import (
 )
 from xmc.store.lock import locked
 from xmc.store.manifest import Manifest, build_manifest, verify_folder
-from xmc.store.new_folder import new_folder, replaced_folder, require_new
+from xmc.store.new_folder import new_folder, replaced_folder, require_folders_above, require_new
 from xmc.store.versions import VersionedFolder
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "new_folder",
     "remove_temporaries",
     "replaced_folder",
+    "require_folders_above",
     "require_new",
     "sha256_of",
     "verify_folder",

@@ -22,12 +22,20 @@ from xmc.store.manifest import seal_folder
 def require_new(path: Path) -> None:
     """Refuse a place that `new_folder` would not take.
 
-    Raises: ConfigError when `path` is a file or a link, or holds something.
+    Raises: ConfigError when `path` is a file or a link, or holds something, and as `require_folders_above`.
     """
+    require_folders_above(path)
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise ConfigError(f"{path} is a file or a link, expected a folder to write to.", hint="Choose another folder.")
     if path.is_dir() and any(path.iterdir()):
         raise ConfigError(f"{path} is not empty.", hint="Choose another folder, or remove that one first.")
+
+
+def require_folders_above(path: Path) -> None:
+    """Refuse a folder that cannot be made. Raises: ConfigError when a file is where one above it is or would be."""
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ConfigError(f"{above} is a file, so {path} cannot be made in it.", hint="Choose another folder.")
 
 
 @contextlib.contextmanager

@@ -160,7 +160,7 @@ def test_a_folder_that_must_not_be_written_into(refused, tmp_path, tiny_run):
     said = refused("train", "--data", "tiny", "--out", tmp_path / "mine" / "thesis.txt")
     assert "thesis.txt is a file; a run is a folder" in said
     said = refused("train", "--data", "tiny", "--out", tmp_path / "mine" / "thesis.txt" / "run")
-    assert "thesis.txt/run: Not a directory." in said
+    assert "thesis.txt is a file, so" in said
 
 
 @pytest.mark.parametrize(
@@ -366,3 +366,19 @@ def test_a_folder_without_a_run_cannot_be_gone_on_with_unless_data_are_named(ref
     said = refused("train", "--out", tmp_path / "run", "--resume")
     assert f"there is no run in {tmp_path / 'run'} to go on with. hint: Is it the right folder?" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--data", "nowhere"),
+        ("export", "--run", "RUN"),
+        ("teach", "--teacher", "RUN", "--data", "tiny"),
+        ("scale", "--data", "tiny", "--budget", "1"),
+    ],
+)
+def test_a_file_where_a_folder_would_be_made_is_told_at_once(refused, tiny_run, tmp_path, words):
+    (tmp_path / "notes").write_text("a file")
+    words = [str(tiny_run) if word == "RUN" else word for word in words]
+    said = refused(*words, "--out", tmp_path / "notes" / "a" / "b")
+    assert f"{tmp_path}/notes is a file, so {tmp_path}/notes/a/b cannot be made in it. hint: Choose another" in said
