@@ -54,10 +54,9 @@ class Certify:
             raise ConfigError(f"check.certify.radii must rise, with 0 (every word) last, got {self.radii}.")
         if not self.sides or len(set(self.sides)) < len(self.sides) or not {*self.sides} <= {"query", "label"}:
             raise ConfigError(f"check.certify.sides must be 'query', 'label' or both, got {self.sides}.")
-        if self.sample < 1 or min(self.listed, self.attacks, self.greedy, self.samples) < 0:
-            raise ConfigError(
-                "check.certify: sample must be at least 1, listed, attacks, greedy and samples at least 0."
-            )
+        for name, least in {"sample": 1, "listed": 0, "attacks": 0, "greedy": 0, "samples": 0}.items():
+            if (value := getattr(self, name)) < least:
+                raise ConfigError(f"check.certify.{name} must be at least {least}, got {value}.")
         if not 1 <= self.steps <= 3:
             raise ConfigError(f"check.certify.steps must be 1, 2 or 3, got {self.steps}.")
         if not 0 < self.confidence < 1:
