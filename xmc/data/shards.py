@@ -81,7 +81,7 @@ def read_table(path: Path, *, kind: str | None = None) -> Any:
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None
     except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, OverflowError) as error:
-        raise _damaged(path, str(error).strip().partition("\n")[0][:200]) from error
+        raise _damaged(path, str(error).strip().partition("\n")[0][:200].rstrip(".")) from error
     _verify_content(path, table, columns_of(kind) if kind else None)
     return table
 
