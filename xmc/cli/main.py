@@ -23,6 +23,7 @@ from xmc.cli.index import index_command
 from xmc.cli.info import info_command
 from xmc.cli.labels import labels_command
 from xmc.cli.leaving import code_for_shell, leave_at_once
+from xmc.cli.output import other_warnings_told
 from xmc.cli.plugin_file import with_plugin_file
 from xmc.cli.plugins import plugins_command
 from xmc.cli.predict import predict_command
@@ -114,7 +115,7 @@ def _run() -> None:
     escape_what_cannot_be_written()
     outlive_terminal()
     try:
-        with stopped_by_signals(), answers_apart(sys.argv[1:]):
+        with stopped_by_signals(), answers_apart(sys.argv[1:]), other_warnings_told():
             app(prog_name="xmc")
     except Stopped as stopped:
         _say_error(f"{stopped}.", "Each file it writes is there whole or not at all; the command may be given again.")

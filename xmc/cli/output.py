@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -18,6 +18,20 @@ from xmc.errors import XmcWarning
 def warnings_as_notes() -> Iterator[list[str]]:
     """The warnings of xmc while this lasts, each once; other warnings are shown as ever."""
     notes: list[str] = []
+    with _each_warning_to(notes.append):
+        yield notes
+
+
+@contextlib.contextmanager
+def other_warnings_told() -> Iterator[None]:
+    """Let what xmc warns of be a note on the error stream at once, where no verb gathers its notes."""
+    with _each_warning_to(lambda note: print_notes([note])):
+        yield
+
+
+@contextlib.contextmanager
+def _each_warning_to(take: Callable[[str], None]) -> Iterator[None]:
+    taken: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", XmcWarning)
         show = warnings.showwarning
@@ -25,11 +39,12 @@ def warnings_as_notes() -> Iterator[list[str]]:
         def keep(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
             if not issubclass(category, XmcWarning):
                 show(message, category, *place, **options)
-            elif str(message) not in notes:
-                notes.append(str(message))
+            elif str(message) not in taken:
+                taken.add(str(message))
+                take(str(message))
 
         warnings.showwarning = keep
-        yield notes
+        yield
 
 
 def print_notes(notes: Sequence[str]) -> None:

@@ -363,3 +363,11 @@ def test_a_mistake_of_xmc_itself_keeps_its_traceback():
 
     assert told(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ("", "")
     assert told(ImportError(f"a.so: {UNMAPPED}: Operation not permitted")) == ("", "")
+
+
+@pytest.mark.parametrize("verb", [("evaluate",), ("check", "exactness")])
+def test_a_warning_is_a_note_in_every_verb(xmc_command, tiny_run_copy, verb):
+    (tiny_run_copy / "README.md").unlink(missing_ok=True)
+    (tiny_run_copy / "README.md").mkdir()
+    code, _, err = xmc_command(*verb, "--run", tiny_run_copy)
+    assert code == 0 and err.count("note: the model card") == 1 and "XmcWarning" not in err
