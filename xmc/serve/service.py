@@ -93,9 +93,12 @@ class Service:
         """
         loop = asyncio.get_running_loop()
         async with run.reloading:
-            before = run.retriever
+            before, with_kept = run.retriever, None
             try:
-                run.now = await loop.run_in_executor(self._editor, run.newest)
+                while with_kept is not run.has_kept:  # again, where what is kept was first read meanwhile
+                    with_kept = run.has_kept
+                    now = await loop.run_in_executor(self._editor, run.newest)
+                run.now = now
                 run.reload_error = ""
                 if run.retriever is not before:
                     run.log_state()
