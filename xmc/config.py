@@ -43,35 +43,18 @@ def build_options(
             f"[{section}] {getattr(cls, '__name__', cls)!r} is no dataclass, so it has no options to set.",
             hint="In the plugin, put @dataclass(frozen=True) on it; its fields are the options.",
         )
-    fields = _known_keys(cls, values, where=f"{source}: [{section}]")
-    where = f"{source}: [{section}]"
-    built = _validated(cls, values, section=section, where=where)
-    for key, value in values.items():
-        taken = getattr(built, key)
-        _require_usual(value, taken, default=fields[key].default, where=f"{where} {key}")
-        _require_known_keys(value, taken, where=f"{source}: [{section}.{key}]")
-    return built
-
-
-def _known_keys(cls: Any, values: Mapping[str, Any], *, where: str) -> dict[str, dataclasses.Field[Any]]:
-    """The fields that may be set, by name. Raises: ConfigError for a key that is none of them."""
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:
         if key not in fields:
             raise ConfigError(
-                f"{where} has no key '{key}' (it has: {', '.join(fields) or 'none'}).", hint=did_you_mean(key, fields)
+                f"{source}: [{section}] has no key '{key}' (it has: {', '.join(fields) or 'none'}).",
+                hint=did_you_mean(key, fields),
             )
-    return fields
-
-
-def _require_known_keys(value: Any, taken: Any, *, where: str) -> None:
-    """The same for options within options, alone or in a list, of which pydantic ignores what it does not know."""
-    if isinstance(value, (list, tuple)) and isinstance(taken, (list, tuple)):
-        for each, made in zip(value, taken, strict=False):
-            _require_known_keys(each, made, where=where)
-    elif isinstance(value, Mapping) and dataclasses.is_dataclass(taken):
-        for key in _known_keys(taken, value, where=where).keys() & value.keys():
-            _require_known_keys(value[key], getattr(taken, key), where=f"{where[:-1]}.{key}]")
+    where = f"{source}: [{section}]"
+    built = _validated(cls, values, section=section, where=where)
+    for key, value in values.items():
+        _require_usual(value, getattr(built, key), default=fields[key].default, where=f"{where} {key}")
+    return built
 
 
 def _validated(cls: type[Options], values: Mapping[str, Any], *, section: str, where: str) -> Options:

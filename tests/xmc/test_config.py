@@ -73,20 +73,6 @@ def test_what_is_wrong_is_said_with_what_is_allowed(cls, values, message):
     assert str(raised.value).startswith(message)
 
 
-def test_no_key_of_options_in_options_is_ignored():
-    @dataclass(frozen=True)
-    class Outer:
-        part: Options = Options()
-        parts: tuple[Options, ...] = ()
-
-    assert build_options(Outer, {"part": {"k": 7}, "parts": [{"k": 8}]}, section="loss").parts == (Options(k=8),)
-    message = r"\[loss\.part\] has no key 'rte' \(it has: k, .*\)\. Did you mean 'rate'\?"
-    with pytest.raises(ConfigError, match=message):
-        build_options(Outer, {"part": {"rte": 7}}, section="loss")
-    with pytest.raises(ConfigError, match=r"\[loss\.parts\] has no key 'kk'"):
-        build_options(Outer, {"parts": [{"k": 3}, {"kk": 7}]}, section="loss")
-
-
 @pytest.mark.parametrize(
     ("assignment", "expected"),
     [
