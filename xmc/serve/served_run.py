@@ -57,8 +57,8 @@ class ServedRun:
         return self.now.newest(self.editor.records if self.has_kept else None)
 
     def with_kept(self) -> PassagesNow:
-        """The state that is there with what is kept beside passages. Raises: ArtifactError when that is damaged."""
-        return PassagesNow.of(self.retriever, self.editor.records.current())
+        """The newest state with what is kept beside passages. Raises: ArtifactError when either is damaged."""
+        return self.now.newest(self.editor.records)
 
     def edit(self, change: LabelsChange) -> LabelsReport:
         """Make a change of labels. Raises: as `LabelEditor` and `PassageEditor`."""

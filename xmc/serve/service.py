@@ -121,6 +121,8 @@ class Service:
                 now = await asyncio.get_running_loop().run_in_executor(self._reader, run.with_kept)
                 if run.now is before:  # else it may be older than the texts that are there now
                     run.now, run.has_kept = now, True
+                    if now.searcher is not before.searcher:
+                        run.log_state()
 
     async def watch(self, every_s: float) -> None:
         """Look at all runs every so often, until cancelled."""
