@@ -75,3 +75,10 @@ def test_a_path_of_any_kind(tmp_path):
     entry = next(tmp_path.glob("a"))
     assert given_place(str(entry), name="x") == given_place(entry, name="x") == str(entry)
     assert given_path(str(entry), name="x") == Path(entry)
+
+
+@pytest.mark.parametrize("call", [lambda runs: xmc.choose_run("log", runs), lambda runs: xmc.scale_run(runs=runs)])
+@pytest.mark.parametrize("value", ["runs/a", ["runs/a"]])
+def test_what_is_no_mapping_of_runs(call, value):
+    with pytest.raises(ConfigError, match=rf"^runs must be a mapping .*, got {type(value).__name__}\. Write \{{"):
+        call(value)

@@ -88,10 +88,8 @@ def run_checks(
 def choose_checks(plugins: Plugins, names: Sequence[str]) -> list[Offer]:
     """The checks of these names, each once; all that are installed for `all`.
 
-    Raises: ConfigError without a name and for one string in place of several, PluginError for an unknown one.
+    Raises: ConfigError without a name, PluginError for an unknown one.
     """
-    if isinstance(names, str):
-        raise ConfigError(f"the checks are the string {names!r}.", hint=f"Give a list: [{names!r}]")
     if not names:
         installed = ", ".join(offer.full_name for offer in plugins.offers["check"])
         raise ConfigError("which check?", hint=f"Give one or more of: {installed}, all")

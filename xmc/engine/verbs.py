@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -127,7 +128,7 @@ def tune_run(
     With `dry_run` the run stays as it is.
     Raises: ConfigError when no index serves the goal, and for any settings: the choice replaces those of [index].
     """
-    if given := list(settings):
+    if given := [settings] if isinstance(settings, str) else list(settings):
         raise ConfigError(
             f"an index is chosen by goal with the run's own settings, got {given[0]!r}.",
             hint="Give a goal, or name an index with --set index.name=NAME, not both.",
@@ -233,7 +234,7 @@ def export_run(run: str | Path, out: str | Path, *, format: str = "onnx") -> Exp
 
 def check_run(
     run: str | Path,
-    names: Sequence[str] = ("all",),
+    names: str | Sequence[str] = ("all",),
     *,
     split: str = "test",
     fit_split: str = "",
@@ -241,7 +242,7 @@ def check_run(
     device: str = "auto",
     on_progress: Progress | None = None,
 ) -> ChecksReport:
-    """Run checks of a run by name, or all, with `check.name.key=value` settings over those of the run.
+    """Run checks of a run by name (one, or a list), or all, with `check.name.key=value` settings over those of the run.
 
     `report.refused` lists the checks in `names` that could not be run; `report.passed` says whether there is none and
     every limit of `[check.limits]` is kept. The setting `evaluate.bootstrap_seed` seeds what is drawn at random.
@@ -256,7 +257,7 @@ def check_run(
     return run_checks(
         config,
         folder,
-        names,
+        [names] if isinstance(names, str) else names,
         plugins=plugins,
         split=split,
         fit_split=fit_split,

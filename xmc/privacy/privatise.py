@@ -31,7 +31,7 @@ def privatise(
     clip: int = 1,
     threshold: int = 0,
     group_prefix: int = 0,
-    public: Sequence[str] = (),
+    public: str | Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the training queries of `data` with noisy labels of bags instead of their own; the receipt.
 
@@ -42,6 +42,7 @@ def privatise(
     one that no count is left of.
     """
     require_new(out)
+    public = [public] if isinstance(public, str) else public
     mechanism = _mechanism(epsilon, bag_size, clip, threshold, group_prefix)
     source = load_dataset(data)
     _check_source(source, public)

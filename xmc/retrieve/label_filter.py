@@ -50,8 +50,10 @@ class LabelFilter:
         return keep_hits(hits, kept_H), None if probabilities_H is None else probabilities_H[kept_H]
 
 
-def make_filter(labels: LabelTable, label_ids: Iterable[str], *, ignore_unknown: bool = False) -> LabelFilter:
-    """Look up label ids in a table that is ordered by id; an id may be named twice.
+def make_filter(
+    labels: LabelTable, label_ids: Iterable[str], *, ignore_unknown: bool = False, what: str = "allowed"
+) -> LabelFilter:
+    """Look up label ids in a table that is ordered by id; an id may be named twice, and `what` is the argument's name.
 
     Raises: UnknownLabelsError naming the first ids that are not there, unless they are to be ignored; DataError for no
     ids but a text.
@@ -59,11 +61,11 @@ def make_filter(labels: LabelTable, label_ids: Iterable[str], *, ignore_unknown:
     >>> make_filter(LabelTable(["a", "b", "c"], ["", "", ""]), ["c", "a"]).label_rows.tolist()
     [0, 2]
     """
-    require_ids(label_ids)
+    require_ids(label_ids, what=what)
     ids = list(label_ids)
     for label_id in ids:
         if not isinstance(label_id, str):
-            raise DataError(f"allowed must be label ids, which are texts, got {label_id!r:.60}.")
+            raise DataError(f"{what} must be label ids, which are texts, got {label_id!r:.60}.")
     rows = np.array([find(labels, label_id) for label_id in ids], dtype=np.int64)
     unknown = tuple(dict.fromkeys(label_id for label_id, row in zip(ids, rows, strict=True) if row < 0))
     if unknown and not ignore_unknown:

@@ -117,7 +117,7 @@ class Retriever(Stages):
 
         Raises: DataError naming label ids that are not there, unless they are to be ignored.
         """
-        return make_filter(self.labels, label_ids, ignore_unknown=ignore_unknown)
+        return make_filter(self.labels, label_ids, ignore_unknown=ignore_unknown, what="label_ids")
 
     def search(
         self,

@@ -72,9 +72,14 @@ def test_each_limit_has_a_verdict(tiny_run_copy):
 
 
 def test_a_check_alone_is_judged_by_its_own_limits_and_writes_no_common_report(tiny_run_copy):
-    report = xmc.check_run(tiny_run_copy, ["exactness"], settings=[*QUICK, "check.limits.calibrate.ece_at_5=0.000001"])
+    report = xmc.check_run(tiny_run_copy, "exactness", settings=[*QUICK, "check.limits.calibrate.ece_at_5=0.000001"])
     assert report.passed and not report.verdicts
     assert not (tiny_run_copy / "checks" / "report.html").exists()
+
+
+def test_a_name_is_not_a_list_of_letters(tiny_run):
+    with pytest.raises(PluginError, match="unknown check 'small'"):
+        xmc.check_run(tiny_run, "small")
 
 
 def test_a_refusal_misses_the_limits_among_others_and_is_raised_alone(tiny_run_copy):

@@ -51,6 +51,8 @@ def test_what_does_not_serve_changes_nothing(run):
         xmc.index_run(run, memory_bytes=1000)
     with pytest.raises(ConfigError, match="not both"):
         xmc.index_run(run, target_recall=0.9, settings=["index.name=exact"])
+    with pytest.raises(ConfigError, match=r"got 'index\.name=exact'"):
+        xmc.index_run(run, target_recall=0.9, settings="index.name=exact")
     tuned = tune_run(run, Goal(target_recall=0.9), dry_run=True)
     assert tuned.index.backend == "exact"
     assert (files(run), (run / "config.toml").read_bytes()) == before

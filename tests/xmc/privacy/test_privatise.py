@@ -53,7 +53,7 @@ def test_no_number_depends_on_the_labels(tmp_path, released):
 
 
 def test_public_splits_and_groups(tmp_path):
-    receipt = privatise("tiny", tmp_path / "a", **SETTINGS, group_prefix=2, public=["test"])
+    receipt = privatise("tiny", tmp_path / "a", **SETTINGS, group_prefix=2, public="test")
     data = load_dataset(tmp_path / "a")
     assert data.test.ids == load_dataset("tiny").test.ids and data.test.bag_ids is None
     assert {len(label_id) for label_id in data.labels.ids} == {2} and receipt["labels"] == len(data.labels) < 60

@@ -46,6 +46,8 @@ def test_labels_that_are_not_there_are_named_or_counted(retriever):
 def test_a_filter_that_cannot_be_is_refused(retriever, tiny_run):
     with pytest.raises(DataError, match="a collection of label ids, got one text"):
         retriever.search(TEXTS, allowed="L00")
+    with pytest.raises(DataError, match=r"Write label_ids=\[label_id\]"):
+        retriever.filter("L00")
     with pytest.raises(DataError, match="must be label ids, which are texts, got 3"):
         retriever.search(TEXTS, allowed=[3])
     other = Retriever.load(tiny_run, device="cpu")
