@@ -6,7 +6,7 @@ Every call that changes something is one committed version of `run/labels/`: rea
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from xmc.retrieve.edit_vectors import with_edits, with_vectors, without_directio
 from xmc.retrieve.label_edits import Edit, LabelEdits, read_edits
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.living_labels import live_labels
+from xmc.retrieve.passage_records import PassageRecords
 from xmc.retrieve.run_plugins import recorded_options
 from xmc.retrieve.run_state import description_of, fitted_now
 from xmc.retrieve.trained_model import TrainedModel, load_model
@@ -79,7 +80,8 @@ class LabelEditor:
         """Add labels, and give those that are there these texts (and vectors); what is equal is left alone.
 
         `first` is called with what is there, when nothing is left to refuse and nobody else can edit until the commit;
-        what it raises stops the edit. Raises: as `add` and `replace`, but for ids that are there or not.
+        what it raises stops the edit. Without it what was kept beside removed labels of these ids is dropped.
+        Raises: as `add` and `replace`, but for ids that are there or not.
         """
         return self._put("put", labels, vectors, there=None, first=first)
 
@@ -195,8 +197,7 @@ class LabelEditor:
 
         def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
             after, new, gone = put.applied(before)
-            if first:
-                first(LabelState(base, before))
+            (first or self._forget_earlier(new))(LabelState(base, before))
             unread[:] = without_direction(after, new)
             return after, len(new) + len(gone)
 
@@ -207,6 +208,16 @@ class LabelEditor:
         note = f"{cause} of {len(unread):,} of these labels, such as '{unread[0]}', which score 0 with every query."
         warnings.warn(note, XmcWarning, stacklevel=3)
         return replace(report, notes=(note,))
+
+    def _forget_earlier(self, label_ids: Collection[str]) -> Callable[[LabelState], None]:
+        """Drop what is kept for ids that are not there: it was kept beside labels that were removed."""
+
+        def forget(state: LabelState) -> None:
+            records = PassageRecords(self.run)
+            if records.exist():
+                records.drop(label_id for label_id in label_ids if not state.now(label_id))
+
+        return forget
 
     def _loaded_plugins(self) -> Plugins:
         self._plugins = self._plugins or load_plugins()

@@ -253,6 +253,22 @@ def test_removing_takes_the_metadata_too_and_passes_over_what_is_not_there(tiny_
         passages.remove(passages.ids())
 
 
+@pytest.mark.parametrize("again", ["add", "put", "sync"])
+def test_a_label_added_under_the_id_of_a_removed_one_has_nothing_of_it(again, tiny_run_copy):
+    notes, editor = RunPassages(tiny_run_copy, collection="notes"), LabelEditor(tiny_run_copy)
+    notes.add(TEXTS, KEPT)
+    before = editor.versions()[-1].version
+    editor.remove(["n1"])
+    editor.rollback(before)
+    assert notes.get(["n1"])[0].metadata == KEPT["n1"]  # the label is the one that it was
+    editor.remove(["n1"])
+    others = editor.labels() if again == "sync" else {}
+    getattr(editor, again)({**others, "n1": "purple velvet banana"})
+    (added,) = Passages(tiny_run_copy).search("purple velvet banana", k=1)
+    assert (added.id, added.metadata) == ("n1", {})
+    assert ids(notes.get(TEXTS)) == ["n2", "n3"] and notes.get(["n2"])[0].metadata == KEPT["n2"]
+
+
 def test_an_interrupted_addition_is_completed_by_the_same_call(tiny_run_copy, monkeypatch):
     RunPassages(tiny_run_copy, collection="c").add({"n1": "an old text"}, {})
     passages = RunPassages(tiny_run_copy, collection="c")
