@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +15,7 @@ from xmc.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from xmc.engine.label_editing import LabelEditor
+    from xmc.engine.labels_report import LabelsReport
 
 ACTIONS = ("add", "put", "replace", "remove", "sync", "versions", "rollback", "compact", "list", "export")
 WITH_TEXTS = ("add", "put", "replace", "sync")
@@ -30,7 +30,9 @@ def labels_command(
     ],
     file: Annotated[
         Path | None,
-        typer.Argument(help="Labels: JSON lines {id, text}, CSV or Parquet. For remove: ids, one a line, too."),
+        typer.Argument(
+            help="Labels: JSON lines {id, text}, perhaps metadata, CSV or Parquet. Remove: ids, one a line, too."
+        ),
     ] = None,
     label_id: Annotated[list[str] | None, typer.Option("--id", help="Instead of a file: a label id.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="The text of the label --id.")] = None,
@@ -53,6 +55,7 @@ def labels_command(
 
     add takes new labels, replace gives labels that are there other texts, put does either, remove takes labels away.
     sync makes the labels of a file those of the run: it puts them and removes all others.
+    Where a file has metadata, they are kept beside its labels; where it has none, what is kept stays.
     versions lists the states that are kept; rollback makes the labels again what they were in one of them.
     export writes all labels as they are now into a new file (.parquet, .arrow, else JSON lines, .gz and .xz
     compressed), or prints them as JSON lines.
@@ -92,8 +95,8 @@ def labels_command(
         elif to is not None:
             report = editor.rollback(to)
         else:
-            edit = partial(getattr(editor, action), **({} if most_removed is None else {"most_removed": most_removed}))
-            report = edit(_labels(file, label_id or (), text))
+            options = {} if most_removed is None else {"most_removed": most_removed}
+            report = _edited(run, action, file, dict.fromkeys(label_id or (), text or ""), options)
     _print_report(report.to_dict(), as_json, edited=True)
 
 
@@ -130,10 +133,14 @@ def _require_switches(
         raise ConfigError(f"--device is for compact, not for {action}.")
 
 
-def _labels(file: Path | None, ids: Sequence[str], text: str | None) -> dict[str, str]:
-    from xmc.data.label_files import read_label_file
+def _edited(run: Path, action: str, file: Path | None, labels: dict[str, str], options: dict[str, Any]) -> LabelsReport:
+    """Edit by a file, or these labels; notes say what of the file was not used."""
+    from xmc.data.label_metadata_files import LabelFile, read_label_file
+    from xmc.engine.passage_editing import PassageEditor
 
-    return read_label_file(file) if file else {ids[0]: text or ""}
+    given = read_label_file(file) if file else LabelFile(labels)
+    report = PassageEditor(run).edit(action, given.texts, given.metadata, **options)
+    return replace(report, notes=(*report.notes, *(given.notes(file) if file else ())))
 
 
 def _ids(file: Path | None, ids: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Files of labels to add or to keep elsewhere, and of label ids to remove or to search among."""
+"""Files of labels to keep elsewhere, and of label ids to remove or to search among."""
 
 from __future__ import annotations
 
@@ -12,35 +12,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from xmc.data.importers.csv_rows import DELIMITERS, read_table_rows
-from xmc.data.importers.jsonl import read_label_rows
-from xmc.data.importers.spreadsheet import read_label_cells
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import as_id, missing_key, read_json_rows, read_lines
 from xmc.data.shards import SUFFIXES, read_table, write_table
-from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
+from xmc.data.tables import LabelTable, label_table_to_arrow
 from xmc.errors import DataError
 from xmc.store import atomic_writer
 
 
-def read_label_file(path: Path) -> dict[str, str]:
-    """Labels, id to text: a Parquet or Arrow table with label_id and text, CSV, else JSON lines of {id, text}.
-
-    Raises: DataError naming file and row for a file or row that cannot be read, and for an id that stands twice.
-    """
-    _require_file(path)
-    if path.suffix in SUFFIXES:
-        table = read_labels([path])
-        return dict(zip(table.ids, table.texts, strict=True))
-    labels: dict[str, str] = {}
-    with _no_importer():
-        for row in (read_label_cells if _is_csv(path) else read_label_rows)(path, Tally("error")):
-            if row.id in labels:
-                raise DataError(f"{row.place}: label '{row.id}' stands there twice.")
-            labels[row.id] = row.text
-    return labels
-
-
-def _is_csv(path: Path) -> bool:
+def is_csv(path: Path) -> bool:
+    """Whether the name is one of CSV or TSV."""
     return bool({".csv", ".tsv"} & {*path.suffixes})
 
 
@@ -53,7 +34,7 @@ def write_label_file(path: Path, labels: Mapping[str, str]) -> None:
     """
     if os.path.lexists(path):
         raise DataError(f"{path} is there already.", hint="Give another name, or write it away yourself: ... > FILE")
-    if _is_csv(path):
+    if is_csv(path):
         raise DataError(f"{path}: labels are not written as CSV.", hint="Name it .parquet, .arrow or .jsonl.")
     if path.suffix in SUFFIXES:
         write_table(path, label_table_to_arrow(LabelTable(list(labels), list(labels.values()))))
@@ -85,14 +66,14 @@ def read_id_file(path: Path) -> list[str]:
     line, an object with `id`.
     Raises: DataError naming file and row for a file or row that cannot be read.
     """
-    _require_file(path)
+    require_file(path)
     if path.suffix in SUFFIXES:
         table = read_table(path)
         if "label_id" not in table.column_names:
             raise DataError(f"{path}: column 'label_id' is missing (it has: {', '.join(table.column_names)}).")
         return [_id_of_row(path, row, value) for row, value in enumerate(table.column("label_id").to_pylist())]
-    with _no_importer():
-        if _is_csv(path) and _names_columns(path):
+    with no_importer():
+        if is_csv(path) and _names_columns(path):
             rows = read_table_rows(path, ("id",), table="labels", tally=Tally("error"))
             return [row["id"].strip() for _, row in rows]
         return _ids_of_json(path) if _is_json(path) else _ids_of_lines(path)
@@ -142,7 +123,7 @@ def _ids_of_json(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _no_importer() -> Iterator[None]:
+def no_importer() -> Iterator[None]:
     """Errors of the importers' readers, without their hint at an option of `xmc import`."""
     try:
         yield
@@ -150,6 +131,9 @@ def _no_importer() -> Iterator[None]:
         raise DataError(error.message) from error
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
+    """Refuse what is no file. Raises: DataError."""
+    if path.is_dir():
+        raise DataError(f"'{path}' is a folder, expected a file.")
     if not path.is_file():
         raise DataError(f"there is no file {path}.")

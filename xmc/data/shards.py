@@ -69,37 +69,48 @@ def _is_shard(entry: Entry) -> bool:
     return entry.kind in (FILE, DANGLING) and name.suffix in SUFFIXES and not hidden
 
 
-def read_table(path: Path, *, kind: str | None = None) -> Any:
+def column_names(path: Path) -> list[str]:
+    """The names of the columns of one shard. Raises: DataError when it is damaged."""
+    try:
+        with path.open("rb") as file:
+            names = pa.parquet.read_schema(file).names if path.suffix == ".parquet" else read_ipc(file).column_names
+    except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, OverflowError) as error:
+        raise _damaged(path, str(error).strip().partition("\n")[0][:200]) from error
+    return list(names)
+
+
+def read_table(path: Path, *, kind: str | None = None, also: str = "") -> Any:
     """Read one shard and verify it: page checksums, column hashes, Arrow's full validation, and the schema of `kind`.
 
-    With `kind` only that table's columns are read.
+    With `kind` only that table's columns are read, and `also` one that is there beside them.
     Raises: DataError naming the file when it is missing, truncated, damaged or of another schema.
     """
     try:
-        table = _read(path, kind)
+        table = _read(path, kind, also)
         table.validate(full=True)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None
     except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, OverflowError) as error:
         raise _damaged(path, str(error).strip().partition("\n")[0][:200].rstrip(".")) from error
-    _verify_content(path, table, columns_of(kind) if kind else None)
+    _verify_content(path, table, [*columns_of(kind), also] if kind else None)
     return table
 
 
-def _read(path: Path, kind: str | None) -> Any:
+def _read(path: Path, kind: str | None, also: str) -> Any:
     if path.suffix == ".arrow":
         with pa.OSFile(str(path), "r") as file:
             table = read_ipc(file)
         if kind is None:
             return table
         check_schema(table.schema, kind, source=str(path))
-        return table.select([name for name in table.column_names if name in columns_of(kind)])
+        return table.select([name for name in table.column_names if name in (*columns_of(kind), also)])
     with path.open("rb") as file:
         parquet = pa.parquet.ParquetFile(file, page_checksum_verification=True)
         if kind is None:
             return parquet.read()
         check_schema(parquet.schema_arrow, kind, source=str(path))
-        return parquet.read(columns=[name for name in parquet.schema_arrow.names if name in columns_of(kind)])
+        names = parquet.schema_arrow.names
+        return parquet.read(columns=[name for name in names if name in (*columns_of(kind), also)])
 
 
 def write_table(path: Path, table: Any, *, compression_level: int = 3, **parquet_options: Any) -> None:

@@ -85,16 +85,24 @@ class LabelEditor:
         """
         return self._put("put", labels, vectors, there=None, first=first)
 
-    def sync(self, labels: Mapping[str, str], *, vectors: Any = None, most_removed: float = 0.5) -> LabelsReport:
+    def sync(
+        self,
+        labels: Mapping[str, str],
+        *,
+        vectors: Any = None,
+        most_removed: float = 0.5,
+        first: Callable[[LabelState], None] | None = None,
+    ) -> LabelsReport:
         """Make these the labels of the run: `put` them, and remove all others, in one version.
 
         Without `vectors` a label that has this text already is left alone, and keeps a vector that was given for it.
+        `first` is that of `put`.
         Raises: as `put`; DataError when more than the share `most_removed` of the labels would go.
         """
         most_removed = any_number(most_removed, name="most_removed")
         if not 0 <= most_removed <= 1:
             raise ConfigError(f"most_removed is a share from 0 to 1, got {most_removed}.")
-        return self._put("sync", labels, vectors, there=None, most_removed=most_removed)
+        return self._put("sync", labels, vectors, there=None, most_removed=most_removed, first=first)
 
     def remove(self, label_ids: Iterable[str], *, missing_ok: bool = False) -> LabelsReport:
         """Remove labels; they are not found any more. With `missing_ok` those that are not there are passed over.

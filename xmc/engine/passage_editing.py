@@ -56,6 +56,24 @@ class PassageEditor:
                 with contextlib.suppress(_Edited):
                     return self._put(texts, kept, known, collection)
 
+    def sync(
+        self, texts: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]], *, most_removed: float = 0.5
+    ) -> LabelsReport:
+        """Make these the passages of the run: put them, and remove all others with what is kept beside them.
+
+        Raises: as `LabelEditor.sync` and `put`.
+        """
+        kept = {label_id: to_json(metadata.get(label_id, {}), label_id=label_id) for label_id in texts}
+
+        def keep(state: LabelState) -> None:
+            there = {label_id: now[0] for label_id in texts if (now := state.now(label_id))}
+            self.records.put(texts, kept, there=there)
+
+        with self.records.changing():
+            report = self.labels.sync(texts, most_removed=most_removed, first=keep)
+            self.records.drop(self.records.current().by_id.keys() - texts.keys())
+            return report
+
     def _put(
         self, texts: Mapping[str, str], kept: Mapping[str, str], known: Mapping[str, str], collection: str
     ) -> LabelsReport:
@@ -73,6 +91,24 @@ class PassageEditor:
             return self.labels.put(other, first=keep)
         self.records.put(texts, kept, there=known, collection=collection)
         return self.labels.report()
+
+    def edit(
+        self,
+        action: str,
+        texts: Mapping[str, str],
+        metadata: Mapping[str, Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> LabelsReport:
+        """`add`, `put`, `replace` or `sync` with what is to be kept beside the texts; all that is kept stays for None.
+
+        Raises: as `put`, `sync` and `LabelEditor`.
+        """
+        if metadata is None:
+            report: LabelsReport = getattr(self.labels, action)(texts, **options)
+            return report
+        if action == "sync":
+            return self.sync(texts, metadata, **options)
+        return self.put(texts, metadata, there={"add": False, "replace": True}.get(action))
 
     def remove(self, label_ids: Collection[str]) -> LabelsReport:
         """Remove passages with what is kept beside them. Raises: as `LabelEditor.remove` and `put`."""

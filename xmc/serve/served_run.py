@@ -62,12 +62,9 @@ class ServedRun:
 
     def edit(self, change: LabelsChange) -> LabelsReport:
         """Make a change of labels. Raises: as `LabelEditor` and `PassageEditor`."""
-        if change.metadata is not None:
-            there = {"add": False, "replace": True}.get(change.action)
-            return self.editor.put(change.argument, change.metadata, there=there)
-        editor = self.editor if change.action == "remove" else self.editor.labels
-        report: LabelsReport = getattr(editor, change.action)(change.argument)
-        return report
+        if change.action == "remove":
+            return self.editor.remove(change.argument)
+        return self.editor.edit(change.action, change.argument, change.metadata)
 
     def count_labels(self) -> int:
         """Labels that are searched."""

@@ -9,8 +9,9 @@ import pytest
 
 import xmc
 from xmc.data.dataset import load_dataset
-from xmc.data.label_files import read_label_file
+from xmc.data.label_metadata_files import read_label_file
 from xmc.data.shards import read_table
+from xmc.retrieve.passage_records import PassageRecords
 from xmc.retrieve.retriever import Retriever
 
 
@@ -98,6 +99,29 @@ def test_labels_follow_a_file(xmc_command, tiny_run_copy, files):
     assert code == 0 and out.startswith("1 changed, 20 labels: ")
 
 
+def test_metadata_of_a_file_are_kept_beside_its_labels(xmc_command, tiny_run_copy, files):
+    def edit(action, *rows, **options):
+        flags = [each for name, value in options.items() for each in (f"--{name.replace('_', '-')}", value)]
+        code, out, err = xmc_command(
+            "labels", action, files("new.jsonl", *rows), "--run", tiny_run_copy, "--json", *flags
+        )
+        assert code == 0, err
+        return json.loads(out)["notes"]
+
+    def kept():
+        return {each: record.metadata for each, record in PassageRecords(tiny_run_copy).current().by_id.items()}
+
+    one, two = ({"id": name, "text": text} for name, text in (("x1", "quartz"), ("x2", "zebra")))
+    notes = edit("add", {**one, "metadata": {"page": 3}, "url": "u"}, {**two, "metadata": {"page": 4}})
+    assert notes[0].startswith("metadata of 2 labels are kept") and "not used were 'url'" in notes[1]
+    assert kept() == {"x1": '{"page": 3}', "x2": '{"page": 4}'}
+    assert edit("put", {**one, "text": "amber"}, two) == [] and kept() == {"x1": '{"page": 3}', "x2": '{"page": 4}'}
+    edit("replace", {**one, "metadata": {"page": 5}}, two)
+    assert kept() == {"x1": '{"page": 5}', "x2": "{}"}
+    edit("sync", {**one, "metadata": {"page": 6}}, {"id": "x3", "text": "violin"}, most_removed=1)
+    assert kept() == {"x1": '{"page": 6}', "x3": "{}"} and set(xmc.list_labels(tiny_run_copy)) == {"x1", "x3"}
+
+
 def test_labels_go_back_to_an_earlier_version(xmc_command, tiny_run_copy, files):
     assert xmc_command("labels", "versions", "--run", tiny_run_copy) == (
         0,
@@ -132,7 +156,7 @@ def test_what_is_exported_is_what_sync_takes(xmc_command, tiny_run_copy, tmp_pat
     assert (code, out, err) == (0, f"written: {tmp_path / name}, 59 labels\n", "")
     code, lines, _ = xmc_command("labels", "export", "--run", tiny_run_copy)
     printed = {row["id"]: row["text"] for row in map(json.loads, lines.splitlines())}
-    assert code == 0 and printed == read_label_file(tmp_path / name) == xmc.list_labels(tiny_run_copy)
+    assert code == 0 and printed == read_label_file(tmp_path / name).texts == xmc.list_labels(tiny_run_copy)
     assert printed["L03"] == "grüne “Zebras”" and "L04" not in printed and "L05" in printed
     code, out, _ = xmc_command("labels", "sync", tmp_path / name, "--run", tiny_run_copy, "--json")
     assert code == 0 and json.loads(out)["changed"] == 0
