@@ -13,11 +13,12 @@ from xmc.engine.check_settings import CheckSettings, check_settings
 from xmc.engine.component import Component, build_component, recorded_component
 from xmc.engine.fusion import FusionOptions
 from xmc.engine.label_moves import LabelOptions
-from xmc.errors import ConfigError, XmcError, did_you_mean, quoted
+from xmc.errors import ConfigError, XmcError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.reranking import NONE
 from xmc.retrieve.run_plugins import naming_packages, write_run_plugins
+from xmc.retrieve.unfinished import no_run
 from xmc.store import write_text
 from xmc.train.options import TrainOptions
 
@@ -215,9 +216,8 @@ def read_run_toml(run: Path) -> dict[str, Any]:
     """What stands in `run/config.toml`. Raises: ConfigError when the folder holds none."""
     path = run / FILE_NAME
     if not path.is_file():
-        out = "RUN" if run.exists() else quoted(run)
-        hint = f"Is this the right folder? A run is made by: xmc train --data DATA --out {out}"
-        raise ConfigError(f"{run} is not a run folder (it has no {FILE_NAME}).", hint=hint)
+        message, hint = no_run(run)
+        raise ConfigError(message, hint=hint)
     return read_toml(path)
 
 

@@ -91,9 +91,6 @@ def open_run(
     import torch
 
     validate_device(device)
-    if not run.is_dir():
-        hint = f"Make one with: xmc train --data DATA --out {quoted(run)}"
-        raise ArtifactError(f"there is no run folder {run}.", hint=hint)
     plugins = plugins or load_plugins()
     with naming_packages(run, plugins):
         model = _model(run, plugins, before)

@@ -18,9 +18,16 @@ def require_trained(run: Path) -> None:
         return
     if _is_run(run):
         raise _untrained(run)
-    raise ArtifactError(
+    message, hint = no_run(run)
+    raise ArtifactError(message, hint=hint)
+
+
+def no_run(run: Path) -> tuple[str, str]:
+    """What is said of a folder that is no run, or is not there, and the hint."""
+    out = "RUN" if run.exists() else quoted(run)
+    return (
         f"{run} is not a run folder (it has no config.toml).",
-        hint="Is this the right folder? A run is made by: xmc train --data DATA --out RUN",
+        f"Is this the right folder? A run is made by: xmc train --data DATA --out {out}",
     )
 
 

@@ -230,9 +230,9 @@ def test_a_component_is_written_and_read_and_opens_its_run_when_it_is_warmed_up(
     read = XmcRetriever.from_dict(made.to_dict())
     assert read.to_dict() == made.to_dict()
     missing = XmcRetriever("no/such/run")
-    with pytest.raises(ArtifactError, match="no run folder"):
+    with pytest.raises(ArtifactError, match="is not a run folder"):
         missing.warm_up()
-    with pytest.raises((ArtifactError, PipelineRuntimeError), match="no run folder"):
+    with pytest.raises((ArtifactError, PipelineRuntimeError), match="is not a run folder"):
         pipeline_of(missing).run({"retriever": {"query": "a"}, "prompt": {"question": "a"}})
 
 

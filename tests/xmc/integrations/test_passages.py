@@ -121,7 +121,7 @@ def test_a_client_of_a_service_is_searched_like_a_retriever(calibrated_copy):
 def test_what_cannot_be_searched_is_refused(tiny_run):
     with pytest.raises(ConfigError, match="must be a run folder or have the method `search`"):
         Passages(3)
-    with pytest.raises(ArtifactError, match="no run folder"):
+    with pytest.raises(ArtifactError, match="is not a run folder"):
         Passages("no/such/run")
 
     class OnlySearch:
