@@ -6,8 +6,9 @@ passage through no more, its value is not looked at, as if each passage were ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Group:
     """Passages: those of these ids that something is kept beside, and with `bare` all beside which nothing is."""
 
-    ids: Set[str]
+    ids: set[str] | frozenset[str]
     bare: bool
 
     def __or__(self, other: Group) -> Group:
@@ -125,15 +126,17 @@ class OfValue:
 
     def kept(self, among: Group, values: ValueIndex) -> Group:
         """Those of a group with such a value."""
-        found: set[str] = set()
-        without = set(among.ids)
+        held: list[list[str]] = []
+        others: list[list[str]] = []
         for value, ids in values.under(self.key):
-            here = {label_id for label_id in ids if label_id in among.ids}
-            without -= here
-            if here and self.holds(value):
-                found |= here
-        is_nothing_kept = (without or among.bare) and self.holds(None)
-        return Group(found | without, among.bare) if is_nothing_kept else Group(found, bare=False)
+            if not among.ids.isdisjoint(ids):
+                (held if self.holds(value) else others).append(ids)
+        found = among.ids.intersection(chain.from_iterable(held))
+        out = among.ids.intersection(chain.from_iterable(others))
+        is_some_without = among.bare or len(found) + len(out) < len(among.ids)
+        if is_some_without and self.holds(None):
+            return Group(among.ids - out, among.bare)
+        return Group(found, bare=False)
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,10 @@ class Joined:
             these = part.kept(open_yet, values)
             if these is None:
                 return None
-            found = found | these
-            open_yet = these if self.by == "and" else open_yet - these
+            if self.by == "and":
+                open_yet = these
+            else:
+                found, open_yet = found | these, open_yet - these
         return open_yet if self.by == "and" else found
 
 

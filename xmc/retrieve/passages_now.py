@@ -23,7 +23,7 @@ MOST_LOOKS = 3
 
 def everything(records: Records) -> Group:
     """All passages that there are, those of records without a label among them."""
-    return Group(records.by_id.keys(), bare=True)
+    return Group(set(records.by_id), bare=True)
 
 
 @dataclass(frozen=True, eq=False)
