@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xmc.data.tables import read_labels
 from xmc.errors import ArtifactError
 from xmc.retrieve.answering import Lineage
+from xmc.retrieve.label_means import LabelMeans, load_means
 from xmc.retrieve.layout import index_store
 from xmc.retrieve.living_labels import live_labels
 from xmc.retrieve.own_vectors import load_own
@@ -30,13 +33,14 @@ def lineage_of(run: Path, description: Mapping[str, Any], indexed: IndexedLabels
         before = index_store(run).current()
         then = description_of(before)
         labels, own = read_labels([before.folder / "labels.parquet"]), load_own(before.folder)
+        means = load_means(before.folder, labels)
     except ArtifactError:  # there is none, or it is damaged: nothing is known of its answers
         return Lineage()
     same_vectors = (
         then["encoder_sha256"] == description["encoder_sha256"]
         and then["report"]["similarity"] == description["report"]["similarity"]
-        and then.get("moves", {}).get("sha256", "") == description["moves"]["sha256"]
         and indexed.edits.applied(labels) == indexed.labels
+        and _same(means.of(indexed.labels) if means else None, indexed.means)
     )
     exact = then["report"]["exact"] and description["report"]["exact"]
     same_backend = all(then[key] == description[key] for key in ("name", "options"))
@@ -47,3 +51,10 @@ def lineage_of(run: Path, description: Mapping[str, Any], indexed: IndexedLabels
     return Lineage(
         (*earlier.same_scores, before.sha256), (*earlier.same_answers, before.sha256) if same_answers else ()
     )
+
+
+def _same(means: LabelMeans | None, others: LabelMeans | None) -> bool:
+    """Whether these labels, moved or not, have the same vectors, bit for bit."""
+    if means is None or others is None:
+        return means is others
+    return np.array_equal(means.rows_N, others.rows_N) and means.vectors_ND.equal(others.vectors_ND)

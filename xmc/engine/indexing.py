@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-LABELS_AT_ONCE = 16_384
-
-
 @dataclass(frozen=True)
 class IndexedLabels:
     """What an index is over: the labels in its order, with the edits of the run, and the vectors that a model makes."""
@@ -89,8 +86,7 @@ def labels_to_index(
         return _as_they_are(model, labels, edits, before)
     chunks, query_map = model.label_vectors(labels)
     moved = moved_labels(config, data, model, labels, edits, chunks, carried.train_features)
-    parts = iter(moved.vectors_LD.split(LABELS_AT_ONCE))
-    return IndexedLabels(model, labels, edits, parts, query_map, before, moved.means, moved.facts)
+    return IndexedLabels(model, labels, edits, moved.chunks, query_map, before, moved.means, moved.facts)
 
 
 def _given(labels: LabelTable, edits: LabelEdits, run: Path) -> LabelTable:
@@ -118,11 +114,8 @@ def _as_they_are(
 
 
 def _moved_there(run: Path) -> tuple[LabelMeans | None, dict[str, Any]]:
-    """The labels that were moved in the run's index, and what is noted of it."""
-    try:
-        version = index_store(run).current(only=("index.json", "labels.parquet", MEANS_FILE))
-    except ArtifactError:  # there is none, or it is damaged
-        return None, {}
+    """The labels that were moved in the run's index, and what is noted of it. Raises: ArtifactError."""
+    version = index_store(run).current(only=("index.json", "labels.parquet", MEANS_FILE))
     labels = read_labels([version.folder / "labels.parquet"])
     return load_means(version.folder, labels), description_of(version).get("moves", {})
 
@@ -177,7 +170,7 @@ def commit_index(
         "options": section,
         "encoder_sha256": indexed.model.sha256,
         "reranker": config.second_stage,
-        "moves": {**indexed.moves, "sha256": indexed.means.sha256() if indexed.means else ""},
+        "moves": indexed.moves,
         "report": asdict(report),
     }
     with index_store(run).new_version(facts={"name": config.index.name}, keep=2) as folder:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GRID = (0.0, *(2.0**-step for step in range(7)))
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
 LABELS_AT_ONCE = 16_384
 BEST = 5  # of the ranking by which a weight is chosen
 
@@ -50,7 +51,7 @@ class MovableLabels:
     counts_L: Tensor
     similarity: str
 
-    def moved(self, query_weight: float, rows: slice = slice(None)) -> Tensor:
+    def moved(self, query_weight: float, rows: slice | IntArray = slice(None)) -> Tensor:
         """(text + query_weight x sum) / (1 + query_weight x count), of length 1 where the similarity is cosine.
 
         >>> import torch
@@ -81,7 +82,7 @@ def movable_labels(
     for chunk_ND in queries:
         part_LN = relevance_LN[:, start : start + len(chunk_ND)]
         rows = np.unique(part_LN.indices)
-        sums_LD[rows] += part_LN.tocsr()[rows] @ chunk_ND.numpy()
+        sums_LD[rows] += part_LN.tocsr()[rows] @ chunk_ND.cpu().numpy()
         start += len(chunk_ND)
     counts_L = np.bincount(positives.label_rows, positives.weights, minlength=labels).astype(np.float32)
     return MovableLabels(texts_LD, torch.from_numpy(sums_LD), torch.from_numpy(counts_L), similarity)

@@ -11,8 +11,9 @@ import numpy as np
 from xmc.data.dataset import Dataset
 from xmc.data.tables import LabelTable
 from xmc.encode.csr import concatenate_rows
+from xmc.encode.encoder import chunks as chunks_of
 from xmc.encode.encoder import embed_chunks, embed_texts
-from xmc.engine.label_moves import choose_query_weight, movable_labels
+from xmc.engine.label_moves import LABELS_AT_ONCE, MovableLabels, choose_query_weight, movable_labels
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import validation_queries
 from xmc.errors import ConfigError
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class MovedLabels:
-    """The vectors of all labels, which of them were moved, how far, and how that was chosen."""
+    """The vectors of all labels in chunks, which of them were moved, how far, and how that was chosen."""
 
-    vectors_LD: Tensor
+    chunks: Iterator[Tensor]
     means: LabelMeans | None
     facts: dict[str, Any]
 
@@ -86,11 +87,19 @@ def moved_labels(
         assert held_out is not None  # see require_movable
         queries_QD = embed_texts(encoder, held_out.texts, "query").cpu()
         weight, ndcg_of = choose_query_weight(movable, queries_QD, _among(held_out.positives, rows_of_data_L))
-    vectors_LD = movable.moved(weight)
-    rows_N = np.flatnonzero(movable.counts_L.numpy())
-    means = LabelMeans(labels, rows_N, vectors_LD[rows_N]) if weight else None
+    means = _means(labels, movable, weight) if weight else None
+    parts = iter(texts_LD.split(LABELS_AT_ONCE))
     facts = {"query_weight": weight, "ndcg_of": {f"{weight:g}": ndcg for weight, ndcg in ndcg_of.items()}}
-    return MovedLabels(vectors_LD, means, facts)
+    return MovedLabels(means.over(labels, parts) if means else parts, means, facts)
+
+
+def _means(labels: LabelTable, movable: MovableLabels, weight: float) -> LabelMeans:
+    """Those with a training query. In parts, since everything that is as large as all vectors counts here."""
+    rows_N = np.flatnonzero(movable.counts_L.numpy())
+    vectors_ND = movable.texts_LD.new_empty(len(rows_N), movable.texts_LD.shape[1])
+    for places in chunks_of(len(rows_N), LABELS_AT_ONCE):
+        vectors_ND[places] = movable.moved(weight, rows_N[places])
+    return LabelMeans(labels, rows_N, vectors_ND)
 
 
 def _rows(data: LabelTable, labels: LabelTable, edits: LabelEdits) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

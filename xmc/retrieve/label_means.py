@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +56,6 @@ class LabelMeans:
     @cached_property
     def _place_of(self) -> dict[tuple[str, str], int]:
         return {(self.labels.ids[row], self.labels.texts[row]): place for place, row in enumerate(self.rows_N.tolist())}
-
-    def sha256(self) -> str:
-        """A hash of rows and vectors."""
-        return sha256(self.rows_N.tobytes() + self.vectors_ND.contiguous().numpy().tobytes()).hexdigest()
 
     def save(self, index_folder: Path) -> None:
         """Write rows and vectors into the folder of an index over these labels that is not committed yet."""

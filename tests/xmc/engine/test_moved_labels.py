@@ -2,8 +2,10 @@
 one; a label that was edited is not moved; a compaction moves nothing back; what cannot be moved is refused at once."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,9 +13,12 @@ import xmc
 from xmc.api import normalise_rows
 from xmc.encode.encoder import embed_texts
 from xmc.engine.carried import Carried
+from xmc.engine.label_moves import LabelOptions
+from xmc.engine.moved_labels import moved_labels
 from xmc.engine.run_config import read_run_config
 from xmc.errors import ConfigError, XmcWarning
 from xmc.plugin_manager import load_plugins
+from xmc.retrieve.label_edits import LabelEdits
 from xmc.retrieve.layout import index_store
 from xmc.retrieve.run_state import description_of
 
@@ -80,12 +85,31 @@ def test_edited_labels_are_not_moved_and_a_compaction_moves_nothing_back(tiny_ru
     torch.testing.assert_close(vectors_of(xmc.Retriever.load(tiny_run_copy)), expected_LD, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*some labels were edited:xmc.errors.XmcWarning")
 def test_scores_that_a_calibration_was_fitted_to_are_others(tiny_run_copy):
     xmc.check_run(tiny_run_copy, ["calibrate"])
     with pytest.warns(XmcWarning, match="the calibration of .* was fitted for an earlier index"):
         xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0.5})
     xmc.check_run(tiny_run_copy, ["calibrate"])
     xmc.index_run(tiny_run_copy)  # the same vectors again: the calibration stays
+    xmc.remove_labels(tiny_run_copy, [xmc.Retriever.load(tiny_run_copy).labels.ids[3]])
+    xmc.compact_labels(tiny_run_copy)  # the rows of the labels after it are others, their vectors the same
+    assert xmc.Retriever.load(tiny_run_copy).fitted.calibration is not None
+
+
+@pytest.mark.parametrize("weight", [0, 0.5])
+def test_labels_without_a_training_query_keep_the_bits_of_their_texts(tiny_run_copy, weight, monkeypatch):
+    config = read_run_config(PLUGINS, tiny_run_copy)
+    config = replace(config, labels=LabelOptions(query_weight="auto"))
+    monkeypatch.setattr("xmc.engine.label_moves.GRID", (weight,))
+    data, retriever = Carried().load(config), xmc.Retriever.load(tiny_run_copy)
+    data = replace(data, splits={**data.splits, "train": data.train.take(np.arange(20))})
+    chunks, _ = retriever.model.label_vectors(retriever.labels)
+    moved = moved_labels(config, data, retriever.model, retriever.labels, LabelEdits(), chunks)
+    stay = np.ones(60, bool)
+    stay[moved.means.rows_N if moved.means else []] = False
+    assert stay.sum() == 60 if weight == 0 else 0 < stay.sum() < 60
+    assert torch.equal(torch.cat(list(moved.chunks))[stay], vectors_of(retriever)[stay])
 
 
 @pytest.mark.parametrize(
