@@ -198,4 +198,4 @@ def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking
         (folder / BACKEND_FOLDER).mkdir()
         reranking.reranker.save(folder / BACKEND_FOLDER)
         if reranking.prior:
-            reranking.prior.save(folder, first.labels.ids)
+            reranking.prior.save(folder, first.labels)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xmc.data.shards import read_table, write_table
+from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
 
 FILE_NAME = "train_queries.parquet"
 
@@ -20,8 +21,8 @@ FILE_NAME = "train_queries.parquet"
 class LabelPrior:
     """strength x log(1 + training queries) of each label; `neutral` in place of the logarithm of one that is new.
 
-    A label that was there in training and was never asked for has log(1) = 0. Of one that was added since nothing is
-    known: it has the mean logarithm of first shortlists, so that it neither gains nor loses.
+    A label that was there in training and was never asked for has log(1) = 0. Of one that was added since, or has
+    another text, nothing is known: it has the mean logarithm of first shortlists, so that it neither gains nor loses.
     Reference: Menon et al. 2021, "Long-tail learning via logit adjustment", whose post-hoc correction takes away from
     balanced figures what this adds for those of the queries as they come.
 
@@ -39,16 +40,17 @@ class LabelPrior:
         logs_H = np.where(counts_H < 0, self.neutral, np.log1p(np.maximum(counts_H, 0)))
         return (self.strength * logs_H).astype(np.float32)
 
-    def save(self, folder: Path, label_ids: list[str]) -> None:
+    def save(self, folder: Path, labels: LabelTable) -> None:
         """Write how many training queries each label has."""
-        import pyarrow as pa
+        table = label_table_to_arrow(labels).append_column("train_queries", [self.train_queries_L])
+        write_table(folder / FILE_NAME, table)
 
-        write_table(folder / FILE_NAME, pa.table({"label_id": label_ids, "train_queries": self.train_queries_L}))
 
-
-def load_prior(folder: Path, label_ids: list[str], *, strength: float, neutral: float) -> LabelPrior:
-    """Open what `LabelPrior.save` wrote, for labels of which some may be new, and in another order."""
-    table = read_table(folder / FILE_NAME)
-    count_of = dict(zip(table["label_id"].to_pylist(), table["train_queries"].to_pylist(), strict=True))
-    counts_L = np.array([count_of.get(label_id, -1) for label_id in label_ids], np.int64)
+def load_prior(folder: Path, labels: LabelTable, *, strength: float, neutral: float) -> LabelPrior:
+    """Open what `LabelPrior.save` wrote, for labels of which some may be new or edited, and in another order."""
+    there = read_labels([folder / FILE_NAME])
+    counts = read_table(folder / FILE_NAME)["train_queries"].to_pylist()
+    count_of = dict(zip(zip(there.ids, there.texts, strict=True), counts, strict=True))
+    pairs = zip(labels.ids, labels.texts, strict=True)
+    counts_L = np.array([count_of.get(pair, -1) for pair in pairs], np.int64)
     return LabelPrior(counts_L, strength, neutral)

@@ -149,7 +149,7 @@ def load_reranking(
     rows_L = _rows_in(read_labels([path]), labels) if some or (labels_may_differ and path.is_file()) else None
     strength, prior = float(facts.get("prior", 0.0)), None
     if strength:
-        prior = load_prior(version.folder, labels.ids, strength=strength, neutral=float(facts["neutral_log_queries"]))
+        prior = load_prior(version.folder, labels, strength=strength, neutral=float(facts["neutral_log_queries"]))
     return Reranking(
         reranker,
         int(facts["depth"]),

@@ -239,7 +239,7 @@ def test_a_prior_without_a_reranker(tiny_run_copy):
     ]
 
 
-def test_a_label_that_was_added_later_has_the_mean_prior(tiny_run_copy):
+def test_a_label_that_was_added_or_replaced_later_has_the_mean_prior(tiny_run_copy):
     xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 1.0, "fusion.depth": 60})
     before = xmc.Retriever.load(tiny_run_copy)
     xmc.add_labels(tiny_run_copy, {"a0": "fog over the harbour"})  # its row is the first one: all others move
@@ -250,6 +250,11 @@ def test_a_label_that_was_added_later_has_the_mean_prior(tiny_run_copy):
     assert prior.of(np.array([row])) == pytest.approx(prior.neutral) and 0 < prior.neutral < logs.max()
     kept = np.delete(np.arange(len(after.labels)), row)
     assert np.array_equal(prior.of(kept), before.reranking.prior.of(np.arange(len(before.labels))))
+    often = before.labels.ids[int(logs.argmax())]
+    xmc.replace_labels(tiny_run_copy, {often: "another text"})  # nobody was asked for that one
+    replaced = xmc.Retriever.load(tiny_run_copy)
+    row = replaced.labels.ids.index(often)
+    assert replaced.reranking.prior.of(np.array([row])) == pytest.approx(prior.neutral)
 
 
 def test_a_run_with_a_prior_that_was_never_fitted_is_refused(tmp_path):
