@@ -132,7 +132,8 @@ class Certify:
         if getattr(context.retriever, "reranking", None) is not None:
             raise ConfigError(
                 "this run scores its shortlist again, and certificates cover the first stage only.",
-                hint="Certify a run of the same settings with reranker.name=none, and name the other checks here.",
+                hint="Certify a run of the same settings with reranker.name=none and fusion.prior=0, and name the "
+                "other checks here.",
             )
         count = min(self.sample, len(context.queries))
         rows = np.sort(np.random.default_rng(context.seed).choice(len(context.queries), count, replace=False))

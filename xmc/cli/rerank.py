@@ -16,6 +16,7 @@ def rerank_command(
     """Fit a second stage that scores the shortlist again, over the encoder and index that are there.
 
     Example: xmc rerank --run runs/acts --set reranker.name=linear.one-vs-rest
+    Example: xmc rerank --run runs/acts --set reranker.name=none --set fusion.prior=0   (without one again)
     """
     from xmc.cli.bar import CountDisplay
     from xmc.cli.output import print_json, print_notes, warnings_as_notes
@@ -31,11 +32,12 @@ def rerank_command(
 
 
 def reranked_line(report: Mapping[str, Any]) -> str:
-    """One line on a fitted second stage."""
+    """One line on a fitted second stage, or on why there is none."""
     chosen = report["chosen"]
     gain = f", nDCG on dev {chosen['ndcg_first']:.4f} -> {chosen['ndcg_fused']:.4f}" if chosen else ""
     parts = [] if report["reranker"] == "none" else [f"weight {report['weight']:.3g}"]
     parts += [f"prior {report['prior']:.3g}"] if report["prior"] else []
+    if not parts:
+        return "searches go without a second stage: there is no reranker, and the prior is 0"
     named = "the prior" if report["reranker"] == "none" else report["reranker"]
-    added = " and ".join(parts) or "prior 0"
-    return f"fitted {named} in {report['fit_s']:.0f} s: {added} over the best {report['depth']}{gain}"
+    return f"fitted {named} in {report['fit_s']:.0f} s: {' and '.join(parts)} over the best {report['depth']}{gain}"

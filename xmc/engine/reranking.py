@@ -51,11 +51,11 @@ def run_reranking(
 ) -> dict[str, Any]:
     """Fit the second stage over the run's encoder and index and commit it; a report (`run/rerank.json`).
 
-    It is the reranker of `[reranker]`, the prior of `[fusion]`, or both. Raises: ConfigError when there is neither, or
-    one of their weights is to be chosen and there is no dev split; DataError when the labels of all queries that it
-    needs were removed.
+    It is the reranker of `[reranker]`, the prior of `[fusion]`, or both. Where there is neither, the run is from now on
+    searched without the second stage that it has. Raises: ConfigError when it has none, or one of their weights is to
+    be chosen and there is no dev split; DataError when the labels of all queries that it needs were removed.
     """
-    if config.second_stage == NONE:
+    if config.second_stage == NONE and not reranker_store(run).exists():
         installed = ", ".join(offer.full_name for offer in plugins.offers["reranker"] if offer.full_name != NONE)
         raise ConfigError(
             f"no reranker is named: [reranker] of {run} has the name '{NONE}', and [fusion] asks for no prior.",

@@ -104,6 +104,7 @@ def open_run(
     living = live_labels(built.labels, built.own, edits)
     labels = living.labels if living else built.labels
     reranking = None
+    stage = reranker_store(run).current_sha256() if reranked else ""  # read first: one committed later is then a change
     if reranked:
         changed = bool(edits.edits)
         reranking = load_reranking(
@@ -113,7 +114,8 @@ def open_run(
     if reranking:
         shas["reranker"] = reranking.sha256
     identity = {part: sha for part, sha in shas.items() if living or part != "labels"}
-    opened = Opened(run, device, plugins, reranked, model, built, edits, generation_of(run, shas), warn)
+    generation = generation_of(run, shas | {"reranker": stage})
+    opened = Opened(run, device, plugins, reranked, model, built, edits, generation, warn)
     return {
         "model": own_model,
         "index": _living_index(built, living, own_model, edits, device) if living else built.index,

@@ -31,6 +31,7 @@ from xmc.retrieve.run_plugins import recorded_options
 if TYPE_CHECKING:
     from xmc.api import Reranker, RerankQueries
     from xmc.plugin_manager import Plugins
+    from xmc.store.versions import Version
 
 BACKEND_FOLDER = "reranker"
 LABELS_FILE = "labels.parquet"
@@ -121,7 +122,9 @@ def load_reranking(
     plugins: Plugins,
     labels_may_differ: bool = False,
 ) -> Reranking | None:
-    """The second stage of a run, None when it has none; `expected` names the one it was configured with, or `none`.
+    """The second stage of a run, None when it has none, or one of prior 0 without a reranker.
+
+    `expected` names the one it was configured with, or `none`.
 
     Raises: ArtifactError when the expected one was never fitted, when it was fitted to another encoder or other labels
     (unless these may differ, because they were edited), or is damaged.
@@ -136,6 +139,8 @@ def load_reranking(
         )
     version = store.current()
     facts = version.manifest.facts
+    if not scores_again(version):
+        return None
     differs = facts["labels_sha256"] != labels_identity(labels)
     path = version.folder / LABELS_FILE
     if facts["encoder_sha256"] != encoder_sha256 or (differs and not (labels_may_differ and path.is_file())):
@@ -159,6 +164,11 @@ def load_reranking(
         rows_L,
         prior,
     )
+
+
+def scores_again(version: Version) -> bool:
+    """Whether a committed second stage changes any score: it has a reranker, or a prior that is not 0."""
+    return version.manifest.facts["name"] != NONE or bool(version.manifest.facts.get("prior"))
 
 
 def _rows_in(fitted: LabelTable, labels: LabelTable) -> np.ndarray[Any, Any]:

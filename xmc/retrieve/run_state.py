@@ -25,6 +25,7 @@ from xmc.retrieve.layout import (
 from xmc.retrieve.living_labels import LivingLabels, live_labels
 from xmc.retrieve.own_vectors import FILE_NAME as OWN_NAME
 from xmc.retrieve.own_vectors import load_own
+from xmc.retrieve.reranking import scores_again
 from xmc.retrieve.run_plugins import recorded_options
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def answering_of(run: Path) -> Answering:
     edits = read_edits(run)
     if _living_of(index, edits):
         identity["labels"] = edits.sha256
-    if reranker_store(run).exists():
-        identity["reranker"] = reranker_store(run).current().sha256
+    if reranker_store(run).exists() and scores_again(version := reranker_store(run).current()):
+        identity["reranker"] = version.sha256
     return Answering(identity, edits, Lineage.from_dict(description_of(index)))
 
 

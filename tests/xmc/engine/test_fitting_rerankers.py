@@ -25,7 +25,9 @@ from xmc.plugin_manager import load_plugins
 from xmc.retrieve.label_prior import LabelPrior
 from xmc.retrieve.layout import reranker_store
 from xmc.retrieve.no_reranker import NoReranker
+from xmc.retrieve.opening import reopened
 from xmc.retrieve.reranking import Reranking
+from xmc.retrieve.run_state import identity_of
 from xmc.values import Hits, Positives
 
 CONTEXTS = []
@@ -237,6 +239,17 @@ def test_a_prior_without_a_reranker(tiny_run_copy):
     assert [[hit.label_id for hit in hits] for hits in vectors] == [
         [hit.label_id for hit in hits] for hits in both.search(texts, k=5)
     ]
+
+
+def test_prior_0_without_a_reranker_is_the_way_back_to_the_first_stage(tiny_run_copy):
+    first = xmc.Retriever.load(tiny_run_copy)
+    xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 1.0})
+    xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 0})
+    back = xmc.Retriever.load(tiny_run_copy)
+    assert back.reranking is None and reopened(back.opened) is None
+    assert back.identity == first.identity == identity_of(tiny_run_copy)
+    xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 1.0})
+    assert reopened(back.opened)["reranking"].prior.strength == 1
 
 
 def test_a_label_that_was_added_or_replaced_later_has_the_mean_prior(tiny_run_copy):
