@@ -11,6 +11,7 @@ from xmc.engine.label_editing import LabelEditor
 from xmc.engine.run_config import read_run_toml
 from xmc.errors import quoted
 from xmc.retrieve.layout import encoder_store, index_store, labels_store, passages_store, reranker_store
+from xmc.retrieve.run_state import query_weight_of
 from xmc.train.checkpoint import open_store
 
 
@@ -24,6 +25,13 @@ def describe_run(run: Path) -> dict[str, Any]:
         version = index_store(run).current()
         facts["index"] = version.manifest.facts["name"]
         facts |= _chosen_by_goal(version.folder / "index.json")
+        if weight := query_weight_of(run):
+            facts["index query_weight"] = weight
+    if reranker_store(run).exists():  # by `xmc rerank`, too
+        stage = reranker_store(run).current().manifest.facts
+        facts["reranker"] = stage["name"]
+        if prior := stage.get("prior"):
+            facts["reranker prior"] = prior
     stores = {
         "checkpoint": open_store,
         "encoder": encoder_store,

@@ -17,6 +17,7 @@ from xmc.engine.onnx_files import MODEL_NAME, OPSET, TOKENIZER_NAME, OnnxFiles, 
 from xmc.engine.run_config import RunConfig
 from xmc.errors import ConfigError, XmcError, did_you_mean
 from xmc.plugin_manager import Plugins
+from xmc.retrieve.run_state import query_weight_of
 from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.store import new_folder, require_new, write_json, write_text
 
@@ -110,7 +111,8 @@ def run_export(config: RunConfig, run: Path, out: Path, *, plugins: Plugins, for
         for side in sides:
             (folder / side.folder).mkdir(exist_ok=True)
             write_graph(side.graph, folder / side.folder)
-        report = _report(format, model, sides, _compare(model, sides, folder, data))
+        moved = query_weight_of(run) > 0
+        report = _report(format, model, sides, _compare(model, sides, folder, data), moved=moved)
         if not report.passed:
             raise ExportError(report)
         write_json(folder / REPORT_NAME, report.to_dict())
@@ -144,7 +146,7 @@ def _compare(model: TrainedModel, sides: Sequence[Side], folder: Path, data: Dat
 
 
 def _report(
-    format: str, model: TrainedModel, sides: tuple[Side, ...], comparisons: tuple[Comparison, ...]
+    format: str, model: TrainedModel, sides: tuple[Side, ...], comparisons: tuple[Comparison, ...], *, moved: bool
 ) -> ExportReport:
     encoder = model.encoder
     notes = []
@@ -152,6 +154,11 @@ def _report(
         notes.append(
             "The run's head keeps more of a label than its text, or maps queries before it scores them: the run's own "
             "index is searched with what xmc makes of an embedding, not with the embedding alone."
+        )
+    if moved:
+        notes.append(
+            "The run's index holds labels that were moved towards their training queries ([labels] query_weight): "
+            "their vectors there are not the embeddings of their texts alone, which the exported label side gives."
         )
     return ExportReport(
         format, encoder.name, model.sha256, encoder.dimension, encoder.similarity, sides, comparisons, tuple(notes)

@@ -108,6 +108,17 @@ def description_of(index: Version) -> dict[str, Any]:
     return description
 
 
+def query_weight_of(run: Path) -> float:
+    """What a training query counts beside a label's text in the index of a run; 0 where labels are their texts alone.
+
+    Raises: ArtifactError for a damaged index.
+    """
+    if not index_store(run).exists():
+        return 0.0
+    index = index_store(run).current(only=(INDEX_FACTS,))
+    return float(description_of(index)["report"].get("query_weight", 0.0))
+
+
 def _living_of(index: Version, edits: LabelEdits) -> LivingLabels | None:
     """The labels of an index after the edits, None when nothing was edited since it was built."""
     return live_labels(read_labels([index.folder / INDEX_LABELS]), load_own(index.folder), edits)

@@ -95,6 +95,12 @@ def test_a_head_that_keeps_more_than_texts_is_noted(tmp_path):
     assert report.notes[0] in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_labels_that_were_moved_are_noted(tiny_run_copy, tmp_path):
+    xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0.5})
+    (note,) = xmc.export_run(tiny_run_copy, tmp_path / "out").notes
+    assert "moved towards their training queries" in note
+
+
 @only_in_full
 @pytest.mark.pretrained
 @pytest.mark.slow

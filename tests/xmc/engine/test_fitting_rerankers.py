@@ -13,6 +13,7 @@ import xmc
 from xmc.api import RerankerSpec, RerankQueries, hookimpl
 from xmc.data.dataset import load_dataset
 from xmc.engine.carried import Carried
+from xmc.engine.describe import describe_run
 from xmc.engine.evaluation import run_evaluation
 from xmc.engine.fusion import FusionOptions, choose_fusion
 from xmc.engine.index_rows import in_index, index_rows, train_counts
@@ -225,6 +226,7 @@ def test_a_prior_without_a_reranker(tiny_run_copy):
     first = xmc.Retriever.load(tiny_run_copy)
     report = xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 0.25, "fusion.depth": 7})
     assert (report["reranker"], report["prior"], report["chosen"]) == ("none", 0.25, None)
+    assert describe_run(tiny_run_copy)["reranker prior"] == 0.25
     both = xmc.Retriever.load(tiny_run_copy)
     data = load_dataset("tiny")
     counts_L = train_counts(

@@ -13,6 +13,7 @@ import xmc
 from xmc.api import normalise_rows
 from xmc.encode.encoder import embed_texts
 from xmc.engine.carried import Carried
+from xmc.engine.describe import describe_run
 from xmc.engine.label_moves import LabelOptions
 from xmc.engine.moved_labels import moved_labels
 from xmc.engine.run_config import read_run_config
@@ -52,6 +53,8 @@ def test_the_index_and_the_model_have_the_moved_vectors(tiny_run_copy):
     queries_QD = after.encode(["fog rain", "tender tram"])
     for (rows, scores), query in zip(after.search_embeddings(queries_QD, k=60), queries_QD, strict=True):
         torch.testing.assert_close(torch.from_numpy(scores), expected_LD[rows] @ query, atol=1e-5, rtol=1e-5)
+    assert describe_run(tiny_run_copy)["index query_weight"] == 0.5
+    assert "each counts 0.5 beside the text" in (tiny_run_copy / "README.md").read_text()
     xmc.index_run(tiny_run_copy)  # the run keeps the setting
     assert torch.equal(vectors_of(xmc.Retriever.load(tiny_run_copy)), vectors_of(after))
     xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0})
