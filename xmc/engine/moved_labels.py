@@ -66,7 +66,8 @@ def moved_labels(
 ) -> MovedLabels:
     """The labels of an index, whose `chunks` are of their texts, moved towards their training queries.
 
-    A label that was edited stays where it is: its queries were asked for another text, or it has a vector of its own.
+    A label that has another text stays where it is: its queries were asked for the old one. So does one with a given
+    vector.
     Raises: ConfigError as `require_movable`, and for an encoder of sparse vectors.
     """
     import torch
@@ -103,9 +104,13 @@ def _means(labels: LabelTable, movable: MovableLabels, weight: float) -> LabelMe
 
 
 def _rows(data: LabelTable, labels: LabelTable, edits: LabelEdits) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """For each label of the data its row among the `labels` of the index, -1 for one that is gone or was edited."""
-    row_of = {label_id: row for row, label_id in enumerate(labels.ids) if label_id not in edits.edits}
-    return np.array([row_of.get(label_id, -1) for label_id in data.ids], dtype=np.int64)
+    """For each label of the data its row among the `labels` of the index, -1 for one that is gone or another one now.
+
+    It is another one with another text, or a given vector.
+    """
+    pairs = enumerate(zip(labels.ids, labels.texts, strict=True))
+    row_of = {(label_id, text): row for row, (label_id, text) in pairs if label_id not in edits.own}
+    return np.array([row_of.get(pair, -1) for pair in zip(data.ids, data.texts, strict=True)], dtype=np.int64)
 
 
 def _among(truth: Positives, rows_of_data_L: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Positives:

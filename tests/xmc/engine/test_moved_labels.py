@@ -71,17 +71,19 @@ def test_the_weight_is_chosen_on_dev_and_noted(tiny_run_copy):
 @pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
 def test_edited_labels_are_not_moved_and_a_compaction_moves_nothing_back(tiny_run_copy):
     labels = xmc.Retriever.load(tiny_run_copy).labels
-    gone, other, own = labels.ids[3], labels.ids[5], labels.ids[7]
+    gone, other, back = labels.ids[3], labels.ids[5], labels.ids[7]
     xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0.5})
     xmc.remove_labels(tiny_run_copy, [gone])
     xmc.replace_labels(tiny_run_copy, {other: "another text"})
+    xmc.replace_labels(tiny_run_copy, {back: "for a while"})
+    xmc.replace_labels(tiny_run_copy, {back: labels.texts[7]})  # the label that its queries asked for again
     xmc.add_labels(tiny_run_copy, {"a0": "fog over the harbour"})
     edited = xmc.Retriever.load(tiny_run_copy)
     expected_LD = wanted(tiny_run_copy, edited, 0.5, apart_from=(other,))
     torch.testing.assert_close(vectors_of(edited), expected_LD, atol=1e-5, rtol=1e-5)
     xmc.compact_labels(tiny_run_copy)
     compacted = xmc.Retriever.load(tiny_run_copy)
-    assert compacted.labels == edited.labels and own in compacted.labels.ids
+    assert compacted.labels == edited.labels and back in compacted.labels.ids
     assert torch.equal(vectors_of(compacted), vectors_of(edited))
     assert description_of(index_store(tiny_run_copy).current())["moves"]["query_weight"] == 0.5
     xmc.index_run(tiny_run_copy)  # of the data set, with the edits
