@@ -15,8 +15,11 @@ def rerank_command(
 ) -> None:
     """Fit a second stage that scores the shortlist again, over the encoder and index that are there.
 
+    With `reranker.name=none` and `fusion.prior=0` the run has none any more.
+
     Example: xmc rerank --run runs/acts --set reranker.name=linear.one-vs-rest
-    Example: xmc rerank --run runs/acts --set reranker.name=none --set fusion.prior=0   (without one again)
+
+    Example: xmc rerank --run runs/acts --set fusion.prior=auto
     """
     from xmc.cli.bar import CountDisplay
     from xmc.cli.output import print_json, print_notes, warnings_as_notes

@@ -149,13 +149,19 @@ def rerank_run(
 ) -> dict[str, Any]:
     """Fit the second stage of a run anew, with `reranker.key=value` and `fusion.key=value` settings over its own.
 
-    `data.name=FOLDER` says where the data set lies today. An XmcWarning says which probabilities and label sets were
-    fitted to the scores before. Raises: ConfigError for settings of other sections.
+    The run keeps these settings: a later call without any fits the same again. With `reranker.name=none` and
+    `fusion.prior=0` it has no second stage any more. `data.name=FOLDER` says where the data set lies today. An
+    XmcWarning says which probabilities and label sets were fitted to the scores before. Raises: ConfigError for
+    settings of other sections.
     """
     chosen = settings_for("xmc rerank", settings, takes=["reranker", "fusion"])
     plugins, folder = load_plugins(), given_path(run, name="run")
     config = read_run_config(plugins, folder, settings=chosen)
     report = run_reranking(config, folder, plugins=plugins, device=device, progress=on_progress or say_nothing)
+    if chosen.keys() & {"reranker", "fusion"}:
+        with beside_committed(folder, "rerank"):
+            kept = replace(read_run_config(plugins, folder), reranker=config.reranker, fusion=config.fusion)
+            kept.write(folder)
     fitted_now(folder).warn()
     return report
 

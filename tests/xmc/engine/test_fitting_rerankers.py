@@ -168,6 +168,13 @@ def test_refused_when_the_model_changed_and_missed_when_it_was_configured(tiny_r
     assert "xmc rerank" in caught.value.hint
 
 
+def test_the_settings_of_a_second_stage_are_kept_in_the_run(tiny_run_copy):
+    xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 0.25, "fusion.depth": 7})
+    again = xmc.rerank_run(tiny_run_copy)
+    assert (again["prior"], again["depth"]) == (0.25, 7)
+    assert read_run_config(load_plugins(), tiny_run_copy).train.epochs == 4  # of the training nothing changes
+
+
 def test_without_a_reranker_there_is_nothing_to_fit(tiny_run_copy):
     with pytest.raises(ConfigError, match="no reranker is named") as caught:
         xmc.rerank_run(tiny_run_copy)
