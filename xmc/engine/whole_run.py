@@ -107,7 +107,10 @@ def _finish(
     """Build the index of a trained model, write the card, fit the second stage; their reports by name."""
     device = config.train.device
     say("building the index")
-    reports = {"index": asdict(run_indexing(config, folder, plugins=plugins, device=device, carried=carried))}
+    index = run_indexing(config, folder, plugins=plugins, device=device, carried=carried)
+    if index.query_weight:
+        say(f"labels moved towards their training queries: each counts {index.query_weight:.3g} of a label's text")
+    reports = {"index": asdict(index)}
     write_card(folder, plugins=plugins)
     if config.second_stage != NONE:
         say(f"fitting the second stage {config.second_stage}")
