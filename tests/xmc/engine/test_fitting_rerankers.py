@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import xmc
@@ -244,6 +245,10 @@ def test_a_prior_without_a_reranker(tiny_run_copy):
         added = first_scores + (0.25 * np.log1p(counts_L[first_rows])).astype(np.float32)
         order = np.lexsort((first_rows, -added))[:5]
         assert rows.tolist() == first_rows[order].tolist() and scores.tolist() == added[order].tolist()
+    embedded = pa.FixedSizeListArray.from_arrays(pa.array(both.encode(texts).numpy().ravel()), both.encoder.dimension)
+    queries = [{"query_id": texts, "text": texts}, {"query_id": texts, "embedding": embedded}]
+    tables = [both.search_table(pa.table(columns), k=5) for columns in queries]
+    assert tables[0]["label_ids"].equals(tables[1]["label_ids"])
     vectors = both.search_vectors(both.encode(texts), k=5)  # a prior reads no texts
     assert [[hit.label_id for hit in hits] for hits in vectors] == [
         [hit.label_id for hit in hits] for hits in both.search(texts, k=5)
