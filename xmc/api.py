@@ -28,7 +28,7 @@ from xmc.errors import (
     XmcError,
     XmcWarning,
 )
-from xmc.fixed_order import dot_pairs, normalise_rows, rounded_dots
+from xmc.fixed_order import dot_pairs, normalise_rows, rounded_dots, rounded_pairs
 from xmc.heads import (
     FittedHead,
     Head,
@@ -193,6 +193,7 @@ __all__ = [
     "require_positive",
     "require_share",
     "rounded_dots",
+    "rounded_pairs",
     "rounding_bounds",
     "validate_chunks",
     "validate_k",

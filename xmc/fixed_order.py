@@ -60,12 +60,35 @@ def rounded_dots(left_QD: Array, right_QMD: Array, *, most_Q: Array) -> Array:
 
     left, right = left_QD.astype(np.float64), right_QMD.astype(np.float64)
     sums_QM = (right[0] @ left[0])[None] if len(left) == 1 else np.matmul(right, left[:, :, None])[:, :, 0]
-    slack_Q1 = ((left_QD.shape[1] + 64) * 2.0**-53 * most_Q)[:, None]  # 64: log2 D, and the rounding of these lines
+    slack_Q1 = _slack(left_QD.shape[1], most_Q)[:, None]
     scores_QM = (sums_QM - slack_Q1).astype(np.float32)
     open_QM = scores_QM != (sums_QM + slack_Q1).astype(np.float32)
     if open_QM.any():
         scores_QM[open_QM] = dot_pairs(left_QD[open_QM.nonzero()[0]], right_QMD[open_QM])
     return scores_QM
+
+
+def rounded_pairs(left_PD: Tensor, right_PD: Tensor, *, most: float) -> Tensor:
+    """`dot_pairs` rounded to float32, (P,), found as in `rounded_dots`; `most` is at least |left| |right| of any pair.
+
+    >>> import torch
+    >>> rounded_pairs(torch.ones(1, 2), torch.tensor([[3.0, 4.0]]), most=8.0)
+    tensor([7.])
+    """
+    import torch
+
+    sums_P = torch.linalg.vecdot(left_PD.double(), right_PD.double())
+    slack = _slack(left_PD.shape[1], most)
+    scores_P = (sums_P - slack).float()
+    open_P = scores_P != (sums_P + slack).float()
+    if open_P.any():
+        scores_P[open_P] = dot_pairs(left_PD[open_P], right_PD[open_P]).float()
+    return scores_P
+
+
+def _slack(dimension: int, most: Any) -> Any:
+    """How far the sums of a pair can be apart; 64: log2 D, and the rounding of the lines that use it."""
+    return (dimension + 64) * 2.0**-53 * most
 
 
 def normalise_rows(vectors_ND: Rows) -> Rows:

@@ -21,6 +21,7 @@ from xmc.api import (
     dot_pairs,
     normalise_rows,
     rank_hits,
+    rounded_pairs,
     validate_k,
     validate_label_rows,
     validate_vectors,
@@ -29,6 +30,8 @@ from xmc_index_exact.first_pass import FirstPass
 from xmc_index_exact.int8_pass import Int8Pass
 from xmc_index_exact.parts import search_in_parts
 from xmc_index_exact.scan import Candidates, TooManyCandidates, best_first, joined, parted, tightened
+
+Dot = Callable[[Tensor, Tensor], Tensor]
 
 LABELS_FILE = "labels.safetensors"
 FACTS_FILE = "index.json"
@@ -125,25 +128,24 @@ class ExactIndex:
             first = self.wide
             found = first.candidates(queries_QD, k, score_bytes=self.score_bytes, allowed=allowed)
         is_few = len(found.scores_P) * self.report.dimension <= FEW_NUMBERS
-        if first is not self.wide and not queries_QD.is_cuda and not is_few:
-            found = self._thinned(queries_QD, found, k, has_bounds=isinstance(first, Int8Pass))
-        return self._rescored(queries_QD, found, dot_pairs)
+        if queries_QD.is_cuda or is_few:
+            return self._rescored(queries_QD, found, dot_pairs)
+        longest = float(torch.linalg.vector_norm(queries_QD, dim=1, dtype=torch.float64).max())
+        true_scores = partial(rounded_pairs, most=longest * self.wide.largest_norm)
+        if isinstance(first, Int8Pass):
+            return self._rescored_by_bounds(queries_QD, found, k, true_scores)
+        if first is not self.wide:  # by scores in float32, which are quicker
+            found = self._rescored(queries_QD, found, torch.linalg.vecdot)
+            found = tightened(found, k, margins_Q=self.wide.prepared(queries_QD)[1])
+        return self._rescored(queries_QD, found, true_scores)
 
-    def _thinned(self, queries_QD: Tensor, found: Candidates, k: int, *, has_bounds: bool) -> Candidates:
-        """Only what may be among the best by scores in float32, which are quicker than the exact sums on a CPU.
-
-        With bounds, the candidates' scores are the most that they can be: none below the kth best of those first on
-        paper need be scored.
-        """
-        margins_Q = self.wide.prepared(queries_QD)[1]
-        if not has_bounds:
-            return tightened(self._rescored(queries_QD, found, torch.linalg.vecdot), k, margins_Q=margins_Q)
+    def _rescored_by_bounds(self, queries_QD: Tensor, found: Candidates, k: int, dot: Dot) -> Candidates:
+        """`_rescored`, where scores bound the rounded true ones: what does not reach the kth best of k is left out."""
         first, rest = parted(found, k, queries=len(queries_QD))
-        first = self._rescored(queries_QD, first, torch.linalg.vecdot)
-        least_Q = first.scores_P.view(-1, k).amin(1) - margins_Q
+        first = self._rescored(queries_QD, first, dot)
+        least_Q = first.scores_P.view(-1, k).amin(1)
         rest = Candidates(*(column[rest.scores_P >= least_Q[rest.query_rows_P]] for column in rest))
-        found = joined([first, self._rescored(queries_QD, rest, torch.linalg.vecdot)])
-        return tightened(found, k, margins_Q=margins_Q)
+        return joined([first, self._rescored(queries_QD, rest, dot)])
 
     def _first(self, queries: int, k: int, allowed: Tensor | None) -> FirstPass | Int8Pass:
         if isinstance(self.narrow, Int8Pass):
@@ -153,7 +155,7 @@ class ExactIndex:
             return self.wide
         return self.narrow
 
-    def _rescored(self, queries_QD: Tensor, found: Candidates, dot: Callable[..., Tensor]) -> Candidates:
+    def _rescored(self, queries_QD: Tensor, found: Candidates, dot: Dot) -> Candidates:
         """The candidates with scores by `dot`, in slices that bound the memory."""
         step = max(1, _RESCORE_BYTES[queries_QD.device.type] // (8 * self.report.dimension))
         slices = zip(found.query_rows_P.split(step), found.label_rows_P.split(step), strict=True)

@@ -144,6 +144,10 @@ def test_products_in_any_order_have_the_bits_of_the_fixed_one_once_rounded(width
     monkeypatch.setattr(fixed_order, "dot_pairs", lambda *rows: again.append(len(rows[0])) or dot_pairs(*rows))
     many = fixed_order.rounded_dots(left[::5], right.reshape(100, 5, -1), most_Q=lengths[0][::5] * lengths[1].max())
     alone = fixed_order.rounded_dots(left[:1], right[None], most_Q=lengths[0][:1] * lengths[1].max())
+    each = fixed_order.rounded_pairs(
+        *map(torch.from_numpy, (left, right)), most=float(lengths[0].max() * lengths[1].max())
+    )
     assert sum(again) > 0 or width == 1 if whole else sum(again) <= 5
-    for found, pairs in ((many, (left[::5].repeat(5, 0), right)), (alone, (left[:1].repeat(500, 0), right))):
+    in_fives, of_one = (left[::5].repeat(5, 0), right), (left[:1].repeat(500, 0), right)
+    for found, pairs in ((many, in_fives), (alone, of_one), (each.numpy(), (left, right))):
         assert (found + np.float32(0)).tobytes() == (dot_pairs(*pairs) + 0.0).astype(np.float32).tobytes()

@@ -78,8 +78,11 @@ def test_labels_of_a_collapsed_encoder_are_not_scored_pair_by_pair(first_pass, s
     index = Exact(first_pass=first_pass).build([labels_LD], similarity="dot", device="cpu")
     held, joined = [], scan.joined
     monkeypatch.setattr(scan, "joined", lambda parts: held.append(len(joined(parts).scores_P)) or joined(parts))
-    summed, dots = [], index_module.dot_pairs
-    monkeypatch.setattr(index_module, "dot_pairs", lambda *pair: summed.append(len(pair[0])) or dots(*pair))
+    summed = []
+    for name in ("dot_pairs", "rounded_pairs"):
+        score = getattr(index_module, name)
+        counted = lambda *pair, score=score, **options: summed.append(len(pair[0])) or score(*pair, **options)  # noqa: E731
+        monkeypatch.setattr(index_module, name, counted)
     hits = index.search(queries_QD, 7) if allowed == 3000 else index.search_among(queries_QD, 7, np.arange(allowed))
     assert rows_of(hits) == brute_force(labels_LD[:allowed], queries_QD, 7)
     assert max(held, default=0) + sum(summed) < 70 * 2000 / 10
