@@ -170,8 +170,8 @@ def test_codes_are_used_where_they_pay_off(monkeypatch):
     assert not first.pays_off(16, 2, 1000)
     assert not first.pays_off(17, 1, 1000)
     many = replace(first, labels=20_480)
-    assert many.pays_off(500, 13, 20_480)
-    assert not many.pays_off(500, 14, 20_480)
+    assert many.pays_off(500, 20, 20_480)
+    assert not many.pays_off(500, 21, 20_480)
     assert many.pays_off(500, 1, 6_827)
     assert not many.pays_off(500, 1, 6_826)  # less than a third of them
     assert many.pays_off(8, 1, 1_280)
