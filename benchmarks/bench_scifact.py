@@ -30,10 +30,13 @@ MINILM = (
 )  # fmt: skip
 TUNED = (*MINILM, "train.learning_rate=0.00002", "train.epochs=1")
 MANN_WHITNEY = ("loss.name=mw.mann-whitney", "loss.temperature=0.05", "loss.mix=0")
+BM25 = ("reranker.name=bm25", "fusion.depth=100")
 SUBJECTS = {
     "static": (),
+    "static, BM25 beside": BM25,
     "static, Mann-Whitney": MANN_WHITNEY,
     BASELINE: (*MINILM, "train.epochs=0"),
+    "MiniLM as it is, BM25 beside": (*MINILM, "train.epochs=0", *BM25),
     "MiniLM, decoupled softmax": TUNED,
     "MiniLM, Mann-Whitney": (*TUNED, *MANN_WHITNEY),
 }

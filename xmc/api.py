@@ -54,7 +54,7 @@ from xmc.loss_values import query_losses
 from xmc.optimizer_contract import LabelOptimizerOptions, LabelPreconditioner, OptimizerContext, OptimizerOptions
 from xmc.option_ranges import require_at_least, require_positive, require_share
 from xmc.ranking import rank_hits
-from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries
+from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries, TextReranker
 from xmc.rounding_bounds import float32_product_error, rounding_bounds
 from xmc.specs import (
     AugmentationSpec,
@@ -173,6 +173,7 @@ __all__ = [
     "Site",
     "Substitutions",
     "TeacherScores",
+    "TextReranker",
     "TunableIndex",
     "WholeHeadOptions",
     "XmcError",

@@ -114,8 +114,16 @@ def xmc_checks() -> list[CheckSpec]:
 
 @hookimpl
 def xmc_rerankers() -> list[RerankerSpec]:
-    """The absence of one, by name."""
-    return [RerankerSpec("none", "xmc.retrieve.no_reranker:NoReranker", summary="no second stage")]
+    """The absence of one, by name, and the one that needs no training."""
+    return [
+        RerankerSpec("none", "xmc.retrieve.no_reranker:NoReranker", summary="no second stage"),
+        RerankerSpec(
+            "bm25",
+            "xmc.retrieve.bm25:Bm25",
+            summary="how well the words of a label's text are those of the query; for passages",
+            reference="Robertson, Zaragoza: The Probabilistic Relevance Framework: BM25 and Beyond, 2009",
+        ),
+    ]
 
 
 @hookimpl

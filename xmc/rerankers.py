@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -33,16 +34,18 @@ class RerankQueries:
 
 @dataclass(frozen=True)
 class RerankContext:
-    """What a reranker is fitted to; label rows are those of the index.
-
-    `shortlist` are the first model's best labels of each training query, relevant and others.
-    """
+    """What a reranker is fitted to; label rows are those of the index."""
 
     queries: RerankQueries
     positives: Positives
-    shortlist: Hits
+    find_shortlist: Callable[[], Hits]
     label_texts: Sequence[str]
     seed: int = 0
+
+    @cached_property
+    def shortlist(self) -> Hits:
+        """The first model's best labels of each training query, relevant and others; searched for when asked for."""
+        return self.find_shortlist()
 
 
 @runtime_checkable
@@ -54,6 +57,14 @@ class Reranker(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write the reranker into an empty folder that the caller commits."""
+
+
+@runtime_checkable
+class TextReranker(Reranker, Protocol):
+    """A reranker that knows a label by its text, and so also one that was added or replaced since it was fitted."""
+
+    def for_labels(self, fitted_rows_L: np.ndarray[Any, Any], label_texts: Sequence[str]) -> Reranker:
+        """The same over these labels; `fitted_rows_L` has for each the row that it had in the fit, -1 for a new one."""
 
 
 @runtime_checkable

@@ -28,11 +28,14 @@ def xmc_losses() -> list[LossSpec]:
 
 @hookimpl
 def xmc_recipes() -> list[RecipeSpec]:
-    """`dexml` for short texts, with `.frequent` for labels seen often, `.documents` for long ones, and others."""
+    """`dexml` for short texts, `.frequent` for labels seen often, `.documents` and `.passages` for long ones, others."""
     return [
         RecipeSpec("dexml", "xmc_dexml:recipe.toml", summary="short texts", reference=REFERENCE),
         RecipeSpec(
             "frequent", "xmc_dexml:frequent.toml", summary="short texts, labels seen often", reference=REFERENCE
+        ),
+        RecipeSpec(
+            "passages", "xmc_dexml:passages.toml", summary="labels that are passages, BM25 beside", reference=REFERENCE
         ),
         RecipeSpec("soft-top-k", "xmc_dexml:soft_top_k.toml", summary="short texts, best five", reference=REFERENCE),
         RecipeSpec("documents", "xmc_dexml:documents.toml", summary="long texts", reference=REFERENCE),

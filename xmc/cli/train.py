@@ -133,7 +133,7 @@ def _say_notes(display: TrainingDisplay, data: Dataset, unused: str, *, advise: 
     """Say what of a plugin file is not used, and which recipe suits the data better than the default one."""
     from xmc.data.recipe_advice import recipe_advice
 
-    advice = recipe_advice(data.train) if advise else None
+    advice = recipe_advice(data.train, data.labels.texts) if advise else None
     for note in filter(None, [unused, advice.reason if advice else ""]):
         display.say(f"note: {note}")
 

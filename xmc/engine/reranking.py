@@ -35,7 +35,7 @@ from xmc.retrieve.no_reranker import NoReranker
 from xmc.retrieve.reranking import BACKEND_FOLDER, LABELS_FILE, NONE, Reranking, labels_identity
 from xmc.retrieve.retriever import Retriever
 from xmc.store import write_json
-from xmc.values import Positives
+from xmc.values import Hits, Positives
 
 NEUTRAL_QUERIES = 1000
 
@@ -114,13 +114,14 @@ def _fitted(
     known: RerankedLabels,
     progress: Progress,
 ) -> Reranker:
-    """The reranker, fitted to the shortlists of the training queries."""
-    most = min(config.fusion.negatives, len(known.table))
-    on_chunk = counting(partial(progress, "shortlists"), len(queries))
-    hits = search_queries(first, queries, k=most, on_chunk=on_chunk, allowed=known.allowed)
-    context = RerankContext(
-        queries, known.positives(truth), known.hits(hits), known.table.texts, seed=config.train.seed
-    )
+    """The reranker, fitted to the training queries and their shortlists."""
+
+    def find_shortlist() -> Hits:
+        most = min(config.fusion.negatives, len(known.table))
+        on_chunk = counting(partial(progress, "shortlists"), len(queries))
+        return known.hits(search_queries(first, queries, k=most, on_chunk=on_chunk, allowed=known.allowed))
+
+    context = RerankContext(queries, known.positives(truth), find_shortlist, known.table.texts, seed=config.train.seed)
     return config.reranker.options.fit(context, progress=partial(progress, "fitting"))
 
 
@@ -190,6 +191,7 @@ def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking
         "labels_sha256": labels_identity(first.labels),
         "neutral": reranking.neutral,
         "labels": len(known.table),
+        "fitted_to_all": len(known.table) == len(first.labels),
     }
     if reranking.prior:
         facts |= {"prior": reranking.prior.strength, "neutral_log_queries": reranking.prior.neutral}

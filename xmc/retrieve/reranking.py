@@ -6,7 +6,8 @@ score = first + shift                        for the others, which stay below th
 The prior is what a label gets for how often it was asked for in training; where none is asked for, there is none.
 
 A label that the second stage was not fitted to (added or replaced since, or with fewer training queries than it asks
-for) has in place of a second score the mean one of the labels that it knows, on first shortlists.
+for) has in place of a second score the mean one of the labels that it knows, on first shortlists. A reranker that knows
+labels by their texts alone knows those that came since, too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.api import ArtifactError, Hits, NonFiniteError, rank_hits
+from xmc.api import ArtifactError, Hits, NonFiniteError, TextReranker, rank_hits
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import quoted
 from xmc.ranking import first_hits
@@ -152,6 +153,8 @@ def load_reranking(
     reranker = options.load(version.folder / BACKEND_FOLDER)
     some = facts.get("labels", len(labels)) < len(labels)
     rows_L = _rows_in(read_labels([path]), labels) if some or (labels_may_differ and path.is_file()) else None
+    if rows_L is not None and facts.get("fitted_to_all") and isinstance(reranker, TextReranker):
+        reranker, rows_L = reranker.for_labels(rows_L, labels.texts), None
     strength, prior = float(facts.get("prior", 0.0)), None
     if strength:
         prior = load_prior(version.folder, labels, strength=strength, neutral=float(facts["neutral_log_queries"]))

@@ -44,7 +44,7 @@ def learnable(queries=120):
 
 def context(features, positives, shortlist):
     queries = RerankQueries([""] * len(positives), bags_of(features))
-    return RerankContext(queries, positives, shortlist, [f"l{row}" for row in range(LABELS)])
+    return RerankContext(queries, positives, lambda: shortlist, [f"l{row}" for row in range(LABELS)])
 
 
 @given(st.integers(0, 30), st.integers(1, 6), st.integers(0, 5), st.sampled_from([1, 8, 1 << 20]))

@@ -1,13 +1,15 @@
-"""Invariants: long texts with several labels first, then labels seen often; nothing for others and for bags."""
+"""Invariants: long texts with several labels first, then passages, then labels seen often; nothing for others, bags."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from xmc.data.recipe_advice import MANY_WORDS, OFTEN, recipe_advice
+from xmc.data.recipe_advice import LONG_LABELS, MANY_WORDS, OFTEN, recipe_advice
 from xmc.data.tables import QueryTable
 from xmc.values import Positives
+
+SHORT = ["three short words"] * 3
 
 
 def queries_of(label_rows, *, words=3, labels=1):
@@ -32,13 +34,21 @@ def queries_of(label_rows, *, words=3, labels=1):
     ],
 )
 def test_which_recipe_suits(queries, recipe):
-    advice = recipe_advice(queries)
+    advice = recipe_advice(queries, SHORT)
     assert (advice and advice.recipe) == recipe
     if advice:
         assert f"--plugin {recipe} " in advice.reason
-        assert recipe_advice(replace(queries, bag_ids=["b"] * len(queries))) is None
+        assert recipe_advice(replace(queries, bag_ids=["b"] * len(queries)), SHORT) is None
 
 
 def test_the_share_of_labels_seen_often_is_told():
-    advice = recipe_advice(queries_of([0] * OFTEN + [1] * OFTEN + list(range(2, OFTEN + 2))))
+    advice = recipe_advice(queries_of([0] * OFTEN + [1] * OFTEN + list(range(2, OFTEN + 2))), SHORT)
     assert advice.reason.startswith("labels that have 10 training queries and more (67 % of all answers) are")
+
+
+@pytest.mark.parametrize(("words", "recipe"), [(LONG_LABELS, "dexml.passages"), (LONG_LABELS - 1, "dexml.frequent")])
+def test_labels_that_are_passages(words, recipe):
+    label_texts = ["word " * words] * 2 + ["short"]
+    assert recipe_advice(queries_of([0] * OFTEN), label_texts).recipe == recipe
+    long_queries = queries_of([0, 1] * 5, words=MANY_WORDS, labels=2)
+    assert recipe_advice(long_queries, label_texts).recipe == "linear.fused"

@@ -293,6 +293,29 @@ def test_a_run_with_a_prior_that_was_never_fitted_is_refused(tmp_path):
         xmc.Retriever.load(tmp_path / "run")
 
 
+def test_words_of_a_label_that_was_added_later_count(tiny_run_copy):
+    settings = {"reranker.name": "bm25", "fusion.weight": 0.5, "fusion.depth": 80}
+    xmc.rerank_run(tiny_run_copy, settings=settings)
+    words = xmc.Retriever.load(tiny_run_copy).labels.texts[0].split()
+    new = " ".join(words[::-1])  # the same words, so the same BM25
+    xmc.add_labels(tiny_run_copy, {"a0": new, "a1": "wholly unknown"})
+
+    def second_scores():
+        after = xmc.Retriever.load(tiny_run_copy)
+        hits = after.hits([new], k=len(after.labels))
+        scores_H = after.reranking.second_scores(after.prepare([new]), hits)
+        return {after.labels.ids[row]: score for row, score in zip(hits.label_rows, scores_H, strict=True)}
+
+    scores = second_scores()
+    first = xmc.Retriever.load(tiny_run_copy).labels
+    assert scores["a0"] == scores[first.ids[first.texts.index(" ".join(words))]] > 0 == scores["a1"]
+    xmc.compact_labels(tiny_run_copy)
+    assert second_scores() == scores
+    xmc.rerank_run(tiny_run_copy, settings=settings | {"fusion.least_queries": 1})
+    known = xmc.Retriever.load(tiny_run_copy).reranking
+    assert second_scores()["a0"] == np.float32(known.neutral) and known.fitted_rows_L is not None
+
+
 @pytest.mark.parametrize(
     "options", [{"depth": 0}, {"negatives": 0}, {"k": 0}, {"weight": -1.0}, {"least_queries": -1}, {"prior": -1.0}]
 )

@@ -77,7 +77,7 @@ def import_dataset(
     for file in unread_splits(source, opened.splits):
         opened.notes.append(f"{file} is not imported: expected {chosen.expected}")
     dataset = _read(opened, tally, out.name)
-    advice = recipe_advice(dataset.train)
+    advice = recipe_advice(dataset.train, dataset.labels.texts)
     told = (
         nothing_to_tell_apart(dataset.labels, dataset.train), ids_read_as_numbers(dataset.labels),
         advice.reason if advice else "",
