@@ -28,7 +28,7 @@ def xmc_losses() -> list[LossSpec]:
 
 @hookimpl
 def xmc_recipes() -> list[RecipeSpec]:
-    """`dexml` for short texts, `.frequent` for labels seen often, `.documents` and `.passages` for long ones, others."""
+    """`dexml` for short texts, `.frequent` for labels seen often, `.documents`, `.passages` for long ones, others."""
     return [
         RecipeSpec("dexml", "xmc_dexml:recipe.toml", summary="short texts", reference=REFERENCE),
         RecipeSpec(
