@@ -17,6 +17,7 @@ from xmc.store.atomic import fsync_all, sha256_of, write_bytes
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
+LARGEST_BYTES = 32 << 20  # names and hashes of 200,000 files
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def verify_folder(
     path = folder / MANIFEST_NAME
     if not path.is_file() or path.is_symlink():
         raise ArtifactError(f"{folder} has no {MANIFEST_NAME}: it was not written by xmc, or not to the end.")
-    data = path.read_bytes()
+    data = _read(path)
     if manifest_sha256 is not None and hashlib.sha256(data).hexdigest() != manifest_sha256:
         raise damaged(path, "its SHA-256 is not the one recorded")
     manifest = _parse(path, data)
@@ -85,7 +86,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder; nothing is compared with it. Raises: ArtifactError when it is missing or damaged."""
     path = folder / MANIFEST_NAME
     try:
-        return _parse(path, path.read_bytes())
+        return _parse(path, _read(path))
     except OSError as error:
         raise damaged(path, f"it cannot be read ({type(error).__name__})") from error
 
@@ -93,9 +94,15 @@ def read_manifest(folder: Path) -> Manifest:
 def is_sealed_as(folder: Path, manifest_sha256: str) -> bool:
     """Whether the folder has this very manifest; nothing else is looked at."""
     try:
-        return hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest() == manifest_sha256
+        return hashlib.sha256(_read(folder / MANIFEST_NAME)).hexdigest() == manifest_sha256
     except OSError:
         return False
+
+
+def _read(path: Path) -> bytes:
+    """All of a manifest; of a file that is longer than any, so much that it is refused, and no memory for the rest."""
+    with path.open("rb") as file:
+        return file.read(LARGEST_BYTES + 1)
 
 
 def damaged(path: Path, reason: str) -> ArtifactError:

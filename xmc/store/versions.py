@@ -33,6 +33,7 @@ from xmc.store.manifest import MANIFEST_NAME, Manifest, damaged, is_sealed_as, s
 from xmc.utf8 import require_utf8
 
 CURRENT_NAME = "CURRENT"
+CURRENT_BYTES = 1 << 12  # more than a pointer has; a damaged one may be of any size
 Parsed = TypeVar("Parsed")
 VERSION_PATTERN = re.compile(r"v[0-9]{6,}")
 
@@ -65,7 +66,8 @@ class VersionedFolder:
 
     def exists(self) -> bool:
         """Whether a version was ever committed here (even if it is damaged now)."""
-        return os.path.lexists(self.root / CURRENT_NAME) or max(self._numbers(), default=0) > 1
+        committed = os.path.lexists(self.root / CURRENT_NAME) or max(self._numbers(), default=0) > 1
+        return committed or self._is_no_folder()
 
     def is_empty(self) -> bool:
         """Whether nothing is here that looks like a version, committed or not."""
@@ -177,7 +179,8 @@ class VersionedFolder:
 
         Raises: ArtifactError when it is damaged.
         """
-        return self._read_current()[1] if os.path.lexists(self.root / CURRENT_NAME) else ""
+        there = os.path.lexists(self.root / CURRENT_NAME) or self._is_no_folder()
+        return self._read_current()[1] if there else ""
 
     def _verified(self, name: str, sha256: str, only: Collection[str] | None = None) -> Version:
         folder = self.root / name
@@ -187,6 +190,8 @@ class VersionedFolder:
 
     def _read_current(self) -> tuple[str, str]:
         path = self.root / CURRENT_NAME
+        if self._is_no_folder():
+            raise damaged(self.root, "it is no folder, nor a link to one")
         if not path.is_file():
             raise ArtifactError(
                 f"{self.root} holds no committed {self.kind} (it has no {CURRENT_NAME}).",
@@ -194,7 +199,8 @@ class VersionedFolder:
             )
         if path.is_symlink():
             raise damaged(path, "it is a link")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(CURRENT_BYTES)
         try:
             body = json.loads(data)
             name, sha256 = str(body["version"]), str(body["manifest_sha256"])
@@ -233,6 +239,10 @@ class VersionedFolder:
 
     def _folder(self, number: int) -> Path:
         return self.root / f"v{number:06d}"
+
+    def _is_no_folder(self) -> bool:
+        """Whether something else has the name of the folder, such as a link to a disk that is not there."""
+        return os.path.lexists(self.root) and not self.root.is_dir()
 
     def _numbers(self) -> list[int]:
         if not self.root.is_dir():

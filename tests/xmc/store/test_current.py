@@ -8,6 +8,7 @@ from version_cases import commit, entries, read
 
 from xmc.errors import ArtifactError
 from xmc.store import VersionedFolder
+from xmc.store.manifest import MANIFEST_NAME
 from xmc.store.versions import CURRENT_NAME
 
 
@@ -63,6 +64,14 @@ def test_a_current_that_is_no_plain_file_is_refused(store, replace):
     else:
         os.mkfifo(path)
     with pytest.raises(ArtifactError, match="CURRENT"):
+        store.current()
+
+
+@pytest.mark.parametrize("name", [CURRENT_NAME, f"v000001/{MANIFEST_NAME}"])
+def test_of_a_file_that_grew_beyond_measure_only_the_beginning_is_read(store, name):
+    commit(store, "a")
+    os.truncate(store.root / name, 1 << 42)  # takes no room on the disk, and more memory than there is
+    with pytest.raises(ArtifactError, match=name):
         store.current()
 
 

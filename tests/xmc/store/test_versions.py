@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 from version_cases import commit, entries, read
@@ -179,6 +180,16 @@ def test_versions_without_current_are_damage_and_are_kept(store, kept):
         store.current()
     commit(store, "c")
     assert read(store) == "c"
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "link to nothing"])
+def test_what_is_no_folder_is_damage_and_not_a_store_without_versions(store, kind):
+    makers = {"file": Path.touch, "pipe": os.mkfifo, "link to nothing": lambda path: path.symlink_to("not-mounted")}
+    makers[kind](store.root)
+    assert store.exists()
+    for look in (store.current, store.current_sha256):
+        with pytest.raises(ArtifactError, match="no folder"):
+            look()
 
 
 def test_remove_orphans_of_a_folder_that_is_not_there_makes_none(store):
