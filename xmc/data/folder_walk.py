@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 FILE, FOLDER, SPECIAL, DANGLING, LOOP = "file", "folder", "special", "dangling", "loop"
 
@@ -24,11 +25,13 @@ def walk(folder: str, *, recursive: bool) -> Iterator[Entry]:
     """All of them, a folder before what lies in it, else in no order; nothing where there is no folder.
 
     Folders are entered when the walk is `recursive`. A link to a folder is that folder, unless it leads back to one
-    above it: that is a LOOP and not entered.
+    above it, be it above `folder` itself: that is a LOOP and not entered.
     Raises: OSError for a folder that cannot be read.
     """
     if os.path.isdir(folder):  # noqa: PTH112 - names stay text, as pyarrow has them
-        yield from _below(folder, "", recursive, frozenset({_identity(os.stat(folder))}))  # noqa: PTH116
+        place = Path(folder).resolve()
+        above = frozenset(_identity(here.stat()) for here in (place, *place.parents))
+        yield from _below(folder, "", recursive, above)
 
 
 def _below(folder: str, prefix: str, recursive: bool, above: frozenset[tuple[int, int]]) -> Iterator[Entry]:

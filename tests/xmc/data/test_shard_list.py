@@ -78,6 +78,17 @@ def test_another_kind_of_file(folder):
         list_shards(f"{folder}/c*")
 
 
+def test_a_link_to_what_is_above_the_named_folder_is_not_followed(folder):
+    (folder / "sub" / "up").symlink_to(folder)
+    names = [shard.name for shard in list_shards(str(folder / "sub")).shards]
+    assert not [name for name in names if name.startswith("up/")]
+    assert names == [name.removeprefix("sub/") for name in _names(folder) if name.startswith("sub/")]
+
+
+def _names(folder):
+    return [shard.name for shard in list_shards(str(folder)).shards]
+
+
 def test_what_is_left_out_is_said(folder):
     """In both forms alike, but for other endings, which a pattern leaves out or names itself."""
     (folder / "a.PARQUET").write_text("")
