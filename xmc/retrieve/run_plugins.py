@@ -133,8 +133,11 @@ def _origin(facts: Mapping[str, str]) -> str:
 
 def _read(run: Path) -> dict[str, dict[str, str]]:
     """What was written; nothing of a run that was made before there was such a file, nor of one that is damaged."""
+    path = run / PLUGINS_FILE
+    if not path.is_file():  # a pipe or a device would be read without end
+        return {}
     try:
-        parts = json.loads((run / PLUGINS_FILE).read_text(encoding="utf-8")).items()
+        parts = json.loads(path.read_text(encoding="utf-8")).items()
         return {part: {key: str(facts[key]) for key in FACTS} for part, facts in parts}
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return {}
