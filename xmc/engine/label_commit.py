@@ -13,7 +13,6 @@ from xmc.engine.compaction_hint import compaction_hint, warn_of_compaction
 from xmc.engine.label_state import Base
 from xmc.engine.label_versions import KEPT, KEPT_BYTES
 from xmc.engine.labels_report import LabelsReport
-from xmc.errors import LockedError
 from xmc.retrieve.label_edits import ENCODER, LabelEdits, read_edits, save_edits
 from xmc.retrieve.layout import labels_store
 from xmc.retrieve.living_labels import find, live_labels
@@ -36,11 +35,7 @@ def commit_edit(run: Path, change: str, edited: Edited, base: Base) -> LabelsRep
     store = labels_store(run)
     with in_turn(store.root):
         report = _new_version(run, change, edited, base)
-        if len(list(store.root.glob("v*"))) == 1:
-            # If CURRENT is lost, a second version tells that there was one. The edit is committed without it: where
-            # the disk refuses it, or another process edits, the next edit makes it.
-            with contextlib.suppress(LockedError, OSError):
-                store.repeat(keep=KEPT, keep_bytes=KEPT_BYTES)
+        store.repeat_first(keep=KEPT, keep_bytes=KEPT_BYTES)
     warn_of_compaction(run, report.hint, edited=max(report.added, report.removed), stacklevel=4)
     return report
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xmc.data.shards import read_table, write_table
-from xmc.errors import DataError, LockedError
+from xmc.errors import DataError
 from xmc.retrieve.layout import passages_store
 from xmc.retrieve.living_labels import find
 from xmc.store.lock import in_turn, locked
@@ -149,11 +149,7 @@ class PassageRecords:
             for label_id in gone:
                 after.pop(label_id, None)
             _save(folder, after)
-        if len(list(self._store.root.glob("v*"))) == 1:
-            # If CURRENT is lost, a second version tells that there was one. The change is committed without it: where
-            # the disk refuses it, or another process writes, the next change makes it.
-            with contextlib.suppress(LockedError, OSError):
-                self._store.repeat()
+        self._store.repeat_first()
 
 
 def sha256_of_text(text: str) -> str:

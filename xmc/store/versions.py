@@ -17,7 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xmc.errors import ArtifactError
+from xmc.errors import ArtifactError, LockedError
 from xmc.store.atomic import (
     disk_errors_name,
     fsync_all,
@@ -83,6 +83,15 @@ class VersionedFolder:
             shutil.copytree(version.folder, temporary, copy_function=link_or_copy, dirs_exist_ok=True)
             fsync_all(temporary)
             self._commit(temporary, version.sha256, keep, keep_bytes)
+
+    def repeat_first(self, *, keep: int = 2, keep_bytes: int | None = None) -> None:
+        """Commit a first version once more: if `CURRENT` is lost, a second one tells that there was one.
+
+        The first is committed without it: where the disk refuses it, or another process writes, the next one tells.
+        """
+        if self._numbers() == [1]:
+            with contextlib.suppress(LockedError, OSError):
+                self.repeat(keep=keep, keep_bytes=keep_bytes)
 
     @contextlib.contextmanager
     def new_version(
@@ -193,6 +202,8 @@ class VersionedFolder:
         if self._is_no_folder():
             raise damaged(self.root, "it is no folder, nor a link to one")
         if not path.is_file():
+            if self.exists():
+                raise damaged(path, "it is missing, though versions are there")
             raise ArtifactError(
                 f"{self.root} holds no committed {self.kind} (it has no {CURRENT_NAME}).",
                 hint="Is this the right folder, and did the command that makes it finish?",

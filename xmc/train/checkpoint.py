@@ -75,6 +75,7 @@ def save_checkpoint(
         save_file({**tensors, "random_state": random_states}, folder / "optimiser.safetensors")
         state = {"progress": dataclasses.asdict(progress), "optimiser": scalars}
         (folder / "state.json").write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
+    store.repeat_first(keep=1)
 
 
 @dataclass(frozen=True)

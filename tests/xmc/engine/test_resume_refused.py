@@ -118,6 +118,16 @@ def test_resume_and_overwrite_exclude_each_other(stopped):
     assert final_bits(stopped) == before
 
 
+def test_a_checkpoint_that_is_there_is_not_forgotten_when_current_is_lost(stopped):
+    """Not even the first one."""
+    before = {path.relative_to(stopped) for path in (stopped / "checkpoint").rglob("*")}
+    (stopped / "checkpoint" / "CURRENT").unlink()
+    with pytest.raises(ArtifactError, match=r"checkpoint/CURRENT is damaged: it is missing, though versions are there"):
+        train(stopped, resume=True)
+    after = {path.relative_to(stopped) for path in (stopped / "checkpoint").rglob("*")}
+    assert before - after == {Path("checkpoint/CURRENT")}
+
+
 def test_a_damaged_checkpoint_is_not_resumed(stopped):
     file = open_store(stopped).current().folder / "optimiser.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\1")

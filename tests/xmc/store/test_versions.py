@@ -176,7 +176,7 @@ def test_versions_without_current_are_damage_and_are_kept(store, kept):
     assert store.exists()
     store.remove_orphans()
     assert entries(store) == [".lock", *kept]
-    with pytest.raises(ArtifactError, match="no CURRENT"):
+    with pytest.raises(ArtifactError, match="CURRENT is damaged: it is missing, though versions are there"):
         store.current()
     commit(store, "c")
     assert read(store) == "c"
