@@ -26,6 +26,7 @@ from record import beside_earlier, record, spread
 
 from xmc.data.dataset import Dataset, load_dataset
 from xmc.evaluate.report import evaluate_hits
+from xmc.machine import cores
 from xmc.values import Hits
 
 SCRIPTS = Path(__file__).parent / "peers"
@@ -240,7 +241,7 @@ def command_line() -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, default=Path("peers"), help="folder of peers/install.sh")
     parser.add_argument("--pecos-python", type=Path, help="interpreter with libpecos, instead of the one in --peers")
     parser.add_argument("--omikuji-python", type=Path, help="interpreter with omikuji, instead of the one in --peers")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--only", action="append", help="a subject; may be given several times")
     parser.add_argument("--judge", type=Path, help="a finished run of --only: its quality alone is measured")

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import tempfile
 from pathlib import Path
 
 from record import beside_earlier, record, spread
 from serve_services import K, Row, bare_service, bodies_file, load, with_labels, xmc_service
+
+from xmc.machine import cores
 
 RESULTS = Path(__file__).parent / "results" / "serve.csv"
 CLIENTS = (1, 8, 64)
@@ -60,7 +61,7 @@ def speed_rows(
                 "question": f"service, {labels} labels", "subject": name, "baseline": baseline,
                 "x": f"{figure} at {clients} clients", "median": f"{median:.3f}", "p20": f"{p20:.3f}",
                 "p80": f"{p80:.3f}", "unit": unit, "ratio": f"{(median / reference) ** better:.2f}",
-                "threads": os.cpu_count(),
+                "threads": cores(),
                 "config": f"k={K} one text a request rounds={options.rounds} x {options.seconds} s "
                 f"failed={sum(summary['failed'] for summary in summaries):.0f}",
             })  # fmt: skip
@@ -78,7 +79,7 @@ def window_rows(run: Path, bodies: Path, labels: int, options: argparse.Namespac
                     rows.append({
                         "question": f"batching window, {labels} labels", "subject": f"{window} ms", "baseline": "0 ms",
                         "x": f"{figure} at {clients} clients", "median": f"{summary[figure]:.3f}", "unit": unit,
-                        "threads": os.cpu_count(), "config": f"k={K} {options.seconds} s",
+                        "threads": cores(), "config": f"k={K} {options.seconds} s",
                     })  # fmt: skip
                 print(labels, "window", window, clients, summary, flush=True)
     return rows

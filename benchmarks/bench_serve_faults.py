@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
 import signal
@@ -31,6 +30,7 @@ from serve_load import requests_of
 from serve_services import AS_ADMIN, K, Row, bodies_file, load, texts_of_test, xmc_service
 
 import xmc
+from xmc.machine import cores
 
 RESULTS = Path(__file__).parent / "results" / "serve_faults.csv"
 
@@ -94,7 +94,7 @@ def reload(run: Path, work: Path, options: argparse.Namespace) -> list[Row]:
 
 def count_row(question: str, x: str, value: float, config: str) -> Row:
     return {
-        "question": question, "subject": "xmc serve", "x": x, "median": value, "unit": "", "threads": os.cpu_count(),
+        "question": question, "subject": "xmc serve", "x": x, "median": value, "unit": "", "threads": cores(),
         "config": config,
     }  # fmt: skip
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xmc.machine import cores
+
 DATA_VARIABLE = "XMC_BENCHMARK_DATA"
 
 
@@ -86,7 +88,7 @@ def measured(command: Sequence[str], what: str, *, log: Path | None = None) -> C
 
 def threads_of(training: dict[str, Any]) -> int:
     """The threads of a training as its plan says; a head that is fitted in one go has no plan and takes all cores."""
-    return int(training.get("plan", {}).get("threads") or os.cpu_count() or 1)
+    return int(training.get("plan", {}).get("threads") or cores())
 
 
 def run_subject(

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from xmc.machine import visible_cores
+
 COLUMNS = (
     "question", "subject", "baseline", "x", "median", "p20", "p80", "low95", "high95", "unit", "ratio", "threads",
     "machine", "python", "torch", "faiss", "xmc", "commit", "date", "config",
@@ -58,7 +60,7 @@ def beside_earlier(
 def circumstances() -> dict[str, str]:
     """What holds for every row of this run."""
     return {
-        "machine": f"{_processor()}, {_cores()} cores{_gpu()}",
+        "machine": f"{_processor()}, {visible_cores()} cores{_gpu()}",
         "python": platform.python_version(),
         "torch": _version("torch"),
         "faiss": next(filter(None, map(_version, ("faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs"))), ""),
@@ -106,10 +108,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpu() -> str:

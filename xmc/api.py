@@ -51,6 +51,7 @@ from xmc.index_contract import (
 )
 from xmc.loss_inputs import LossInputs
 from xmc.loss_values import query_losses
+from xmc.machine import cores
 from xmc.optimizer_contract import LabelOptimizerOptions, LabelPreconditioner, OptimizerContext, OptimizerOptions
 from xmc.option_ranges import require_at_least, require_positive, require_share
 from xmc.ranking import rank_hits
@@ -181,6 +182,7 @@ __all__ = [
     "best_of_all",
     "checked_array",
     "checked_units",
+    "cores",
     "dot_pairs",
     "float32_product_error",
     "hookimpl",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
-from xmc.api import HeadContext, Positives, require_at_least
+from xmc.api import HeadContext, Positives, cores, require_at_least
 from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
 from xmc_linear.matrices import largest_of_rows, relevance_matrix
@@ -23,7 +22,7 @@ class LinearHead:
     """A linear classifier for each label over all labels; see `SolverOptions` and `OneVsRestOptions` for the options.
 
     The encoder's features must be bags of words, and its vectors those features themselves: `sparse-tfidf`. Of [loss]
-    and [train] it uses nothing but the seed. `threads` 0 is as many as there are cores.
+    and [train] it uses nothing but the seed. `threads` 0 is as many as there are cores for this process.
     """
 
     loss: Literal["squared-hinge", "logistic"] = "squared-hinge"
@@ -72,7 +71,7 @@ class LinearHead:
             labels=context.labels,
             options=self.resolved(),
             seed=context.seed,
-            threads=self.threads or os.cpu_count() or 1,
+            threads=self.threads or cores(),
             progress=progress,
         )
         return LinearWeights(weights_LF)

@@ -5,7 +5,6 @@ Shapes: Q queries, F features, U of them that occur, L labels, G of them at a ti
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +15,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from xmc.api import Hits, RerankContext, RerankQueries, require_at_least
+from xmc.api import Hits, RerankContext, RerankQueries, cores, require_at_least
 from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
 from xmc_linear.matrices import FloatArray, on_own_features
@@ -33,11 +32,11 @@ class LinearReranker:
     """Fits a linear classifier for each label to its positives and to the queries on whose shortlist it stands.
 
     The features are those of the first stage's encoder, which must be bags of words (`tfidf`, `sparse-tfidf` or
-    `static`). `loss` to `solver` as in `SolverOptions`; `threads` 0 is as many as there are cores: `newton`
-    uses all of them, `dual` one, for less time in all where texts are long. `inverse_frequency`
-    makes TF-IDF vectors of length 1 of them, with a constant: for bags of counts, such as those of `static`. The score
-    is the margin w · x; a label that could not be fitted (it had no positives in training, or was on no other shortlist
-    than theirs) has the mean margin of the shortlists.
+    `static`). `loss` to `solver` as in `SolverOptions`; `threads` 0 is as many as there are cores for this process:
+    `newton` uses all of them, `dual` one, for less time in all where texts are long. `inverse_frequency` makes TF-IDF
+    vectors of length 1 of them, with a constant: for bags of counts, such as those of `static`. The score is the margin
+    w · x; a label that could not be fitted (it had no positives in training, or was on no other shortlist than theirs)
+    has the mean margin of the shortlists.
 
     Raises: ValueError for an option that cannot work.
     Reference: Prabhu et al. 2018 (Parabel) and Yu et al. 2022 (PECOS) for hard negatives; Babbar and Schölkopf 2017
@@ -77,7 +76,7 @@ class LinearReranker:
             options=OneVsRestOptions(self._solver(), rounds=0, summaries=0),
             shortlist=shortlist,
             seed=context.seed,
-            threads=self.threads or os.cpu_count() or 1,
+            threads=self.threads or cores(),
             progress=progress,
         )
         margins_H = pair_margins(features_QF, weights_LF, shortlist)

@@ -1,6 +1,8 @@
 """Invariants: margins are dot products whatever else is asked; the reranker separates what its shortlists confuse and
 stays neutral where it knows nothing; bags become the matrix they stand for; a run with it is as any other."""
 
+import os
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -124,6 +126,18 @@ def test_any_number_of_threads_gives_the_same_answer(solver):
         for threads in (1, 3)
     )
     assert (one.weights.weights_LF != other.weights.weights_LF).nnz == 0
+
+
+def test_as_many_threads_as_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    features, positives = learnable()
+    others, most = threading.active_count(), []
+    LinearReranker(solver="newton").fit(
+        context(features, positives, every_label(120)),
+        progress=lambda done, total: most.append(threading.active_count() - others),
+    )
+    assert max(most) == 1
 
 
 def test_the_dual_solver_is_for_the_squared_hinge():
