@@ -53,7 +53,7 @@ from xmc.loss_inputs import LossInputs
 from xmc.loss_values import query_losses
 from xmc.machine import cores
 from xmc.optimizer_contract import LabelOptimizerOptions, LabelPreconditioner, OptimizerContext, OptimizerOptions
-from xmc.option_ranges import require_at_least, require_positive, require_share
+from xmc.option_ranges import require_at_least, require_at_most, require_positive, require_share
 from xmc.ranking import rank_hits
 from xmc.rerankers import RerankContext, Reranker, RerankerOptions, RerankQueries, TextReranker
 from xmc.rounding_bounds import float32_product_error, rounding_bounds
@@ -193,6 +193,7 @@ __all__ = [
     "read_substitutions",
     "replaced",
     "require_at_least",
+    "require_at_most",
     "require_positive",
     "require_share",
     "rounded_dots",

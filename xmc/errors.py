@@ -101,6 +101,15 @@ def quoted(path: object) -> str:
     return shlex.quote(str(path))
 
 
+def grouped(value: object) -> str:
+    """A value as messages show it: a number in groups of three digits.
+
+    >>> grouped(12345), grouped(0.5), grouped("12345")
+    ('12,345', '0.5', '12345')
+    """
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+
+
 def first_few(items: Sequence[Any], show: Callable[[Any], str] = "'{}'".format, *, most: int = 5) -> str:
     """The first items, as a message names them, and how many more there are.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+WIDEST = 65_536  # numbers of a vector; more is a slip, which would be found out later, for want of memory
+
 
 def require_positive(options: object, *names: str) -> None:
     """Raises: ValueError when one of these fields is not a finite number above 0.
@@ -25,6 +27,19 @@ def require_at_least(least: float, options: object, *names: str) -> None:
         if not least <= value < math.inf:
             kind = "" if isinstance(value, int) else "a finite number "
             raise ValueError(f"{name} must be {kind}>= {least:g}, got {value}")
+
+
+def require_at_most(most: float, options: object, *names: str) -> None:
+    """Raises: ValueError when one of these fields is above `most`.
+
+    >>> from types import SimpleNamespace
+    >>> require_at_most(100, SimpleNamespace(layers=2**62), "layers")
+    Traceback (most recent call last):
+    ValueError: layers must be at most 100, got 4,611,686,018,427,387,904
+    """
+    for name, value in _values(options, names):
+        if not -math.inf < value <= most:
+            raise ValueError(f"{name} must be at most {most:,}, got {value:,}")
 
 
 def require_share(options: object, *names: str, whole: bool = True) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from xmc.api import DataError, Hits, Positives, require_at_least
+from xmc.api import DataError, Hits, Positives, require_at_least, require_at_most
 from xmc_linear.blocks import Problem
 from xmc_linear.matrices import FloatArray, IntArray, ragged, relevance_matrix
 from xmc_linear.one_vs_rest import Fitted, SolverOptions, fit_labels, stacked
@@ -45,6 +45,7 @@ class OneVsRestOptions:
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "cluster_size", "mined", "summary_features")
+        require_at_most(100, self, "rounds")
         require_at_least(0, self, "rounds", "summaries", "summary_weight", "summary_share")
 
 

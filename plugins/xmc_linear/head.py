@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
-from xmc.api import HeadContext, Positives, cores, require_at_least
+from xmc.api import HeadContext, Positives, cores, require_at_least, require_at_most
 from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
 from xmc_linear.matrices import largest_of_rows, relevance_matrix
@@ -41,6 +41,7 @@ class LinearHead:
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         require_at_least(0, self, "threads")
+        require_at_most(1024, self, "threads")
         self.resolved()
 
     def resolved(self) -> OneVsRestOptions:
@@ -91,6 +92,7 @@ class Centroids:
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         require_at_least(1, self, "entries")
+        require_at_most(1_000_000, self, "entries")
 
     def build(self, context: HeadContext) -> LinearWeights:
         """Weights of 0, to be loaded or fitted."""

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import scipy.sparse
 
-from xmc.api import require_at_least, require_positive
+from xmc.api import require_at_least, require_at_most, require_positive
 from xmc_linear.blocks import Blocks, Problem, side_by_side
 from xmc_linear.matrices import FloatArray, IntArray
 from xmc_linear.newton import Solution, logistic, minimise, squared_hinge
@@ -58,6 +58,7 @@ class SolverOptions:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
         require_positive(self, "cost", "positive_weight", "tolerance")
         require_at_least(1, self, "iterations")
+        require_at_most(1_000_000, self, "iterations")
         require_at_least(0, self, "prune")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from xmc.api import Hits, RerankContext, RerankQueries, cores, require_at_least
+from xmc.api import Hits, RerankContext, RerankQueries, cores, require_at_least, require_at_most
 from xmc_linear.bags import bag_matrix
 from xmc_linear.fit import OneVsRestOptions, fit_one_vs_rest
 from xmc_linear.matrices import FloatArray, on_own_features
@@ -56,6 +56,7 @@ class LinearReranker:
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         require_at_least(0, self, "threads")
+        require_at_most(1024, self, "threads")
         self._solver()
 
     def _solver(self) -> SolverOptions:

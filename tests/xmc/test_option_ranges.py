@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from xmc.option_ranges import require_at_least, require_positive, require_share
+from xmc.option_ranges import require_at_least, require_at_most, require_positive, require_share
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ from xmc.option_ranges import require_at_least, require_positive, require_share
         (require_positive, [5e-324, 1, 1e300], [0, 0.0, -1.0], "a finite number > 0"),
         (partial(require_at_least, 0), [0, 0.0, 3], [-5e-324], "a finite number >= 0"),
         (partial(require_at_least, 100), [100, 101], [99, -3], ">= 100"),
+        (partial(require_at_most, 100), [-1, 0.0, 100], [101, 100.5], "at most 100"),
         (partial(require_at_least, 1e-3), [1e-3, 2.0], [0.9e-3], "a finite number >= 0.001"),
         (require_share, [0, 0.0, 0.5, 1, 1.0], [-0.1, 1.1, 2], r"in \[0, 1\]"),
         (partial(require_share, whole=False), [0, 0.5, 0.99], [-0.1, 1, 1.0, 1.1], r"in \[0, 1\)"),

@@ -25,7 +25,8 @@ from xmc.checks.cut_offs import cut_offs_of
 from xmc.checks.intervals import ece_figures, mean_figures
 from xmc.checks.pairs import Pairs, retrieved_pairs, without_positives
 from xmc.checks.reliability import draw_reliability, reliability_table
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, grouped
+from xmc.evaluate.options import MOST_SAMPLES
 from xmc.evaluate.propensity import MIN_TRAIN_QUERIES, inverse_propensities
 from xmc.retrieve.calibration import Calibration, never_rising
 from xmc.retrieve.fitted import CALIBRATION_FILE, CALIBRATION_KIND, MODEL
@@ -75,7 +76,8 @@ class Calibrate:
         _require(bool(self.first_ranks) and min(self.first_ranks) >= 1, "first_ranks", "from 1 up", self.first_ranks)
         _require(0 <= self.unanswerable < 1, "unanswerable", "0 to below 1", self.unanswerable)
         _require(2 <= self.bins <= 1000, "bins", "2 to 1,000", self.bins)
-        _require(self.bootstrap_samples >= 0, "bootstrap_samples", "0 (off) or more", self.bootstrap_samples)
+        samples = self.bootstrap_samples
+        _require(0 <= samples <= MOST_SAMPLES, "bootstrap_samples", f"0 (off) to {MOST_SAMPLES:,}", samples)
         _require(0 <= self.propensity_a < np.inf, "propensity_a", "0 or more", self.propensity_a)
         _require(0 < self.propensity_b < np.inf, "propensity_b", "above 0", self.propensity_b)
 
@@ -215,4 +217,4 @@ def _gaps(pairs: Pairs, probabilities_H: Array, bins: Bins) -> Array:
 
 def _require(holds: bool, key: str, allowed: str, got: object) -> None:
     if not holds:
-        raise ConfigError(f"check.calibrate.{key} must be {allowed}, got {got}.")
+        raise ConfigError(f"check.calibrate.{key} must be {allowed}, got {grouped(got)}.")

@@ -18,6 +18,7 @@ from xmc.errors import ConfigError
 from xmc.substitutions.word_sets import read_substitutions
 
 BOOTSTRAP_SAMPLES = 1000
+MOST_TRIED = 1_000_000  # queries, rewritings or attacks: more never come to an end
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Certify:
         if not self.sides or len(set(self.sides)) < len(self.sides) or not {*self.sides} <= {"query", "label"}:
             raise ConfigError(f"check.certify.sides must be 'query', 'label' or both, got {self.sides}.")
         for name, least in {"sample": 1, "listed": 0, "attacks": 0, "greedy": 0, "samples": 0}.items():
-            if (value := getattr(self, name)) < least:
-                raise ConfigError(f"check.certify.{name} must be at least {least}, got {value}.")
+            if not least <= (value := getattr(self, name)) <= MOST_TRIED:
+                raise ConfigError(f"check.certify.{name} must be {least} to {MOST_TRIED:,}, got {value:,}.")
         if not 1 <= self.steps <= 3:
             raise ConfigError(f"check.certify.steps must be 1, 2 or 3, got {self.steps}.")
         if not 0 < self.confidence < 1:

@@ -20,7 +20,7 @@ from xmc.encode.encoder import IntArray, Role, Similarity
 from xmc.encode.sentence_transformer import SentenceTransformerEncoder, SentenceTransformerOptions
 from xmc.encode.tokenizer import UNKNOWN, train_tokenizer
 from xmc.encode.word_tokens import WordTokens
-from xmc.option_ranges import require_at_least, require_share
+from xmc.option_ranges import WIDEST, require_at_least, require_at_most, require_share
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class LstmOptions:
         """Refuse what cannot work."""
         require_at_least(1, self, "dimension", "token_dimension", "hidden", "layers", "max_tokens")
         require_at_least(100, self, "vocabulary_size")
+        require_at_most(WIDEST, self, "dimension", "token_dimension", "hidden")
+        require_at_most(100, self, "layers")
         require_share(self, "dropout", whole=False)
 
     def build(self, query_texts: Sequence[str], label_texts: Sequence[str], *, seed: int) -> LstmEncoder:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from xmc.encode.text_share import text_share
-from xmc.option_ranges import require_at_least, require_positive
+from xmc.option_ranges import require_at_least, require_at_most, require_positive
 
 OPTIONS_NAME = "mixture.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -46,6 +46,7 @@ class MixtureOptions:
             raise ValueError(
                 f"experts >= 1 and kept in [1, experts] are needed, got experts={self.experts} and kept={self.kept}"
             )
+        require_at_most(10_000, self, "experts")
         require_at_least(0, self, "balance")
         if self.capacity and not 1 <= self.capacity < math.inf:
             raise ValueError(f"capacity must be 0 (no limit) or a finite number >= 1, got {self.capacity}")

@@ -23,7 +23,7 @@ from xmc.encode.tokenizer import UNKNOWN, character_ngrams, package_vectors, tra
 from xmc.encode.tower import Tower, tower_graphs
 from xmc.encode.word_tokens import WordTokens
 from xmc.errors import ConfigError
-from xmc.option_ranges import require_at_least, require_share
+from xmc.option_ranges import WIDEST, require_at_least, require_at_most, require_share
 from xmc.ragged import offsets_of
 from xmc.unit_rows import unit_rows
 
@@ -51,6 +51,8 @@ class StaticOptions:
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         require_at_least(1, self, "dimension")
+        require_at_most(WIDEST, self, "dimension")
+        require_at_most(100, self, "ngrams_longest")
         require_at_least(100, self, "vocabulary_size")
         require_share(self, "dropout", whole=False)
         if self.ngrams_longest and not 1 <= self.ngrams_shortest <= self.ngrams_longest:

@@ -18,7 +18,7 @@ from xmc.encode.description import read_description, save_modules
 from xmc.encode.encoder import ROLES, Role, Similarity
 from xmc.encode.learned_bags import LearnedBags
 from xmc.encode.word_bags import BlockOptions, WordBags
-from xmc.option_ranges import require_at_least, require_positive, require_share
+from xmc.option_ranges import WIDEST, require_at_least, require_at_most, require_positive, require_share
 from xmc.unit_rows import unit_rows
 
 TABLE_NAME = "model.safetensors"
@@ -48,6 +48,7 @@ class TfidfOptions:
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         require_at_least(1, self, "dimension", "minimum_count")
+        require_at_most(WIDEST, self, "dimension")
         require_at_least(0, self, "opening", "query_scale")
         require_share(self, "dropout", whole=False)
         require_positive(self, "label_scale")

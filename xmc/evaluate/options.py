@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from xmc.errors import ConfigError
+from xmc.errors import ConfigError, grouped
+
+MOST_SAMPLES = 100_000  # of a bootstrap; so many move the ends of an interval no more
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,12 @@ class EvaluateOptions:
         _require(0 < self.propensity_b < math.inf, "propensity_b", "above 0", self.propensity_b)
         _require(self.torso_min >= 1, "torso_min", "at least 1", self.torso_min)
         _require(self.head_min >= self.torso_min, "head_min", f"at least torso_min ({self.torso_min})", self.head_min)
-        _require(self.bootstrap_samples >= 0, "bootstrap_samples", "0 (off) or more", self.bootstrap_samples)
+        samples = self.bootstrap_samples
+        _require(0 <= samples <= MOST_SAMPLES, "bootstrap_samples", f"0 (off) to {MOST_SAMPLES:,}", samples)
         _require(self.bootstrap_seed >= 0, "bootstrap_seed", "0 or more", self.bootstrap_seed)
         _require(0 <= self.auc_negatives <= 10_000, "auc_negatives", "0 (off) to 10,000", self.auc_negatives)
 
 
 def _require(holds: bool, key: str, allowed: str, got: object) -> None:
     if not holds:
-        raise ConfigError(f"evaluate.{key} must be {allowed}, got {got}.")
+        raise ConfigError(f"evaluate.{key} must be {allowed}, got {grouped(got)}.")

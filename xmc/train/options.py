@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from xmc.option_ranges import require_at_least, require_positive, require_share
+from xmc.option_ranges import require_at_least, require_at_most, require_positive, require_share
 
 AT_LEAST_ONE = (
     "batch_size",
@@ -94,6 +94,7 @@ class TrainOptions:
         """Refuse what cannot work."""
         require_at_least(1, self, *AT_LEAST_ONE)
         require_at_least(0, self, *AT_LEAST_ZERO)
+        require_at_most(10_000, self, "hard_negatives")
         require_positive(self, "learning_rate")
         require_share(self, "warmup_share", "validation_share", "second_moment_decay", whole=False)
         if self.label_text_share != "auto" and not 0 <= self.label_text_share < math.inf:

@@ -77,10 +77,13 @@ def data_folder(folder, **tables):
         (["--set", "encoder.pretrained=wordllama", "--set", "encoder.dimension=8"], "hint: Set encoder.dimension=256"),
         (["--set", "encoder.vocabulary_size=5"], "vocabulary_size must be >= 100, got 5"),
         (["--resume", "--overwrite"], "give only one of them"),
-        (["--set", "encoder.dimension=100000000000"], "there is not enough memory"),
         (
-            ["--set", f"encoder.dimension=1{'0' * 30}"],
-            "[encoder] dimension: Input should be a whole number of at",
+            ["--set", "encoder.name=moe-static", "--set", "encoder.dimension=4999", "--set", "encoder.experts=9999"],
+            "there is not enough memory",
+        ),
+        (
+            ["--set", f"train.batch_size=1{'0' * 30}"],
+            "[train] batch_size: Input should be a whole number of at",
         ),
         (
             ["--set", "encoder.name=tfidf", "--set", "encoder.label_scale=inf"],

@@ -167,6 +167,37 @@ def test_what_is_wrong_is_said_with_layer_key_value_and_suggestion(plugins, toml
     assert str(raised.value).startswith(message.format(file=layers.get("config_file")))
 
 
+LINEAR = "linear.one-vs-rest"
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "most"),
+    [
+        ("encoder=static", "encoder.dimension", "65,536"),
+        ("encoder=static", "encoder.ngrams_longest", "100"),
+        ("encoder=moe-static", "encoder.experts", "10,000"),
+        ("encoder=tfidf", "encoder.dimension", "65,536"),
+        *[("encoder=lstm", f"encoder.{key}", "65,536") for key in ("dimension", "token_dimension", "hidden")],
+        ("encoder=lstm", "encoder.layers", "100"),
+        ("", "train.hard_negatives", "10,000"),
+        ("", "evaluate.bootstrap_samples", "100,000"),
+        ("", "check.calibrate.bootstrap_samples", "100,000"),
+        *[("", f"check.certify.{key}", "1,000,000") for key in ("sample", "listed", "attacks", "greedy", "samples")],
+        (f"head={LINEAR}", "head.rounds", "100"),
+        ("head=linear.centroids", "head.entries", "1,000,000"),
+        *[(f"{kind}={LINEAR}", f"{kind}.iterations", "1,000,000") for kind in ("head", "reranker")],
+        *[(f"{kind}={LINEAR}", f"{kind}.threads", "1,024") for kind in ("head", "reranker")],
+    ],
+)
+def test_what_would_never_end_or_not_fit_into_memory_is_refused_at_once(plugins, name, setting, most):
+    named = [name.replace("=", ".name=")] if name else []
+    key, value = setting.rpartition(".")[2], int(most.replace(",", ""))
+    resolve(plugins, settings=[*named, f"{setting}={value}"])
+    for more in (value + 1, 2**62):
+        with pytest.raises(ConfigError, match=rf"{key} must be .*{most}, got {more:,}\."):
+            resolve(plugins, settings=[*named, f"{setting}={more}"])
+
+
 def test_an_error_that_a_later_layer_mends_is_none(plugins, toml):
     file = toml({"train": {"epochs": 0}})
     assert resolve(plugins, config_file=file, settings=["train.epochs=2"]).train.epochs == 2
