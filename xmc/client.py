@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from xmc.client_connection import AnswerTooLargeError, Connection, to_json
+from xmc.client_connection import Connection
+from xmc.client_parts import InParts
 from xmc.errors import DataError, ServiceError, XmcWarning
 from xmc.retrieve.no_match import NO_MATCH
 from xmc.retrieve.query_checks import require_ids, require_list
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xmc.engine.labels_report import LabelsReport
-
-BESIDE_BYTES = 256  # of a body, for names and brackets
 
 
 class Client:
@@ -40,7 +39,7 @@ class Client:
     def __init__(self, url: str, *, run: str = "", token: str = "", timeout_s: float = 30.0, retries: int = 4) -> None:
         self._service = Connection(url, token=token, timeout_s=timeout_s, retries=retries)
         self._run = run
-        self._limits: Mapping[str, float] = {}
+        self._parts = InParts(self._service)
 
     def __repr__(self) -> str:
         return f"<Client of {self._run or 'the first run'} at {self._service.url}>"
@@ -133,18 +132,12 @@ class Client:
         import torch
 
         asked = {"encoding_format": "base64"} | ({"model": self._run} if self._run else {})
-        texts = _texts(texts)
-
-        def ask() -> list[str]:
-            rows: list[str] = []
-            for part in self._parts(texts):
-                for data in _halved(part, lambda some: self._post("/v1/embeddings", {"input": some, **asked})["data"]):
-                    rows += [row["embedding"] for row in data]
-            return rows
-
-        if not (rows := self._within_limits(ask)):
+        rows = self._parts.ask(
+            _texts(texts), lambda some: list(self._post("/v1/embeddings", {"input": some, **asked})["data"])
+        )
+        if not rows:
             return torch.zeros(0, self.describe()["dimension"])
-        raw = b"".join(base64.b64decode(row) for row in rows)
+        raw = b"".join(base64.b64decode(row["embedding"]) for row in rows)
         return torch.from_numpy(np.frombuffer(raw, "<f4").reshape(len(rows), -1).copy())
 
     @property
@@ -207,69 +200,15 @@ class Client:
         if not isinstance(k, Real):
             raise DataError(f"k must be a whole number, got {k!r:.60}.")
 
-        def ask() -> list[Any]:
-            found: list[Any] = []
-            for part in self._parts(queries, k=k, beside=asked):
-                for results in _halved(part, lambda some: self._post("/v1/search", {kind: some, **asked})["results"]):
-                    found += results
-            return found
-
-        found = self._within_limits(ask)
+        found = self._parts.ask(
+            queries, lambda some: list(self._post("/v1/search", {kind: some, **asked})["results"]), k=k, beside=asked
+        )
         if any(result.get("no_match") for result in found):
             warnings.warn(NO_MATCH, XmcWarning, stacklevel=3)
         return [result["hits"] for result in found]
 
-    def _within_limits(self, ask: Callable[[], list[Any]]) -> list[Any]:
-        """The answer of `ask()`; asked once more if it is refused and the service has other limits than it had."""
-        remembered = self._limits
-        try:
-            return ask()
-        except DataError:  # what was asked for may be over the limits
-            if not remembered:
-                raise
-            limits = self._service.send("GET", "/v1/runs")["limits"]
-            if limits == remembered:
-                raise
-            self._limits = limits
-        return ask()
-
-    def _parts(
-        self, queries: Sequence[Any], *, k: Any = 1, beside: Mapping[str, Any] | None = None
-    ) -> Iterator[list[Any]]:
-        """The queries in parts that keep to the limits; a query that is too large by itself is a part of its own."""
-        if len(queries) > 1 and not self._limits:
-            self._limits = self._service.send("GET", "/v1/runs")["limits"]
-        most = min(self._limits.get("queries", 1), self._limits.get("hits", 1) // max(1, k))
-        room = self._limits.get("body_bytes", 0) - len(to_json(beside or {})) - BESIDE_BYTES
-        part: list[Any] = []
-        left = room
-        for query in queries:
-            size = len(to_json(query)) + 1
-            if part and (len(part) >= most or size > left):
-                yield part
-                part, left = [], room
-            part.append(query)
-            left -= size
-        if part:
-            yield part
-
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._service.send("POST", path, body)
-
-
-def _halved(queries: list[Any], ask: Callable[[list[Any]], Any]) -> Iterator[Any]:
-    """The answers to the queries, asked for in halves where the answer to all would be larger than the service gives.
-
-    Raises: DataError where that to a single one is.
-    """
-    try:
-        yield ask(queries)
-    except AnswerTooLargeError:
-        if len(queries) == 1:
-            raise
-        half = len(queries) // 2
-        yield from _halved(queries[:half], ask)
-        yield from _halved(queries[half:], ask)
 
 
 def _hits(lists: list[list[dict[str, Any]]]) -> list[list[Hit]]:
