@@ -11,6 +11,7 @@ from pathlib import Path
 from xmc.errors import XmcWarning
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "size calculation overflowed")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -54,6 +55,16 @@ def warn_of_threads_beyond_quota(
             XmcWarning,
             stacklevel=stacklevel + 1,
         )
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether there was not enough memory; torch and FAISS say so with a RuntimeError.
+
+    >>> lacks_memory(RuntimeError("CUDA out of memory")), lacks_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    said = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(phrase in said for phrase in OUT_OF_MEMORY)
 
 
 def available_memory(*, proc: Path = PROC, cgroups: Path = CGROUPS) -> int:

@@ -6,10 +6,10 @@ import traceback
 from importlib import metadata
 
 from xmc.errors import XmcError
+from xmc.machine import lacks_memory
 
 GROUP, ENGINE = "xmc", "xmc-engine"  # as `xmc.plugin_manager` has them, which is imported by the verbs only
 OF_A_FILE = "__xmc_sha256__"  # `xmc.plugin_registration` marks the module of a plugin file so
-OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "size calculation overflowed")
 NO_ROOM_TO_LOAD = "failed to map segment from shared object"
 MEMORY_HINT = (
     "A training gets smaller by encoder.dimension, train.label_scope=sampled, train.score_memory_mb (--dry-run prints "
@@ -36,15 +36,13 @@ def told(error: Exception) -> tuple[str, str]:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether the system said no, which is nobody's bug; torch says so for memory with a RuntimeError.
+    """Whether the system said no, which is nobody's bug.
 
     Where there is no room to load a library, it is an ImportError; on a disk that is mounted noexec another one.
     """
     if isinstance(error, ImportError):
         return NO_ROOM_TO_LOAD in str(error) and "not permitted" not in str(error)
-    if isinstance(error, RuntimeError):
-        return any(phrase in str(error) for phrase in OUT_OF_MEMORY)
-    return isinstance(error, OSError | MemoryError)
+    return isinstance(error, OSError) or lacks_memory(error)
 
 
 def _refused(error: Exception) -> str:

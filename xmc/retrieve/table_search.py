@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from xmc.api import DataError, Hits
 from xmc.data.schemas import schema_of
+from xmc.machine import lacks_memory
 from xmc.ragged import offsets_of
 from xmc.retrieve.batch import concatenate_hits, hit_columns
 from xmc.retrieve.label_filter import LabelFilter, as_filter
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 MAX_HITS = 4_000_000  # of one search: what it holds at a time is bounded by this whatever rows and k are
 BATCH_ROWS = 1024
-OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class TableSearch:
         try:
             return self._judged(queries)
         except (MemoryError, RuntimeError) as error:
-            if len(queries) == 1 or not _is_lack_of_memory(error):
+            if len(queries) == 1 or not lacks_memory(error):
                 raise
         half = len(queries) // 2
         parts, probabilities = zip(self._answers(queries[:half]), self._answers(queries[half:]), strict=True)
@@ -139,10 +139,6 @@ class TableSearch:
         return self.retriever.judged_by(
             search, k=self.k, min_probability=self.min_probability, label_filter=self.allowed
         )
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(phrase in str(error).lower() for phrase in OUT_OF_MEMORY)
 
 
 def search_batches(
