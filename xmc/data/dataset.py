@@ -19,6 +19,7 @@ __all__ = ["SPLITS", "Dataset", "LabelTable", "QueryTable", "load_dataset", "spl
 
 SPLITS = ("train", "dev", "test")
 
+HOLD_OUT = "Add a dev or test table of queries that it was not trained on."
 
 @dataclass(frozen=True)
 class Dataset:
@@ -47,6 +48,16 @@ class Dataset:
     def test(self) -> QueryTable | None:
         """The queries to report figures on, if there are such."""
         return self.splits.get("test")
+
+    def queries_of(self, split: str) -> QueryTable:
+        """The queries of a split by its name. Raises: DataError naming those that are there."""
+        if not isinstance(split, str) or split not in self.splits:
+            there = [f"--split {name}" for name in self.splits if name != "train"]
+            raise DataError(
+                f"data set '{self.name}' has no split {split!r:.60} (it has: {', '.join(self.splits)}).",
+                hint=f"Use: {' or '.join(there)}" if there else HOLD_OUT,
+            )
+        return self.splits[split]
 
     def train_counts(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Number of train queries of each label, (L,) int64.

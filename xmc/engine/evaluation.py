@@ -160,15 +160,9 @@ def _metrics(plugins: Plugins) -> dict[str, Any]:
 
 def _queries_of(data: Dataset, split: str) -> QueryTable:
     """The queries to judge by. Raises: DataError when there is no such split, or no positive in it."""
-    if split not in data.splits:
-        there = [name for name in data.splits if name != "train"]
-        hint = "Add a dev or test table of queries that it was not trained on."
-        raise DataError(
-            f"data set '{data.name}' has no split '{split}' (it has: {', '.join(data.splits)}).",
-            hint=f"Use: {' or '.join(f'--split {name}' for name in there)}" if there else hint,
-        )
-    require_positives(data.splits[split], split)
-    return data.splits[split]
+    queries = data.queries_of(split)
+    require_positives(queries, split)
+    return queries
 
 
 def _notes(run: Path, data: Dataset, split: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from xmc.check_contract import CheckQueries
-from xmc.data.dataset import Dataset
+from xmc.data.dataset import HOLD_OUT, Dataset
 from xmc.data.tables import QueryTable
 from xmc.engine.index_rows import in_index, index_rows
 from xmc.engine.progress import counting
@@ -39,8 +39,8 @@ def held_out(data: Dataset, retriever: Retriever, *, split: str, fit_split: str 
     """
     fit_split = fit_split or ("dev" if split == "test" and "dev" in data.splits else split)
     for name in (split, fit_split):
-        _require_held_out(data, name)
-        require_positives(data.splits[name], name)
+        _refuse_train(data, name)
+        require_positives(data.queries_of(name), name)
     if split != fit_split:
         judged, fitted = data.splits[split], data.splits[fit_split]
         source = f"judged on {len(judged):,} {split} queries, fitted on {len(fitted):,} {fit_split} queries"
@@ -57,18 +57,12 @@ def held_out(data: Dataset, retriever: Retriever, *, split: str, fit_split: str 
     return HeldOut(_in_index(judged, rows_L), _in_index(fitted, rows_L), source)
 
 
-def _require_held_out(data: Dataset, split: str) -> None:
-    there = [name for name in data.splits if name != "train"]
-    add = "Add a dev or test table of queries that it was not trained on."
+def _refuse_train(data: Dataset, split: str) -> None:
     if split == "train":
+        there = ", ".join(name for name in data.splits if name != "train")
         raise DataError(
             "the run was trained on the split 'train', so no check can be made on it.",
-            hint=f"Held out: {', '.join(there)}" if there else add,
-        )
-    if split not in data.splits:
-        raise DataError(
-            f"data set '{data.name}' has no split '{split}' (held out: {', '.join(there) or 'none'}).",
-            hint=f"Use: --split {there[0]}" if there else add,
+            hint=f"Held out: {there}" if there else HOLD_OUT,
         )
 
 

@@ -76,7 +76,7 @@ def test_a_stale_calibration_is_said_and_not_used(xmc_command, tiny_run_copy):
         (["check", "conformal", "--alpha", "2"], "check.conformal.alpha must lie between 0 and 1, got 2.0."),
         (["check", "conformal", "--alpha", "0.001"], "alpha = 0.001 needs at least 999 calibration queries, got 100."),
         (["check", "exactness", "--split", "train"], "the run was trained on the split 'train'"),
-        (["check", "exactness", "--split", "exam"], "has no split 'exam' (held out: dev, test)."),
+        (["check", "exactness", "--split", "exam"], "has no split 'exam' (it has: train, dev, test)."),
         (["check", "exactness", "--set", "check.limits.exactness.exact=1"], "has no figure 'exact' to limit"),
         (["check", "exactness", "--set", "check.exactness.samples=1"], "[check.exactness] has no key 'samples'"),
         (["search", "tram", "--min-probability", "0.5"], "has no calibration."),

@@ -212,7 +212,7 @@ def xmc_replace(data, test):
     [
         ({"split": "train"}, "was trained on the split 'train'"),
         ({"split": "test", "fit_split": "train"}, "was trained on the split 'train'"),
-        ({"split": "exam"}, r"has no split 'exam' \(held out: dev, test\)\. Use: --split dev"),
+        ({"split": "exam"}, r"has no split 'exam' \(it has: train, dev, test\)\. Use: --split dev"),
     ],
 )
 def test_queries_that_are_not_held_out_are_refused(opened, splits, message):
@@ -220,7 +220,7 @@ def test_queries_that_are_not_held_out_are_refused(opened, splits, message):
         held_out(*opened, **splits)
 
 
-@pytest.mark.parametrize(("split", "message"), [("test", r"\(held out: none\)"), ("train", "split 'train'")])
+@pytest.mark.parametrize(("split", "message"), [("test", r"\(it has: train\)"), ("train", "split 'train'")])
 def test_without_held_out_queries_the_hint_says_what_to_add(opened, split, message):
     data, retriever = opened
     with pytest.raises(DataError, match=rf"{message}.*Add a dev or test table"):
