@@ -21,6 +21,7 @@ SPLITS = ("train", "dev", "test")
 
 HOLD_OUT = "Add a dev or test table of queries that it was not trained on."
 
+
 @dataclass(frozen=True)
 class Dataset:
     """Labels and the splits `train`, and where there are such, `dev` and `test`.

@@ -289,7 +289,7 @@ def test_a_service_that_was_started_again_with_smaller_limits(live, offline, cal
         assert client.search(TEXTS, k=2) == offline.search(TEXTS, k=2)  # and remembers its limits
         client._service.http = small
         assert client.search(TEXTS, k=2) == offline.search(TEXTS, k=2)
-        client._parts._limits = client._limits | {"queries": 64}
+        client._parts._limits = client._parts._limits | {"queries": 64}
         assert client.encode(TEXTS).equal(offline.encode(TEXTS))
         with pytest.raises(DataError, match="text 1 is an empty text"):
             client.search(["a", " "])
