@@ -14,7 +14,7 @@ from typing import Any, cast
 import pluggy
 
 from xmc import hookspecs
-from xmc.errors import PluginError, XmcWarning, did_you_mean, first_few
+from xmc.errors import ConfigError, PluginError, XmcWarning, did_you_mean, first_few
 from xmc.plugin_registration import failing_as_plugin_file, import_file, register, withdraw
 from xmc.specs import Spec
 from xmc.values import IndexReport, RunInfo
@@ -192,6 +192,15 @@ class Plugins:
             except Exception as error:  # an observer may raise anything, and a run must not depend on who watches
                 message = f"plugin '{observer.plugin_name}' failed in {hook}: {type(error).__name__}: {error}"
                 warnings.warn(message, XmcWarning, stacklevel=3)
+
+
+def given_plugins(plugins: Plugins | None) -> Plugins:
+    """These plugins, or all that are installed. Raises: ConfigError for what are no plugins; as `load_plugins`."""
+    if plugins is not None and not isinstance(plugins, Plugins):
+        raise ConfigError(
+            f"plugins must be what xmc.plugin_manager.load_plugins() returns, got {type(plugins).__name__}."
+        )
+    return plugins or load_plugins()
 
 
 def load_plugins(

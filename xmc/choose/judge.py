@@ -13,6 +13,7 @@ from xmc.choose.log import ClickLog
 from xmc.choose.policy import Policy
 from xmc.choose.reward_model import predict_rewards
 from xmc.errors import ConfigError, DataError, did_you_mean
+from xmc.given_names import given_name
 from xmc.given_numbers import any_number, whole_number
 
 
@@ -35,7 +36,7 @@ class ChooseOptions:
         object.__setattr__(self, "seed", whole_number(self.seed, name="the seed", least=0))
         if not 0 <= self.temperature < math.inf:
             raise ConfigError(f"the temperature must be 0 or a finite number above, got {self.temperature}.")
-        if self.estimator not in ESTIMATORS:
+        if given_name(self.estimator, name="estimator") not in ESTIMATORS:
             hint = did_you_mean(self.estimator, ESTIMATORS) or f"There are: {', '.join(ESTIMATORS)}."
             raise ConfigError(f"there is no estimator '{self.estimator}'.", hint=hint)
         if self.most_weight is not None and not self.most_weight > 0:

@@ -49,6 +49,8 @@ def check_ids(label_ids: Iterable[str]) -> list[str]:
     """The ids as a list. Raises: DataError for none at all, one that is empty or no string, and one named twice."""
     if isinstance(label_ids, (str, bytes)):
         raise DataError("label ids must be a list of strings, got one string.", hint="Write [label_id].")
+    if not isinstance(label_ids, Iterable):
+        raise DataError(f"label ids must be a list of strings, got {type(label_ids).__name__}.")
     ids = list(label_ids)
     if not ids:
         raise DataError("there are no labels in what was given.")

@@ -26,7 +26,7 @@ from xmc.engine.run_config import read_run_config
 from xmc.errors import ConfigError, DataError, XmcWarning
 from xmc.given_numbers import any_number
 from xmc.given_paths import given_path
-from xmc.plugin_manager import Plugins, load_plugins
+from xmc.plugin_manager import Plugins, given_plugins
 from xmc.retrieve.edit_vectors import with_edits, with_vectors, without_direction
 from xmc.retrieve.label_edits import Edit, LabelEdits, read_edits
 from xmc.retrieve.layout import encoder_store, index_store
@@ -228,7 +228,7 @@ class LabelEditor:
         return forget
 
     def _loaded_plugins(self) -> Plugins:
-        self._plugins = self._plugins or load_plugins()
+        self._plugins = given_plugins(self._plugins)
         return self._plugins
 
     def _current_model(self) -> TrainedModel:

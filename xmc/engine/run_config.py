@@ -15,6 +15,8 @@ from xmc.engine.fusion import FusionOptions
 from xmc.engine.label_moves import LabelOptions
 from xmc.errors import ConfigError, XmcError, did_you_mean
 from xmc.evaluate.report import EvaluateOptions
+from xmc.given_names import given_name
+from xmc.given_paths import given_path
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.reranking import NONE
 from xmc.retrieve.run_plugins import naming_packages, write_run_plugins
@@ -115,10 +117,10 @@ def resolve(
     Raises: ConfigError for an unknown section or key or a wrong value; PluginError for an unknown name.
     """
     layers: list[Layer] = [("configuration", DEFAULTS)]
-    if plugin:
+    if given_name(plugin, name="plugin"):
         layers.append((f"recipe '{plugin}'", plugins.recipe(plugin)))
     if config_file is not None:
-        layers.append((str(config_file), read_toml(config_file)))
+        layers.append((str(config_file), read_toml(given_path(config_file, name="config_file"))))
     return _from_layers(plugins, [*layers, ("--set", parse_assignments(settings)), ("command line", flags or {})])
 
 

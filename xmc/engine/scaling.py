@@ -6,7 +6,7 @@ import importlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def require_one_target(
     runs: Mapping[str, Any],
     *,
     described: bool,
-    settings: Sequence[str],
+    settings: Mapping[str, Any],
     budget: float,
     pairs: int,
     parameters: int,
@@ -100,8 +100,9 @@ def require_one_target(
     if runs and budget != BUDGET:
         raise ConfigError(f"budget={budget:g} is for the small trainings, and finished runs take their place.")
     if settings and not described:
+        section, values = next(iter(settings.items()))
         raise ConfigError(
-            f"settings such as {settings[0]!r} describe the training that is predicted, and no data set is named.",
+            f"settings such as {section}.{min(values)} describe the predicted training, and no data set is named.",
             hint="Give data as well, or pairs without settings.",
         )
 

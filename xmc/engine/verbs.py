@@ -23,7 +23,7 @@ from xmc.engine.evaluation import run_evaluation
 from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
 from xmc.engine.model_card import write_card
-from xmc.engine.progress import Progress, say_nothing
+from xmc.engine.progress import Progress, given_progress, say_nothing
 from xmc.engine.report_folder import require_report_folder
 from xmc.engine.reranking import run_reranking
 from xmc.engine.run_config import read_run_config, resolve
@@ -34,6 +34,7 @@ from xmc.engine.verb_settings import settings_for
 from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError, DataError
 from xmc.evaluate.report import EvaluationReport
+from xmc.given_names import given_name, given_names
 from xmc.given_numbers import any_number, whole_number
 from xmc.given_paths import given_path, given_place, given_runs
 from xmc.plugin_manager import load_plugins
@@ -127,14 +128,14 @@ def tune_run(
     With `dry_run` the run stays as it is.
     Raises: ConfigError when no index serves the goal, and for any settings: the choice replaces those of [index].
     """
-    if given := [settings] if isinstance(settings, str) else list(settings):
+    for section, values in parse_assignments(settings).items():
         raise ConfigError(
-            f"an index is chosen by goal with the run's own settings, got {given[0]!r}.",
+            f"an index is chosen by goal with the run's own settings, got {section}.{min(values)}.",
             hint="Give a goal, or name an index with --set index.name=NAME, not both.",
         )
     plugins, folder = load_plugins(), given_path(run, name="run")
     config = read_run_config(plugins, folder)
-    progress = on_progress or say_nothing
+    progress = given_progress(on_progress)
     tuned = run_tuning(
         config, folder, goal, plugins=plugins, device=device, seed=seed, dry_run=dry_run, progress=progress
     )
@@ -157,7 +158,7 @@ def rerank_run(
     chosen = settings_for("xmc rerank", settings, takes=["reranker", "fusion"])
     plugins, folder = load_plugins(), given_path(run, name="run")
     config = read_run_config(plugins, folder, settings=chosen)
-    report = run_reranking(config, folder, plugins=plugins, device=device, progress=on_progress or say_nothing)
+    report = run_reranking(config, folder, plugins=plugins, device=device, progress=given_progress(on_progress))
     if chosen.keys() & {"reranker", "fusion"}:
         with beside_committed(folder, "rerank"):
             kept = replace(read_run_config(plugins, folder), reranker=config.reranker, fusion=config.fusion)
@@ -185,7 +186,7 @@ def evaluate_run(
     chosen = settings_for("xmc evaluate", settings, takes=["evaluate"])
     plugins, folder = load_plugins(), given_path(run, name="run")
     config = read_run_config(plugins, folder, settings=chosen)
-    progress = on_progress or say_nothing
+    progress = given_progress(on_progress)
     other = None if beside is None else given_path(beside, name="beside")
     return run_evaluation(
         config, folder, plugins=plugins, split=split, device=device, on_progress=progress, beside=other
@@ -222,7 +223,7 @@ def teach(
         device=device,
         plugins=load_plugins(),
         settings=chosen.get("encoder", {}),
-        on_progress=on_progress,
+        on_progress=given_progress(on_progress),
     )
 
 
@@ -234,7 +235,8 @@ def export_run(run: str | Path, out: str | Path, *, format: str = "onnx") -> Exp
     """
     plugins, folder = load_plugins(), given_path(run, name="run")
     config = read_run_config(plugins, folder)
-    return run_export(config, folder, given_path(out, name="out"), plugins=plugins, format=format)
+    wanted = given_name(format, name="format")
+    return run_export(config, folder, given_path(out, name="out"), plugins=plugins, format=wanted)
 
 
 def check_run(
@@ -262,12 +264,12 @@ def check_run(
     return run_checks(
         config,
         folder,
-        [names] if isinstance(names, str) else names,
+        given_names(names, name="names"),
         plugins=plugins,
         split=split,
-        fit_split=fit_split,
+        fit_split=given_name(fit_split, name="fit_split"),
         device=device,
-        on_progress=on_progress,
+        on_progress=given_progress(on_progress),
     )
 
 
@@ -295,7 +297,7 @@ def choose_run(
     retrievers = {
         name: Retriever.load(run, device=device, plugins=plugins, warn=False) for name, run in folders.items()
     }
-    report = choose(checked, retrievers, options, truths=truths, on_progress=on_progress)
+    report = choose(checked, retrievers, options, truths=truths, on_progress=given_progress(on_progress))
     if out is not None:
         write_choice(report, Path(out))
     return report
@@ -324,15 +326,14 @@ def scale_run(
     Raises: ConfigError when the run to predict is not described, or described in both ways, for options that would have
     no effect, and for small trainings without `out`; DataError for fewer than five runs, or runs of about one size.
     """
-    folders, data = given_runs(runs), _data_name(data)
+    folders, data, on_progress = given_runs(runs), _data_name(data), given_progress(on_progress)
     described = bool(data or config_file or not folders)
     budget, seed = any_number(budget, name="budget"), whole_number(seed, name="seed", least=0)
     pairs, parameters = (
         whole_number(value, name=name, least=0) for name, value in (("pairs", pairs), ("parameters", parameters))
     )
-    require_one_target(
-        folders, described=described, settings=list(settings), budget=budget, pairs=pairs, parameters=parameters
-    )
+    given = parse_assignments(settings)
+    require_one_target(folders, described=described, settings=given, budget=budget, pairs=pairs, parameters=parameters)
     if out is not None:
         require_report_folder(given_path(out, name="out"), key="predicted")
     plugins = load_plugins()

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from xmc import errors
 from xmc.data.shard_list import ShardFile
 from xmc.errors import ConfigError, DataError, XmcError, did_you_mean
+from xmc.given_names import given_name
 from xmc.given_numbers import whole_number
 from xmc.predict.ack import Ack
 from xmc.predict.job import Job, Watch
@@ -65,6 +66,7 @@ def open_engine(name: str, *, workers: int, scheduler: str = "") -> Engine:
     workers = whole_number(workers, name="workers")
     if workers < 0:
         raise ConfigError(f"workers must be at least 1 (0 chooses), got {workers}.")
+    name = given_name(name, name="engine")
     if scheduler and name == "native":
         raise ConfigError("--scheduler is for --engine ray and dask.", hint="Leave it out, or name an engine.")
     if name == "native":

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from xmc.data.shards import natural_key
+from xmc.engine.progress import given_progress
 from xmc.errors import ConfigError, InterruptedRunError, XmcError
 from xmc.given_paths import given_path, given_place
 from xmc.predict.ack import Ack, output_name
@@ -64,6 +65,7 @@ def predict_run(
     as far as they go.
     """
     started = time.monotonic()
+    given_progress(on_progress)
     chosen = open_engine(engine, workers=workers, scheduler=scheduler)
     labels = None if allowed is None else AllowedLabels.of(given_path(run, name="run"), allowed)
     job = make_job(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xmc.errors import ConfigError
+from xmc.given_numbers import any_number
 from xmc.values import Hits
 
 Array = np.ndarray[Any, Any]
@@ -84,6 +85,7 @@ class CutOffs:
         if len(given) != 1:
             raise ConfigError(f"give exactly one of {', '.join(wanted)}, got {', '.join(given) or 'none'}.")
         ((name, value),) = given.items()
+        value = any_number(value, name=name)
         if not 0 <= value <= 1:
             raise ConfigError(f"{name} must lie in 0..1, got {value}.")
         reached_T, best = self._reached(name, value)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import ArtifactError, ConfigError, DataError, quoted
 from xmc.machine import warn_of_threads_beyond_quota
-from xmc.plugin_manager import load_plugins
+from xmc.plugin_manager import given_plugins
 from xmc.retrieve.answering import Answering, Lineage
 from xmc.retrieve.checked_index import checked
 from xmc.retrieve.fitted import read_fitted
@@ -91,7 +91,7 @@ def open_run(
     import torch
 
     validate_device(device)
-    plugins = plugins or load_plugins()
+    plugins = given_plugins(plugins)
     with naming_packages(run, plugins):
         model = _model(run, plugins, before)
         built = _built_index(run, model, plugins, device, before, index)

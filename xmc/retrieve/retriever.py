@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import Hits
+from xmc.api import DataError, Hits
 from xmc.given_paths import given_path
 from xmc.retrieve.fitted import Fitted
 from xmc.retrieve.judging import judge, search_and_judge
@@ -198,8 +198,10 @@ class Retriever(Stages):
         """Hits of at least `min_probability` and the probability of each, (H,), None without a calibration.
 
         `hits` must be whole lists, as a search answers them, because a probability depends on the rank.
-        Raises: ConfigError, ArtifactError as `search`.
+        Raises: DataError for what are no hits; ConfigError, ArtifactError as `search`.
         """
+        if not isinstance(hits, Hits):
+            raise DataError(f"hits must be those of a search, got {type(hits).__name__}.", hint="See `Retriever.hits`.")
         return judge(self, hits, min_probability)
 
     def judged_search(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from xmc.api import ConfigError, Hits, IndexReport, QueryMap, RerankQueries
+from xmc.api import ConfigError, DataError, Hits, IndexReport, QueryMap, RerankQueries
 from xmc.retrieve.hit_check import require_hits
 from xmc.retrieve.label_filter import LabelFilter, as_filter
 from xmc.retrieve.query_checks import check_k, check_texts
@@ -114,6 +114,8 @@ class Stages:
                 "this run has a reranker, which reads texts; vectors have none.",
                 hint="Give texts, or a run without a reranker.",
             )
+        if queries_QD is None:  # for `hits_of` that is to embed them
+            raise DataError("query vectors must be a torch tensor, got None.")
         return partial(self.hits_of, RerankQueries((), None), queries_QD=queries_QD)
 
     def search_of(self, texts: Sequence[str]) -> Callable[..., Hits]:

@@ -11,6 +11,7 @@ from xmc.tune.measurement import Measurement
 from xmc.vectors import validate_k
 
 MEGABYTE = 1 << 20
+MOST_AT_ONCE = 1_000_000  # queries of a batch
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,14 @@ class Goal:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, any_number(value, name=name))
         object.__setattr__(self, "k", validate_k(self.k))
-        object.__setattr__(self, "batch_size", whole_number(self.batch_size, name="batch_size"))
+        object.__setattr__(self, "batch_size", whole_number(self.batch_size, name="batch_size", least=1))
         if self.target_recall is not None and not 0 < self.target_recall <= 1:
             raise ConfigError(f"the target recall must lie above 0 and at most at 1, got {self.target_recall}.")
         for name, value in (("memory in bytes", self.memory_bytes), ("latency in seconds", self.latency_s)):
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"the {name} must be above 0, got {value}.")
-        if self.batch_size < 1:
-            raise ConfigError(f"the batch size must be at least 1, got {self.batch_size}.")
+        if self.batch_size > MOST_AT_ONCE:
+            raise ConfigError(f"batch_size must be at most {MOST_AT_ONCE:,}, got {self.batch_size:,}.")
 
     def __str__(self) -> str:
         wanted = f"the best recall@{self.k}"

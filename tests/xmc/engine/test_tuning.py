@@ -49,9 +49,9 @@ def test_what_does_not_serve_changes_nothing(run):
     before = files(run), (run / "config.toml").read_bytes()
     with pytest.raises(ConfigError, match="Allow more memory"):
         xmc.index_run(run, memory_bytes=1000)
-    with pytest.raises(ConfigError, match="not both"):
+    with pytest.raises(ConfigError, match=r"got index\.name\..*not both"):
         xmc.index_run(run, target_recall=0.9, settings=["index.name=exact"])
-    with pytest.raises(ConfigError, match=r"got 'index\.name=exact'"):
+    with pytest.raises(ConfigError, match=r"the settings are the string .* Give a list"):
         xmc.index_run(run, target_recall=0.9, settings="index.name=exact")
     tuned = tune_run(run, Goal(target_recall=0.9), dry_run=True)
     assert tuned.index.backend == "exact"
