@@ -27,7 +27,7 @@ def whole_number(value: Any, *, name: str, least: int | None = None) -> int:
     if number is None:
         raise ConfigError(f"{name} must be a whole number, got {value!r:.60}.")
     if least is not None and number < least:
-        raise ConfigError(f"{name} must be {least} or more, got {number}.")
+        raise ConfigError(f"{name} must be {least:,} or more, got {number:,}.")
     return number
 
 

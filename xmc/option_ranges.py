@@ -18,7 +18,7 @@ def require_positive(options: object, *names: str) -> None:
     """
     for name, value in _values(options, names):
         if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a finite number > 0, got {value}")
+            raise ValueError(f"{name} must be a finite number > 0, got {value:,}")
 
 
 def require_at_least(least: float, options: object, *names: str) -> None:
@@ -26,7 +26,7 @@ def require_at_least(least: float, options: object, *names: str) -> None:
     for name, value in _values(options, names):
         if not least <= value < math.inf:
             kind = "" if isinstance(value, int) else "a finite number "
-            raise ValueError(f"{name} must be {kind}>= {least:g}, got {value}")
+            raise ValueError(f"{name} must be {kind}>= {least:g}, got {value:,}")
 
 
 def require_at_most(most: float, options: object, *names: str) -> None:
@@ -46,7 +46,7 @@ def require_share(options: object, *names: str, whole: bool = True) -> None:
     """Raises: ValueError when one of these fields is not in [0, 1], or below 1 where the `whole` is too much."""
     for name, value in _values(options, names):
         if not 0 <= value <= 1 or (value == 1 and not whole):
-            raise ValueError(f"{name} must lie in [0, 1{']' if whole else ')'}, got {value}")
+            raise ValueError(f"{name} must lie in [0, 1{']' if whole else ')'}, got {value:,}")
 
 
 def _values(options: object, names: tuple[str, ...]) -> Iterator[tuple[str, float]]:

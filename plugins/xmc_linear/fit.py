@@ -72,8 +72,8 @@ def fit_one_vs_rest(
     queries = features_NF.shape[0]
     if len(positives) != queries or (shortlist is not None and len(shortlist) != queries):
         raise DataError(
-            f"{queries} rows of features, positives of {len(positives)} queries"
-            + (f", a shortlist of {len(shortlist)}." if shortlist is not None else ".")
+            f"{queries} rows of features, positives of {len(positives):,} queries"
+            + (f", a shortlist of {len(shortlist):,}." if shortlist is not None else ".")
         )
     if len(places := np.flatnonzero(~np.isfinite(features_NF.data))):
         row = int(np.searchsorted(features_NF.indptr, places[0], side="right")) - 1

@@ -121,4 +121,4 @@ def _require_finite(losses_Q: Tensor) -> None:
         raise ConfigError("the loss says that it needs moments only, and looked at the scores all the same.")
     if not bool(torch.isfinite(losses_Q).all()):
         rows = torch.nonzero(~torch.isfinite(losses_Q)).flatten().tolist()
-        raise NonFiniteError(f"the loss is not finite for batch rows {rows[:5]} ({len(rows)} in all).")
+        raise NonFiniteError(f"the loss is not finite for batch rows {rows[:5]} ({len(rows):,} in all).")

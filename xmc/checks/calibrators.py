@@ -39,7 +39,7 @@ def fit_calibration(
     if relevant < FEWEST_RELEVANT or relevant == len(pairs):
         raise DataError(
             f"calibration needs at least {FEWEST_RELEVANT} relevant retrieved pairs and one that is not relevant, got "
-            f"{relevant} among {len(pairs)}.",
+            f"{relevant} among {len(pairs):,}.",
             hint="Hold out more queries (a larger dev split), or raise check.calibrate.top.",
         )
     kept_ranks = merge_bands(pairs, sorted({1, *first_ranks}) if method != "temperature" else [1])

@@ -142,7 +142,7 @@ def _notes(bench: Bench, found: LabelCertificates) -> list[str]:
     share = float(found.exact_TL.mean())
     notes = [
         f"Label side: one label outside the list is rewritten at a time; {share:.1%} of the labels were certified "
-        f"exactly (at most {bench.listed} rewritings), the others by a bound that is sound and not complete."
+        f"exactly (at most {bench.listed:,} rewritings), the others by a bound that is sound and not complete."
     ]
     if found.unknown:
         notes.append(

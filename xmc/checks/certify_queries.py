@@ -100,7 +100,7 @@ def _try_witnesses(
 def _notes(bench: Bench, counts: dict[str, int], queries: int) -> list[str]:
     texts = bench.additive("query")
     if texts is None:
-        how = f"by listing, where a query has at most {bench.listed} rewritings"
+        how = f"by listing, where a query has at most {bench.listed:,} rewritings"
     elif texts.exact:
         how = "exactly, by the sum over words"
     else:

@@ -99,7 +99,7 @@ def answer(retriever: CheckRetriever, queries_QE: Tensor, k: int) -> tuple[Hits,
     exact_Q = np.asarray(exact_Q, dtype=bool)
     if exact_Q.shape != (len(queries_QE),):
         raise DataError(
-            f"index '{retriever.report.backend}' gave certificates of shape {exact_Q.shape} for {len(queries_QE)} "
+            f"index '{retriever.report.backend}' gave certificates of shape {exact_Q.shape} for {len(queries_QE):,} "
             "queries; search_certified answers (hits, exact_Q)."
         )
     return hits, exact_Q

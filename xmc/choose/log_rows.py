@@ -80,7 +80,7 @@ class LogRows:
         """Raise DataError for the rows marked, if any."""
         if bad_Q.any():
             found = np.flatnonzero(bad_Q)
-            raise DataError(f"{self._source}: {len(found)} rows {what}: {self._named(found)}.")
+            raise DataError(f"{self._source}: {len(found):,} rows {what}: {self._named(found)}.")
 
     def refuse_elements(
         self, lists: Lists, bad_N: Array, what: str, *, hint: str = "", error: type[DataError] = DataError

@@ -45,7 +45,7 @@ def portfolio(estimates_C: Sequence[float], truths_C: Sequence[float], *, k: int
     (0.4, 0.2, 0.1, 0.5, 1.0)
     """
     if not 1 <= k <= len(estimates_C):
-        raise ConfigError(f"k must lie in 1..{len(estimates_C)}, the number of candidates, got {k}.")
+        raise ConfigError(f"k must lie in 1..{len(estimates_C):,}, the number of candidates, got {k}.")
     order_C = np.argsort(-np.asarray(estimates_C, np.float64), kind="stable")
     truths = np.asarray(truths_C, np.float64)[order_C[:k]]
     best, std = float(truths.max()), float(truths.std())

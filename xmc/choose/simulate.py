@@ -103,7 +103,7 @@ def simulate_log(
     """
     labels = len(retriever.labels)
     if not 1 <= shown <= candidates <= labels:
-        raise ConfigError(f"1 <= shown <= candidates <= {labels} labels, got {shown} and {candidates}.")
+        raise ConfigError(f"1 <= shown <= candidates <= {labels:,} labels, got {shown:,} and {candidates:,}.")
     if temperature <= 0:
         raise ConfigError(f"the policy that makes a log needs a temperature above 0, got {temperature}.")
     generator = np.random.default_rng(seed)

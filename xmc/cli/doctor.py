@@ -42,7 +42,7 @@ def doctor_command(as_json: JsonOption = False) -> None:
             typer.echo(f"note: {note}")
         for problem in report["problems"]:
             typer.secho(f"problem: {problem}", fg="red")
-        typer.echo("problems: none" if not report["problems"] else f"problems: {len(report['problems'])}")
+        typer.echo("problems: none" if not report["problems"] else f"problems: {len(report['problems']):,}")
     if report["problems"]:
         raise typer.Exit(1)
 

@@ -49,14 +49,14 @@ def lines_of(report: ImportReport) -> list[str]:
     lines = [f"{report.source} ({report.format}) -> {report.out}"]
     for name, table in report.tables.items():
         lines.append(f"  {name}: {table.read} rows read, {table.written} kept, {table.skipped.total()} skipped")
-        lines += [f"    {count} x {reason}" for reason, count in table.skipped.most_common()]
+        lines += [f"    {count:,} x {reason}" for reason, count in table.skipped.most_common()]
         lines += [f"    {example}" for example in table.examples]
     unknown = report.unknown_label_ids
     if unknown:
-        shown = ", ".join(f"{label_id!r} ({count} times)" for label_id, count in unknown.most_common(5))
+        shown = ", ".join(f"{label_id!r} ({count:,} times)" for label_id, count in unknown.most_common(5))
         are_skipped = "labels" in report.tables and report.tables["labels"].skipped.total()
         what = "label ids that are unknown or were skipped" if are_skipped else "unknown label ids"
-        lines.append(f"  {len(unknown)} {what}, {unknown.total()} positives left out: {shown}")
+        lines.append(f"  {len(unknown):,} {what}, {unknown.total():,} positives left out: {shown}")
     if report.merged_positives:
         lines.append(f"  {report.merged_positives} labels stood twice in a query and were merged")
     return [*lines, *(f"  {note}" for note in (*report.notes, *report.shared.sentences()))]

@@ -180,12 +180,12 @@ def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> 
     in_dev = np.array([_hash64(f"{seed}:{key}") < limit for key in keys], dtype=bool)
     if in_dev.all() or not in_dev.any():
         raise DataError(
-            f"a dev split of {fraction:g} of {len(in_dev)} train queries leaves one side empty.",
+            f"a dev split of {fraction:g} of {len(in_dev):,} train queries leaves one side empty.",
             hint="Give a dev split of your own, or another fraction (train.validation_share; 0 for none).",
         )
     train, dev = (dataset.train.take(np.flatnonzero(chosen)) for chosen in (~in_dev, in_dev))
     splits = {"train": train, "dev": dev, **{name: dataset.splits[name] for name in dataset.splits if name != "train"}}
-    note = f"dev: {len(dev)} of {len(in_dev)} train queries were moved to dev"
+    note = f"dev: {len(dev):,} of {len(in_dev):,} train queries were moved to dev"
     fingerprint = fingerprint_of(dataset.labels, splits)
     return replace(dataset, splits=splits, fingerprint=fingerprint, notes=(*dataset.notes, note))
 
@@ -219,7 +219,7 @@ def take_train(dataset: Dataset, queries: int, *, seed: int = 0) -> Dataset:
         )
     train = dataset.train.take(np.sort(first_Q))
     splits = {**dataset.splits, "train": train}
-    note = f"train: {len(train)} of {there} train queries"
+    note = f"train: {len(train):,} of {there:,} train queries"
     fingerprint = fingerprint_of(dataset.labels, splits)
     return replace(dataset, splits=splits, fingerprint=fingerprint, notes=(*dataset.notes, note))
 

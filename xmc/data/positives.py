@@ -84,7 +84,7 @@ class _Place(NamedTuple):
         if value_of is not None:
             shown = [f"{place}: {value_of(int(pair))}" for place, pair in zip(shown, pairs, strict=False)]
         more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
-        raise DataError(f"{self.source}: {what}, {len(pairs)} in all; query {', '.join(shown)}{more}.")
+        raise DataError(f"{self.source}: {what}, {len(pairs):,} in all; query {', '.join(shown)}{more}.")
 
 
 def _flat(column: Any) -> _Lists:

@@ -147,7 +147,7 @@ def check_schema(schema: Any, kind: str, *, source: str) -> None:
         if not positions and column.optional:
             continue
         if len(positions) != 1:
-            found = f"{len(positions)} columns" if positions else "no column"
+            found = f"{len(positions):,} columns" if positions else "no column"
             raise DataError(
                 f"{source}: {found} named '{column.name}' (it has: {', '.join(schema.names) or 'none'}); a table of"
                 f" {kind} needs one, of type {column.allowed}."

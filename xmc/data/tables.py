@@ -84,7 +84,7 @@ def read_labels(shards: Sequence[Path]) -> LabelTable:
     blank = np.flatnonzero(_is_blank(texts))
     if len(blank):
         raise DataError(
-            f"{source}: {len(blank)} labels have no text: {_rows(blank, ids)}.",
+            f"{source}: {len(blank):,} labels have no text: {_rows(blank, ids)}.",
             hint="Every label is encoded from its text; give it one or leave the label out.",
         )
     _check_length(texts, ids, source)
@@ -157,7 +157,7 @@ def query_table_to_arrow(queries: QueryTable) -> Any:
 
 
 def _source(shards: Sequence[Path]) -> str:
-    return str(shards[0]) if len(shards) == 1 else f"{shards[0].parent} ({len(shards)} shards)"
+    return str(shards[0]) if len(shards) == 1 else f"{shards[0].parent} ({len(shards):,} shards)"
 
 
 def _strings(column: Any) -> Any:
@@ -173,20 +173,20 @@ def _is_blank(texts: Any) -> np.ndarray[Any, Any]:
 def _check_ids(ids: Any, column: str, source: str) -> None:
     missing = np.flatnonzero(np.asarray(pc.equal(ids.fill_null(""), "")))
     if len(missing):
-        raise DataError(f"{source}: column '{column}' is null or empty in {len(missing)} rows: {_rows(missing)}.")
+        raise DataError(f"{source}: column '{column}' is null or empty in {len(missing):,} rows: {_rows(missing)}.")
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     counts = pc.value_counts(ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
     shown = first_few(repeated, lambda row: f"'{row['values']}' ({row['counts']} times)")
-    raise DataError(f"{source}: column '{column}' must be unique, {len(repeated)} ids are repeated: {shown}.")
+    raise DataError(f"{source}: column '{column}' must be unique, {len(repeated):,} ids are repeated: {shown}.")
 
 
 def _check_length(texts: Any, ids: Any, source: str) -> None:
     long = np.flatnonzero(np.asarray(pc.greater(pc.binary_length(texts).fill_null(0), MAX_TEXT_BYTES)))
     if len(long):
         raise DataError(
-            f"{source}: {len(long)} texts are longer than {MAX_TEXT_BYTES:,} bytes: {_rows(long, ids)}.",
+            f"{source}: {len(long):,} texts are longer than {MAX_TEXT_BYTES:,} bytes: {_rows(long, ids)}.",
             hint="Cut them, or split them into passages.",
         )
 

@@ -92,4 +92,4 @@ class _TeacherRows:
         """Raise DataError for these query rows, if any."""
         if len(rows):
             shown = first_few(rows.tolist(), lambda row: f"'{self._query_ids[row]}'")
-            raise DataError(f"{self._source}: {len(rows)} queries {what}: {shown}.", hint=hint)
+            raise DataError(f"{self._source}: {len(rows):,} queries {what}: {shown}.", hint=hint)

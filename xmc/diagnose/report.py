@@ -131,8 +131,8 @@ def _check(data: Data) -> None:
     queries, held_out = len(data.features_PN), len(data.held_features_HN)
     if queries < LEAST_QUERIES or held_out < LEAST_HELD_OUT:
         raise DataError(
-            f"a diagnosis needs {LEAST_QUERIES} training and {LEAST_HELD_OUT} held-out queries, got {queries} and "
-            f"{held_out}.",
+            f"a diagnosis needs {LEAST_QUERIES} training and {LEAST_HELD_OUT} held-out queries, got {queries:,} and "
+            f"{held_out:,}.",
             hint="Give a larger data set, or train anew with a larger train.validation_share.",
         )
     for name, values in (("features", data.features_PN), ("held-out features", data.held_features_HN)):

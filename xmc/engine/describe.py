@@ -73,7 +73,7 @@ def _chosen_by_goal(path: Path) -> dict[str, Any]:
 def _verified(store: Any) -> str:
     version = store.current()
     size = sum(size for size, _ in version.manifest.files.values())
-    return f"{version.folder} ({len(version.manifest.files)} files, {size:,} bytes, verified)"
+    return f"{version.folder} ({len(version.manifest.files):,} files, {size:,} bytes, verified)"
 
 
 def _figures(name: str, report: dict[str, Any]) -> dict[str, Any]:

@@ -77,12 +77,12 @@ def given_vectors(vectors: Any, table: LabelTable, model: TrainedModel) -> Tenso
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"the vectors are no matrix of numbers: {error}.",
-            hint=f"Give {len(table)} rows of {model.encoder.dimension} numbers, such as a NumPy array.",
+            hint=f"Give {len(table):,} rows of {model.encoder.dimension} numbers, such as a NumPy array.",
         ) from error
     given_ND = validate_vectors(tensor_ND, what="label", dimension=model.encoder.dimension).cpu().clone()
     if len(given_ND) != len(table):
         raise DataError(
-            f"there are {len(given_ND)} vectors for {len(table)} labels; give one for each, in their order."
+            f"there are {len(given_ND):,} vectors for {len(table):,} labels; give one for each, in their order."
         )
     chunks, query_map = model.known_vectors(1)
     if query_map is not None:

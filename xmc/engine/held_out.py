@@ -50,7 +50,9 @@ def held_out(data: Dataset, retriever: Retriever, *, split: str, fit_split: str 
             [hashlib.sha256(f"half:{query_id}".encode()).digest()[0] % 2 == 0 for query_id in queries.ids]
         )
         if fits_Q.all() or not fits_Q.any():
-            raise DataError(f"the {len(queries)} queries of '{split}' cannot be halved.", hint="Hold out more queries.")
+            raise DataError(
+                f"the {len(queries):,} queries of '{split}' cannot be halved.", hint="Hold out more queries."
+            )
         fitted, judged = (queries.take(np.flatnonzero(chosen)) for chosen in (fits_Q, ~fits_Q))
         source = f"judged on {len(judged):,} and fitted on the other {len(fitted):,} of the {split} queries"
     rows_L = index_rows(data, retriever)

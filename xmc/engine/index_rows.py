@@ -24,7 +24,7 @@ def index_rows(data: Dataset, retriever: Retriever) -> np.ndarray[Any, Any]:
     missing = [label_id for label_id in data.labels.ids if label_id not in row_of_id]
     if missing:
         raise DataError(
-            f"the index lacks {len(missing)} labels of data set '{data.name}', such as '{missing[0]}'.",
+            f"the index lacks {len(missing):,} labels of data set '{data.name}', such as '{missing[0]}'.",
             hint="The data changed after the index was built: run xmc index again.",
         )
     return np.array([row_of_id[label_id] for label_id in data.labels.ids], dtype=np.int64)

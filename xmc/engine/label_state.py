@@ -92,10 +92,10 @@ class LabelState:
             return
         if there:
             raise DataError(
-                f"{len(wrong)} labels are not there: {first_few(wrong)}.", hint="All that are: xmc labels export"
+                f"{len(wrong):,} labels are not there: {first_few(wrong)}.", hint="All that are: xmc labels export"
             )
         hint = "To give them other texts: xmc labels replace, or xmc labels put, which adds as well."
-        raise DataError(f"{len(wrong)} labels are there already: {first_few(wrong)}.", hint=hint)
+        raise DataError(f"{len(wrong):,} labels are there already: {first_few(wrong)}.", hint=hint)
 
     def _ids(self) -> Iterator[str]:
         edits = self.edits.edits

@@ -95,7 +95,7 @@ def edits_back(now: LabelEdits, then: LabelEdits, *, version: str, encoder_sha25
     unknown = now.edits.keys() - then.edits.keys() - now.first.keys()
     if unknown:
         raise DataError(
-            f"what {len(unknown)} labels, such as '{min(unknown)}', were in {version} is not known: they were edited "
+            f"what {len(unknown):,} labels, such as '{min(unknown)}', were in {version} is not known: they were edited "
             "by an xmc that did not keep it.",
             hint="Go back to a later version, or put the labels as they were: xmc labels sync FILE",
         )
@@ -107,7 +107,7 @@ def edits_back(now: LabelEdits, then: LabelEdits, *, version: str, encoder_sha25
             back[label_id] = was if same else was._replace(row=-1)
     if not same and (own := [label_id for label_id, was in back.items() if was.own]):
         raise DataError(
-            f"{len(own)} labels, such as '{min(own)}', have vectors in {version} that were given for another encoder "
+            f"{len(own):,} labels, such as '{min(own)}', have vectors in {version} that were given for another encoder "
             "than the one that is there now.",
             hint="Go back to a later version, or put the labels as they were, with vectors for this encoder.",
         )

@@ -28,7 +28,9 @@ def without_removed(data: Dataset, edits: LabelEdits) -> Dataset:
         kept = _kept_positives(queries, stays_L)
         lonely_Q = kept.positives.counts() == 0
         if split != "train" and lonely_Q.any():
-            notes.append(f"{split}: {lonely_Q.sum()} of {len(kept)} queries have removed labels only and are left out")
+            notes.append(
+                f"{split}: {lonely_Q.sum():,} of {len(kept):,} queries have removed labels only and are left out"
+            )
             kept = kept.take(np.flatnonzero(~lonely_Q))
         splits[split] = kept
     labels = data.labels.take(np.flatnonzero(stays_L))

@@ -40,8 +40,8 @@ class RerankedLabels:
         known_L = counts_L >= least_queries
         if not known_L.any():
             raise ConfigError(
-                f"no label has [fusion] least_queries = {least_queries} training queries or more; the one with most has"
-                f" {counts_L.max(initial=0)}.",
+                f"no label has [fusion] least_queries = {least_queries:,} training queries or more; the one with most "
+                f"has {counts_L.max(initial=0):,}.",
                 hint="Set a smaller one, or train without a second stage: --set reranker.name=none",
             )
         known = np.flatnonzero(known_L)

@@ -52,7 +52,7 @@ class DataOptions:
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         if self.train_queries < 0:
-            raise ValueError(f"train_queries must be >= 0, got {self.train_queries}")
+            raise ValueError(f"train_queries must be >= 0, got {self.train_queries:,}")
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Teacher:
         missing = [label_id for label_id in data.labels.ids if label_id not in row_of]
         if missing:
             raise DataError(
-                f"{self.path}: {len(missing)} labels of the data set have no vector, such as '{missing[0]}'.",
+                f"{self.path}: {len(missing):,} labels of the data set have no vector, such as '{missing[0]}'.",
                 hint="Let the teacher read this data set: xmc teach",
             )
         vectors_LE = load_rows(self.path / VECTORS_NAME)

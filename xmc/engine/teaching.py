@@ -169,7 +169,7 @@ class _RunTeacher:
         ids = data.labels.ids
         data_rows = sorted(range(len(ids)), key=ids.__getitem__)  # a run has its labels in the order of their ids
         if self._retriever.labels.ids != [ids[row] for row in data_rows]:
-            counts = f"{len(self._retriever.labels)} and {len(ids)}"
+            counts = f"{len(self._retriever.labels):,} and {len(ids):,}"
             raise DataError(
                 f"the labels of the run {teacher} are not those of the data set {data.name} ({counts} of them).",
                 hint="A run teaches the data set that it was trained on.",

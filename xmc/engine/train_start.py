@@ -99,7 +99,7 @@ def _require_mining(options: TrainOptions) -> None:
     """Raise the ConfigError of a training that ends before labels are mined for the first time."""
     if options.label_scope == "mined" and 0 < options.epochs <= options.mining_start:
         raise ConfigError(
-            f"[train] label_scope is 'mined', but with epochs = {options.epochs} no label would ever be mined: that "
-            f"begins with epoch mining_start = {options.mining_start}, counted from 0.",
+            f"[train] label_scope is 'mined', but with epochs = {options.epochs:,} no label would ever be mined: that "
+            f"begins with epoch mining_start = {options.mining_start:,}, counted from 0.",
             hint="Set mining_start below epochs, or label_scope = 'sampled'.",
         )

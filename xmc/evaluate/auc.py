@@ -63,7 +63,7 @@ def pooled_auc(
     """
     if positive_scores_P.shape != positives.label_rows.shape:
         raise DataError(
-            f"there must be one score for each of the {len(positives.label_rows)} positives, "
+            f"there must be one score for each of the {len(positives.label_rows):,} positives, "
             f"got shape {positive_scores_P.shape}."
         )
     asked_Q = positives.counts() > 0

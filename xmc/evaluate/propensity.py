@@ -32,7 +32,7 @@ def propensity_constant(train_queries: int, *, a: float, b: float) -> float:
     Raises: DataError when N < 3; ConfigError when A < 0, B <= 0 or C is too large.
     """
     if train_queries < MIN_TRAIN_QUERIES:
-        raise DataError(f"propensities need at least {MIN_TRAIN_QUERIES} training queries, got {train_queries}.")
+        raise DataError(f"propensities need at least {MIN_TRAIN_QUERIES} training queries, got {train_queries:,}.")
     if not (0 <= a < np.inf and 0 < b < np.inf):
         raise ConfigError(f"propensity constants must be A >= 0 and B > 0, got A = {a} and B = {b}.")
     try:

@@ -100,13 +100,13 @@ def check_cutoff(k: int) -> None:
     Raises: ConfigError when k < 1.
     """
     if k < 1:
-        raise ConfigError(f"k must be at least 1, got {k}.")
+        raise ConfigError(f"k must be at least 1, got {k:,}.")
 
 
 def _check_lengths_and_weights(hits: Hits, positives: Positives) -> None:
     queries = len(hits.offsets) - 1  # len(hits) fails on empty offsets, which _pair_keys refuses
     if queries != len(positives.offsets) - 1:
-        raise DataError(f"there are hits of {queries} queries but positives of {len(positives)}; one row for each.")
+        raise DataError(f"there are hits of {queries:,} queries but positives of {len(positives):,}; one row for each.")
     if len(positives.weights) != len(positives.label_rows) or len(hits.scores) != len(hits.label_rows):
         raise DataError("every positive must have one weight and every hit one score.")
     weights_P = positives.weights
@@ -118,7 +118,7 @@ def _pair_keys(what: str, offsets: NDArray[Any], label_rows: NDArray[Any], label
     """One int64 per (query, label) pair, `query_row * L + label_row`, increasing with the query."""
     counts_Q = np.diff(offsets)
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(label_rows) or (counts_Q < 0).any():
-        raise DataError(f"{what}: offsets must rise from 0 to the {len(label_rows)} label rows.")
+        raise DataError(f"{what}: offsets must rise from 0 to the {len(label_rows):,} label rows.")
     query_rows = np.repeat(np.arange(len(counts_Q), dtype=np.int64), counts_Q)
     outside = np.flatnonzero((label_rows < 0) | (label_rows >= labels))
     if len(outside):

@@ -218,7 +218,7 @@ def _notes(train_counts_L: NDArray[Any], train_queries: int) -> tuple[str, ...]:
     notes = []
     if train_queries < MIN_TRAIN_QUERIES:
         notes.append(
-            f"PSP and PSnDCG are left out: they need {MIN_TRAIN_QUERIES} training queries, got {train_queries}."
+            f"PSP and PSnDCG are left out: they need {MIN_TRAIN_QUERIES} training queries, got {train_queries:,}."
         )
     if train_counts_L.max(initial=0) > train_queries:
         notes.append(f"a label has more training queries ({train_counts_L.max()}) than there are ({train_queries}).")

@@ -69,7 +69,7 @@ def _ragged(
         flat = _whole([row for rows in positives for row in rows], "positives")
         positives = Positives(offsets_of(counts), flat, np.ones(len(flat), dtype=np.float32))
     if len(positives) != queries:
-        raise DataError(f"there are {queries} queries and {len(positives)} lists of positives, they must agree.")
+        raise DataError(f"there are {queries:,} queries and {len(positives):,} lists of positives, they must agree.")
     if len(positives.label_rows) == 0:
         raise DataError("no query has a positive, so there is nothing to train on.")
     if not np.all(positives.weights == 1):
@@ -85,7 +85,7 @@ def _negatives(negatives: Sequence[Sequence[int]], *, queries: int, label_count:
     counts = set(_lengths(negatives, "negatives"))
     if len(negatives) != queries or len(counts) != 1:
         raise DataError(
-            f"negatives must be {queries} lists of one length, got {len(negatives)} lists with lengths "
+            f"negatives must be {queries:,} lists of one length, got {len(negatives):,} lists with lengths "
             f"{sorted(counts)[:5]}."
         )
     rows = _whole([row for rows in negatives for row in rows], "negatives")
@@ -115,7 +115,9 @@ def _require_rows(label_rows: Rows, what: str, label_count: int | None) -> None:
     limit = np.iinfo(np.int32).max if label_count is None else label_count
     bad = label_rows[(label_rows < 0) | (label_rows >= limit)]
     if len(bad):
-        raise DataError(f"{what} hold the label row {bad[0]} ({len(bad)} such in all), label rows are 0..{limit - 1}.")
+        raise DataError(
+            f"{what} hold the label row {bad[0]} ({len(bad):,} such in all), label rows are 0..{limit - 1}."
+        )
 
 
 def _padded(positives: Positives) -> Rows:

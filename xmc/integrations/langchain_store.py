@@ -68,7 +68,9 @@ class XmcVectorStore(VectorStore):
         check_texts(texts, what="text")  # by its place, for an id that is made for a text says nothing
         named = with_ids(ids, len(texts))
         if metadatas and len(metadatas) != len(texts):
-            raise DataError(f"there are {len(metadatas)} metadata for {len(texts)} texts; give one for each, or none.")
+            raise DataError(
+                f"there are {len(metadatas):,} metadata for {len(texts):,} texts; give one for each, or none."
+            )
         for row, kept in enumerate(metadatas or []):
             to_json(kept, label_id=(ids[row] if ids else None) or f"text {row}")
         if texts:

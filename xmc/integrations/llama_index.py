@@ -111,7 +111,7 @@ class XmcVectorStore(BasePydanticVectorStore):
         require_known(kwargs, (), of="add")
         texts = {node.node_id: node.get_content() for node in nodes}
         if len(texts) < len(nodes):
-            raise DataError(f"{len(nodes)} nodes have {len(texts)} ids; each needs one of its own.")
+            raise DataError(f"{len(nodes):,} nodes have {len(texts):,} ids; each needs one of its own.")
         kept = {node.node_id: node_to_metadata_dict(node, remove_text=True) for node in nodes}
         if texts:
             self._passages.add(texts, kept)

@@ -176,7 +176,7 @@ def with_ids(ids: Sequence[str | None] | None, count: int) -> list[str]:
     require_several(ids)
     given = list(ids) if ids is not None else [None] * count
     if len(given) != count:
-        raise DataError(f"there are {len(given)} ids for {count} texts; give one for each, or none.")
+        raise DataError(f"there are {len(given):,} ids for {count:,} texts; give one for each, or none.")
     for label_id in given:
         if not isinstance(label_id, str | None):
             raise DataError(

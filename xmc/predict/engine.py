@@ -65,7 +65,7 @@ def open_engine(name: str, *, workers: int, scheduler: str = "") -> Engine:
     """
     workers = whole_number(workers, name="workers")
     if workers < 0:
-        raise ConfigError(f"workers must be at least 1 (0 chooses), got {workers}.")
+        raise ConfigError(f"workers must be at least 1 (0 chooses), got {workers:,}.")
     name = given_name(name, name="engine")
     if scheduler and name == "native":
         raise ConfigError("--scheduler is for --engine ray and dask.", hint="Leave it out, or name an engine.")

@@ -92,7 +92,7 @@ def make_job(
     k = check_k(k)
     batch_rows = whole_number(batch_rows, name="batch_rows")
     if not 1 <= batch_rows <= 1_000_000:
-        raise ConfigError(f"batch_rows must lie in 1..1,000,000, got {batch_rows}.")
+        raise ConfigError(f"batch_rows must lie in 1..1,000,000, got {batch_rows:,}.")
     min_probability = check_probability(min_probability)
     validate_device(device)
     folder = given_path(run, name="run").absolute()

@@ -87,7 +87,7 @@ class LabelEdits:
         own = self.own.keys() - set(replaced)
         if own and self.encoder_sha256 != encoder_sha256:
             raise ArtifactError(
-                f"{len(own)} labels, such as '{min(own)}', have vectors that were given for another encoder than the "
+                f"{len(own):,} labels, such as '{min(own)}', have vectors that were given for another encoder than the "
                 "one that is there now.",
                 hint="Remove these labels, or give all of them in one edit vectors for this one, or their texts: xmc "
                 "labels export FILE, then xmc labels put FILE",

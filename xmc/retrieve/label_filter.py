@@ -70,7 +70,7 @@ def make_filter(
     unknown = tuple(dict.fromkeys(label_id for label_id, row in zip(ids, rows, strict=True) if row < 0))
     if unknown and not ignore_unknown:
         raise UnknownLabelsError(
-            f"{len(unknown)} of the allowed labels are not there: {first_few(unknown)}.",
+            f"{len(unknown):,} of the allowed labels are not there: {first_few(unknown)}.",
             hint="Leave them out, or pass over them with retriever.filter(ids, ignore_unknown=True).",
         )
     return LabelFilter(np.unique(rows[rows >= 0]), labels, unknown)

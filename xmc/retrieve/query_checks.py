@@ -15,7 +15,7 @@ def check_k(k: int) -> int:
     """The k as an `int`, refused if it cannot be. Raises: ConfigError."""
     k = whole_number(k, name="k")
     if not 1 <= k <= MAX_K:
-        raise ConfigError(f"k must lie in 1..{MAX_K}, got {k}.")
+        raise ConfigError(f"k must lie in 1..{MAX_K:,}, got {k:,}.")
     return k
 
 

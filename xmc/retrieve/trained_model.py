@@ -116,7 +116,7 @@ def _require_among(known: Container[str], label_ids: Sequence[str]) -> None:
     unknown = [label_id for label_id in label_ids if label_id not in known]
     if unknown:
         raise DataError(
-            f"{len(unknown)} labels, such as '{unknown[0]}', were not there in training, and this run's head only "
+            f"{len(unknown):,} labels, such as '{unknown[0]}', were not there in training, and this run's head only "
             "has vectors for those that were.",
             hint="Train again with them, or use the head 'dual-encoder', which embeds any label's text.",
         )

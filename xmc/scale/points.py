@@ -80,7 +80,7 @@ def columns(points: Sequence[Point]) -> Columns:
     if len(points) < LEAST_RUNS:
         names = ", ".join(point.name for point in points) or "none"
         raise DataError(
-            f"a scaling law needs at least {LEAST_RUNS} finished runs, got {len(points)} ({names}).",
+            f"a scaling law needs at least {LEAST_RUNS} finished runs, got {len(points):,} ({names}).",
             hint="Train more, of other sizes, or let xmc scale make the ladder: xmc scale --data NAME --out FOLDER",
         )
     pairs = [point.size.pairs for point in points]

@@ -129,7 +129,7 @@ def _notes(points: Sequence[Point], target: Size, of: Columns) -> list[str]:
             f"the runs are of one width and the target of {grown:.2g} times it: what width brings is not known"
         )
     if len(points) <= LAW_CONSTANTS + 2:
-        notes.append(f"{len(points)} runs for the {LAW_CONSTANTS} constants of a law leave little to judge it by")
+        notes.append(f"{len(points):,} runs for the {LAW_CONSTANTS} constants of a law leave little to judge it by")
     return notes
 
 

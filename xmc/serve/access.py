@@ -33,7 +33,7 @@ class Access:
         for name, token in (("token", self.token), ("admin token", self.admin_token)):
             if token and len(token) < SHORTEST_TOKEN:
                 raise ConfigError(
-                    f"the {name} has {len(token)} characters; at least {SHORTEST_TOKEN} are needed.",
+                    f"the {name} has {len(token):,} characters; at least {SHORTEST_TOKEN} are needed.",
                     hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe())'",
                 )
         if self.token and self.token == self.admin_token:

@@ -150,7 +150,7 @@ def _labels_wait_for_the_update(case: HeadCase) -> None:
 def _the_loss_falls(case: HeadCase) -> None:
     training = Training(case)
     losses = [float(training.step(encoder_rate=ENCODER_RATE).mean()) for _ in range(STEPS)]
-    promise = f"the loss falls in {STEPS} steps (is its rate too high for a batch of {len(QUERIES)}?)"
+    promise = f"the loss falls in {STEPS} steps (is its rate too high for a batch of {len(QUERIES):,}?)"
     expect(losses[-1] < losses[0], case.options, promise, first=losses[0], last=losses[-1])
 
 

@@ -193,7 +193,7 @@ def _between(sorted_rows: Tensor, start: int, stop: int) -> slice:
 def _require_room(queries: int, labels: int, rows_at_once: int) -> None:
     if queries > rows_at_once:
         raise ConfigError(
-            f"this loss pools the whole batch, so {queries} x {labels} scores are needed at once, and "
+            f"this loss pools the whole batch, so {queries:,} x {labels:,} scores are needed at once, and "
             f"[train] score_memory_mb allows {rows_at_once} rows.",
             hint="Use a smaller batch_size, label_scope = 'sampled', or a larger score_memory_mb.",
         )
@@ -227,4 +227,4 @@ def _loss_and_gradient(inputs: LossInputs, loss: Loss) -> tuple[Tensor, Tensor, 
 def _require_finite(losses_R: Tensor, start: int) -> None:
     if not bool(torch.isfinite(losses_R).all()):
         rows = (torch.nonzero(~torch.isfinite(losses_R)).flatten() + start).tolist()
-        raise NonFiniteError(f"the loss is not finite for batch rows {rows[:5]} ({len(rows)} in all).")
+        raise NonFiniteError(f"the loss is not finite for batch rows {rows[:5]} ({len(rows):,} in all).")

@@ -71,7 +71,7 @@ def keep_vectors(chunks: Iterable[Tensor], *, labels: int, similarity: str, fold
             matrix_LE[rows : rows + len(vectors)] = vectors
         rows += len(vectors)
     if matrix_LE is None or rows != labels or rows == 0:
-        raise DataError(f"there are {rows} label vectors for {labels} labels.", hint="Is the label table empty?")
+        raise DataError(f"there are {rows:,} label vectors for {labels:,} labels.", hint="Is the label table empty?")
     return LabelVectors(matrix_LE, similarity)
 
 

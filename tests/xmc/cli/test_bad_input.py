@@ -172,9 +172,9 @@ def test_a_folder_that_must_not_be_written_into(refused, tmp_path, tiny_run):
     [
         (["search", ""], "query 0 is an empty text; it must be a text with at least one character"),
         (["search", "  \n"], "query 0 is an empty text"),
-        (["search", "tram", "-k", "0"], "k must lie in 1..10000, got 0"),
-        (["search", "tram", "-k", "-3"], "k must lie in 1..10000, got -3"),
-        (["search", "tram", "-k", "10001"], "k must lie in 1..10000, got 10001"),
+        (["search", "tram", "-k", "0"], "k must lie in 1..10,000, got 0"),
+        (["search", "tram", "-k", "-3"], "k must lie in 1..10,000, got -3"),
+        (["search", "tram", "-k", "10001"], "k must lie in 1..10,000, got 10,001"),
         (["search"], "give either a text or --queries. hint: Example: xmc search"),
         (["search", "tram", "--queries", "q.parquet", "--out", "hits"], "give either a text or --queries"),
         (["search", "tram", "--out", "hits"], "--out is for the hits of --queries"),

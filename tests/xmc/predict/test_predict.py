@@ -228,7 +228,7 @@ def test_probabilities_after_calibration(tiny_run_copy, shards, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": 0}, "k must lie in 1..10000"),
+        ({"k": 0}, "k must lie in 1..10,000"),
         ({"k": np.float64(2)}, "k must be a whole number, got np.float64(2.0)"),
         ({"batch_rows": 0}, "batch_rows must lie in"),
         ({"batch_rows": 2.5}, "batch_rows must be a whole number, got 2.5"),

@@ -80,7 +80,7 @@ def test_more_than_all_labels_is_all_labels(retriever, k):
 
 @pytest.mark.parametrize("k", [0, -1, MAX_K + 1])
 def test_a_k_that_cannot_be_is_an_error(retriever, k):
-    with pytest.raises(ConfigError, match=rf"k must lie in 1\.\.10000, got {k}"):
+    with pytest.raises(ConfigError, match=rf"k must lie in 1\.\.10,000, got {k:,}"):
         retriever.search(["a"], k=k)
 
 

@@ -66,7 +66,7 @@ def read_table_rows(path: Path, columns: Sequence[str], *, table: str, tally: Ta
         elif len(cells) == len(header):
             yield lines.first, dict(zip(header, cells, strict=True))
         else:
-            tally.bad(table, lines.first, "not as many cells as columns", f"{len(cells)} and {len(header)}")
+            tally.bad(table, lines.first, "not as many cells as columns", f"{len(cells):,} and {len(header):,}")
 
 
 class _Lines:

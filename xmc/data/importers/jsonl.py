@@ -161,5 +161,5 @@ def parse_query(place: Place, row: dict[str, Any], *, called: str = "") -> Query
     if not isinstance(relevance, list) or not all(type(weight) in (int, float) for weight in relevance):
         return "'relevance' must be a list of numbers", f"got {reprlib.repr(relevance)}"
     if len(relevance) != len(label_ids):
-        return "'relevance' must be as long as 'labels'", f"{len(relevance)} and {len(label_ids)}"
+        return "'relevance' must be as long as 'labels'", f"{len(relevance):,} and {len(label_ids):,}"
     return QueryRow(place, start.id, start.text, label_ids, relevance)

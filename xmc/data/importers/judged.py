@@ -61,7 +61,7 @@ class QueryTexts:
             self._notes.append(f"{split}: {ignored} judgements of 0 or below mean not relevant")
         yield from self._with_labels(found, split)
         if last and self._unused:
-            self._notes.append(f"{len(self._unused)} queries have no judgement in any split and are left out")
+            self._notes.append(f"{len(self._unused):,} queries have no judgement in any split and are left out")
 
     def _with_labels(self, found: dict[str, list[Judgement]], split: str) -> Iterator[QueryRow]:
         lonely = 0

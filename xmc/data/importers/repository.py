@@ -82,7 +82,7 @@ def _read_names(folder: Path, file_names: tuple[str, ...], count: int, tally: Ta
         return []
     names = [line.strip() for _, line in read_lines(path, table="names", tally=tally)]
     if len(names) != count:
-        raise DataError(f"{path} has {len(names)} names, the header says {count}.")
+        raise DataError(f"{path} has {len(names):,} names, the header says {count:,}.")
     return names
 
 
