@@ -22,7 +22,7 @@ class EvaluateOptions:
 
     >>> EvaluateOptions(ks=(0,))
     Traceback (most recent call last):
-    xmc.errors.ConfigError: evaluate.ks must be one or more ranks from 1 up, got (0,).
+    xmc.errors.ConfigError: evaluate.ks must be one or more of 1..10,000, got (0,).
     """
 
     ks: tuple[int, ...] = (1, 3, 5, 10, 100)
@@ -36,7 +36,9 @@ class EvaluateOptions:
     auc_negatives: int = 0
 
     def __post_init__(self) -> None:
-        _require(bool(self.ks) and min(self.ks) >= 1, "ks", "one or more ranks from 1 up", self.ks)
+        _require(
+            bool(self.ks) and 1 <= min(self.ks) <= max(self.ks) <= 10_000, "ks", "one or more of 1..10,000", self.ks
+        )
         _require(0 <= self.propensity_a < math.inf, "propensity_a", "0 or more", self.propensity_a)
         _require(0 < self.propensity_b < math.inf, "propensity_b", "above 0", self.propensity_b)
         _require(self.torso_min >= 1, "torso_min", "at least 1", self.torso_min)

@@ -182,7 +182,7 @@ def test_a_folder_that_must_not_be_written_into(refused, tmp_path, tiny_run):
         (["search", "--queries", "q*.parquet", "--out", "hits"], "/q*.parquet. hint: Give a .parquet or .arrow file"),
         (["search", "tram", "--device", "gpu"], "'gpu'"),
         (["evaluate", "--split", "tset"], "data set 'tiny' has no split 'tset' (it has: train, dev, test)"),
-        (["evaluate", "--set", "evaluate.ks=[]"], "evaluate.ks must be one or more ranks from 1 up, got ()"),
+        (["evaluate", "--set", "evaluate.ks=[]"], "evaluate.ks must be one or more of 1..10,000, got ()"),
         (["evaluate", "--set", "evaluate.k=3"], "[evaluate] has no key 'k'"),
         (["index", "--set", "index.name=fais.flat"], "unknown index 'fais.flat'. Did you mean 'faiss.flat'"),
         (["index", "--device", "tpu"], "'tpu'"),

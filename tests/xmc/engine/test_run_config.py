@@ -155,7 +155,8 @@ def test_a_trained_run_asks_no_plugin_for_what_only_trains(config_of_leg, tmp_pa
         ({"settings": ["loss.temperature=x"]}, ConfigError, "--set (dexml.decoupled-softmax): [loss] temperature: Inp"),
         ({"settings": ["encoder.name=3"]}, ConfigError, "--set: [encoder] needs a name. See: xmc plugins --kind enc"),
         ({"plugin": "dexmll"}, PluginError, "unknown recipe 'dexmll'. Did you mean 'dexml'? Installed: "),
-        ({"settings": ["evaluate.ks=[0]"]}, ConfigError, "evaluate.ks must be one or more ranks from 1 up, got (0,)"),
+        ({"settings": ["evaluate.ks=[0]"]}, ConfigError, "evaluate.ks must be one or more of 1..10,000, got (0,)"),
+        ({"settings": ["evaluate.ks=[10001]"]}, ConfigError, "evaluate.ks must be one or more of 1..10,000, got (100"),
     ],
 )
 def test_what_is_wrong_is_said_with_layer_key_value_and_suggestion(plugins, toml, layers, error, message):

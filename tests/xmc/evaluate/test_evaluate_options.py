@@ -10,8 +10,8 @@ from xmc.evaluate.options import EvaluateOptions
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("ks", (), "ranks from 1 up"),
-        ("ks", (5, 0), "ranks from 1 up"),
+        ("ks", (), r"one or more of 1\.\.10,000"),
+        ("ks", (5, 0), r"one or more of 1\.\.10,000"),
         ("propensity_a", -1.0, "0 or more"),
         ("propensity_a", float("nan"), "0 or more"),
         ("propensity_b", 0.0, "above 0"),
