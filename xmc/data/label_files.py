@@ -135,5 +135,7 @@ def require_file(path: Path) -> None:
     """Refuse what is no file. Raises: DataError."""
     if path.is_dir():
         raise DataError(f"'{path}' is a folder, expected a file.")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is a pipe, a socket or a device.", hint="Write what comes from it into a file first.")
     if not path.is_file():
         raise DataError(f"there is no file {path}.")

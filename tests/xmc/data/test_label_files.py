@@ -4,6 +4,7 @@ whatever its name."""
 import gzip
 import json
 import lzma
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -143,6 +144,33 @@ def test_metadata_that_are_no_object_are_refused(tmp_path, given, message):
     path.write_text(f'{{"id": "a", "text": "x", "metadata": {given}}}\n')
     with pytest.raises(DataError, match=rf"l\.jsonl:1: 'metadata' .*{message}"):
         read_label_file(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            gzip.compress(b'{"id": "a"}'),
+            r"not UTF-8: byte 0x8b at 1; it is compressed by gzip: let its name end in \.gz",
+        ),
+        (lzma.compress(b'{"id": "a"}'), r"it is compressed by xz: let its name end in \.xz"),
+        ('{"id": "a"}'.encode("utf-16"), "it is UTF-16"),
+        (b'{"id": ' + b"[" * 100_000, "not JSON: it is nested too deeply"),
+    ],
+)
+def test_what_is_no_text_is_told_by_how_it_begins(tmp_path, content, message):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    for read in (read_label_file, read_id_file):
+        with pytest.raises(DataError, match=rf"a\.jsonl:1: .*{message}"):
+            read(path)
+
+
+def test_a_pipe_is_told_as_such(tmp_path):
+    os.mkfifo(tmp_path / "a.jsonl")
+    for read in (read_label_file, read_id_file):
+        with pytest.raises(DataError, match=r"a\.jsonl is a pipe, a socket or a device"):
+            read(tmp_path / "a.jsonl")
 
 
 def test_a_folder_is_told_as_such(tmp_path):

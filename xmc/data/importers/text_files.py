@@ -19,6 +19,12 @@ from xmc.data.split_names import SPLIT_WORDS
 from xmc.errors import DataError, first_few
 
 COMPRESSIONS = ("", ".gz", ".xz")
+BEGINNINGS = {  # of files that are taken for text by their names
+    b"\x1f\x8b": "it is compressed by gzip: let its name end in .gz",
+    b"\xfd7zXZ": "it is compressed by xz: let its name end in .xz",
+    b"\xff\xfe": "it is UTF-16",
+    b"\xfe\xff": "it is UTF-16",
+}
 MAX_LINE_BYTES = 64 << 20
 NAMED = 10
 
@@ -88,7 +94,9 @@ def decoded(place: Place, line: bytes) -> str | tuple[str, str]:
     try:
         return line.decode("utf-8-sig" if place.row == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        return NOT_UTF8, f"byte {error.object[error.start]:#04x} at {error.start}"
+        wrong = f"byte {error.object[error.start]:#04x} at {error.start}"
+        seems = next((seems for begins, seems in BEGINNINGS.items() if place.row == 1 and line.startswith(begins)), "")
+        return NOT_UTF8, f"{wrong}; {seems}" if seems else wrong
 
 
 def _open(path: Path) -> BinaryIO:
@@ -106,7 +114,8 @@ def read_json_rows(path: Path, *, table: str, tally: Tally) -> Rows:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            tally.bad(table, place, "not JSON", str(error)[:200])
+            nested = isinstance(error, RecursionError)  # whose own words are of Python
+            tally.bad(table, place, "not JSON", "it is nested too deeply" if nested else str(error)[:200])
             continue
         if isinstance(row, dict):
             yield place, row
