@@ -10,14 +10,14 @@ from xmc.evaluate.options import EvaluateOptions
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("ks", (), r"one or more of 1\.\.10,000"),
-        ("ks", (5, 0), r"one or more of 1\.\.10,000"),
+        ("ks", (), r"of 1\.\.10,000"),
+        ("ks", (5, 0), r"of 1\.\.10,000"),
         ("propensity_a", -1.0, "0 or more"),
         ("propensity_a", float("nan"), "0 or more"),
         ("propensity_b", 0.0, "above 0"),
         ("torso_min", 0, "at least 1"),
         ("head_min", 9, r"at least torso_min \(10\)"),
-        ("bootstrap_samples", -1, "0 \\(off\\) or more"),
+        ("bootstrap_samples", -1, "0 \\(off\\) to 100,000"),
         ("bootstrap_seed", -1, "0 or more"),
         ("auc_negatives", -1, "0 \\(off\\) to 10,000"),
         ("auc_negatives", 10_001, "0 \\(off\\) to 10,000"),
