@@ -73,7 +73,7 @@ def serve_command(
     access = access_for(host, _token(token_file, TOKEN), _token(admin_token_file, ADMIN_TOKEN), allow_host or ())
     if not (access.token or is_loopback(host) or insecure_no_auth):
         raise ConfigError(
-            f"{host} can be reached from other machines, and no token is set.",
+            f"{host or 'every address'} can be reached from other machines, and no token is set.",
             hint=f"Give --token-file or {TOKEN}, or listen on 127.0.0.1; --insecure-no-auth lets everybody in.",
         )
     log_to_stderr()
