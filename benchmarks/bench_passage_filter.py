@@ -1,13 +1,15 @@
 """What does a filter on metadata cost a search: values that are looked up, beside a function asked of every passage?
 
 Run: python benchmarks/bench_passage_filter.py RUN [--repeats 9]; a run on icd10cm, such as that of `make quickstart`.
-Each of its 46,881 codes gets the metadata `chapter` (its first letter) and `length`; a filter keeps the chapter K,
-which has 1,109. `first` is the first search with a filter on a key in a process, which reads all metadata once.
+Each of its 46,881 codes gets the metadata `chapter` (its first letter), `length` and `number`, another for each; a
+filter keeps the chapter K, which has 1,109. `first` is the first search with a filter on a key in a process, which
+reads all metadata once; `100 orders` is a filter of 100 comparisons of `number`, each time one that is not remembered.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import tempfile
 import time
@@ -20,6 +22,7 @@ from record import alternate, record, spread
 from xmc.integrations.passages import Passage
 from xmc.integrations.run_passages import RunPassages
 from xmc.retrieve.metadata_filters import Equals
+from xmc.retrieve.written_filters import read_filter
 
 RESULTS = Path(__file__).parent / "results" / "passage_filter.csv"
 QUERY, WANTED = "inflammation of the stomach", {"chapter": "K"}
@@ -41,9 +44,15 @@ def main() -> None:
         run = Path(shutil.copytree(options.run, Path(folder) / "run"))
         passages = RunPassages(run)
         labels = passages.current().labels
-        kept = {code: {"chapter": code[0], "length": len(code)} for code in labels.ids}
+        kept = {code: {"chapter": code[0], "length": len(code), "number": row} for row, code in enumerate(labels.ids)}
         passages.add(dict(zip(labels.ids, labels.texts, strict=True)), kept)
         search = partial(passages.search, QUERY, k=10)
+        lowest = itertools.count()
+
+        def search_by_orders() -> None:
+            start = next(lowest)
+            search(keep=read_filter({"$and": [{"number": {"$gte": start + each}} for each in range(100)]}))
+
         search()  # the records are read
         started = time.perf_counter()
         first = search(keep=Equals(WANTED))
@@ -53,6 +62,7 @@ def main() -> None:
             {
                 "no filter": search,
                 "values looked up": partial(search, keep=Equals(WANTED)),
+                "100 orders": search_by_orders,
                 "a function asked of each": partial(search, keep=asked_of_each),
             },
             repeats=options.repeats,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from xmc.client import Client
 from xmc.errors import ConfigError
 from xmc.retrieve.label_filter import LabelFilter, as_filter
-from xmc.retrieve.metadata_filters import Group, LookedUp
+from xmc.retrieve.metadata_filters import LookedUp
 from xmc.retrieve.passage_records import PassageRecords, Records
-from xmc.retrieve.passages_now import PassagesNow, everything
+from xmc.retrieve.passages_now import PassagesNow
 from xmc.retrieve.retriever import Retriever
 from xmc.retrieve.written_filters import write_filter
 from xmc.values import Hit, Passage
@@ -105,18 +105,17 @@ class Passages:
         if keep is None:
             return allowed
         labels = labels_of(now.searcher)
-        kept = self.looked_up(now, keep)
+        kept = looked_up(now, keep)
         if kept is None:
             kept = now.searcher.filter([p.id for p in now.named(labels.ids) if keep(p)])
         return narrowed(kept, as_filter(labels, allowed))
 
-    def looked_up(self, now: PassagesNow, keep: Callable[[Passage], bool]) -> LabelFilter | None:
-        """A filter on metadata without asking each passage; None where each must be asked."""
-        return now.kept(keep, self.group) if isinstance(keep, LookedUp) else None
 
-    def group(self, records: Records) -> Group:
-        """Those that a filter is asked of."""
-        return everything(records)
+def looked_up(
+    now: PassagesNow, keep: Callable[[Passage], bool], among: LabelFilter | None = None
+) -> LabelFilter | None:
+    """What a filter on metadata keeps (of some labels), without asking each passage; None where each must be asked."""
+    return now.kept(keep, among) if isinstance(keep, LookedUp) else None
 
 
 def found(hits: Iterable[Hit], records: Records) -> list[Passage]:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from xmc.engine.passage_editing import PassageEditor
 from xmc.errors import ConfigError, DataError
-from xmc.integrations.passages import Passages, found, narrowed
+from xmc.integrations.passages import Passages, found, looked_up, narrowed
 from xmc.retrieve.label_filter import LabelFilter, as_filter
-from xmc.retrieve.metadata_filters import Group
 from xmc.retrieve.passage_records import PassageRecords, Records
 from xmc.retrieve.passages_now import PassagesNow
 from xmc.values import Passage
@@ -95,17 +94,14 @@ class RunPassages(Passages):
         if not self.collection:
             return super().among(now, allowed, keep)
         labels = now.searcher.labels
-        members = narrowed(self._member_filter(now), as_filter(labels, allowed))
+        collection = self._member_filter(now)
+        members = narrowed(collection, as_filter(labels, allowed))
         if keep is None:
             return members
-        if (kept := self.looked_up(now, keep)) is not None:
+        if (kept := looked_up(now, keep, collection)) is not None:
             return narrowed(members, kept)
         ids = [labels.ids[row] for row in members.label_rows]
         return now.searcher.filter([passage.id for passage in now.named(ids) if keep(passage)])
-
-    def group(self, records: Records) -> Group:
-        """Those of this collection."""
-        return Group(set(records.members(self.collection)), bare=False) if self.collection else super().group(records)
 
     def search_vector(
         self,

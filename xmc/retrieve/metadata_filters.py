@@ -2,32 +2,21 @@
 
 They are asked of no value but those of passages that can still be in or out: behind a part of an `and` that lets a
 passage through no more, its value is not looked at, as if each passage were asked in turn.
+Shapes: L labels; a mask (L,) marks those that are kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from xmc.retrieve.value_index import ValueIndex
+    from xmc.retrieve.metadata_column import Mask
+    from xmc.retrieve.metadata_columns import MetadataColumns
     from xmc.values import Passage
-
-
-@dataclass(frozen=True)
-class Group:
-    """Passages: those of these ids that something is kept beside, and with `bare` all beside which nothing is."""
-
-    ids: set[str] | frozenset[str]
-    bare: bool
-
-    def __or__(self, other: Group) -> Group:
-        return Group(self.ids | other.ids, self.bare or other.bare)
-
-    def __sub__(self, other: Group) -> Group:
-        return Group(self.ids - other.ids, self.bare and not other.bare)
 
 
 @runtime_checkable
@@ -41,8 +30,8 @@ class LookedUp(Protocol):
     def __call__(self, passage: Passage) -> bool:
         """Whether the filter keeps this passage."""
 
-    def kept(self, among: Group, values: ValueIndex) -> Group | None:
-        """Those of a group that the filter keeps; None where it cannot be looked up and each passage must be asked."""
+    def kept(self, among_L: Mask, columns: MetadataColumns) -> Mask | None:
+        """Those among these that the filter keeps; None where it cannot be looked up and each passage must be asked."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +55,16 @@ class Equals:
         there = passage.metadata
         return all(key in there and there[key] == value for key, value in self.wanted.items())
 
-    def kept(self, among: Group, values: ValueIndex) -> Group | None:
-        """Those of a group that have all these values; None where one of them is none that JSON makes."""
-        if not self.wanted:
-            return among
-        ids = values.ids(self.wanted)
-        return None if ids is None else Group(among.ids & set(ids), bare=False)
+    def kept(self, among_L: Mask, columns: MetadataColumns) -> Mask | None:
+        """Those among these that have all these values; None where one of them is none that JSON makes."""
+        for key, value in self.wanted.items():
+            column = columns.column(key)
+            try:
+                place = column.place(value)
+            except TypeError:
+                return None
+            among_L = among_L & column.marks(column.places_N == place)
+        return among_L
 
 
 @dataclass(frozen=True)
@@ -95,15 +88,14 @@ class OneOf:
         """Whether the filter keeps this passage."""
         return self.key in passage.metadata and passage.metadata[self.key] in self.values
 
-    def kept(self, among: Group, values: ValueIndex) -> Group | None:
-        """Those of a group that have one of the values; None where one of these is none that JSON makes."""
-        found: set[str] = set()
-        for value in self.values:
-            ids = values.ids({self.key: value})
-            if ids is None:
-                return None
-            found.update(ids)
-        return Group(among.ids & found, bare=False)
+    def kept(self, among_L: Mask, columns: MetadataColumns) -> Mask | None:
+        """Those among these that have one of the values; None where one of these is none that JSON makes."""
+        column = columns.column(self.key)
+        try:
+            places = [column.place(value) for value in self.values]
+        except TypeError:
+            return None
+        return among_L & column.at(places)
 
 
 @dataclass(frozen=True)
@@ -124,19 +116,12 @@ class OfValue:
         """Whether the filter keeps this passage."""
         return self.holds(passage.metadata.get(self.key))
 
-    def kept(self, among: Group, values: ValueIndex) -> Group:
-        """Those of a group with such a value."""
-        held: list[list[str]] = []
-        others: list[list[str]] = []
-        for value, ids in values.under(self.key):
-            if not among.ids.isdisjoint(ids):
-                (held if self.holds(value) else others).append(ids)
-        found = among.ids.intersection(chain.from_iterable(held))
-        out = among.ids.intersection(chain.from_iterable(others))
-        is_some_without = among.bare or len(found) + len(out) < len(among.ids)
-        if is_some_without and self.holds(None):
-            return Group(among.ids - out, among.bare)
-        return Group(found, bare=False)
+    def kept(self, among_L: Mask, columns: MetadataColumns) -> Mask:
+        """Those among these with such a value."""
+        column = columns.column(self.key)
+        found_L = among_L & column.held(among_L[column.rows], self.holds)
+        without_L = among_L & ~column.marks(True)
+        return found_L | without_L if without_L.any() and self.holds(None) else found_L
 
 
 @dataclass(frozen=True)
@@ -161,18 +146,18 @@ class Joined:
         judged = (part(passage) for part in self.parts)
         return all(judged) if self.by == "and" else any(judged)
 
-    def kept(self, among: Group, values: ValueIndex) -> Group | None:
-        """Those of a group that all parts keep, or one does."""
-        found, open_yet = Group(frozenset(), bare=False), among
+    def kept(self, among_L: Mask, columns: MetadataColumns) -> Mask | None:
+        """Those among these that all parts keep, or one does."""
+        found_L, open_L = np.zeros_like(among_L), among_L
         for part in self.parts:
-            these = part.kept(open_yet, values)
-            if these is None:
+            these_L = part.kept(open_L, columns)
+            if these_L is None:
                 return None
             if self.by == "and":
-                open_yet = these
+                open_L = these_L
             else:
-                found, open_yet = found | these, open_yet - these
-        return open_yet if self.by == "and" else found
+                found_L, open_L = found_L | these_L, open_L & ~these_L
+        return open_L if self.by == "and" else found_L
 
 
 @dataclass(frozen=True)
@@ -190,7 +175,7 @@ class Not:
         """Whether the filter keeps this passage."""
         return not self.part(passage)
 
-    def kept(self, among: Group, values: ValueIndex) -> Group | None:
-        """Those of a group that the part does not keep."""
-        these = self.part.kept(among, values)
-        return None if these is None else among - these
+    def kept(self, among_L: Mask, columns: MetadataColumns) -> Mask | None:
+        """Those among these that the part does not keep."""
+        these_L = self.part.kept(among_L, columns)
+        return None if these_L is None else among_L & ~these_L

@@ -67,10 +67,6 @@ class Records:
         record = self.by_id.get(label_id)
         return record.metadata if record else NOTHING
 
-    def all(self) -> dict[str, str]:
-        """All metadata by label id, as they are stored."""
-        return {label_id: record.metadata for label_id, record in self.by_id.items()}
-
     def beside(self, labels: LabelTable) -> Records:
         """What belongs to the texts of these labels, of which some are perhaps being replaced."""
         rows = ((label_id, find(labels, label_id)) for label_id, record in self.by_id.items() if record.replaced_sha256)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from xmc.retrieve.label_filter import LabelFilter
 from xmc.retrieve.living_labels import find
-from xmc.retrieve.metadata_filters import Group
+from xmc.retrieve.metadata_columns import MetadataColumns
 from xmc.retrieve.passage_records import Records
-from xmc.retrieve.value_index import ValueIndex
 from xmc.values import Passage
 
 if TYPE_CHECKING:
-    from xmc.retrieve.label_filter import LabelFilter
     from xmc.retrieve.metadata_filters import LookedUp
     from xmc.retrieve.passage_records import PassageRecords
 
 FILTERS_KEPT = 16
 MOST_LOOKS = 3
-
-
-def everything(records: Records) -> Group:
-    """All passages that there are, those of records without a label among them."""
-    return Group(set(records.by_id), bare=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +32,16 @@ class PassagesNow:
     searcher: Any
     records: Records = field(default_factory=Records)
     read: Records = field(default_factory=Records)
-    _filters: dict[tuple[Any, str], LabelFilter] = field(default_factory=dict)
-    _asked: dict[Any, Group] = field(default_factory=dict)
-    _values: ValueIndex = field(default_factory=lambda: ValueIndex({}))
+    _filters: dict[tuple[LabelFilter | None, str], LabelFilter] = field(default_factory=dict)
+    _columns: MetadataColumns | None = None
 
     @classmethod
     def of(cls, searcher: Any, read: Records, *, before: PassagesNow | None = None) -> PassagesNow:
         """What belongs together of a retriever and records that were read after it; `before` saves reading all."""
         records = read.beside(searcher.labels)
-        values = before._values if before else ValueIndex({})
-        return cls(searcher, records, read, _values=values.updated(records.all()))
+        known = before._columns if before else None
+        make = MetadataColumns if known is None else known.updated
+        return cls(searcher, records, read, _columns=make(searcher.labels, records))
 
     def newest(self, records: PassageRecords | None) -> PassagesNow:
         """This, or what was committed since; without records that of the labels alone.
@@ -72,28 +68,23 @@ class PassagesNow:
             Passage(label_id, labels.texts[row], self.records.metadata(label_id)) for label_id, row in rows if row >= 0
         ]
 
-    def kept(self, keep: LookedUp, among: Callable[[Records], Group] = everything) -> LabelFilter | None:
+    def kept(self, keep: LookedUp, among: LabelFilter | None = None) -> LabelFilter | None:
         """The labels that a filter keeps, remembered for its next use; None where each passage must be asked.
 
-        `among` tells those of which it is asked.
+        `among` are those of which it is asked, all of them for None.
         """
         name = among, keep.name
         found = self._filters.get(name)
         if found is None:
-            these = keep.kept(self._group(among), self._values)
-            if these is None:
+            labels = self.searcher.labels
+            among_L = np.full(len(labels), among is None)
+            if among is not None:
+                among_L[among.label_rows] = True
+            kept_L = keep.kept(among_L, self._columns or MetadataColumns(labels, self.records))
+            if kept_L is None:
                 return None
-            by_id = self.records.by_id
-            bare = (label_id for label_id in self.searcher.labels.ids if label_id not in by_id) if these.bare else ()
-            found = self.searcher.filter([*these.ids, *bare])
+            found = LabelFilter(np.flatnonzero(kept_L), labels)
             self._filters[name] = found
             for oldest in list(self._filters)[:-FILTERS_KEPT]:
                 self._filters.pop(oldest, None)
         return found
-
-    def _group(self, among: Callable[[Records], Group]) -> Group:
-        """Those of a group that have a label, looked up once."""
-        if among not in self._asked:
-            asked = among(self.records)
-            self._asked[among] = Group(asked.ids & set(self.searcher.labels.ids), asked.bare)
-        return self._asked[among]

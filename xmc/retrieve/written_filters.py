@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from operator import ge, gt, le, lt
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xmc.errors import ConfigError
 from xmc.retrieve.metadata_filters import Equals, Joined, LookedUp, Not, OfValue, OneOf
+from xmc.retrieve.order_filter import ORDERS, Compared
 from xmc.retrieve.passage_records import VALUES, as_json
 
-ORDERS: dict[str, Callable[[Any, Any], bool]] = {"$gt": gt, "$gte": ge, "$lt": lt, "$lte": le}
 LISTS = ("$in", "$nin")
 OF_A_VALUE = ("$eq", "$ne", *LISTS, *ORDERS)
 OF_FILTERS = ("$and", "$or", "$not")
@@ -50,8 +48,7 @@ def compared(key: str, operator: str, operand: Any) -> LookedUp:
     if operator in ORDERS:
         if type(operand) not in (int, float, str):
             raise ConfigError(f"'{operator}' takes a number or a text, got {operand!r:.60}.")
-        holds, name = partial(_compares, key, operator, operand), repr((key, operator, operand))
-        return OfValue(key, holds, name, {key: {operator: operand}})
+        return Compared(key, operator, operand)
     found = OneOf(key, tuple(operand) if operator in LISTS else (operand,))
     return found if operator in ("$eq", "$in") else Not(found)
 
@@ -77,6 +74,8 @@ def write_filter(keep: Any) -> dict[str, Any] | None:
         return {"$and": [{key: {"$eq": value}} for key, value in keep.wanted.items()]}
     if isinstance(keep, OneOf):
         return {keep.key: {"$in": list(keep.values)}}
+    if isinstance(keep, Compared):
+        return {keep.key: {keep.operator: keep.operand}}
     if isinstance(keep, OfValue):
         return None if keep.written is None else dict(keep.written)
     if isinstance(keep, Not):
@@ -121,19 +120,6 @@ def _of_filters(operator: str, operand: Any) -> LookedUp:
     if not isinstance(operand, list | tuple):
         raise ConfigError(f"'{operator}' takes a list of filters, got {operand!r:.60}.")
     return Joined("or" if operator == "$or" else "and", tuple(read_filter(each) for each in operand))
-
-
-def _compares(key: str, operator: str, operand: Any, value: Any) -> bool:
-    """Whether a value stands so to the operand; none does where there is none. Raises: ConfigError."""
-    if value is None:
-        return False
-    try:
-        return ORDERS[operator](value, operand)
-    except TypeError as error:
-        raise ConfigError(
-            f"{operator} {operand!r:.60} cannot be asked of {value!r:.60}, which a passage has under '{key}': {error}.",
-            hint="Leave such passages out by a key before it, or give them another value.",
-        ) from error
 
 
 def _unknown(operator: str, known: tuple[str, ...]) -> ConfigError:
