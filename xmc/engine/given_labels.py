@@ -64,6 +64,20 @@ def check_ids(label_ids: Iterable[str]) -> list[str]:
     return ids
 
 
+def check_metadata(label_ids: Iterable[str], metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse metadata that are not of these labels. Raises: DataError for no mapping, and naming a label."""
+    if not isinstance(metadata, Mapping):
+        raise DataError(
+            f"metadata must be a mapping of label ids to dictionaries, got {type(metadata).__name__}.",
+            hint='Write {"label id": {"page": 3}}.',
+        )
+    if others := metadata.keys() - set(label_ids):
+        raise DataError(
+            f"there are metadata of {next(iter(others))!r:.60}, which is not among the labels that are given.",
+            hint="Give its text, too; one that is equal is left alone.",
+        )
+
+
 def given_vectors(vectors: Any, table: LabelTable, model: TrainedModel) -> Tensor:
     """Vectors of a user as the index holds them: a copy, (N, E), dense or CSR as those of the model.
 

@@ -9,34 +9,53 @@ from typing import Any
 from xmc.engine.label_editing import LabelEditor
 from xmc.engine.label_versions import LabelsVersion
 from xmc.engine.labels_report import LabelsReport
+from xmc.engine.passage_editing import PassageEditor
 from xmc.values import IndexReport
 
+Metadata = Mapping[str, Mapping[str, Any]] | None
 
-def add_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
+
+def add_labels(
+    run: str | Path, labels: Mapping[str, str], *, vectors: Any = None, metadata: Metadata = None
+) -> LabelsReport:
     """Add labels, id to text, to a run; they can be found at once, without building the index anew.
 
-    `vectors`, (N, D) in the order of `labels`, take the place of the embedded texts. For several edits in a row
-    `xmc.LabelEditor` is quicker.
-    Raises: DataError, NonFiniteError for labels or vectors that cannot be; LockedError while another process edits.
+    `vectors`, (N, D) in the order of `labels`, take the place of the embedded texts. `metadata`, dictionaries by label
+    id, are kept beside the labels for filters and answers; beside the labels that they leave out nothing is kept. For
+    several edits in a row `xmc.LabelEditor` is quicker.
+    Raises: DataError, NonFiniteError for labels, vectors or metadata that cannot be; LockedError while another process
+    edits.
     """
-    return LabelEditor(run).add(labels, vectors=vectors)
+    return PassageEditor(run).edit("add", labels, metadata, vectors=vectors)
 
 
-def replace_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
-    """Give labels of a run other texts, or vectors. Raises: as `add_labels`; DataError for an id that is not there."""
-    return LabelEditor(run).replace(labels, vectors=vectors)
+def replace_labels(
+    run: str | Path, labels: Mapping[str, str], *, vectors: Any = None, metadata: Metadata = None
+) -> LabelsReport:
+    """Give labels of a run other texts, or vectors, or metadata; without metadata all that is kept stays.
+
+    Raises: as `add_labels`; DataError for an id that is not there.
+    """
+    return PassageEditor(run).edit("replace", labels, metadata, vectors=vectors)
 
 
-def put_labels(run: str | Path, labels: Mapping[str, str], *, vectors: Any = None) -> LabelsReport:
-    """Add labels to a run, and give those that are there these texts. Raises: see `LabelEditor.put`."""
-    return LabelEditor(run).put(labels, vectors=vectors)
+def put_labels(
+    run: str | Path, labels: Mapping[str, str], *, vectors: Any = None, metadata: Metadata = None
+) -> LabelsReport:
+    """Add labels to a run, and give those that are there these texts, as `replace_labels`. Raises: as `add_labels`."""
+    return PassageEditor(run).edit("put", labels, metadata, vectors=vectors)
 
 
 def sync_labels(
-    run: str | Path, labels: Mapping[str, str], *, vectors: Any = None, most_removed: float = 0.5
+    run: str | Path,
+    labels: Mapping[str, str],
+    *,
+    vectors: Any = None,
+    metadata: Metadata = None,
+    most_removed: float = 0.5,
 ) -> LabelsReport:
     """Make these the labels of a run: put them, and remove all others. Raises: see `LabelEditor.sync`."""
-    return LabelEditor(run).sync(labels, vectors=vectors, most_removed=most_removed)
+    return PassageEditor(run).edit("sync", labels, metadata, vectors=vectors, most_removed=most_removed)
 
 
 def remove_labels(run: str | Path, label_ids: Iterable[str], *, missing_ok: bool = False) -> LabelsReport:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from xmc.engine.given_labels import check_labels, check_metadata
 from xmc.engine.label_editing import LabelEditor
 from xmc.engine.label_state import LabelState
 from xmc.engine.labels_report import LabelsReport
@@ -35,11 +36,13 @@ class PassageEditor:
         *,
         there: bool | None = None,
         collection: str = "",
+        vectors: Any = None,
     ) -> LabelsReport:
         """Add passages, id to text, and what is to be kept beside them; an id that is there gets the new ones.
 
         With `there` True all of them must be there, with False none. A passage that is there stays in its collection,
-        also where it is edited as one of the whole run; one of a `collection` must be in it.
+        also where it is edited as one of the whole run; one of a `collection` must be in it. `vectors` are those of
+        `LabelEditor.put`; without them a passage that has this text already is left alone, with its given vector.
         Nothing is changed by a call that is refused. What is kept is committed first and the texts second: until then
         readers have what was there before. After a kill in between the same call completes it. Raises: as
         `LabelEditor.put`; DataError for metadata that JSON does not hold, and for an id that is there but not in this
@@ -54,10 +57,15 @@ class PassageEditor:
                 known = {label_id: now[0] for label_id in texts if (now := state.now(label_id))}
                 self._require_in(collection, known)
                 with contextlib.suppress(_Edited):
-                    return self._put(texts, kept, known, collection)
+                    return self._put(texts, kept, known, collection, vectors)
 
     def sync(
-        self, texts: Mapping[str, str], metadata: Mapping[str, Mapping[str, Any]], *, most_removed: float = 0.5
+        self,
+        texts: Mapping[str, str],
+        metadata: Mapping[str, Mapping[str, Any]],
+        *,
+        most_removed: float = 0.5,
+        vectors: Any = None,
     ) -> LabelsReport:
         """Make these the passages of the run: put them, and remove all others with what is kept beside them.
 
@@ -70,15 +78,20 @@ class PassageEditor:
             self.records.put(texts, kept, there=there)
 
         with self.records.changing():
-            report = self.labels.sync(texts, most_removed=most_removed, first=keep)
+            report = self.labels.sync(texts, vectors=vectors, most_removed=most_removed, first=keep)
             self.records.drop(self.records.current().by_id.keys() - texts.keys())
             return report
 
     def _put(
-        self, texts: Mapping[str, str], kept: Mapping[str, str], known: Mapping[str, str], collection: str
+        self,
+        texts: Mapping[str, str],
+        kept: Mapping[str, str],
+        known: Mapping[str, str],
+        collection: str,
+        vectors: Any,
     ) -> LabelsReport:
         """Put passages, where `known` has the texts of those that are there. Raises: _Edited if it has no more."""
-        other = {label_id: text for label_id, text in texts.items() if (label_id, text) not in known.items()}
+        other = {i: text for i, text in texts.items() if vectors is not None or (i, text) not in known.items()}
 
         def keep(state: LabelState) -> None:
             for label_id in other:
@@ -88,7 +101,7 @@ class PassageEditor:
             self.records.put(texts, kept, there=known, collection=collection)
 
         if other:
-            return self.labels.put(other, first=keep)
+            return self.labels.put(other, vectors=vectors, first=keep)
         self.records.put(texts, kept, there=known, collection=collection)
         return self.labels.report()
 
@@ -101,14 +114,15 @@ class PassageEditor:
     ) -> LabelsReport:
         """`add`, `put`, `replace` or `sync` with what is to be kept beside the texts; all that is kept stays for None.
 
-        Raises: as `put`, `sync` and `LabelEditor`.
+        Raises: as `put`, `sync` and `LabelEditor`; DataError for metadata of other labels than these.
         """
         if metadata is None:
             report: LabelsReport = getattr(self.labels, action)(texts, **options)
             return report
+        check_metadata(check_labels(texts).ids, metadata)
         if action == "sync":
             return self.sync(texts, metadata, **options)
-        return self.put(texts, metadata, there={"add": False, "replace": True}.get(action))
+        return self.put(texts, metadata, there={"add": False, "replace": True}.get(action), **options)
 
     def remove(self, label_ids: Collection[str]) -> LabelsReport:
         """Remove passages with what is kept beside them. Raises: as `LabelEditor.remove` and `put`."""
