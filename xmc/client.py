@@ -186,7 +186,7 @@ class Client:
 
         body = {"action": action, **what} | ({"run": self._run} if self._run else {})
         report = self._service.send("POST", "/v1/labels", body, repeatable=False)
-        known = {name: report[name] for name in LabelsReport.__dataclass_fields__}
+        known = {name: report[name] for name in LabelsReport.__dataclass_fields__ if name in report}
         return LabelsReport(**{**known, "notes": tuple(known["notes"])})
 
     def _search(

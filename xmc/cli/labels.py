@@ -212,7 +212,8 @@ def _print_report(report: dict[str, Any], as_json: bool, *, edited: bool = False
     if as_json:
         print_json(report)
         return
-    done = f"{report['changed']:,} changed, " if edited else ""
+    metadata = f"{report['changed_metadata']:,} with other metadata, " if report["changed_metadata"] else ""
+    done = f"{report['changed']:,} changed, {metadata}" if edited else ""
     typer.echo(
         f"{done}{report['labels']:,} labels: {report['base']:,} in the index, {report['added']:,} added and "
         f"{report['removed']:,} gone since it was built"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +74,17 @@ class PassageEditor:
         """
         kept = {label_id: to_json(metadata.get(label_id, {}), label_id=label_id) for label_id in texts}
 
+        changed = 0
+
         def keep(state: LabelState) -> None:
+            nonlocal changed
             there = {label_id: now[0] for label_id in texts if (now := state.now(label_id))}
-            self.records.put(texts, kept, there=there)
+            changed = self.records.put(texts, kept, there=there)
 
         with self.records.changing():
             report = self.labels.sync(texts, vectors=vectors, most_removed=most_removed, first=keep)
             self.records.drop(self.records.current().by_id.keys() - texts.keys())
-            return report
+            return replace(report, changed_metadata=changed)
 
     def _put(
         self,
@@ -92,18 +96,21 @@ class PassageEditor:
     ) -> LabelsReport:
         """Put passages, where `known` has the texts of those that are there. Raises: _Edited if it has no more."""
         other = {i: text for i, text in texts.items() if vectors is not None or (i, text) not in known.items()}
+        changed = 0
 
         def keep(state: LabelState) -> None:
+            nonlocal changed
             for label_id in other:
                 text, _ = state.now(label_id) or (None, "")
                 if text != known.get(label_id):
                     raise _Edited
-            self.records.put(texts, kept, there=known, collection=collection)
+            changed = self.records.put(texts, kept, there=known, collection=collection)
 
         if other:
-            return self.labels.put(other, vectors=vectors, first=keep)
-        self.records.put(texts, kept, there=known, collection=collection)
-        return self.labels.report()
+            report = self.labels.put(other, vectors=vectors, first=keep)
+            return replace(report, changed_metadata=changed)
+        changed = self.records.put(texts, kept, there=known, collection=collection)
+        return replace(self.labels.report(), changed_metadata=changed)
 
     def edit(
         self,

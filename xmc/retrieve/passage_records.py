@@ -114,24 +114,28 @@ class PassageRecords:
 
     def put(
         self, texts: Mapping[str, str], metadata: Mapping[str, str], *, there: Mapping[str, str], collection: str = ""
-    ) -> None:
-        """Keep metadata, as `to_json` makes it, for labels that are about to have these texts.
+    ) -> int:
+        """Keep metadata, as `to_json` makes it, for labels that are about to have these texts; how many were others.
 
         `there` has the texts that they have now. Those without one are in `collection` from then on, the others stay in
-        the one that they are in. Raises: LockedError while another process writes.
+        the one that they are in. Nothing is committed where all is kept already.
+        Raises: LockedError while another process writes.
         """
-        before = self.current().by_id
+        before, changed = self.current().by_id, 0
         new = {}
         for label_id, kept in metadata.items():
             record, text = before.get(label_id, Record(collection, NOTHING)), there.get(label_id)
+            earlier = NOTHING if text is None else record.beside(text).metadata
+            changed += kept != earlier and json.loads(kept) != json.loads(earlier)
             if text is None:
                 new[label_id] = Record(collection, kept)
             elif text == texts[label_id]:
                 new[label_id] = Record(record.collection, kept)
             else:
-                earlier = record.beside(text).metadata
                 new[label_id] = Record(record.collection, kept, sha256_of_text(text), earlier)
-        self._commit(new)
+        if any(before.get(label_id) != record for label_id, record in new.items()):
+            self._commit(new)
+        return changed
 
     def drop(self, label_ids: Iterable[str]) -> None:
         """Forget what is kept for these ids. Raises: as `put`."""

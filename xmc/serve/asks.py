@@ -192,6 +192,7 @@ class LabelsAnswer(BaseModel):
     added: int
     removed: int
     changed: int
+    changed_metadata: int
     hint: str
     notes: list[str]
 

@@ -142,7 +142,10 @@ class Service:
                 except Exception as error:
                     _log_failure(f"run {run.name}: {change.action} by a request failed", error)
                     raise
-            logger.info("run %s: %s by a request, %d labels changed", run.name, change.action, report.changed)
+            done = f"{report.changed} labels changed"
+            if report.changed_metadata:
+                done += f", {report.changed_metadata} with other metadata"
+            logger.info("run %s: %s by a request, %s", run.name, change.action, done)
             return report
 
         being_made = self._editor.submit(work)

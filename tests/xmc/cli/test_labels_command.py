@@ -43,6 +43,7 @@ def test_labels_are_edited_and_listed(xmc_command, tiny_run_copy, files):
         "removed": 0,
         "hint": "",
         "changed": 1,
+        "changed_metadata": 0,
         "notes": [],
     }
     table = files("more.parquet", {"label_id": "L21", "text": "tram"}, {"label_id": "L22", "text": "zebra"})
@@ -116,7 +117,9 @@ def test_metadata_of_a_file_are_kept_beside_its_labels(xmc_command, tiny_run_cop
     assert notes[0].startswith("metadata of 2 labels are kept") and "not used were 'url'" in notes[1]
     assert kept() == {"x1": '{"page": 3}', "x2": '{"page": 4}'}
     assert edit("put", {**one, "text": "amber"}, two) == [] and kept() == {"x1": '{"page": 3}', "x2": '{"page": 4}'}
-    edit("replace", {**one, "metadata": {"page": 5}}, two)
+    file = files("new.jsonl", {**one, "metadata": {"page": 5}}, two)
+    code, out, _ = xmc_command("labels", "replace", file, "--run", tiny_run_copy)
+    assert code == 0 and out.startswith("1 changed, 2 with other metadata, 62 labels: ")
     assert kept() == {"x1": '{"page": 5}', "x2": "{}"}
     edit("sync", {**one, "metadata": {"page": 6}}, {"id": "x3", "text": "violin"}, most_removed=1)
     assert kept() == {"x1": '{"page": 6}', "x3": "{}"} and set(xmc.list_labels(tiny_run_copy)) == {"x1", "x3"}

@@ -32,6 +32,25 @@ def test_the_verbs_take_metadata(tiny_run_copy):
     assert kept(tiny_run_copy) == {"n3": {}, "n4": {"page": 9}} and xmc.list_labels(tiny_run_copy) == everything
 
 
+def test_a_report_counts_texts_and_metadata_apart(tiny_run_copy):
+    def counts(edit, texts, **options):
+        report = edit(tiny_run_copy, texts, **options)
+        return report.changed, report.changed_metadata
+
+    assert counts(xmc.add_labels, TEXTS, metadata=KEPT) == (2, 1)  # beside n2 nothing is kept, as before
+    assert counts(xmc.put_labels, TEXTS, metadata=KEPT) == (0, 0)
+    assert counts(xmc.put_labels, TEXTS, metadata={"n1": {"tags": ["é", None], "page": 3.0}}) == (0, 0)  # it is equal
+    versions = passages_store(tiny_run_copy).names()
+    assert counts(xmc.put_labels, TEXTS, metadata={"n1": {"tags": ["é", None], "page": 3.0}}) == (0, 0)
+    assert passages_store(tiny_run_copy).names() == versions  # what is kept already makes no version
+    assert counts(xmc.put_labels, TEXTS, metadata={"n1": {"page": 4}, "n2": {"page": 1}}) == (0, 2)
+    assert counts(xmc.replace_labels, {"n1": "solar lantern"}, metadata={"n1": {"page": 4}}) == (1, 0)
+    assert counts(xmc.replace_labels, {"n1": "solar kettle"}) == (1, 0)
+    everything = {**xmc.list_labels(tiny_run_copy), "n2": "silver violin"}
+    assert counts(xmc.sync_labels, everything, metadata={"n2": {"page": 2}}) == (1, 2)
+    assert counts(xmc.remove_labels, ["n2"]) == (1, 0)
+
+
 def test_vectors_and_metadata_go_together(tiny_run_copy):
     vectors_ND = Retriever.load(tiny_run_copy).encode(["purple banana", "quartz"])
     pictures = {"p1": "a drawing", "p2": "another drawing"}

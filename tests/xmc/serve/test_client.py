@@ -192,7 +192,8 @@ def test_labels_with_metadata_are_found_by_them(tiny_run_copy):
             assert [hit.label_id for hit in search(queries, filter={"page": {"$gte": 3}})[0]] == ["new"]
         assert client.put_labels({"new": "purple banana"}).changed == 0
         assert len(client.search(["purple"], filter={"page": 3})[0]) == 1
-        assert client.put_labels({"new": "purple banana"}, metadata={"new": {"page": 4}}).changed == 0
+        report = client.put_labels({"new": "purple banana"}, metadata={"new": {"page": 4}})
+        assert (report.changed, report.changed_metadata) == (0, 1)
         assert client.search(["purple"], filter={"page": 3}) == [[]]
         client.replace_labels({"new": "purple plum"}, metadata={})
         assert client.search(["purple"], filter={"page": {"$gt": 0}}) == [[]]
