@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmc.data.tables import read_labels
+from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import ArtifactError
 from xmc.retrieve.answering import Lineage
 from xmc.retrieve.label_means import LabelMeans, load_means
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from xmc.engine.indexing import IndexedLabels
+    from xmc.retrieve.label_edits import LabelEdits
 
 
 def lineage_of(run: Path, description: Mapping[str, Any], indexed: IndexedLabels) -> Lineage:
@@ -40,7 +41,7 @@ def lineage_of(run: Path, description: Mapping[str, Any], indexed: IndexedLabels
         then["encoder_sha256"] == description["encoder_sha256"]
         and then["report"]["similarity"] == description["report"]["similarity"]
         and indexed.edits.applied(labels) == indexed.labels
-        and _same(means.of(indexed.labels) if means else None, indexed.means)
+        and _same(means, indexed.means, _without_given(indexed.labels, indexed.edits))
     )
     exact = then["report"]["exact"] and description["report"]["exact"]
     same_backend = all(then[key] == description[key] for key in ("name", "options"))
@@ -53,8 +54,15 @@ def lineage_of(run: Path, description: Mapping[str, Any], indexed: IndexedLabels
     )
 
 
-def _same(means: LabelMeans | None, others: LabelMeans | None) -> bool:
+def _without_given(labels: LabelTable, edits: LabelEdits) -> LabelTable:
+    """The labels that have no given vector, which is theirs before the index is built and after."""
+    own = edits.own
+    return labels.take(np.array([row for row, i in enumerate(labels.ids) if i not in own], np.int64)) if own else labels
+
+
+def _same(means: LabelMeans | None, others: LabelMeans | None, labels: LabelTable) -> bool:
     """Whether these labels, moved or not, have the same vectors, bit for bit."""
     if means is None or others is None:
         return means is others
+    means, others = means.of(labels), others.of(labels)
     return np.array_equal(means.rows_N, others.rows_N) and means.vectors_ND.equal(others.vectors_ND)

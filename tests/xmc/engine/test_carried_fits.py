@@ -96,6 +96,21 @@ def test_label_sets_fitted_over_edits_outlive_their_compaction(tiny_run_copy):
     assert state(tiny_run_copy) == ((62, 0, True), True)
 
 
+def test_a_given_vector_for_a_label_that_its_queries_had_moved_carries_as_any_edit(tiny_run_copy):
+    run = tiny_run_copy
+    xmc.index_run(run, settings={"labels.query_weight": 0.5}, device="cpu")
+    fit(run, "calibrate")
+    retriever = Retriever.load(run)
+    text = {label_id: text for label_id, text in xmc.list_labels(run).items() if label_id == "L21"}
+    xmc.put_labels(run, text, vectors=retriever.encode(["quartz"]))
+    before = Retriever.load(run, warn=False).search(["tender tram"], k=60, min_probability=0)
+    sayings(lambda: xmc.index_run(run, device="cpu"))
+    assert state(run) == ((60, 1, True), False)
+    assert Retriever.load(run, warn=False).search(["tender tram"], k=60, min_probability=0) == before
+    sayings(lambda: xmc.index_run(run, settings={"labels.query_weight": 0.6}, device="cpu"))
+    assert state(run) == (None, False)
+
+
 @pytest.mark.parametrize(
     ("settings", "calibrated", "sets"),
     [
