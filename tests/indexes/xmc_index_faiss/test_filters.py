@@ -99,5 +99,6 @@ def test_more_labels_are_scanned_for_a_batch_than_for_one_query(indexes):
     for name in ("ivf", "hnsw"):
         index = indexes[name]
         assert index._most_scanned(1, 10) < index._most_scanned(64, 10) <= LABELS
+    assert (indexes["flat"]._most_scanned(1, 10), indexes["flat"]._most_scanned(8, 10)) == (0, LABELS)
     wide = replace(indexes["hnsw"], options=Hnsw(M=16, ef=512))
     assert wide._most_scanned(1, 10) > indexes["hnsw"]._most_scanned(1, 10)
