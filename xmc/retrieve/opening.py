@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from xmc.plugin_manager import Plugins
     from xmc.store.versions import Version
 
+FILLED_IN = ("choice", "query_weight")
+
 
 @dataclass(frozen=True, eq=False)
 class BuiltIndex:
@@ -54,6 +56,7 @@ class BuiltIndex:
     means: LabelMeans | None
     reranker: str
     lineage: Lineage
+    noted: Mapping[str, Any]  # of its report, what the engine filled in
     sha256: str
 
 
@@ -187,6 +190,7 @@ def _open_index(
         load_means(version.folder, labels),
         description.get("reranker", NONE),
         Lineage.from_dict(description),
+        {name: description["report"][name] for name in FILLED_IN if name in description["report"]},
         version.sha256,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from xmc.values import Hit
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xmc.api import Index
+    from xmc.api import Index, IndexReport
     from xmc.plugin_manager import Plugins
     from xmc.retrieve.label_sets import Risk
     from xmc.retrieve.opening import Opened
@@ -98,6 +98,12 @@ class Retriever(Stages):
         if newer.opened and newer.opened.warn:
             newer.fitted.warn(known=self.fitted)
         return newer
+
+    @property
+    def report(self) -> IndexReport:
+        """What the index is; `choice` and `query_weight` as they were noted when it was built."""
+        report = self.index.report
+        return replace(report, **self.opened.built.noted) if self.opened else report
 
     @property
     def generation(self) -> str:

@@ -48,7 +48,8 @@ def test_the_index_and_the_model_have_the_moved_vectors(tiny_run_copy):
     report = xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0.5})
     after = xmc.Retriever.load(tiny_run_copy)
     expected_LD = wanted(tiny_run_copy, before, 0.5)
-    assert report.query_weight == 0.5 and not torch.allclose(expected_LD, vectors_of(before), atol=1e-3)
+    assert report.query_weight == after.report.query_weight == 0.5
+    assert not torch.allclose(expected_LD, vectors_of(before), atol=1e-3)
     torch.testing.assert_close(vectors_of(after), expected_LD, atol=1e-5, rtol=1e-5)
     queries_QD = after.encode(["fog rain", "tender tram"])
     for (rows, scores), query in zip(after.search_embeddings(queries_QD, k=60), queries_QD, strict=True):

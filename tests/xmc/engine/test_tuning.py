@@ -32,7 +32,7 @@ def test_exact_search_of_few_labels(run):
     assert report.choice["goal"]["target_recall"] == 0.95 and report.choice["exact"]["memory_bytes"] > 0
     version = index_store(run).current()
     recorded = json.loads((version.folder / "index.json").read_text())["report"]["choice"]
-    assert recorded == report.choice
+    assert recorded == report.choice == xmc.Retriever.load(run).report.choice
     folder = version.folder / "tuning"
     assert {path.name for path in folder.iterdir()} == {
         "report.json", "curve.parquet", "curve.csv", "curve.png", "curve.svg",
