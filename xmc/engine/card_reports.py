@@ -11,7 +11,7 @@ from typing import Any
 
 from xmc.engine.run_config import read_run_toml
 from xmc.plugin_manager import Plugins
-from xmc.retrieve.layout import checks_folder, index_store
+from xmc.retrieve.layout import checks_folder, index_store, reranker_store
 from xmc.retrieve.run_state import identity_of
 from xmc.store.manifest import damaged
 
@@ -42,13 +42,17 @@ class CheckFacts:
 
 @dataclass(frozen=True)
 class RunReports:
-    """The reports of a run: None where something was not done; `index` is the report of the index that is there now."""
+    """The reports of a run: None where something was not done.
+
+    `index` is the report of the index that is there now, `second_stage` what is noted of the one that is there now.
+    """
 
     config: Mapping[str, Any]
     train: Mapping[str, Any] | None
     evaluation: Mapping[str, Any] | None
     evaluation_stale: bool
     index: Mapping[str, Any] | None
+    second_stage: Mapping[str, Any] | None
     checks: tuple[CheckFacts, ...]
 
 
@@ -72,6 +76,7 @@ def read_reports(run: Path, *, plugins: Plugins) -> RunReports:
         evaluation,
         _is_stale(evaluation, identity),
         index["report"] if index else None,
+        reranker_store(run).current().manifest.facts if reranker_store(run).exists() else None,
         tuple(checks),
     )
 

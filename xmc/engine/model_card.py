@@ -96,6 +96,8 @@ def _facts(run: Path, reports: RunReports) -> dict[str, Any]:
     parts = {part: name for part, name in named_parts(reports.config).items() if part != "data"}
     if reports.index:  # `xmc index` may have built another one than the run was configured with
         parts["index"] = reports.index["backend"]
+    if reports.second_stage:  # by `xmc rerank`, too
+        parts["reranker"] = reports.second_stage["name"]
     evaluation = reports.evaluation
     bands = evaluation["evaluation"]["bands"] if evaluation else []
     missing = [f"`{check.name}`" for check in reports.checks if not check.measured]
@@ -114,6 +116,7 @@ def _facts(run: Path, reports: RunReports) -> dict[str, Any]:
         "outdated": ["figures", *outdated] if reports.evaluation_stale else outdated,
         "unmeasured_groups": [band["name"] for band in bands if not band["queries"]],
         "index": reports.index,
+        "second_stage": reports.second_stage or {},
         "versions": (reports.train or {}).get("versions") or versions(),
     }
 

@@ -18,6 +18,7 @@ from xmc.engine.describe import describe_run
 from xmc.engine.evaluation import run_evaluation
 from xmc.engine.fusion import FusionOptions, choose_fusion
 from xmc.engine.index_rows import in_index, index_rows, train_counts
+from xmc.engine.model_card import model_card
 from xmc.engine.reranking import require_second_stage, run_reranking
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.separation import positive_scores
@@ -92,6 +93,7 @@ def test_fitted_weighed_stored_and_used(tiny_run_copy, plugins):
     assert len(context.queries) == len(lengths) and set(lengths) == {4}
     assert report["chosen"]["ndcg_fused"] >= report["chosen"]["ndcg_first"] and report["depth"] == 7
     both = xmc.Retriever.load(tiny_run_copy, plugins=plugins)
+    assert "| reranker | `overlap.word-overlap` |" in model_card(tiny_run_copy, plugins=plugins)
     assert both.reranking.weight == report["weight"] and both.identity["reranker"] and both.identity != first.identity
     texts = ["fog rain", "tender tram"]
     hits = first.hits(texts, k=7)
@@ -235,6 +237,7 @@ def test_a_prior_without_a_reranker(tiny_run_copy):
     report = xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 0.25, "fusion.depth": 7})
     assert (report["reranker"], report["prior"], report["chosen"]) == ("none", 0.25, None)
     assert describe_run(tiny_run_copy)["reranker prior"] == 0.25
+    assert "Each of the first 7 labels of the index gains 0.25 x log(1 + its" in model_card(tiny_run_copy)
     both = xmc.Retriever.load(tiny_run_copy)
     data = load_dataset("tiny")
     counts_L = train_counts(
