@@ -62,7 +62,7 @@ def _without_given(labels: LabelTable, edits: LabelEdits) -> LabelTable:
 
 def _same(means: LabelMeans | None, others: LabelMeans | None, labels: LabelTable) -> bool:
     """Whether these labels, moved or not, have the same vectors, bit for bit."""
-    if means is None or others is None:
-        return means is others
-    means, others = means.of(labels), others.of(labels)
-    return np.array_equal(means.rows_N, others.rows_N) and means.vectors_ND.equal(others.vectors_ND)
+    moved = [each.of(labels) for each in (means, others) if each]
+    if len(moved) < 2:
+        return not any(len(each.rows_N) for each in moved)
+    return np.array_equal(moved[0].rows_N, moved[1].rows_N) and moved[0].vectors_ND.equal(moved[1].vectors_ND)

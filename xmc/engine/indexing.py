@@ -22,7 +22,7 @@ from xmc.errors import ArtifactError, DataError, LockedError
 from xmc.index_building import build_index
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.label_edits import LabelEdits, read_edits
-from xmc.retrieve.label_means import FILE_NAME as MEANS_FILE
+from xmc.retrieve.label_means import FILES as MEANS_FILES
 from xmc.retrieve.label_means import LabelMeans, load_means
 from xmc.retrieve.layout import encoder_store, index_store
 from xmc.retrieve.own_vectors import OwnVectors, save_own
@@ -109,13 +109,13 @@ def _as_they_are(
     model = replace(model, means=means)
     chunks, query_map = model.label_vectors(labels)
     return IndexedLabels(
-        model, labels, edits, chunks, query_map, before, means.of(labels) if means else None, moves or {}
+        model, labels, edits, chunks, query_map, before, means.beside(labels) if means else None, moves or {}
     )
 
 
 def _moved_there(run: Path) -> tuple[LabelMeans | None, dict[str, Any]]:
     """The labels that were moved in the run's index, and what is noted of it. Raises: ArtifactError."""
-    version = index_store(run).current(only=("index.json", "labels.parquet", MEANS_FILE))
+    version = index_store(run).current(only=("index.json", "labels.parquet", *MEANS_FILES))
     labels = read_labels([version.folder / "labels.parquet"])
     return load_means(version.folder, labels), description_of(version).get("moves", {})
 
@@ -181,7 +181,7 @@ def commit_index(
         save_own(folder, indexed.labels, indexed.edits)
         save_query_map(folder, indexed.query_map)
         if indexed.means:
-            indexed.means.save(folder)
+            indexed.means.save(folder, len(indexed.labels))
         fill(folder)
         lineage = lineage_of(run, description, indexed)
         write_json(folder / "index.json", {**description, **lineage.to_dict()})

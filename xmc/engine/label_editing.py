@@ -137,7 +137,8 @@ class LabelEditor:
         were never edited, and the index, stay. Raises: DataError for a version that is not there (any more), or with
         vectors for another encoder; ArtifactError for a damaged one; LockedError when another process edits the run.
         """
-        base, model = self._current_base(), self._current_model()
+        base = self._current_base()
+        model = self._current_model(base)
 
         def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
             then = edits_in(self.run, to)
@@ -198,7 +199,8 @@ class LabelEditor:
     ) -> LabelsReport:
         """Add (`there` is False), replace (True) or either (None); with `most_removed` all others are removed."""
         table = check_labels(labels)
-        base, model = self._current_base(), self._current_model()
+        base = self._current_base()
+        model = self._current_model(base)
         own_NE = None if vectors is None else given_vectors(vectors, table, model)
         put = LabelPut(base, model, table, own_NE, there=there, most_removed=most_removed)
         unread: list[str] = []
@@ -231,10 +233,11 @@ class LabelEditor:
         self._plugins = given_plugins(self._plugins)
         return self._plugins
 
-    def _current_model(self) -> TrainedModel:
+    def _current_model(self, base: Base) -> TrainedModel:
+        """The model, which knows the labels that were moved in this index."""
         if self._model is None or self._model.sha256 != encoder_store(self.run).current_sha256():
             self._model = load_model(self.run, plugins=self._loaded_plugins())
-        return self._model
+        return replace(self._model, means=base.means)
 
     def _current_base(self) -> Base:
         require_trained(self.run)  # an edit of a run that is being replaced would go with it

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import DataError, first_few
 from xmc.retrieve.label_edits import LabelEdits
+from xmc.retrieve.label_means import FILES as MEANS_FILES
+from xmc.retrieve.label_means import LabelMeans, load_means
 from xmc.retrieve.layout import INDEX_LABELS
 from xmc.retrieve.living_labels import find, live_labels
 from xmc.retrieve.own_vectors import FILE_NAME as OWN_NAME
@@ -20,18 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """The labels that an index was built of; `own` names those with a given vector, and its SHA-256."""
+    """The labels that an index was built of; `own` names those with a given vector, and its SHA-256.
+
+    `means` are those that their training queries moved, which it may lack now.
+    """
 
     labels: LabelTable
     own: Mapping[str, str]
     sha256: str
+    means: LabelMeans | None = None
 
-    FILES: ClassVar = (INDEX_LABELS, OWN_NAME)
+    FILES: ClassVar = (INDEX_LABELS, OWN_NAME, *MEANS_FILES)
 
     @classmethod
     def of(cls, version: Version) -> Base:
         """Those of a version of an index of which these files are verified."""
-        return cls(read_labels([version.folder / INDEX_LABELS]), load_own(version.folder), version.sha256)
+        labels = read_labels([version.folder / INDEX_LABELS])
+        return cls(labels, load_own(version.folder), version.sha256, load_means(version.folder, labels))
 
 
 @dataclass(frozen=True, eq=False)

@@ -91,6 +91,28 @@ def test_edited_labels_are_not_moved_and_a_compaction_moves_nothing_back(tiny_ru
     torch.testing.assert_close(vectors_of(xmc.Retriever.load(tiny_run_copy)), expected_LD, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::xmc.errors.XmcWarning")
+def test_a_rollback_over_a_compaction_brings_moved_labels_back(tiny_run_copy):
+    xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0.5})
+    before = xmc.Retriever.load(tiny_run_copy)
+    gone, other, given = before.labels.ids[3:6]
+    xmc.remove_labels(tiny_run_copy, [gone])
+    xmc.replace_labels(tiny_run_copy, {other: "another text"})
+    xmc.replace_labels(tiny_run_copy, {given: "a picture"}, vectors=np.ones((1, before.encoder.dimension), np.float32))
+    for _ in range(2):
+        xmc.compact_labels(tiny_run_copy)
+    xmc.rollback_labels(tiny_run_copy, to="v000000")
+    after = xmc.Retriever.load(tiny_run_copy)
+    assert after.labels == before.labels and torch.equal(vectors_of(after), vectors_of(before))
+    for now, then in zip(
+        after.search(["fog rain", "tram"], k=60), before.search(["fog rain", "tram"], k=60), strict=True
+    ):
+        assert {hit.label_id: hit.score for hit in now} == pytest.approx({hit.label_id: hit.score for hit in then})
+    xmc.compact_labels(tiny_run_copy)  # all are back
+    assert not (index_store(tiny_run_copy).current().folder / "means_gone.parquet").exists()
+    assert torch.equal(vectors_of(xmc.Retriever.load(tiny_run_copy)), vectors_of(before))
+
+
 @pytest.mark.filterwarnings("ignore:.*some labels were edited:xmc.errors.XmcWarning")
 def test_scores_that_a_calibration_was_fitted_to_are_others(tiny_run_copy):
     xmc.check_run(tiny_run_copy, ["calibrate"])
