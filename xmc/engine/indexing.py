@@ -16,7 +16,7 @@ from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
 from xmc.engine.beside_committed import beside_committed
 from xmc.engine.carried import Carried
 from xmc.engine.index_lineage import lineage_of
-from xmc.engine.moved_labels import moved_labels
+from xmc.engine.moved_labels import moved_labels, require_movable_head
 from xmc.engine.run_config import RunConfig
 from xmc.errors import ArtifactError, DataError, LockedError
 from xmc.index_building import build_index
@@ -73,6 +73,8 @@ def labels_to_index(
     DataError for a label that its head does not know, and when the edits leave no label.
     """
     before = _index_there(run) if before is None else before
+    if labels is None:
+        require_movable_head(config)
     model, edits = load_model(run, plugins=plugins), read_edits(run)
     edits.require_encoder(model.sha256)
     model = replace(model, own=OwnVectors.of(edits))

@@ -39,15 +39,17 @@ class MovedLabels:
     facts: dict[str, Any]
 
 
-def require_movable(config: RunConfig, data: Dataset) -> None:
-    """Refuse labels that cannot be moved, which is known before anything is trained. Raises: ConfigError."""
-    if not config.labels.query_weight:
-        return
-    if not isinstance(config.head.options, DualEncoderOptions):
+def require_movable_head(config: RunConfig) -> None:
+    """Refuse to move labels that have vectors of their own, before any data are read. Raises: ConfigError."""
+    if config.labels.query_weight and not isinstance(config.head.options, DualEncoderOptions):
         raise ConfigError(
             f"[labels] query_weight moves the labels of the head 'dual-encoder', got '{config.head.name}'.",
             hint="Leave it at 0: a head with vectors of its own learns them from the training queries.",
         )
+
+
+def require_movable(config: RunConfig, data: Dataset) -> None:
+    """Refuse a weight that cannot be chosen, which is known before anything is trained. Raises: ConfigError."""
     if config.labels.query_weight == "auto" and validation_queries(data, config) is None:
         raise ConfigError(
             "[labels] query_weight is chosen on a dev split, and there is none.",

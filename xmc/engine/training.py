@@ -13,7 +13,7 @@ from xmc.data.dataset import Dataset
 from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
 from xmc.engine.job import Job, fingerprint
-from xmc.engine.moved_labels import require_movable
+from xmc.engine.moved_labels import require_movable, require_movable_head
 from xmc.engine.reranking import require_second_stage
 from xmc.engine.run_config import RunConfig, how_data_differs
 from xmc.engine.run_folder import check_folder
@@ -64,6 +64,7 @@ def run_training(
                 with locked(run) if (run / LOCK_NAME).exists() else nullcontext():  # a new folder is not made for it
                     check_folder(run, resume=resume, overwrite=overwrite)
             refuse_what_a_whole_fit_lacks(config, ranks)
+            require_movable_head(config)
         carried = carried or Carried()
         data = carried.load(config)
         given, config = config, with_label_scope(config, data)
@@ -99,6 +100,7 @@ def plan_training(config: RunConfig, *, plugins: Plugins) -> tuple[Dataset, Plan
     step.
     """
     refuse_what_a_whole_fit_lacks(config, ALONE)
+    require_movable_head(config)
     data = load_for_training(config)
     config = with_label_scope(config, data)
     require_fitting(config, data)

@@ -14,9 +14,11 @@ from xmc.api import normalise_rows
 from xmc.encode.encoder import embed_texts
 from xmc.engine.carried import Carried
 from xmc.engine.describe import describe_run
+from xmc.engine.indexing import run_indexing
 from xmc.engine.label_moves import LabelOptions
 from xmc.engine.moved_labels import moved_labels
-from xmc.engine.run_config import read_run_config
+from xmc.engine.run_config import read_run_config, resolve
+from xmc.engine.training import plan_training, run_training
 from xmc.errors import ConfigError, XmcWarning
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.label_edits import LabelEdits
@@ -153,3 +155,16 @@ def test_what_cannot_be_moved_is_refused_before_training(tmp_path, settings, mes
     with pytest.raises(ConfigError, match=message):
         xmc.train_run(data, tmp_path / "run", settings=settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_head_with_vectors_of_its_own_is_refused_before_data_are_read(tiny_run_copy, tmp_path):
+    settings = {"labels.query_weight": "auto", "head.name": "classifier"}
+    config = resolve(PLUGINS, settings={**settings, "data.name": str(tmp_path / "nowhere")})
+    for refused in (
+        lambda: plan_training(config, plugins=PLUGINS),
+        lambda: run_training(config, tmp_path / "new", plugins=PLUGINS),
+        lambda: run_indexing(config, tiny_run_copy, plugins=PLUGINS),
+    ):
+        with pytest.raises(ConfigError, match="of the head 'dual-encoder', got 'classifier'"):
+            refused()
+    assert not (tmp_path / "new").exists()
