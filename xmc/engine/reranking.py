@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import warnings
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,7 @@ from xmc.engine.removed_labels import require_positives, without_removed
 from xmc.engine.reranked_labels import RerankedLabels
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import validation_queries
-from xmc.errors import ConfigError, quoted
+from xmc.errors import ArtifactError, ConfigError, XmcWarning, quoted
 from xmc.plugin_manager import Plugins
 from xmc.retrieve.batch import search_queries
 from xmc.retrieve.label_edits import read_edits
@@ -32,8 +34,9 @@ from xmc.retrieve.label_prior import LabelPrior
 from xmc.retrieve.label_sets import keep_hits
 from xmc.retrieve.layout import reranker_store
 from xmc.retrieve.no_reranker import NoReranker
-from xmc.retrieve.reranking import BACKEND_FOLDER, LABELS_FILE, NONE, Reranking, labels_identity
+from xmc.retrieve.reranking import BACKEND_FOLDER, LABELS_FILE, NONE, Reranking, labels_identity, scores_again
 from xmc.retrieve.retriever import Retriever
+from xmc.retrieve.run_state import query_weight_of
 from xmc.store import write_json
 from xmc.values import Hits, Positives
 
@@ -136,6 +139,22 @@ def require_second_stage(config: RunConfig, data: Dataset) -> None:
             _held_out(config, data)
 
 
+def warn_of_other_moves(run: Path) -> None:
+    """An XmcWarning where the second stage was weighed beside the scores of labels that were moved otherwise."""
+    with suppress(ArtifactError):  # damage is told by whoever opens the run
+        if not reranker_store(run).exists():
+            return
+        stage = reranker_store(run).current()
+        then, now = stage.manifest.facts.get("query_weight"), query_weight_of(run)
+        if scores_again(stage) and then is not None and then != now:
+            warnings.warn(
+                f"the second stage of {run} was fitted beside labels of query weight {then:g}, which is {now:g} now: "
+                f"its weights are those for other scores. Fit it again: xmc rerank --run {quoted(run)}",
+                XmcWarning,
+                stacklevel=3,
+            )
+
+
 def _to_choose(config: RunConfig) -> bool:
     return config.fusion.prior == "auto" or (config.reranker.name != NONE and not config.fusion.weight)
 
@@ -192,6 +211,7 @@ def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking
         "neutral": reranking.neutral,
         "labels": len(known.table),
         "fitted_to_all": len(known.table) == len(first.labels),
+        "query_weight": first.report.query_weight,
     }
     if reranking.prior:
         facts |= {"prior": reranking.prior.strength, "neutral_log_queries": reranking.prior.neutral}

@@ -25,7 +25,7 @@ from xmc.engine.indexing import run_indexing
 from xmc.engine.model_card import write_card
 from xmc.engine.progress import Progress, given_progress, say_nothing
 from xmc.engine.report_folder import require_report_folder
-from xmc.engine.reranking import run_reranking
+from xmc.engine.reranking import run_reranking, warn_of_other_moves
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.scaling import BUDGET, Scaled, require_one_target, scale_ladder, scale_runs, write_scale
 from xmc.engine.teaching import TeachingReport, run_teaching
@@ -92,7 +92,8 @@ def index_run(
     index with the best recall within them is chosen. `report.choice` says what it reaches. In both cases the run keeps
     the backend and its options: a later call without settings builds the same again. `data.name=FOLDER` says where
     the data set lies today. An XmcWarning says so when probabilities or label sets were fitted to an index that
-    answers differently. Raises: ConfigError when no index serves the goal, and for settings of other sections.
+    answers differently, or the second stage to labels that were moved otherwise.
+    Raises: ConfigError when no index serves the goal, and for settings of other sections.
     """
     if target_recall is None and memory_bytes is None and latency_s is None:
         return _index_named(given_path(run, name="run"), settings, device=device)
@@ -109,6 +110,7 @@ def _index_named(run: Path, settings: Settings, *, device: str) -> IndexReport:
         with beside_committed(run, "index"):
             replace(read_run_config(plugins, run), index=config.index, labels=config.labels).write(run)
     write_card(run, plugins=plugins)
+    warn_of_other_moves(run)
     fitted_now(run).warn()
     return report
 
@@ -141,6 +143,7 @@ def tune_run(
     )
     if not dry_run:
         write_card(folder, plugins=plugins)
+        warn_of_other_moves(folder)
         fitted_now(folder).warn()
     return tuned
 

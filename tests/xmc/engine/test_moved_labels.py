@@ -127,6 +127,15 @@ def test_scores_that_a_calibration_was_fitted_to_are_others(tiny_run_copy):
     assert xmc.Retriever.load(tiny_run_copy).fitted.calibration is not None
 
 
+def test_a_second_stage_was_weighed_beside_labels_that_were_moved_otherwise(tiny_run_copy):
+    xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 0.25})
+    xmc.index_run(tiny_run_copy, settings={"index.name": "faiss.flat"})  # the same scores: nothing is said
+    with pytest.warns(XmcWarning, match=r"labels of query weight 0, which is 0\.5 now.*xmc rerank --run"):
+        xmc.index_run(tiny_run_copy, settings={"labels.query_weight": 0.5})
+    xmc.rerank_run(tiny_run_copy)
+    xmc.index_run(tiny_run_copy)
+
+
 @pytest.mark.parametrize("weight", [0, 0.5])
 def test_labels_without_a_training_query_keep_the_bits_of_their_texts(tiny_run_copy, weight, monkeypatch):
     config = read_run_config(PLUGINS, tiny_run_copy)
