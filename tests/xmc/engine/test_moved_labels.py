@@ -106,10 +106,8 @@ def test_a_rollback_over_a_compaction_brings_moved_labels_back(tiny_run_copy):
     xmc.rollback_labels(tiny_run_copy, to="v000000")
     after = xmc.Retriever.load(tiny_run_copy)
     assert after.labels == before.labels and torch.equal(vectors_of(after), vectors_of(before))
-    for now, then in zip(
-        after.search(["fog rain", "tram"], k=60), before.search(["fog rain", "tram"], k=60), strict=True
-    ):
-        assert {hit.label_id: hit.score for hit in now} == pytest.approx({hit.label_id: hit.score for hit in then})
+    texts = ["fog rain", "tender tram"]
+    assert after.search(texts, k=60) == before.search(texts, k=60)
     xmc.compact_labels(tiny_run_copy)  # all are back
     assert not (index_store(tiny_run_copy).current().folder / "means_gone.parquet").exists()
     assert torch.equal(vectors_of(xmc.Retriever.load(tiny_run_copy)), vectors_of(before))
