@@ -71,8 +71,17 @@ class Reranking:
 
     def _added(self, queries: RerankQueries, shortlist: Hits) -> np.ndarray[Any, Any]:
         """What is added to the first scores of a shortlist, (H,) float32."""
-        added_H = np.float32(self.weight) * self.second_scores(queries, shortlist)
-        return added_H if self.prior is None else added_H + self.prior.of(shortlist.label_rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            added_H = np.float32(self.weight) * self.second_scores(queries, shortlist)
+            if self.prior is not None:
+                added_H = added_H + self.prior.of(shortlist.label_rows)
+        if not np.isfinite(added_H).all():
+            strength = self.prior.strength if self.prior else 0.0
+            raise NonFiniteError(
+                f"the second stage's scores are not finite: its weight is {self.weight:g}, the prior {strength:g}.",
+                hint="Fit it again with a smaller --set fusion.weight or fusion.prior.",
+            )
+        return added_H
 
     def second_scores(self, queries: RerankQueries, hits: Hits) -> np.ndarray[Any, Any]:
         """The reranker's scores, (H,) float32. Raises: NonFiniteError when one is not finite."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from xmc.api import RerankQueries
 from xmc.errors import NonFiniteError
+from xmc.retrieve.label_prior import LabelPrior
 from xmc.retrieve.reranking import Reranking
 from xmc.values import Hits
 
@@ -65,3 +66,11 @@ def test_a_score_that_is_not_finite_is_named():
     with pytest.raises(NonFiniteError, match="query 1"):
         hits = to_hits([[(1, 1.0)], [(2, 2.0), (3, 1.0)]])
         Reranking(Table(table), 5, 1.0).rerank(RerankQueries(["0", "1"], None), hits, 3)
+
+
+@pytest.mark.parametrize(("weight", "strength"), [(3e38, 0.0), (1.0, 3e38)])
+def test_a_weight_or_prior_beyond_all_scores_is_told(weight, strength):
+    prior = LabelPrior(np.full(10, 99), strength)
+    with pytest.raises(NonFiniteError, match=r"smaller --set fusion\.weight or fusion\.prior"):
+        asked = RerankQueries(["0"], None), to_hits([[(1, 1.0)]]), 1
+        Reranking(Table(np.full((1, 10), 9.0)), 5, weight, prior=prior).rerank(*asked)
