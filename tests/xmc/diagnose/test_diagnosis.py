@@ -93,7 +93,7 @@ def test_answers_without_noise_have_no_ratio_and_json_can_hold_the_report():
 
 def test_refusals():
     data, _ = regression(queries=10, features=4, noise=1.0)
-    with pytest.raises(DataError, match="needs 20 training and 20 held-out queries, got 10 and 2000"):
+    with pytest.raises(DataError, match="needs 20 training and 20 held-out queries, got 10 and 2,000"):
         diagnose(data)
     data, _ = regression(queries=40, features=4, noise=1.0, held_out=30)
     with pytest.raises(DataError, match="the features are all 0, or not finite"):

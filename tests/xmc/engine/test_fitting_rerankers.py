@@ -142,7 +142,7 @@ def test_a_second_stage_that_cannot_be_fitted_is_known_before_training(plugins):
 
 
 def test_no_label_with_so_many_training_queries(tiny_run_copy, plugins):
-    with pytest.raises(ConfigError, match=r"no label has .*least_queries = 100000 training queries.* has [0-9]+[.]"):
+    with pytest.raises(ConfigError, match=r"no label has .*least_queries = 100,000 training queries.* has [0-9]+[.]"):
         rerank(plugins, tiny_run_copy, "fusion.least_queries=100000")
 
 

@@ -79,7 +79,7 @@ def test_vectors_and_metadata_go_together(tiny_run_copy):
         ({**TEXTS, "L21": "there already"}, {"metadata": KEPT}, "are there already: .L21"),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_is_committed(labels, options, message, tiny_run):
+def test_what_cannot_be_is_refused_and_nothing_is_committed(labels, options, message, tiny_run_copy):
     with pytest.raises(DataError, match=message):
-        xmc.add_labels(tiny_run, labels, **options)
-    assert not labels_store(tiny_run).exists() and not passages_store(tiny_run).exists()
+        xmc.add_labels(tiny_run_copy, labels, **options)
+    assert not labels_store(tiny_run_copy).exists() and not passages_store(tiny_run_copy).exists()
