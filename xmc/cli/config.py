@@ -14,8 +14,10 @@ def config_command(
 
     Example: xmc config --plugin dexml > my.toml
     """
+    from xmc.engine.recipe_choice import settle_recipe
     from xmc.engine.run_config import resolve, template
     from xmc.plugin_manager import load_plugins
 
     plugins = load_plugins()
-    typer.echo(template(resolve(plugins, plugin=plugin, config_file=config, settings=settings or ()), plugins))
+    recipe, _ = settle_recipe(plugin, config_file=config, settings=settings or ())
+    typer.echo(template(resolve(plugins, plugin=recipe, config_file=config, settings=settings or ()), plugins))

@@ -13,7 +13,9 @@ SettingsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-PluginOption = Annotated[str, typer.Option("--plugin", help="Plugin whose recipe is the base configuration.")]
+PluginOption = Annotated[
+    str, typer.Option("--plugin", help="Recipe that is the base configuration; auto: the one that suits the data.")
+]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file over the recipe.")]
 DataOption = Annotated[str, typer.Option("--data", help="Shipped data set (icd10cm, tiny) or a folder.")]
 ProbabilityOption = Annotated[

@@ -17,16 +17,22 @@ _READ = 1_000  # texts
 
 
 class Advice(NamedTuple):
-    """A recipe and the sentence that says why."""
+    """A recipe, and in words what it suits."""
 
     recipe: str
-    reason: str
+    suits: str
+
+    @property
+    def reason(self) -> str:
+        """The sentence that recommends it in place of the one that is taken when none is named."""
+        return f"{self.suits} are better served by --plugin {self.recipe} (docs/recipes.md)"
 
 
 def recipe_advice(queries: QueryTable, label_texts: Sequence[str]) -> Advice | None:
-    """`linear.fused` for long queries with several labels each, `dexml.passages` for long labels.
+    """`aggregate` for queries in bags, `linear.fused` for long ones with several labels.
 
-    Else `dexml.frequent` where labels are seen often.
+    Else `dexml.passages` for long labels, `dexml.frequent` where labels are seen often; None for other data, which the
+    default suits.
 
     >>> from xmc.values import Positives
     >>> two = Positives(np.array([0, 2]), np.array([0, 1]), np.ones(2))
@@ -36,25 +42,23 @@ def recipe_advice(queries: QueryTable, label_texts: Sequence[str]) -> Advice | N
     True
     """
     label_rows = queries.positives.label_rows
-    if not len(label_rows) or queries.bag_ids is not None:
+    if queries.bag_ids is not None:
+        return Advice("aggregate", "queries in bags")
+    if not len(label_rows):
         return None
     words, labels = _words(queries.texts), len(label_rows) / len(queries)
     if words >= MANY_WORDS and labels >= SEVERAL:
-        return _advice("linear.fused", f"queries of {words:.0f} words with {labels:.1f} labels each are")
+        return Advice("linear.fused", f"queries of {words:.0f} words with {labels:.1f} labels each")
     if (words := _words(label_texts)) >= LONG_LABELS:
-        return _advice("dexml.passages", f"labels of {words:.0f} words are")
+        return Advice("dexml.passages", f"labels of {words:.0f} words")
     counts_L = np.bincount(label_rows)
     often = counts_L[counts_L >= OFTEN].sum() / len(label_rows)
     if often >= MOST:
         share = f"{100 * often:.0f} % of all answers"
-        return _advice("dexml.frequent", f"labels that have {OFTEN} training queries and more ({share}) are")
+        return Advice("dexml.frequent", f"labels that have {OFTEN} training queries and more ({share})")
     return None
 
 
 def _words(texts: Sequence[str]) -> float:
     """The median number of words."""
     return median(len(text.split()) for text in texts[:: max(1, len(texts) // _READ)])
-
-
-def _advice(recipe: str, what: str) -> Advice:
-    return Advice(recipe, f"{what} better served by --plugin {recipe} (docs/recipes.md)")

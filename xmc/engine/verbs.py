@@ -24,6 +24,7 @@ from xmc.engine.exporting import ExportReport, run_export
 from xmc.engine.indexing import run_indexing
 from xmc.engine.model_card import write_card
 from xmc.engine.progress import Progress, given_progress, say_nothing
+from xmc.engine.recipe_choice import settle_recipe
 from xmc.engine.report_folder import require_report_folder
 from xmc.engine.reranking import run_reranking, warn_of_other_moves
 from xmc.engine.run_config import read_run_config, resolve
@@ -55,11 +56,14 @@ def train_run(
 ) -> dict[str, Any]:
     """Train on a data set (shipped name or folder) into the folder `out`, build its index, return the report.
 
-    `settings` are `section.key=value` strings, as for `xmc train --set`, or values by name: `{"train.epochs": 2}`.
+    `plugin` is a recipe by name, or `auto` for the one that suits the data (docs/recipes.md). `settings` are
+    `section.key=value` strings, as for `xmc train --set`, or values by name: `{"train.epochs": 2}`.
     Raises: ConfigError, DataError, PluginError; InterruptedRunError after a signal.
     """
     plugins = load_plugins()
-    config = resolve(plugins, plugin=plugin, settings=settings, flags={"data": {"name": _data_name(data)}})
+    flags = {"data": {"name": _data_name(data)}}
+    recipe, _ = settle_recipe(plugin, settings=settings, flags=flags)
+    config = resolve(plugins, plugin=recipe, settings=settings, flags=flags)
     return make_run(config, given_path(out, name="out"), plugins=plugins, resume=resume, overwrite=overwrite)
 
 
@@ -343,7 +347,8 @@ def scale_run(
     config = None
     if described:
         flags = {"train": {"device": device}, **({"data": {"name": data}} if data else {})}
-        config = resolve(plugins, plugin=plugin, config_file=config_file, settings=settings, flags=flags)
+        recipe, _ = settle_recipe(plugin, config_file=config_file, settings=settings, flags=flags)
+        config = resolve(plugins, plugin=recipe, config_file=config_file, settings=settings, flags=flags)
     if folders:
         scaled = scale_runs(
             folders, plugins=plugins, config=config, pairs=pairs, parameters=parameters, device=choose_device(device),

@@ -107,6 +107,10 @@ def test_long_texts_with_several_labels_are_told_their_recipe_unless_one_is_name
         code, _, err = xmc_command("train", "--data", data, "--out", tmp_path / "run", "--dry-run", *plugin)
         assert code == 0 and (advice in err) == told
     assert advice in xmc_command("train", "--data", data, "--out", tmp_path / "run", "--epochs", 1, *SET)[2]
+    code, out, err = xmc_command("train", "--plugin", "auto", "--data", data, "--out", tmp_path / "auto", "--dry-run")
+    assert code == 0 and "note: recipe linear.fused: it suits queries of 60 words with 2.0 labels each" in err
+    named = xmc_command("train", "--plugin", "linear.fused", "--data", data, "--out", tmp_path / "auto", "--dry-run")
+    assert out == named[1] and "recipe" not in named[2]
 
 
 def test_config_is_a_file_that_train_takes(xmc_command, tmp_path):
