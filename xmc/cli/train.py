@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,15 +67,17 @@ def train_command(
     if resume and not is_named and (of_run := configuration_to_resume(out)):
         config, plugin = of_run, ""  # a resumed run goes on as it was configured; one that is named must be the same
     is_default = plugin != "" and not is_named
-    plugin, chosen = settle_recipe(plugin, config_file=config, settings=settings or (), flags=flags)
+    plugin, why = settle_recipe(plugin, config_file=config, settings=settings or (), flags=flags)
+    if why and not as_json and is_first_process():
+        typer.echo(f"note: {why}", err=True)  # now, since an error of the recipe would else name what nobody asked for
     resolved = resolve(plugins, plugin=plugin, config_file=config, settings=settings or (), flags=flags)
     if resume and not resolved.data.name and configuration_to_resume(out) is None:
         raise ConfigError(
             f"there is no run in {out} to go on with.", hint="Is it the right folder? For a new training give --data."
         )
-    notes = [note for note in (chosen, note_on_unused_file(plugins, resolved.to_dict())) if note]
+    unused = note_on_unused_file(plugins, resolved.to_dict())
     if plan_only:
-        _print_plan(resolved, plugins, advise=is_default, as_json=as_json, notes=notes)
+        _print_plan(resolved, plugins, advise=is_default, as_json=as_json, unused=unused)
         return
     keep_freed_memory()
     begins = resume and configuration_to_resume(out) is None
@@ -85,7 +87,7 @@ def train_command(
             if begins:
                 display.say(f"note: there is no run in {out} to go on with: a new training begins")
             display.show_plan(plan, found)
-            _say_notes(display, found, notes, advise=is_default)
+            _say_notes(display, found, unused, advise=is_default)
 
         report = make_run(
             resolved,
@@ -106,7 +108,7 @@ def train_command(
         _print_end(out, report)
 
 
-def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: bool, notes: Sequence[str]) -> None:
+def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: bool, unused: str) -> None:
     """The configuration to standard output, what comes of it with the data to the error stream; or both as JSON."""
     from xmc.cli.output import print_json
     from xmc.cli.progress import TrainingDisplay
@@ -128,15 +130,15 @@ def _print_plan(config: RunConfig, plugins: Plugins, *, advise: bool, as_json: b
                 display.say(TIME)
         else:
             display.show_data(data)
-        _say_notes(display, data, notes, advise=advise)
+        _say_notes(display, data, unused, advise=advise)
 
 
-def _say_notes(display: TrainingDisplay, data: Dataset, notes: Sequence[str], *, advise: bool) -> None:
-    """Say these notes, and which recipe suits the data better than the default one."""
+def _say_notes(display: TrainingDisplay, data: Dataset, unused: str, *, advise: bool) -> None:
+    """Say what of a plugin file is not used, and which recipe suits the data better than the default one."""
     from xmc.data.recipe_advice import recipe_advice
 
     advice = recipe_advice(data.train, data.labels.texts) if advise else None
-    for note in [*notes, *([advice.reason] if advice else [])]:
+    for note in filter(None, [unused, advice.reason if advice else ""]):
         display.say(f"note: {note}")
 
 
