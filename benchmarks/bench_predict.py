@@ -1,11 +1,12 @@
-"""What does `xmc predict` cost beside a bare loop, does its memory grow with the shards, and what does Ray add?
+"""What does `xmc predict` cost beside a bare loop, does its memory grow with the shards, what do Ray and Dask add?
 
-Run: python benchmarks/bench_predict.py --run runs/quickstart [--rows 8192] [--k 10] [--repeats 5] [--parts loop ray]
+Run: python benchmarks/bench_predict.py --run runs/quickstart [--rows 8192] [--k 10] [--repeats 5] [--parts engines]
 
 The queries are those of the shipped test split of icd10cm, repeated. `loop`: one process, the shard function against
 encode + search of the same texts in the same batches, in turn. `memory`: the command with two workers over 1, 4, 16 and
 64 shards of the same number of rows each; the largest sum of the resident sizes of its processes (pages that they share
-count more than once). `ray`: the command with two workers on the native engine and on Ray, in turn, start included.
+count more than once). `engines`: the command with two workers on the native engine, Ray and Dask, in turn, their start
+included, over a short job and a long one.
 Rows of parts that are not measured again are kept.
 """
 
@@ -126,15 +127,19 @@ def memory_rows(options: argparse.Namespace, folder: Path) -> list[Row]:
     return rows
 
 
-def ray_rows(options: argparse.Namespace, folder: Path) -> list[Row]:
-    """Native against Ray, two workers each, the whole command."""
-    inputs = write_shards(folder / "in", shards=8, rows=options.rows // 4)
-    measured: dict[str, list[tuple[float, float]]] = {"native": [], "ray": []}
+def engine_rows(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """The three engines, two workers each, the whole command: a short job, and one beside which a start is little."""
+    return [row for total in options.job_rows for row in job_rows(options, folder / str(total), total)]
+
+
+def job_rows(options: argparse.Namespace, folder: Path, total: int) -> list[Row]:
+    """Rows per second and memory of each engine over eight shards with so many rows together."""
+    inputs = write_shards(folder / "in", shards=8, rows=total // 8)
+    measured: dict[str, list[tuple[float, float]]] = {engine: [] for engine in ("native", "ray", "dask")}
     for _ in range(max(1, options.repeats // 2)):
         for engine, values in measured.items():
             values.append(predict_command(options, inputs, folder / f"out-{engine}", engine))
     rows = []
-    total = 8 * (options.rows // 4)
     native = min(seconds for seconds, _ in measured["native"])
     for engine, values in measured.items():
         best, peak = min(seconds for seconds, _ in values), max(peak for _, peak in values)
@@ -150,7 +155,7 @@ def ray_rows(options: argparse.Namespace, folder: Path) -> list[Row]:
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
     "loop": loop_rows,
     "memory": memory_rows,
-    "ray": ray_rows,
+    "engines": engine_rows,
 }
 
 
@@ -158,6 +163,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="a run on icd10cm, such as that of `make quickstart`")
     parser.add_argument("--rows", type=int, default=8192)
+    parser.add_argument("--job-rows", type=int, nargs="+", default=[16_384, 131_072], help="of the part engines")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
