@@ -10,7 +10,8 @@ import numpy as np
 
 from xmc.data.tables import QueryTable
 
-MANY_WORDS, SEVERAL = 50, 2.0  # between what was measured: 508 words and 5.1 labels (EURLEX57K), 9 and 1.8 (WordNet)
+MANY_WORDS = 50  # between what was measured: 508 (EURLEX57K), 9 (WordNet)
+MOST_UNSEEN = 1 / 8  # between what was measured: 0.07 and 0.18 (parts of EURLEX57K, decision 0038)
 LONG_LABELS = 50  # words, between what was measured: 204 in the median (SciFact), 6 (ICD-10-CM)
 OFTEN, MOST = 10, 1 / 3  # between what was measured: 0.56 of the answers (GeoNames), 0.05 (WordNet)
 _READ = 1_000  # texts
@@ -29,16 +30,17 @@ class Advice(NamedTuple):
 
 
 def recipe_advice(queries: QueryTable, label_texts: Sequence[str]) -> Advice | None:
-    """`aggregate` for queries in bags, `linear.fused` for long ones with several labels.
+    """`aggregate` for queries in bags, `linear.fused` for long ones with labels that training shows.
 
     Else `dexml.passages` for long labels, `dexml.frequent` where labels are seen often; None for other data, which the
-    default suits.
+    default suits. What share of new answers will be labels never trained on is estimated by Good and Turing: the share
+    of labels with one query among all answers.
 
     >>> from xmc.values import Positives
-    >>> two = Positives(np.array([0, 2]), np.array([0, 1]), np.ones(2))
-    >>> print(recipe_advice(QueryTable(["q"], ["a long text " * 40], two), ["x", "y"]).reason)
-    queries of 120 words with 2.0 labels each are better served by --plugin linear.fused (docs/recipes.md)
-    >>> recipe_advice(QueryTable(["q"], ["a short text"], two), ["x", "y"]) is None
+    >>> two = Positives(np.array([0, 1, 2]), np.array([0, 0]), np.ones(2))
+    >>> print(recipe_advice(QueryTable(["p", "q"], ["a long text " * 40] * 2, two), ["x", "y"]).reason)
+    queries of 120 words are better served by --plugin linear.fused (docs/recipes.md)
+    >>> recipe_advice(QueryTable(["p", "q"], ["a short text"] * 2, two), ["x", "y"]) is None
     True
     """
     label_rows = queries.positives.label_rows
@@ -46,13 +48,12 @@ def recipe_advice(queries: QueryTable, label_texts: Sequence[str]) -> Advice | N
         return Advice("aggregate", "queries in bags")
     if not len(label_rows):
         return None
-    words, labels = _words(queries.texts), len(label_rows) / len(queries)
-    if words >= MANY_WORDS and labels >= SEVERAL:
-        return Advice("linear.fused", f"queries of {words:.0f} words with {labels:.1f} labels each")
+    counts_L = np.bincount(label_rows)
+    unseen, often = np.sum(counts_L == 1) / len(label_rows), counts_L[counts_L >= OFTEN].sum() / len(label_rows)
+    if (words := _words(queries.texts)) >= MANY_WORDS and unseen <= MOST_UNSEEN:
+        return Advice("linear.fused", f"queries of {words:.0f} words")
     if (words := _words(label_texts)) >= LONG_LABELS:
         return Advice("dexml.passages", f"labels of {words:.0f} words")
-    counts_L = np.bincount(label_rows)
-    often = counts_L[counts_L >= OFTEN].sum() / len(label_rows)
     if often >= MOST:
         share = f"{100 * often:.0f} % of all answers"
         return Advice("dexml.frequent", f"labels that have {OFTEN} training queries and more ({share})")

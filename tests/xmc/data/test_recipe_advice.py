@@ -1,4 +1,4 @@
-"""Invariants: bags first, then long texts with several labels, passages, labels seen often; nothing for others."""
+"""Invariants: bags first, then long texts of labels that are seen, passages, labels seen often; else nothing."""
 
 from dataclasses import replace
 
@@ -26,10 +26,12 @@ def queries_of(label_rows, *, words=3, labels=1):
         (queries_of([0, 1] * 5, words=MANY_WORDS, labels=2), "linear.fused"),
         (queries_of([0, 1] * 5, words=MANY_WORDS - 1, labels=2), None),
         (queries_of([*range(9), 0], words=MANY_WORDS), None),
+        (queries_of([0] * 7 + [1], words=MANY_WORDS), "linear.fused"),
+        (queries_of([0] * 6 + [1], words=MANY_WORDS), None),
         (queries_of([0] * OFTEN + list(range(1, 2 * OFTEN + 1))), "dexml.frequent"),
         (queries_of([0] * OFTEN + list(range(1, 2 * OFTEN + 2))), None),
         (queries_of([0] * (OFTEN - 1)), None),
-        (queries_of([0] * OFTEN, words=MANY_WORDS), "dexml.frequent"),
+        (queries_of([0] * OFTEN + [1, 2], words=MANY_WORDS), "dexml.frequent"),
         (queries_of([]), None),
     ],
 )
