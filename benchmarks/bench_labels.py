@@ -72,7 +72,7 @@ def make_runs(folder: Path, run_labels: int) -> Iterator[tuple[str, Path, str]]:
     settings = ["train.epochs=1", "train.label_scope=sampled", "train.validation_queries=200"]
     xmc.train_run("icd10cm", folder / "icd", settings=settings)
     yield "ICD-10-CM, 46,881 labels", folder / "icd", "icd10cm"
-    shutil.rmtree(folder / "icd" / "labels", ignore_errors=True)
+    forget_edits(folder / "icd")
     data = folder / "data"
     data.mkdir()
     labels = synthetic_labels(run_labels)
@@ -83,6 +83,11 @@ def make_runs(folder: Path, run_labels: int) -> Iterator[tuple[str, Path, str]]:
     write_table(data / "train.parquet", pa.table(train))
     xmc.index_run(folder / "icd", settings=[f"data.name={data}"])
     yield f"synthetic, {run_labels:,} labels", folder / "icd", str(data)
+
+
+def forget_edits(run: Path) -> None:
+    shutil.rmtree(run / "labels", ignore_errors=True)
+    (run / "encoder" / "has-labels").unlink(missing_ok=True)  # else the run would be refused without them
 
 
 def rebuild_and_load(run: Path, data: str) -> None:
@@ -98,7 +103,7 @@ def measure_edits(run_labels: int, repeats: int) -> Iterator[Row]:
             yield row("until a label is found", "rebuild and load", name, rebuilt, None, "")
             for count in (1, 100, 10_000):
                 shots, warm = [], []
-                shutil.rmtree(run / "labels", ignore_errors=True)  # no history of the count before
+                forget_edits(run)  # no history of the count before
                 retriever = xmc.Retriever.load(run)
                 editor = xmc.LabelEditor(run)
                 editor.report()

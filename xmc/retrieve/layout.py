@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xmc.errors import quoted
 from xmc.store import VersionedFolder
 
 ENCODER_KIND = "encoder"
@@ -32,7 +33,7 @@ def index_store(run: Path) -> VersionedFolder:
 
 def labels_store(run: Path) -> VersionedFolder:
     """What was added to, replaced in and removed from the labels of a run, where anything was."""
-    return VersionedFolder(run / "labels", kind=LABELS_KIND)
+    return _later_part(run, "labels", LABELS_KIND, "To go on with the labels of the index, as if none was edited")
 
 
 def checks_folder(run: Path) -> Path:
@@ -47,9 +48,17 @@ def fitted_store(run: Path, check: str, kind: str) -> VersionedFolder:
 
 def reranker_store(run: Path) -> VersionedFolder:
     """The fitted second stage of a run, where it has one."""
-    return VersionedFolder(run / "reranker", kind=RERANKER_KIND)
+    otherwise = f"Or fit it again: xmc rerank --run {quoted(run)}. To go on without"
+    return _later_part(run, "reranker", RERANKER_KIND, otherwise)
 
 
 def passages_store(run: Path) -> VersionedFolder:
     """What adapters to retrieval frameworks keep beside the labels of a run, where they keep anything."""
-    return VersionedFolder(run / "passages", kind=PASSAGES_KIND)
+    return _later_part(run, "passages", PASSAGES_KIND, "To go on with no metadata beside the labels")
+
+
+def _later_part(run: Path, name: str, kind: str, otherwise: str) -> VersionedFolder:
+    """A part that not every run has: the encoder's folder, without which none opens, has a note of it."""
+    note = run / "encoder" / f"has-{name}"
+    if_lost = f"Restore that folder from a copy. {otherwise}: rm {quoted(note)}"
+    return VersionedFolder(run / name, kind=kind, note=note, if_lost=if_lost)

@@ -58,16 +58,21 @@ class VersionedFolder:
     ('hello', {'step': 3})
     """
 
-    def __init__(self, root: Path, *, kind: str) -> None:
-        """Raises: ConfigError for a path that is not UTF-8."""
+    def __init__(self, root: Path, *, kind: str, note: Path | None = None, if_lost: str = "") -> None:
+        """`note`: a file elsewhere, made with the first version, by which a folder that is gone is missed.
+
+        `if_lost`: what is to be done then. Raises: ConfigError for a path that is not UTF-8.
+        """
         require_utf8(root)
         self.root = Path(root)
         self.kind = kind
+        self._note = note
+        self._if_lost = if_lost
 
     def exists(self) -> bool:
-        """Whether a version was ever committed here (even if it is damaged now)."""
+        """Whether a version was ever committed here (even if it is damaged or gone now)."""
         committed = os.path.lexists(self.root / CURRENT_NAME) or max(self._numbers(), default=0) > 1
-        return committed or self._is_no_folder()
+        return committed or self._is_no_folder() or self._is_noted()
 
     def is_empty(self) -> bool:
         """Whether nothing is here that looks like a version, committed or not."""
@@ -188,7 +193,7 @@ class VersionedFolder:
 
         Raises: ArtifactError when it is damaged.
         """
-        there = os.path.lexists(self.root / CURRENT_NAME) or self._is_no_folder()
+        there = os.path.lexists(self.root / CURRENT_NAME) or self._is_no_folder() or self._is_noted()
         return self._read_current()[1] if there else ""
 
     def _verified(self, name: str, sha256: str, only: Collection[str] | None = None) -> Version:
@@ -202,6 +207,8 @@ class VersionedFolder:
         if self._is_no_folder():
             raise damaged(self.root, "it is no folder, nor a link to one")
         if not path.is_file():
+            if self._is_noted() and not self._numbers():
+                raise ArtifactError(f"{self.root} is missing or empty: the {self.kind} lay there.", hint=self._if_lost)
             if self.exists():
                 raise damaged(path, "it is missing, though versions are there")
             raise ArtifactError(
@@ -234,6 +241,9 @@ class VersionedFolder:
             if self._current_number() != number:
                 shutil.rmtree(self._folder(number), ignore_errors=True)
             raise
+        if self._note and not self._is_noted():
+            with contextlib.suppress(OSError):  # it is committed without, and the next version makes the note
+                write_bytes(self._note, f"{self.root.name} holds the {self.kind}.\n".encode())
         stay = self._staying(sorted(numbers, reverse=True)[: keep - 1], keep_bytes)
         for old in numbers:
             if old not in stay:
@@ -250,6 +260,10 @@ class VersionedFolder:
 
     def _folder(self, number: int) -> Path:
         return self.root / f"v{number:06d}"
+
+    def _is_noted(self) -> bool:
+        """Whether the note says that there were versions."""
+        return self._note is not None and os.path.lexists(self._note)
 
     def _is_no_folder(self) -> bool:
         """Whether something else has the name of the folder, such as a link to a disk that is not there."""

@@ -186,6 +186,7 @@ def test_a_second_stage_gives_labels_that_it_does_not_know_its_mean_score(rerank
     assert (again.reranking.fitted_rows_L == np.arange(len(again.labels))).all()
 
     shutil.rmtree(reranked_run / "labels")  # without edits, other labels are still refused
+    (reranked_run / "encoder" / "has-labels").unlink()
     xmc.index_run(reranked_run)
     with pytest.raises(ArtifactError, match="fitted to another encoder or other labels"):
         Retriever.load(reranked_run, plugins=PLUGINS)

@@ -87,6 +87,26 @@ class Versions:
         return sorted(names - {self.store.current().folder.name})
 
 
+class FirstVersion(Versions):
+    """The first version of a folder, of which a note lies elsewhere: old is that there is none."""
+
+    def __init__(self, root: Path) -> None:
+        self.note = root / "elsewhere" / "note"
+        self.note.parent.mkdir()
+        self.store = VersionedFolder(root / "thing", kind="thing", note=self.note)
+
+    def write(self, text: str) -> None:
+        if text != OLD:
+            super().write(text)
+
+    def read(self) -> str:
+        return super().read() if self.store.exists() else OLD
+
+    def rest(self) -> list[str]:
+        names = {path.name for path in self.note.parent.iterdir()} - {self.note.name}
+        return super().rest() + sorted(names) + ([] if self.note.exists() else ["no note"])
+
+
 class VersionsInPlace(Versions):
     """The protection removed: the files of the current version are rewritten where they are."""
 
@@ -161,21 +181,27 @@ class OneFileInPlace(OneFile):
         self.path.write_bytes(text.encode())
 
 
-def kill_everywhere(writer: type[Versions] | type[OneFolder] | type[OneFile], base: Path) -> dict[str, Any]:
-    """For every point: write old, be killed while writing new, read, then let the next writer finish."""
+def kill_everywhere(writer: type[Versions] | type[OneFolder] | type[OneFile], base: Path, step: int) -> dict[str, Any]:
+    """For every `step`-th point: write old, be killed while writing new, read, then let the next writer finish."""
     seen: Counter[str] = Counter()
     rest, failed_restarts, point = 0, 0, 0
     while True:
         target = writer(Path(tempfile.mkdtemp(dir=base)))
         target.write(OLD)
         if not killed_at(point, functools.partial(target.write, NEW)):
-            return {"points": point, **seen, "rest": rest, "failed_restarts": failed_restarts}
+            return {
+                "points": point,
+                "kills": sum(seen.values()),
+                **seen,
+                "rest": rest,
+                "failed_restarts": failed_restarts,
+            }
         seen[target.read()] += 1
         if seen[TORN] == 0:
             target.write(NEW)
             failed_restarts += target.read() != NEW
             rest += len(target.rest())
-        point += 1
+        point += step
 
 
 def kill_repeatedly(base: Path, *, chains: int, seed: int) -> dict[str, Any]:
@@ -198,7 +224,8 @@ def kill_repeatedly(base: Path, *, chains: int, seed: int) -> dict[str, Any]:
 
 
 WRITERS = {
-    kind.__name__: kind for kind in (Versions, VersionsInPlace, OneFolder, OneFolderByTwoNames, OneFile, OneFileInPlace)
+    kind.__name__: kind
+    for kind in (Versions, FirstVersion, VersionsInPlace, OneFolder, OneFolderByTwoNames, OneFile, OneFileInPlace)
 }
 
 if __name__ == "__main__":
@@ -206,4 +233,5 @@ if __name__ == "__main__":
     if name == "repeatedly":
         print(json.dumps(kill_repeatedly(folder, chains=int(sys.argv[3]), seed=0)))
     else:
-        print(json.dumps(kill_everywhere(WRITERS[name], folder)))
+        step = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+        print(json.dumps(kill_everywhere(WRITERS[name], folder, step)))

@@ -18,11 +18,19 @@ def run(*arguments: str) -> dict[str, int]:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(("writer", "least"), [("Versions", 200), ("OneFolder", 60), ("OneFile", 20)])
-def test_a_kill_at_any_point_leaves_the_old_or_the_new(tmp_path, writer, least):
-    counts = run(writer, str(tmp_path))
+@pytest.mark.parametrize(
+    ("writer", "least", "step"),
+    [
+        ("Versions", 200, 1),
+        ("FirstVersion", 200, 6 // repetitions(1, full=6)),
+        ("OneFolder", 60, 1),
+        ("OneFile", 20, 1),
+    ],
+)
+def test_a_kill_at_any_point_leaves_the_old_or_the_new(tmp_path, writer, least, step):
+    counts = run(writer, str(tmp_path), str(step))
     assert counts["points"] >= least
-    assert counts["old"] + counts["new"] == counts["points"]
+    assert counts["old"] + counts["new"] == counts["kills"]
     assert counts["old"] > 0
     assert counts["new"] > 0
     assert counts["failed_restarts"] == 0
