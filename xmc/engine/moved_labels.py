@@ -13,16 +13,15 @@ from xmc.data.tables import LabelTable
 from xmc.encode.csr import concatenate_rows
 from xmc.encode.encoder import chunks as chunks_of
 from xmc.encode.encoder import embed_chunks, embed_texts
+from xmc.engine.index_rows import among, same_labels
 from xmc.engine.label_moves import LABELS_AT_ONCE, MovableLabels, choose_query_weight, movable_labels
 from xmc.engine.run_config import RunConfig
 from xmc.engine.training_set import validation_queries
 from xmc.errors import ConfigError
-from xmc.ragged import kept_offsets
 from xmc.retrieve.label_edits import LabelEdits
 from xmc.retrieve.label_means import LabelMeans
 from xmc.retrieve.trained_model import TrainedModel
 from xmc.train.dual_encoder import DualEncoderOptions
-from xmc.values import Positives
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,9 +78,10 @@ def moved_labels(
     texts_LD = concatenate_rows(list(chunks), dimension=encoder.dimension)
     if texts_LD.layout == torch.sparse_csr:
         raise ConfigError("[labels] query_weight needs dense vectors; those of this encoder are sparse.")
-    rows_of_data_L = _rows(data.labels, labels, edits)
+    rows_of_data_L, given = same_labels(data.labels, labels), edits.own
+    rows_of_data_L[[label_id in given for label_id in data.labels.ids]] = -1
     features = encoder.prepare(data.train.texts, "query") if train_features is None else train_features
-    positives = _among(data.train.positives, rows_of_data_L)
+    positives = among(data.train.positives, rows_of_data_L)
     queries = embed_chunks(encoder, features, "query")
     movable = movable_labels(texts_LD.cpu(), queries, positives, similarity=encoder.similarity)
     weight, ndcg_of = config.labels.query_weight, dict[float, float]()
@@ -89,7 +89,7 @@ def moved_labels(
         held_out = validation_queries(data, config)
         assert held_out is not None  # see require_movable
         queries_QD = embed_texts(encoder, held_out.texts, "query").cpu()
-        weight, ndcg_of = choose_query_weight(movable, queries_QD, _among(held_out.positives, rows_of_data_L))
+        weight, ndcg_of = choose_query_weight(movable, queries_QD, among(held_out.positives, rows_of_data_L))
     means = _means(labels, movable, weight) if weight else None
     parts = iter(texts_LD.split(LABELS_AT_ONCE))
     facts = {"query_weight": weight, "ndcg_of": {f"{weight:g}": ndcg for weight, ndcg in ndcg_of.items()}}
@@ -103,20 +103,3 @@ def _means(labels: LabelTable, movable: MovableLabels, weight: float) -> LabelMe
     for places in chunks_of(len(rows_N), LABELS_AT_ONCE):
         vectors_ND[places] = movable.moved(weight, rows_N[places])
     return LabelMeans(labels, rows_N, vectors_ND)
-
-
-def _rows(data: LabelTable, labels: LabelTable, edits: LabelEdits) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """For each label of the data its row among the `labels` of the index, -1 for one that is gone or another one now.
-
-    It is another one with another text, or a given vector.
-    """
-    pairs = enumerate(zip(labels.ids, labels.texts, strict=True))
-    row_of = {(label_id, text): row for row, (label_id, text) in pairs if label_id not in edits.own}
-    return np.array([row_of.get(pair, -1) for pair in zip(data.ids, data.texts, strict=True)], dtype=np.int64)
-
-
-def _among(truth: Positives, rows_of_data_L: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Positives:
-    """The positives that have a row in the index, by that."""
-    rows_P = rows_of_data_L[truth.label_rows]
-    kept_P = rows_P >= 0
-    return Positives(kept_offsets(truth.offsets, kept_P), rows_P[kept_P], truth.weights[kept_P])

@@ -42,7 +42,8 @@ def require_positives(queries: QueryTable, split: str) -> None:
     if not len(queries.positives.label_rows):
         raise DataError(
             f"no query of the split '{split}' has a positive among the labels that the run has now.",
-            hint="Were all of them removed? Put some back (xmc labels put), or give the data other queries.",
+            hint="Were all of them removed, or given other texts? Put some back (xmc labels put), or give the data "
+            "other queries.",
         )
 
 

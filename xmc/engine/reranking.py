@@ -19,7 +19,7 @@ from xmc.data.tables import LabelTable, QueryTable, label_table_to_arrow
 from xmc.engine.beside_committed import beside_committed
 from xmc.engine.carried import Carried
 from xmc.engine.fusion import FusionChoice, choose_fusion
-from xmc.engine.index_rows import in_index, index_rows
+from xmc.engine.index_rows import among, in_index, index_rows, same_labels
 from xmc.engine.model_card import write_card
 from xmc.engine.progress import Progress, counting, say_nothing
 from xmc.engine.removed_labels import require_positives, without_removed
@@ -69,8 +69,9 @@ def run_reranking(
     carried = carried or Carried()
     first = Retriever.load(run, device=device, plugins=plugins, reranked=False, warn=False)
     data = without_removed(carried.load(config), read_edits(run))
-    require_positives(data.train, "train")
-    truth = in_index(data.train.positives, index_rows(data, first))
+    index_rows(data, first)  # which refuses data with labels that the index lacks
+    truth = among(data.train.positives, same_labels(data.labels, first.labels))
+    require_positives(replace(data.train, positives=truth), "train")
     if carried.train_features is None:
         queries = first.prepare(data.train.texts)
     else:
@@ -137,6 +138,26 @@ def require_second_stage(config: RunConfig, data: Dataset) -> None:
         _known(config, data.labels, data.train.positives)
         if _to_choose(config):
             _held_out(config, data)
+
+
+def committed_settings(run: Path) -> dict[str, Any]:
+    """[reranker] and [fusion] of the second stage that is there, as it notes them; nothing where there is none."""
+    with suppress(ArtifactError):  # it is damaged or gone, and `config.toml` must do
+        if reranker_store(run).exists():
+            facts = reranker_store(run).current(only=()).manifest.facts
+            return dict(facts.get("settings", {}))
+    return {}
+
+
+def warn_of_other_settings(config: RunConfig, written: RunConfig, run: Path) -> None:
+    """An XmcWarning where `config.toml` asks for another second stage than the one that is there, which wins."""
+    if (config.reranker, config.fusion) != (written.reranker, written.fusion):
+        warnings.warn(
+            f"[reranker] or [fusion] in config.toml of {run} are not those of the second stage that is there, which "
+            "are taken: a command was killed, or the file edited. To have others: --set",
+            XmcWarning,
+            stacklevel=3,
+        )
 
 
 def warn_of_other_moves(run: Path) -> None:
@@ -212,6 +233,7 @@ def _commit(config: RunConfig, run: Path, first: Retriever, reranking: Reranking
         "labels": len(known.table),
         "fitted_to_all": len(known.table) == len(first.labels),
         "query_weight": first.report.query_weight,
+        "settings": {"reranker": config.reranker.to_dict(), "fusion": asdict(config.fusion)},
     }
     if reranking.prior:
         facts |= {"prior": reranking.prior.strength, "neutral_log_queries": reranking.prior.neutral}

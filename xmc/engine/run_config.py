@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from xmc.config import Options, Settings, build_options, merge, parse_assignments, read_toml, write_toml
@@ -202,14 +203,17 @@ def from_tree(plugins: Plugins, tree: Mapping[str, Any], *, source: str, recorde
     )
 
 
-def read_run_config(plugins: Plugins, run: Path, *, settings: Settings = ()) -> RunConfig:
+def read_run_config(
+    plugins: Plugins, run: Path, *, settings: Settings = (), committed: Mapping[str, Any] = MappingProxyType({})
+) -> RunConfig:
     """The configuration that a run was made with, `settings` winning over it; what only trains is as it was recorded.
 
+    `committed` are sections that take the place of those in the file, which was perhaps not brought up to date.
     Raises: ConfigError when the folder holds none; PluginError naming the package of a plugin that is not there.
     """
     # a run of an older xmc may lack these sections
     made_with = {kind: DEFAULTS[kind] for kind in ("head", "augmentation", "optimizer", "reranker")}
-    recorded: Layer = (str(run / FILE_NAME), merge(made_with, read_run_toml(run)))
+    recorded: Layer = (str(run / FILE_NAME), {**merge(made_with, read_run_toml(run)), **committed})
     with naming_packages(run, plugins):
         return _from_layers(plugins, [recorded, ("--set", parse_assignments(settings))], recorded=ONLY_TRAINING)
 

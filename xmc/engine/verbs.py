@@ -26,7 +26,7 @@ from xmc.engine.model_card import write_card
 from xmc.engine.progress import Progress, given_progress, say_nothing
 from xmc.engine.recipe_choice import settle_recipe
 from xmc.engine.report_folder import require_report_folder
-from xmc.engine.reranking import run_reranking, warn_of_other_moves
+from xmc.engine.reranking import committed_settings, run_reranking, warn_of_other_moves, warn_of_other_settings
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.scaling import BUDGET, Scaled, require_one_target, scale_ladder, scale_runs, write_scale
 from xmc.engine.teaching import TeachingReport, run_teaching
@@ -159,16 +159,19 @@ def rerank_run(
 
     The run keeps these settings: a later call without any fits the same again. With `reranker.name=none` and
     `fusion.prior=0` it has no second stage any more. `data.name=FOLDER` says where the data set lies today. An
-    XmcWarning says which probabilities and label sets were fitted to the scores before. Raises: ConfigError for
-    settings of other sections.
+    XmcWarning says which probabilities and label sets were fitted to the scores before; another one, that `config.toml`
+    has other settings than the second stage that is there, which win. Raises: ConfigError for settings of other
+    sections.
     """
     chosen = settings_for("xmc rerank", settings, takes=["reranker", "fusion"])
     plugins, folder = load_plugins(), given_path(run, name="run")
-    config = read_run_config(plugins, folder, settings=chosen)
+    config = read_run_config(plugins, folder, settings=chosen, committed=committed_settings(folder))
+    warn_of_other_settings(config, read_run_config(plugins, folder, settings=chosen), folder)
     report = run_reranking(config, folder, plugins=plugins, device=device, progress=given_progress(on_progress))
-    if chosen.keys() & {"reranker", "fusion"}:
-        with beside_committed(folder, "rerank"):
-            kept = replace(read_run_config(plugins, folder), reranker=config.reranker, fusion=config.fusion)
+    with beside_committed(folder, "rerank"):
+        before = read_run_config(plugins, folder)
+        kept = replace(before, reranker=config.reranker, fusion=config.fusion)
+        if kept != before:
             kept.write(folder)
     fitted_now(folder).warn()
     return report

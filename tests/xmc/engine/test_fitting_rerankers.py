@@ -22,7 +22,7 @@ from xmc.engine.model_card import model_card
 from xmc.engine.reranking import require_second_stage, run_reranking
 from xmc.engine.run_config import read_run_config, resolve
 from xmc.engine.separation import positive_scores
-from xmc.errors import ArtifactError, ConfigError
+from xmc.errors import ArtifactError, ConfigError, DataError, XmcWarning
 from xmc.evaluate.auc import pooled_auc
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.label_prior import LabelPrior
@@ -176,6 +176,65 @@ def test_the_settings_of_a_second_stage_are_kept_in_the_run(tiny_run_copy):
     again = xmc.rerank_run(tiny_run_copy)
     assert (again["prior"], again["depth"]) == (0.25, 7)
     assert read_run_config(load_plugins(), tiny_run_copy).train.epochs == 4  # of the training nothing changes
+
+
+def killed(*given, **options):
+    raise KeyboardInterrupt  # in place of what comes after the commit
+
+
+@pytest.mark.parametrize("point", ["RunConfig.write_plugins", "RunConfig.write"])
+def test_after_a_kill_between_the_commit_and_config_toml_the_same_stage_is_fitted_again(
+    tiny_run_copy, monkeypatch, point
+):
+    xmc.rerank_run(tiny_run_copy, settings={"fusion.depth": 5, "fusion.prior": 1.0})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"xmc.engine.run_config.{point}", killed)
+        xmc.rerank_run(tiny_run_copy, settings={"reranker.name": "bm25", "fusion.weight": 0.5, "fusion.prior": 0})
+    before = xmc.Retriever.load(tiny_run_copy)
+    assert before.reranking.weight == 0.5 and before.reranking.prior is None
+    with pytest.warns(XmcWarning, match="config.toml of .* are not those of the second stage that is there"):
+        again = xmc.rerank_run(tiny_run_copy)
+    assert (again["reranker"], again["weight"], again["prior"], again["depth"]) == ("bm25", 0.5, 0, 5)
+    kept = read_run_config(load_plugins(), tiny_run_copy)
+    assert (kept.reranker.name, kept.fusion.weight, kept.fusion.depth) == ("bm25", 0.5, 5)
+    assert xmc.rerank_run(tiny_run_copy, settings={"fusion.weight": 0.25})["reranker"] == "bm25"  # without a warning
+
+
+def test_a_stage_whose_settings_are_not_known_is_fitted_as_config_toml_says(tiny_run_copy):
+    xmc.rerank_run(tiny_run_copy, settings={"fusion.prior": 1.0, "fusion.depth": 7})
+    store = reranker_store(tiny_run_copy)
+    facts = dict(store.current().manifest.facts)
+    del facts["settings"]  # as an earlier xmc
+    with store.new_version(facts=facts):
+        pass
+    assert xmc.rerank_run(tiny_run_copy)["depth"] == 7
+    (store.root / "CURRENT").write_text("damaged")
+    assert xmc.rerank_run(tiny_run_copy)["depth"] == 7
+
+
+@pytest.mark.filterwarnings("ignore:.*labels stand beside")
+def test_training_queries_are_those_of_a_label_with_the_text_that_they_were_asked_for(tiny_run_copy, plugins):
+    def counts_of(label_id):
+        rerank(plugins, tiny_run_copy, "fusion.weight=0.5", "fusion.prior=0.5")
+        opened = xmc.Retriever.load(tiny_run_copy, plugins=plugins)
+        row, positives = opened.labels.ids.index(label_id), CONTEXTS[-1].positives
+        return opened.reranking.prior.train_queries_L[row], (positives.label_rows == row).sum(), len(positives)
+
+    label_id, text = next(iter(xmc.list_labels(tiny_run_copy).items()))
+    count, in_context, queries = counts_of(label_id)
+    assert count == in_context > 0
+    xmc.replace_labels(tiny_run_copy, {label_id: "another text"})
+    assert counts_of(label_id) == (0, 0, queries)  # the queries stay, without this positive
+    xmc.index_run(tiny_run_copy)
+    assert counts_of(label_id) == (0, 0, queries)
+    xmc.replace_labels(tiny_run_copy, {label_id: text})
+    assert counts_of(label_id) == (count, count, queries)
+    xmc.put_labels(
+        tiny_run_copy, {label_id: "new " + text for label_id, text in xmc.list_labels(tiny_run_copy).items()}
+    )
+    with pytest.raises(DataError, match="no query of the split 'train' has a positive") as caught:
+        rerank(plugins, tiny_run_copy, "fusion.weight=0.5")
+    assert "given other texts" in caught.value.hint
 
 
 def test_without_a_reranker_there_is_nothing_to_fit(tiny_run_copy):
