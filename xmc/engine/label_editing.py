@@ -38,6 +38,7 @@ from xmc.retrieve.trained_model import TrainedModel, load_model
 from xmc.retrieve.unfinished import require_indexed, require_trained
 from xmc.values import IndexReport
 
+BeforeCommit = Callable[[LabelState, bool], None]
 NONE_LEFT = "this would remove all labels of the run; at least one must stay."
 
 
@@ -74,13 +75,12 @@ class LabelEditor:
         """
         return self._put("replace", labels, vectors, there=True)
 
-    def put(
-        self, labels: Mapping[str, str], *, vectors: Any = None, first: Callable[[LabelState], None] | None = None
-    ) -> LabelsReport:
+    def put(self, labels: Mapping[str, str], *, vectors: Any = None, first: BeforeCommit | None = None) -> LabelsReport:
         """Add labels, and give those that are there these texts (and vectors); what is equal is left alone.
 
-        `first` is called with what is there, when nothing is left to refuse and nobody else can edit until the commit;
-        what it raises stops the edit. Without it what was kept beside removed labels of these ids is dropped.
+        `first` is called with what is there, and whether that will change, when nothing is left to refuse and nobody
+        else can edit until the commit; what it raises stops the edit. Without it what was kept beside removed labels of
+        these ids is dropped.
         Raises: as `add` and `replace`, but for ids that are there or not.
         """
         return self._put("put", labels, vectors, there=None, first=first)
@@ -91,7 +91,7 @@ class LabelEditor:
         *,
         vectors: Any = None,
         most_removed: float = 0.5,
-        first: Callable[[LabelState], None] | None = None,
+        first: BeforeCommit | None = None,
     ) -> LabelsReport:
         """Make these the labels of the run: `put` them, and remove all others, in one version.
 
@@ -195,7 +195,7 @@ class LabelEditor:
         *,
         there: bool | None,
         most_removed: float | None = None,
-        first: Callable[[LabelState], None] | None = None,
+        first: BeforeCommit | None = None,
     ) -> LabelsReport:
         """Add (`there` is False), replace (True) or either (None); with `most_removed` all others are removed."""
         table = check_labels(labels)
@@ -207,7 +207,7 @@ class LabelEditor:
 
         def edited(before: LabelEdits) -> tuple[LabelEdits, int]:
             after, new, gone = put.applied(before)
-            (first or self._forget_earlier(new))(LabelState(base, before))
+            (first or self._forget_earlier(new))(LabelState(base, before), bool(new or gone))
             unread[:] = without_direction(after, new)
             return after, len(new) + len(gone)
 
@@ -219,10 +219,10 @@ class LabelEditor:
         warnings.warn(note, XmcWarning, stacklevel=3)
         return replace(report, notes=(note,))
 
-    def _forget_earlier(self, label_ids: Collection[str]) -> Callable[[LabelState], None]:
+    def _forget_earlier(self, label_ids: Collection[str]) -> BeforeCommit:
         """Drop what is kept for ids that are not there: it was kept beside labels that were removed."""
 
-        def forget(state: LabelState) -> None:
+        def forget(state: LabelState, changes: bool) -> None:
             records = PassageRecords(self.run)
             if records.exist():
                 records.drop(label_id for label_id in label_ids if not state.now(label_id))

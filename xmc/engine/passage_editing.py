@@ -58,7 +58,7 @@ class PassageEditor:
                 known = {label_id: now[0] for label_id in texts if (now := state.now(label_id))}
                 self._require_in(collection, known)
                 with contextlib.suppress(_Edited):
-                    return self._put(texts, kept, known, collection, vectors)
+                    return self._put(texts, kept, known, state, collection, vectors)
 
     def sync(
         self,
@@ -76,10 +76,10 @@ class PassageEditor:
 
         changed = 0
 
-        def keep(state: LabelState) -> None:
+        def keep(state: LabelState, changes: bool) -> None:
             nonlocal changed
             there = {label_id: now[0] for label_id in texts if (now := state.now(label_id))}
-            changed = self.records.put(texts, kept, there=there)
+            changed = self.records.put(texts, kept, there=there, edits=state.edits, edited=changes)
 
         with self.records.changing():
             report = self.labels.sync(texts, vectors=vectors, most_removed=most_removed, first=keep)
@@ -91,25 +91,26 @@ class PassageEditor:
         texts: Mapping[str, str],
         kept: Mapping[str, str],
         known: Mapping[str, str],
+        state: LabelState,
         collection: str,
         vectors: Any,
     ) -> LabelsReport:
-        """Put passages, where `known` has the texts of those that are there. Raises: _Edited if it has no more."""
+        """Put passages, where `known` has the texts of those in `state`. Raises: _Edited if it has no more."""
         other = {i: text for i, text in texts.items() if vectors is not None or (i, text) not in known.items()}
         changed = 0
 
-        def keep(state: LabelState) -> None:
+        def keep(now: LabelState, changes: bool) -> None:
             nonlocal changed
             for label_id in other:
-                text, _ = state.now(label_id) or (None, "")
+                text, _ = now.now(label_id) or (None, "")
                 if text != known.get(label_id):
                     raise _Edited
-            changed = self.records.put(texts, kept, there=known, collection=collection)
+            changed = self.records.put(texts, kept, there=known, edits=now.edits, edited=changes, collection=collection)
 
         if other:
             report = self.labels.put(other, vectors=vectors, first=keep)
             return replace(report, changed_metadata=changed)
-        changed = self.records.put(texts, kept, there=known, collection=collection)
+        changed = self.records.put(texts, kept, there=known, edits=state.edits, edited=False, collection=collection)
         return replace(self.labels.report(), changed_metadata=changed)
 
     def edit(

@@ -1,7 +1,7 @@
 """What a run keeps beside the text of its passages: metadata, and the collection that a passage was added to.
 
-passages/vNNNNNN/passages.parquet   label_id, collection (empty: none), metadata (a JSON object), and of the text that
-                                    was replaced last (else empty): replaced_sha256, replaced_metadata
+passages/vNNNNNN/passages.parquet   label_id, collection (empty: none), metadata (a JSON object), and of the text or the
+                                    edits replaced last (else empty): replaced_sha256, replaced_metadata
 
 Records are looked up by label id and say nothing about which labels there are: one without a label is passed over.
 They are committed before the texts that they belong to. So a record tells what belongs to the text before, too, and
@@ -26,6 +26,7 @@ from xmc.store.lock import in_turn, locked
 
 if TYPE_CHECKING:
     from xmc.data.tables import LabelTable
+    from xmc.retrieve.label_edits import LabelEdits
     from xmc.store.versions import Version
 
 FILE = "passages.parquet"
@@ -36,7 +37,8 @@ VALUES = "Values may be texts, numbers, true, false, null, and lists and objects
 class Record(NamedTuple):
     """What is kept for one label id; metadata are JSON.
 
-    As long as the label's text is still that of `replaced_sha256`, its metadata are `replaced_metadata`.
+    As long as the label's text, or the version of all edits, is still that of `replaced_sha256`, its metadata are
+    `replaced_metadata`.
     """
 
     collection: str
@@ -44,9 +46,9 @@ class Record(NamedTuple):
     replaced_sha256: str = ""
     replaced_metadata: str = ""
 
-    def beside(self, text: str) -> Record:
-        """What belongs to this text of the label."""
-        is_replaced_yet = self.replaced_sha256 != sha256_of_text(text)
+    def beside(self, text: str, edits: LabelEdits) -> Record:
+        """What belongs to this text of the label, these edits being there."""
+        is_replaced_yet = self.replaced_sha256 not in (sha256_of_text(text), _version(edits))
         return self if is_replaced_yet else Record(self.collection, self.replaced_metadata)
 
 
@@ -67,10 +69,10 @@ class Records:
         record = self.by_id.get(label_id)
         return record.metadata if record else NOTHING
 
-    def beside(self, labels: LabelTable) -> Records:
-        """What belongs to the texts of these labels, of which some are perhaps being replaced."""
+    def beside(self, labels: LabelTable, edits: LabelEdits) -> Records:
+        """What belongs to the texts of these labels with these edits, of which some are perhaps being replaced."""
         rows = ((label_id, find(labels, label_id)) for label_id, record in self.by_id.items() if record.replaced_sha256)
-        found = {label_id: self.by_id[label_id].beside(labels.texts[row]) for label_id, row in rows if row >= 0}
+        found = {label_id: self.by_id[label_id].beside(labels.texts[row], edits) for label_id, row in rows if row >= 0}
         earlier = {label_id: record for label_id, record in found.items() if record is not self.by_id[label_id]}
         return replace(self, by_id={**self.by_id, **earlier}) if earlier else self
 
@@ -113,26 +115,36 @@ class PassageRecords:
             yield
 
     def put(
-        self, texts: Mapping[str, str], metadata: Mapping[str, str], *, there: Mapping[str, str], collection: str = ""
+        self,
+        texts: Mapping[str, str],
+        metadata: Mapping[str, str],
+        *,
+        there: Mapping[str, str],
+        edits: LabelEdits,
+        edited: bool,
+        collection: str = "",
     ) -> int:
         """Keep metadata, as `to_json` makes it, for labels that are about to have these texts; how many were others.
 
-        `there` has the texts that they have now. Those without one are in `collection` from then on, the others stay in
-        the one that they are in. Nothing is committed where all is kept already.
+        `there` has the texts that they have now, with the edits that are there now. If these are about to be `edited`,
+        readers see all of it from then on. Labels that are not there are in `collection` from then on, the others stay
+        in the one that they are in. Nothing is committed where all is kept already.
         Raises: LockedError while another process writes.
         """
         before, changed = self.current().by_id, 0
         new = {}
         for label_id, kept in metadata.items():
             record, text = before.get(label_id, Record(collection, NOTHING)), there.get(label_id)
-            earlier = NOTHING if text is None else record.beside(text).metadata
+            earlier = NOTHING if text is None else record.beside(text, edits).metadata
             changed += kept != earlier and json.loads(kept) != json.loads(earlier)
             if text is None:
                 new[label_id] = Record(collection, kept)
-            elif text == texts[label_id]:
-                new[label_id] = Record(record.collection, kept)
-            else:
+            elif text != texts[label_id]:
                 new[label_id] = Record(record.collection, kept, sha256_of_text(text), earlier)
+            elif edited and kept != earlier:
+                new[label_id] = Record(record.collection, kept, _version(edits), earlier)
+            else:
+                new[label_id] = Record(record.collection, kept)
         if any(before.get(label_id) != record for label_id, record in new.items()):
             self._commit(new)
         return changed
@@ -155,6 +167,11 @@ class PassageRecords:
 def sha256_of_text(text: str) -> str:
     """The name of a text in a record."""
     return sha256(text.encode()).hexdigest()
+
+
+def _version(edits: LabelEdits) -> str:
+    """The name of a version of the labels in a record, which is no name of a text."""
+    return edits.sha256 or "before all edits"
 
 
 def to_json(metadata: Mapping[str, Any], *, label_id: str) -> str:

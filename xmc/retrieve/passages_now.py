@@ -38,7 +38,7 @@ class PassagesNow:
     @classmethod
     def of(cls, searcher: Any, read: Records, *, before: PassagesNow | None = None) -> PassagesNow:
         """What belongs together of a retriever and records that were read after it; `before` saves reading all."""
-        records = read.beside(searcher.labels)
+        records = read.beside(searcher.labels, searcher.opened.edits)
         known = before._columns if before else None
         make = MetadataColumns if known is None else known.updated
         return cls(searcher, records, read, _columns=make(searcher.labels, records))

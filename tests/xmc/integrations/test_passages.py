@@ -6,6 +6,7 @@ import json
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from repetitions import only_in_full
 
 from xmc import Client, LabelEditor, Retriever
 from xmc.data.shards import read_table, write_table
+from xmc.engine.passage_editing import PassageEditor
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError
 from xmc.integrations.passages import Passages
 from xmc.integrations.run_embeddings import RunEmbeddings
@@ -298,6 +300,42 @@ def test_until_a_new_text_is_committed_the_old_one_has_its_own_metadata(tiny_run
         assert what_is_found(reader, "copper violin", Equals({"page": 2})) == [("n1", new["n1"], {"page": 2})]
     notes.add(new, {"n1": {"page": 4}})
     assert notes.get(["n1"])[0].metadata == {"page": 4}
+
+
+@pytest.mark.parametrize("verb", ["put", "sync"])
+def test_new_metadata_of_one_label_come_with_the_new_text_of_another(verb, tiny_run_copy, monkeypatch):
+    old = {"n1": "solar kettle appliance", "n2": "copper violin instrument"}
+    editor = PassageEditor(tiny_run_copy)
+    editor.put(old, {"n1": {"page": 1}, "n2": {"page": 1}})
+    texts, metadata = {**editor.labels.labels(), "n2": "silver violin"}, {"n1": {"page": 2}, "n2": {"page": 2}}
+    edit = partial(getattr(editor, verb), texts, metadata)
+
+    def pages(reader):
+        return {passage.id: passage.metadata["page"] for passage in reader.now().named(["n1", "n2"])}
+
+    follows = Passages(tiny_run_copy)
+    for _ in range(2):  # the second attempt is killed as the first was
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("xmc.engine.label_commit.save_edits", interrupt)
+            edit()
+        for reader in (follows, Passages(tiny_run_copy), Passages(Retriever.load(tiny_run_copy))):
+            assert pages(reader) == {"n1": 1, "n2": 1}
+            assert what_is_found(reader, "solar kettle", Equals({"page": 1})) == [("n1", old["n1"], {"page": 1})]
+    assert edit().changed_metadata == 2
+    for reader in (follows, Passages(tiny_run_copy)):
+        assert pages(reader) == {"n1": 2, "n2": 2}
+    editor.put({"n2": old["n2"]}, {"n2": {"page": 3}})
+    assert pages(follows) == {"n1": 2, "n2": 3}  # an earlier text of one brings nothing of the other back
+    editor.put({"n1": old["n1"]}, {"n1": {"page": 4}})
+    assert pages(follows) == {"n1": 4, "n2": 3}
+
+
+def test_vectors_that_are_there_already_keep_no_metadata_waiting(tiny_run_copy):
+    editor, texts = PassageEditor(tiny_run_copy), {"n1": "a lantern"}
+    vectors_ND = Retriever.load(tiny_run_copy).encode(["a lantern"])
+    editor.put(texts, {"n1": {"page": 1}}, vectors=vectors_ND)
+    assert editor.put(texts, {"n1": {"page": 2}}, vectors=vectors_ND).changed == 0
+    assert Passages(tiny_run_copy).now().named(["n1"])[0].metadata == {"page": 2}
 
 
 def what_is_found(reader, query, keep):
