@@ -7,7 +7,9 @@ from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 
+from xmc.retrieve.living_labels import find
 from xmc.retrieve.metadata_column import Column, comparable
 from xmc.retrieve.passage_records import NOTHING, Record
 
@@ -69,18 +71,19 @@ class MetadataColumns:
 
     def _carried(self, labels: LabelTable, records: Records) -> tuple[NDArray[np.int64], list[int]]:
         """For each label the row that it had, -1 where nothing is carried over from there, and those rows."""
-        ids, by_id, known = labels.ids, records.by_id, self._records.by_id
+        by_id, known = records.by_id, self._records.by_id
         if labels is self._labels:
-            old_rows_L = np.arange(len(ids))
+            old_rows_L = np.arange(len(labels))
         else:
-            row_of = dict(zip(self._labels.ids, range(len(self._labels)), strict=True))
-            old_rows_L = np.array([row_of.get(label_id, -1) for label_id in ids], dtype=np.int64)
+            there = pc.index_in(labels.arrow_ids, value_set=self._labels.arrow_ids)
+            old_rows_L = there.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         new_rows = np.flatnonzero(old_rows_L < 0).tolist()
         if by_id is not known:
+            differ = {label_id for label_id, _ in by_id.items() ^ known.items()}
             bare = Record("", NOTHING)
-            pairs = ((by_id.get(label_id, bare), known.get(label_id, bare)) for label_id in ids)
-            other = {row for row, (now, then) in enumerate(pairs) if now.metadata != then.metadata}
-            new_rows = sorted(other.union(new_rows))
+            other = (i for i in differ if by_id.get(i, bare).metadata != known.get(i, bare).metadata)
+            rows = (find(labels, label_id) for label_id in other)
+            new_rows = sorted({row for row in rows if row >= 0}.union(new_rows))
             old_rows_L[new_rows] = -1
         return old_rows_L, new_rows
 
@@ -90,11 +93,11 @@ class MetadataColumns:
         keys: set[str] = set()
         values: list[Any] = []
         place_of: dict[Hashable, int] = {}
-        by_id = self._records.by_id
+        by_id, decode = self._records.by_id, json.JSONDecoder().raw_decode  # in half of the time of json.loads
         for row, label_id in enumerate(self._labels.ids):
             if (record := by_id.get(label_id)) is None:
                 continue
-            kept = json.loads(record.metadata)
+            kept, _ = decode(record.metadata)
             keys.update(kept)
             if key in kept:
                 place = place_of.setdefault(comparable(kept[key]), len(values))

@@ -144,6 +144,17 @@ def test_updated_columns_show_the_values_that_are_there_now():
     assert [repr(value) for value in columns.column("page").values] == ["1"]
 
 
+def test_only_labels_with_other_metadata_than_before_are_read_again():
+    kept = {"a": '{"page": 1}', "b": '{"page": 2}', "c": '{"page": 3}', "d": '{"page": 4}', "nowhere": "{}"}
+    columns = columns_of(kept, ["a", "b", "c", "d", "e"])
+    records = {label_id: Record("", text) for label_id, text in kept.items()}
+    del records["d"]
+    records |= {"a": Record("other", kept["a"]), "b": Record("", '{"page": 5}'), "nowhere": Record("", '{"page": 6}')}
+    labels = LabelTable(["a", "b", "d", "e", "f"], ["text"] * 5)
+    old_rows_L, new_rows = columns._carried(labels, Records(records))
+    assert (old_rows_L.tolist(), new_rows) == ([0, -1, -1, 4, -1], [1, 2, 4])
+
+
 def test_a_column_of_few_labels_takes_as_much_as_it_has():
     columns = columns_of({f"n{row:04d}": '{"rare": 1}' if row == 77 else '{"page": 1}' for row in range(1000)})
     rare, page = columns.column("rare"), columns.column("page")
