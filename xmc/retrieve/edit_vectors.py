@@ -5,7 +5,9 @@ Shapes: N vectors, E width of an index vector.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from operator import eq
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,19 +32,37 @@ def with_edits(
     Vectors that were made by another model than `encoder_sha256` are dropped.
     """
     same = before.encoder_sha256 == encoder_sha256
-    kept = {label_id: edit if same else edit._replace(row=-1) for label_id, edit in before.edits.items()}
-    kept = {label_id: edit for label_id, edit in kept.items() if label_id not in new}
-    rows = [edit.row for edit in kept.values() if edit.row >= 0]
+    if same and not new:
+        return replace(before, sha256="", first={})
+    kept = {label_id: edit for label_id, edit in before.edits.items() if label_id not in new}
+    rows = [edit.row for edit in kept.values() if edit.row >= 0] if same else []
     parts: list[Tensor] = []
     if rows and before.vectors_NE is not None:
-        parts.append(take_rows(before.vectors_NE, torch.tensor(rows)))
+        parts.append(_taken(before.vectors_NE, rows))
     place_of = {row: place for place, row in enumerate(rows)}
-    edits = {label_id: edit._replace(row=place_of.get(edit.row, -1)) for label_id, edit in kept.items()}
+    edits = {
+        label_id: edit if place_of.get(edit.row, -1) == edit.row else edit._replace(row=place_of.get(edit.row, -1))
+        for label_id, edit in kept.items()
+    }
     if own_NE is not None:
         parts.append(own_NE)
         new = {label_id: edit._replace(row=len(rows) + row) for row, (label_id, edit) in enumerate(new.items())}
-    vectors_NE = concatenate_rows(parts, dimension=parts[0].shape[1]) if parts else None
+    vectors_NE = _joined(parts)
     return LabelEdits({**edits, **new}, vectors_NE, encoder_sha256)
+
+
+def _taken(vectors_NE: Tensor, rows: Sequence[int]) -> Tensor:
+    """These rows; all of them in their order are the vectors themselves, which are not copied."""
+    if len(rows) == vectors_NE.shape[0] and all(map(eq, rows, range(len(rows)))):
+        return vectors_NE
+    return take_rows(vectors_NE, torch.tensor(rows))
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor | None:
+    """The vectors one below the other, None for none at all; a single part is not copied."""
+    if len(parts) <= 1:
+        return parts[0] if parts else None
+    return concatenate_rows(parts, dimension=parts[0].shape[1])
 
 
 def with_vectors(edits: LabelEdits, living: LivingLabels | None, model: TrainedModel) -> LabelEdits:
@@ -56,12 +76,12 @@ def with_vectors(edits: LabelEdits, living: LivingLabels | None, model: TrainedM
     kept = [label_id for label_id, edit in edits.edits.items() if edit.row >= 0 and label_id in wanted]
     parts: list[Tensor] = []
     if kept and edits.vectors_NE is not None:
-        parts.append(take_rows(edits.vectors_NE, torch.tensor([edits.edits[label_id].row for label_id in kept])))
+        parts.append(_taken(edits.vectors_NE, [edits.edits[label_id].row for label_id in kept]))
     if len(lacking):
         parts += list(model.label_vectors(lacking)[0])
     row_of = {label_id: row for row, label_id in enumerate([*kept, *lacking.ids])}
     after = {i: Edit(edit.text, row_of.get(i, -1), edit.own) for i, edit in edits.edits.items()}
-    vectors_NE = concatenate_rows(parts, dimension=parts[0].shape[1]) if parts else None
+    vectors_NE = _joined(parts)
     return LabelEdits(after, vectors_NE, edits.encoder_sha256)
 
 
