@@ -21,9 +21,10 @@ from xmc.serve.compat_asks import EmbeddingsAsk, RerankAsk, SecondRerankAsk, Sto
 from xmc.serve.compat_routes import compat_routes
 from xmc.serve.documents import openapi_of
 from xmc.serve.guard import Guard
+from xmc.serve.json_answers import json_response, refusal_response
 from xmc.serve.limits import Limits
 from xmc.serve.metrics import Metrics
-from xmc.serve.refusals import RefusedError, json_response, refusal_of, refusal_response
+from xmc.serve.refusals import RefusedError, refusal_of
 from xmc.serve.rerank_routes import rerank_routes
 from xmc.serve.routes import own_routes
 from xmc.serve.served_run import open_runs

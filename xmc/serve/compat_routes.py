@@ -15,8 +15,9 @@ from xmc.serve.bodies import read_model
 from xmc.serve.compat_answers import EmbeddingsAnswer, ModelAnswer, ModelsAnswer, StoreAnswer, StoreListed, StoresAnswer
 from xmc.serve.compat_asks import EmbeddingsAsk, StoreSearchAsk
 from xmc.serve.documents import described
+from xmc.serve.json_answers import json_list_response, json_response
 from xmc.serve.prepared import require_calibrated
-from xmc.serve.refusals import invalid, json_list_response, json_response
+from xmc.serve.refusals import invalid
 from xmc.values import Hit
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
     from xmc.retrieve.passage_records import Records
     from xmc.retrieve.retriever import Retriever
+    from xmc.serve.limits import Limits
     from xmc.serve.served_run import ServedRun
     from xmc.serve.service import Service
 
-GENERATION = "X-XMC-Generation"
 ATTRIBUTE_CHARACTERS = 512  # of a text in OpenAI's form
 
 
@@ -52,32 +53,28 @@ def compat_routes(service: Service) -> APIRouter:
             for row, vector_D in enumerate(vectors_QD)
         )
         about = {"object": "list", "model": run.name, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
-        headers = {GENERATION: retriever.generation}
-        return await json_list_response(about, "data", data, most_bytes=limits.answer_bytes, headers=headers)
+        return await json_list_response(
+            about, "data", data, most_bytes=limits.answer_bytes, generation=retriever.generation
+        )
 
     @router.post("/v1/vector_stores/{run}/search", **described(StoreSearchAsk, StoreAnswer, "Search, OpenAI's form"))
     async def store_search(run: str, request: Request) -> Response:
         asked = await read_model(request, StoreSearchAsk, limits)
         served = service.run(run)
-        queries = [asked.query] if isinstance(asked.query, str) else asked.query
-        admit_counts(len(queries), asked.max_num_results, limits)
-        admit_texts(queries, limits, what="query")
-        condition = None
-        if asked.filters is not None:
-            admit_count("values of the filters", asked.filters.count(), limits, "allowed_labels")
-            condition = asked.filters.condition()
-        wish = Wish(asked.max_num_results, _threshold(asked, served), condition)
+        ask = _admitted(asked, served, limits)
         await service.read_kept(served)
-        timed = await served.batcher.ask(Ask(queries, wish))
-        best = _merged(timed.answer.lists)[: asked.max_num_results]
+        answer = (await served.batcher.ask(ask)).answer
+        best = _merged(answer.lists)[: asked.max_num_results]
         about = {
             "object": "vector_store.search_results.page",
-            "search_query": queries,
+            "search_query": ask.queries,
             "has_more": False,
             "next_page": None,
         }
-        data, headers = (_store_hit(hit, timed.answer.records) for hit in best), {GENERATION: timed.answer.generation}
-        return await json_list_response(about, "data", data, most_bytes=limits.answer_bytes, headers=headers)
+        data = (_store_hit(hit, answer.records) for hit in best)
+        return await json_list_response(
+            about, "data", data, most_bytes=limits.answer_bytes, generation=answer.generation
+        )
 
     @router.get("/v1/models", **described(None, ModelsAnswer, "The runs, OpenAI's form"))
     async def models() -> Response:
@@ -104,6 +101,18 @@ def _require_dimension(asked: int | None, retriever: Retriever) -> None:
     dimension = retriever.encoder.dimension
     if asked not in (None, dimension):
         raise invalid(f"dimensions: embeddings of this run have {dimension:,} numbers and cannot be shortened.")
+
+
+def _admitted(asked: StoreSearchAsk, run: ServedRun, limits: Limits) -> Ask:
+    """What a search in a vector store asks of the run. Raises: RefusedError for more than the limits allow."""
+    queries = [asked.query] if isinstance(asked.query, str) else asked.query
+    admit_counts(len(queries), asked.max_num_results, limits)
+    admit_texts(queries, limits, what="query")
+    condition = None
+    if asked.filters is not None:
+        admit_count("values of the filters", asked.filters.count(), limits, "allowed_labels")
+        condition = asked.filters.condition()
+    return Ask(queries, Wish(asked.max_num_results, _threshold(asked, run), condition))
 
 
 def _threshold(asked: StoreSearchAsk, run: ServedRun) -> float | None:

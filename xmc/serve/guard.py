@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from xmc.serve.access import ADMIN_PATHS
-from xmc.serve.refusals import RefusedError, overloaded, refusal_of, refusal_response
+from xmc.serve.json_answers import refusal_response
+from xmc.serve.refusals import RefusedError, overloaded, refusal_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -1,24 +1,16 @@
-"""What the service answers when it does not answer: one shape of error for every reason.
-
-`{"error": {"code": ..., "message": ..., "type": ...}}` is the shape that OpenAI's clients read; the request's id is in
-the header X-Request-ID. No answer holds a path, a traceback or what the client sent.
-"""
+"""Why the service refuses a request, as far as the client is told: no path, no traceback, nothing that it sent."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
-from starlette.responses import Response
 
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError, XmcError
 
 RETRY = {"retry-after": "1"}
 CLOSE = {"connection": "close"}
-MESSAGE_CHARACTERS = 500
 SHOWN_PROBLEMS = 3
 
 
@@ -75,41 +67,6 @@ def refusal_of(error: Exception) -> RefusedError:
         )
     message = "this could not be done; its operator finds the reason in the log."
     return RefusedError(500, "unavailable" if isinstance(error, XmcError) else "internal_error", message)
-
-
-def refusal_response(refused: RefusedError) -> Response:
-    """The answer to a refused request."""
-    kind = "server_error" if refused.status >= 500 else "invalid_request_error"
-    body = {"error": {"code": refused.code, "message": refused.message[:MESSAGE_CHARACTERS], "type": kind}}
-    return json_response(body, status=refused.status, headers=refused.headers)
-
-
-def json_response(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer."""
-    return Response(to_json(body), status_code=status, headers=dict(headers or {}), media_type="application/json")
-
-
-async def json_list_response(
-    body: dict[str, Any], name: str, items: Iterable[Any], *, most_bytes: int, headers: Mapping[str, str] | None = None
-) -> Response:
-    """A JSON answer with a long list as its last member, written item by item: others are answered in between.
-
-    Raises: RefusedError 422 as soon as the list has more than `most_bytes`.
-    """
-    parts, size = [], 0
-    for item in items:
-        parts.append(to_json(item))
-        size += len(parts[-1])
-        if size > most_bytes:
-            raise answer_too_large(most_bytes)
-        await asyncio.sleep(0)
-    content = b"%s,%s:[%s]}" % (to_json(body)[:-1], to_json(name), b",".join(parts))
-    return Response(content, media_type="application/json", headers=dict(headers or {}))
-
-
-def to_json(body: Any) -> bytes:
-    """JSON in UTF-8; NaN is an error here, not a word in it."""
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _problems(error: ValidationError, fields: Collection[str]) -> str:

@@ -13,9 +13,8 @@ from xmc.serve.admission import admit_count, admit_texts
 from xmc.serve.bodies import read_model
 from xmc.serve.compat_answers import RerankAnswer, SecondRerankAnswer
 from xmc.serve.compat_asks import DocumentAsk, RerankAsk, SecondRerankAsk
-from xmc.serve.compat_routes import GENERATION
 from xmc.serve.documents import described
-from xmc.serve.refusals import json_response
+from xmc.serve.json_answers import json_response
 
 if TYPE_CHECKING:
     from xmc.retrieve.retriever import Retriever
@@ -40,7 +39,7 @@ def rerank_routes(service: Service) -> APIRouter:
             | ({"document": {"text": texts[row]}} if asked.return_documents else {})
             for row, score in ranked[: asked.top_n]
         ]
-        return json_response({"model": run.name, "results": results}, headers={GENERATION: retriever.generation})
+        return json_response({"model": run.name, "results": results}, generation=retriever.generation)
 
     second = described(SecondRerankAsk, SecondRerankAnswer, "The same in the form of Cohere's second version")
 
@@ -53,7 +52,7 @@ def rerank_routes(service: Service) -> APIRouter:
         unused = [name for name in UNUSED if getattr(asked, name) is not None]
         meta = {"api_version": {"version": "2"}} | ({"warnings": [_warning(name) for name in unused]} if unused else {})
         answer = {"id": str(uuid.uuid4()), "results": results, "meta": meta}
-        return json_response(answer, headers={GENERATION: retriever.generation})
+        return json_response(answer, generation=retriever.generation)
 
     return router
 

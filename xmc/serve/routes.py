@@ -21,10 +21,10 @@ from xmc.serve.asks import (
     ThresholdAsk,
 )
 from xmc.serve.bodies import read_model
-from xmc.serve.compat_routes import GENERATION
 from xmc.serve.documents import ADMIN, described
+from xmc.serve.json_answers import json_list_response, json_response
 from xmc.serve.prepared import require_calibrated, require_label_sets
-from xmc.serve.refusals import answer_too_large, json_list_response, json_response
+from xmc.serve.refusals import answer_too_large
 
 if TYPE_CHECKING:
     from xmc.serve.batch_search import Answer
@@ -51,8 +51,13 @@ def own_routes(service: Service) -> APIRouter:
         timed = await run.batcher.ask(ask)
         answer = timed.answer
         about = {"run": run.name, "generation": answer.generation, "timing": _timing(timed)}
-        results, headers = _results(answer, asked, limits.answer_bytes), {GENERATION: answer.generation}
-        return await json_list_response(about, "results", results, most_bytes=limits.answer_bytes, headers=headers)
+        return await json_list_response(
+            about,
+            "results",
+            _results(answer, asked, limits.answer_bytes),
+            most_bytes=limits.answer_bytes,
+            generation=answer.generation,
+        )
 
     @router.post("/v1/threshold", **described(ThresholdAsk, ThresholdAnswer, "The least probability for an aim"))
     async def threshold(request: Request) -> Response:
@@ -62,7 +67,7 @@ def own_routes(service: Service) -> APIRouter:
         require_calibrated(retriever, "the threshold")
         found = retriever.threshold(**asked.model_dump(exclude={"run"}))
         answer = {"run": run.name, "generation": retriever.generation, "threshold": found}
-        return json_response(answer, headers={GENERATION: retriever.generation})
+        return json_response(answer, generation=retriever.generation)
 
     @router.get("/v1/runs", **described(None, RunsAnswer, "The runs of this service and its limits"))
     async def runs() -> Response:
@@ -80,7 +85,7 @@ def own_routes(service: Service) -> APIRouter:
         answer = {"run": run.name, "generation": generation, **report.to_dict(), "hint": ""}
         if report.hint:  # the report's own names the folder
             answer["hint"] = "many labels stand beside the index: its operator can run `xmc labels compact`."
-        return json_response(answer, headers={GENERATION: generation})
+        return json_response(answer, generation=generation)
 
     reload_described = described(ReloadAsk, RunAnswer, "Open the newest committed state of a run", responses=ADMIN)
 
@@ -89,7 +94,7 @@ def own_routes(service: Service) -> APIRouter:
         asked = await read_model(request, ReloadAsk, limits)
         run = service.run(asked.run)
         await service.to_its_end(service.reload(run))
-        return json_response(run.describe(), headers={GENERATION: run.retriever.generation})
+        return json_response(run.describe(), generation=run.retriever.generation)
 
     return router
 

@@ -16,8 +16,8 @@ from xmc.errors import ConfigError
 from xmc.serve.access import Access
 from xmc.serve.batcher import Batcher
 from xmc.serve.guard import Guard
+from xmc.serve.json_answers import to_json
 from xmc.serve.limits import Limits, read_limits
-from xmc.serve.refusals import to_json
 from xmc.serve.served_run import LabelsChange
 from xmc.serve.server import bind, run_server
 from xmc.serve.service import Service
@@ -142,7 +142,7 @@ def test_bytes_of_an_answer(calibrated_run, client, path, body, name):
 def test_an_answer_of_long_texts_is_refused_before_it_is_written(tiny_run_copy, monkeypatch):
     xmc.add_labels(tiny_run_copy, {f"long {row}": f"purple banana {row} " + "x" * 100_000 for row in range(3)})
     written = []
-    monkeypatch.setattr("xmc.serve.refusals.to_json", lambda body: written.append(to_json(body)) or written[-1])
+    monkeypatch.setattr("xmc.serve.json_answers.to_json", lambda body: written.append(to_json(body)) or written[-1])
     with client_of({"long": tiny_run_copy}, limits=Limits(answer_bytes=250_000)) as client:
         assert status(client, {"texts": ["purple banana"], "k": 2}) == 200
         assert max(map(len, written)) > 200_000

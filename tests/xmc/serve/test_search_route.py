@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from xmc.serve.refusals import json_list_response
+from xmc.serve.json_answers import json_list_response
 
 TEXTS = ["red apple", "green pear", "something else"]
 
