@@ -11,10 +11,13 @@ os.environ["LANGSMITH_TRACING"] = "false"
 import fcntl
 import functools
 import gc
+import itertools
+import logging
 import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -24,9 +27,19 @@ spare_the_disk()
 settings.register_profile("xmc", deadline=None, max_examples=repetitions(20, full=500))
 settings.load_profile("xmc")
 
-_STAYING: set[str] = set()  # modules that are no plugin files: to look at all of them after each test took a minute
+_LOOKED_AT = "looked_at"  # modules before this one are no plugin files: to look at all after each test took a minute
 READ_ENTRY_POINTS = metadata.entry_points
 TINY_SETTINGS = ("encoder.dimension=32", "train.epochs=4", "train.batch_size=64", "train.learning_rate=0.02")
+
+
+class _Formatted(logging.Handler):
+    """In the place of pytest's own: what is logged is not printed, and fails the test if it cannot be formatted."""
+
+    def emit(self, record):
+        record.getMessage()
+
+
+logging.getLogger().addHandler(_Formatted())
 
 
 def pytest_collection_finish():
@@ -98,8 +111,8 @@ def _forget_plugin_files(tmp_path_factory):
     """A plugin file is a module by its stem; the next test may write another one of that name."""
     yield
     base = str(tmp_path_factory.getbasetemp().resolve())
-    for name in sys.modules.keys() - _STAYING:
+    for name in list(itertools.takewhile(lambda name: name != _LOOKED_AT, reversed(sys.modules))):
         if str(getattr(sys.modules[name], "__file__", None)).startswith(base):
             del sys.modules[name]
-        else:
-            _STAYING.add(name)
+    sys.modules.pop(_LOOKED_AT, None)  # and to the end, behind which new modules come
+    sys.modules[_LOOKED_AT] = ModuleType(_LOOKED_AT)

@@ -1,6 +1,7 @@
 """New states of a run: searched once they are committed, never half of one; where one is bad, the old one goes on."""
 
 import importlib
+import logging
 import shutil
 import threading
 import time
@@ -26,6 +27,26 @@ ASKED = {"texts": ["purple banana"], "k": 3}
 def run(calibrated_run, tmp_path):
     shutil.copytree(calibrated_run, tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.fixture
+def log():
+    """What is logged, as it comes."""
+    records, handler = [], logging.Handler()
+    handler.emit = records.append
+    logging.getLogger().addHandler(handler)
+    yield records
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def info():
+    """The service logs more than warnings."""
+    logger = logging.getLogger("xmc.serve")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    yield
+    logger.setLevel(before)
 
 
 def change(client, action, **what):
@@ -121,7 +142,7 @@ def test_a_run_that_another_process_edits_is_busy(run):
         (folder / "nothing").write_text("")
 
 
-def test_a_damaged_new_state_leaves_the_old_one_serving(run, caplog):
+def test_a_damaged_new_state_leaves_the_old_one_serving(run, log):
     with client_of({"run": run}) as client:
         before = client.post("/v1/search", json=ASKED).json()
         xmc.add_labels(run, {"new": "purple banana"})
@@ -130,7 +151,7 @@ def test_a_damaged_new_state_leaves_the_old_one_serving(run, caplog):
         file.write_bytes(file.read_bytes()[:-1] + b"x")
         client.post("/v1/reload", json={}, headers=AS_ADMIN)
         answer = client.post("/v1/reload", json={}, headers=AS_ADMIN)
-        (said,) = [record for record in caplog.records if "could not be opened" in record.message]  # once
+        (said,) = [record for record in log if "could not be opened" in record.getMessage()]  # once
         assert said.levelname == "WARNING" and file.name in str(said.exc_info[1])
         assert "ArtifactError" in answer.json()["reload_error"] and str(run) not in answer.text
         assert "ArtifactError" in client.get("/readyz").json()["runs"]["run"]["reload_error"]
@@ -252,12 +273,11 @@ def test_every_answer_is_that_of_the_generation_it_names(run):
 
 
 @pytest.mark.parametrize("slow", ["edit", "reload"])
-def test_what_took_too_long_to_wait_for_is_searched_all_the_same(run, slow, monkeypatch, caplog):
+def test_what_took_too_long_to_wait_for_is_searched_all_the_same(run, slow, monkeypatch, log, info):
     """`reload_s` is 0 here: nobody else opens the new state."""
     kind, name = {"edit": (LabelEditor, "add"), "reload": (xmc.Retriever, "reload_if_changed")}[slow]
     call = getattr(kind, name)
     monkeypatch.setattr(kind, name, lambda *given: time.sleep(0.6) or call(*given))
-    caplog.set_level("INFO", "xmc.serve")
     with client_of({"run": run}, limits=Limits(request_s=0.3)) as client:
         if slow == "edit":
             answer = change(client, "add", labels={"new": "purple banana"})
@@ -269,8 +289,9 @@ def test_what_took_too_long_to_wait_for_is_searched_all_the_same(run, slow, monk
         while first(client)["label_id"] != "new":
             assert time.monotonic() < deadline
             time.sleep(0.02)
-    assert any("61 labels" in line for line in caplog.messages)
-    assert any("add by a request, 1 labels changed" in line for line in caplog.messages) == (slow == "edit")
+    lines = [record.getMessage() for record in log]
+    assert any("61 labels" in line for line in lines)
+    assert any("add by a request, 1 labels changed" in line for line in lines) == (slow == "edit")
 
 
 @pytest.mark.parametrize(
@@ -280,7 +301,7 @@ def test_what_took_too_long_to_wait_for_is_searched_all_the_same(run, slow, monk
         (OSError(28, "full"), "full"),
     ],
 )
-def test_a_change_that_fails_when_nobody_waits_for_it_any_more_is_logged(tiny_run, error, said, monkeypatch, caplog):
+def test_a_change_that_fails_when_nobody_waits_for_it_any_more_is_logged(tiny_run, error, said, monkeypatch, log):
     def fail(editor, labels):
         time.sleep(0.1)
         raise error
@@ -289,11 +310,11 @@ def test_a_change_that_fails_when_nobody_waits_for_it_any_more_is_logged(tiny_ru
     with client_of({"good": tiny_run}, limits=Limits(request_s=0.05)) as client:
         assert change(client, "put", labels={"new": "purple banana"}).status_code == 504
         deadline = time.monotonic() + 10
-        while not caplog.records and time.monotonic() < deadline:
+        while not log and time.monotonic() < deadline:
             time.sleep(0.02)
-    (told,) = caplog.records
-    assert told.levelname == "WARNING" and told.message.startswith("run good: put by a request failed: ")
-    assert told.message.endswith(said) and bool(told.exc_info) == isinstance(error, OSError)
+    (told,) = log
+    assert told.levelname == "WARNING" and told.getMessage().startswith("run good: put by a request failed: ")
+    assert told.getMessage().endswith(said) and bool(told.exc_info) == isinstance(error, OSError)
 
 
 def test_the_service_looks_for_new_states_itself(run):
