@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -97,6 +98,12 @@ def root(
         keep_threads_to_quota()
 
 
+@functools.cache
+def _command() -> Callable[..., None]:
+    """The parser of all verbs, made once a process: to read their options takes as long as many a verb."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line: 0 done, 1 ran but a check failed, 2 wrong usage, configuration or data."""
     try:
@@ -116,7 +123,7 @@ def _run() -> None:
     outlive_terminal()
     try:
         with stopped_by_signals(), answers_apart(sys.argv[1:]), other_warnings_told():
-            app(prog_name="xmc")
+            _command()(prog_name="xmc")
     except Stopped as stopped:
         _say_error(f"{stopped}.", "Each file it writes is there whole or not at all; the command may be given again.")
         sys.exit(128 + stopped.signal_number)
