@@ -18,6 +18,7 @@ from xmc.augmentations import (
     EpochModel,
 )
 from xmc.check_contract import Check, CheckContext, CheckFigure, CheckResult
+from xmc.counted import counted
 from xmc.errors import (
     ArtifactError,
     ConfigError,
@@ -183,6 +184,7 @@ __all__ = [
     "checked_array",
     "checked_units",
     "cores",
+    "counted",
     "dot_pairs",
     "float32_product_error",
     "hookimpl",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from xmc.counted import counted
 from xmc.errors import ArtifactError, ConfigError, DataError, ServiceError, XmcError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Connection:
 
     def _unreachable(self, error: Exception, tries: int) -> ServiceError:
         return ServiceError(
-            f"{self.url} did not answer in {tries} tries: {str(error) or type(error).__name__}.",
+            f"{self.url} did not answer in {counted(tries, 'try')}: {str(error) or type(error).__name__}.",
             hint="Is it running? xmc serve --run RUN",
         )
 

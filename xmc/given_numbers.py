@@ -1,4 +1,4 @@
-"""Numbers as callers give them, in Python's types or those of numpy and torch; Python's from here on."""
+"""Numbers and truths as callers give them, in Python's types or those of numpy and torch; Python's from here on."""
 
 from __future__ import annotations
 
@@ -49,6 +49,23 @@ def any_number(value: Any, *, name: str) -> float:
     if is_one and hasattr(value, "__float__"):
         return float(value)
     raise ConfigError(f"{name} must be a number, got {value!r:.60}.")
+
+
+def true_or_false(value: Any, *, name: str) -> bool:
+    """A `bool`; neither a number nor a text, of which "no" would be taken for true, nor an array of several.
+
+    Raises: ConfigError for anything else.
+
+    >>> import numpy as np
+    >>> true_or_false(np.True_, name="resume")
+    True
+    >>> true_or_false("no", name="resume")
+    Traceback (most recent call last):
+    xmc.errors.ConfigError: resume must be True or False, got 'no'.
+    """
+    if is_truth(value) and not getattr(value, "ndim", 0):
+        return bool(value)
+    raise ConfigError(f"{name} must be True or False, got {value!r:.60}.")
 
 
 def is_truth(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from xmc.counted import counted
 from xmc.errors import PluginError
 from xmc.values import IndexReport
 from xmc.vectors import validate_device
@@ -64,13 +65,14 @@ def build_index(backend: IndexBackend, chunks: Iterable[Tensor], *, labels: int,
     read, given = stream.passed, stream.count()
     if given != labels:
         raise PluginError(
-            f"the head gives {given:,} label vectors for {labels:,} labels.",
+            f"the head gives {counted(given, 'label vector')} for {counted(labels, 'label')}.",
             hint="label_vectors(label_rows) yields one row for each of label_rows, in their order.",
         )
     if read != labels:
-        raise PluginError(f"index backend {name} read {read:,} of {labels:,} label vectors.")
+        raise PluginError(f"index backend {name} read {read:,} of {counted(labels, 'label vector')}.")
     if index.report.labels != labels:
         raise PluginError(
-            f"index backend {name} was given {labels:,} label vectors and reports labels={index.report.labels!r}."
+            f"index backend {name} was given {counted(labels, 'label vector')} and reports "
+            f"labels={index.report.labels!r}."
         )
     return index

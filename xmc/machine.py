@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
+from xmc.counted import counted
 from xmc.errors import XmcWarning
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
@@ -50,7 +51,8 @@ def warn_of_threads_beyond_quota(
     allowed = cores(proc=proc, cgroups=cgroups)
     if threads > allowed < visible_cores() and "OMP_NUM_THREADS" not in os.environ:
         warnings.warn(
-            f"torch has {threads} threads, but a quota lets this process use {allowed} of {visible_cores()} cores: "
+            f"torch has {counted(threads, 'thread')}, but a quota lets this process use {allowed} of "
+            f"{counted(visible_cores(), 'core')}: "
             f"searches wait for threads that it holds back. Start the program with OMP_NUM_THREADS={allowed}",
             XmcWarning,
             stacklevel=stacklevel + 1,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmc.api import ConfigError, DataError, validate_similarity
+from xmc.api import ConfigError, DataError, counted, validate_similarity
 from xmc_index_faiss._import import LARGEST_INT, import_faiss, require_faiss, saved_bytes
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.device import require_cpu
@@ -119,7 +119,8 @@ class Factory:
             index.train(held.sample(rows, seed=self.seed))
         except RuntimeError as error:
             raise DataError(
-                f"faiss cannot train {self.factory!r} on {rows:,} of {held.labels:,} label vectors: {_reason(error)}.",
+                f"faiss cannot train {self.factory!r} on {rows:,} of "
+                f"{counted(held.labels, 'label vector')}: {_reason(error)}.",
                 hint="Use fewer cells or smaller codes, or an index without training: 'exact' or 'faiss.hnsw'.",
             ) from error
 

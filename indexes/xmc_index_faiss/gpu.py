@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from xmc.api import DeviceError, XmcWarning
+from xmc.api import DeviceError, XmcWarning, counted
 from xmc_index_faiss._import import import_faiss
 from xmc_index_faiss.device import choose_gpu, on_gpu
 from xmc_index_faiss.gpu_vectors import GpuVectors
@@ -93,7 +93,8 @@ class Gpu:
             there = GpuVectors.copy(vectors, shape, self.number)
         if there is None:
             warnings.warn(
-                f"the vectors of {shape[0]:,} labels ({4 * shape[0] * shape[1] >> 20:,} MB) have no room on the GPU "
+                f"the vectors of {counted(shape[0], 'label')} ({4 * shape[0] * shape[1] >> 20:,} MB) "
+                "have no room on the GPU "
                 f"{self.number} beside their index, or torch does not see it: the CPU scores what the GPU finds and "
                 "scans filters, which takes many times as long. Answers are the same.",
                 XmcWarning,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xmc.api import ArtifactError, ConfigError, DeviceError, validate_similarity
+from xmc.api import ArtifactError, ConfigError, DeviceError, counted, validate_similarity
 from xmc_index_faiss._import import LARGEST_INT, require_faiss
 from xmc_index_faiss.built_report import report_of
 from xmc_index_faiss.cell_bounds import CellBounds
@@ -137,7 +137,7 @@ class Ivf:
         """Refuse options that do not go with so many labels. Raises: ConfigError, DataError."""
         if self.nlist > labels:
             raise ConfigError(
-                f"index.nlist is {self.nlist:,}, and there are {labels:,} labels: a cell needs at least one.",
+                f"index.nlist is {self.nlist:,}, and there are {counted(labels, 'label')}: a cell needs at least one.",
                 hint="Use nlist = 0, which chooses, or the index 'exact', which is quick for so few labels.",
             )
         self._cell_storage.require_labels(labels)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from xmc.api import DataError, Hits, Positives, require_at_least, require_at_most
+from xmc.api import DataError, Hits, Positives, counted, require_at_least, require_at_most
 from xmc_linear.blocks import Problem
 from xmc_linear.matrices import FloatArray, IntArray, ragged, relevance_matrix
 from xmc_linear.one_vs_rest import Fitted, SolverOptions, fit_labels, stacked
@@ -72,7 +72,8 @@ def fit_one_vs_rest(
     queries = features_NF.shape[0]
     if len(positives) != queries or (shortlist is not None and len(shortlist) != queries):
         raise DataError(
-            f"{queries} rows of features, positives of {len(positives):,} queries"
+            f"{counted(queries, 'row of features', 'rows of features')}, positives of "
+            f"{counted(len(positives), 'query')}"
             + (f", a shortlist of {len(shortlist):,}." if shortlist is not None else ".")
         )
     if len(places := np.flatnonzero(~np.isfinite(features_NF.data))):

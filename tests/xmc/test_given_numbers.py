@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from xmc import LabelEditor, Retriever, predict_run, train_run
 from xmc.choose.judge import ChooseOptions
+from xmc.engine.verbs import tune_run
 from xmc.errors import ConfigError
-from xmc.given_numbers import any_number, whole_number
+from xmc.given_numbers import any_number, true_or_false, whole_number
 from xmc.tune.goal import Goal
 
 HALVES = [0.5, np.float32(0.5), np.float16(0.5), np.array(0.5), torch.tensor(0.5), Decimal("0.5")]
@@ -43,6 +45,38 @@ def test_what_is_no_whole_number_is_refused(value):
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(ConfigError, match=r"^alpha must be a number, got .{1,60}\.$"):
         any_number(value, name="alpha")
+
+
+@pytest.mark.parametrize("value", [False, np.False_, np.array(False), torch.tensor(False)])
+def test_true_and_false_of_any_kind(value):
+    assert true_or_false(value, name="resume") is False
+
+
+@pytest.mark.parametrize("value", ["no", None, 1, np.array([True, False]), torch.tensor([True])])
+def test_what_is_neither_true_nor_false_is_refused(value):
+    with pytest.raises(ConfigError, match=r"^resume must be True or False, got (?s:.){1,60}\.$"):
+        true_or_false(value, name="resume")
+
+
+BOTH = np.array([True, False])  # its truth is an error of numpy
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("resume", lambda run, **switch: train_run("tiny", run, **switch)),
+        ("overwrite", lambda run, **switch: train_run("tiny", run, **switch)),
+        ("dry_run", lambda run, **switch: tune_run(run, Goal(0.9), **switch)),
+        ("missing_ok", lambda run, **switch: LabelEditor(run).remove(["L05"], **switch)),
+        ("moved", lambda run, **switch: predict_run(run, "queries.parquet", "out", **switch)),
+        ("reranked", lambda run, **switch: Retriever.load(run, **switch)),
+        ("warn", lambda run, **switch: Retriever.load(run, **switch)),
+        ("ignore_unknown", lambda run, **switch: Retriever.load(run).filter(["L05"], **switch)),
+    ],
+)
+def test_every_verb_says_which_of_its_switches_is_none(tiny_run, name, call):
+    with pytest.raises(ConfigError, match=f"^{name} must be True or False, got array"):
+        call(tiny_run, **{name: BOTH})
 
 
 def test_the_least_is_allowed_and_less_is_not():

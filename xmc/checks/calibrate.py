@@ -25,6 +25,7 @@ from xmc.checks.cut_offs import cut_offs_of
 from xmc.checks.intervals import ece_figures, mean_figures
 from xmc.checks.pairs import Pairs, retrieved_pairs, without_positives
 from xmc.checks.reliability import draw_reliability, reliability_table
+from xmc.counted import counted
 from xmc.errors import ConfigError, grouped
 from xmc.evaluate.options import MOST_SAMPLES
 from xmc.evaluate.propensity import MIN_TRAIN_QUERIES, inverse_propensities
@@ -199,8 +200,8 @@ class Calibrate:
         )
         return (
             *([no_abstention] if least >= LEAST_FLAT and not self.unanswerable else []),
-            f"{calibration.method}, fitted to {len(fit_pairs):,} retrieved pairs of {len(context.fit_queries):,} "
-            f"queries; bands of ranks start at {bands}.",
+            f"{calibration.method}, fitted to {counted(len(fit_pairs), 'retrieved pair')} of "
+            f"{counted(len(context.fit_queries), 'query')}; bands of ranks start at {bands}.",
             f"`before` reads the score as a probability ({reading}).",
             "`ece_by_chance` is what true probabilities would show on so many pairs; `ece_propensity` counts a hit by "
             "its inverse propensity, as if the missing labels were known.",

@@ -14,6 +14,7 @@ import numpy as np
 from xmc.check_contract import Better, CheckContext, CheckFigure, CheckResult
 from xmc.checks.certify_bench import Bench, Side, radius_name
 from xmc.checks.intervals import mean_figures
+from xmc.counted import counted
 from xmc.errors import ConfigError
 from xmc.substitutions.word_sets import read_substitutions
 
@@ -172,12 +173,14 @@ class Certify:
         source = bench.substitutions
         notes.insert(
             0,
-            f"{len(bench.queries):,} queries, {len(bench.labels):,} labels; '{source.source}' has substitutes for "
-            f"{len(source.of_word):,} words. Ranks are those among all labels, ties by label id.",
+            f"{counted(len(bench.queries), 'query')}, {counted(len(bench.labels), 'label')}; "
+            f"'{source.source}' has substitutes for "
+            f"{counted(len(source.of_word), 'word')}. Ranks are those among all labels, ties by label id.",
         )
         if violations:
             notes.append(
-                f"{violations} certified lists or labels were broken: the certificates are wrong, please report it."
+                f"{counted(violations, 'certified list or label was', 'certified lists or labels were')} "
+                "broken: the certificates are wrong, please report it."
             )
         rows = [row for side in sides.values() for row in side.witnesses]
         columns = ("side", "query_id", "k", "radius", "falls", "rises", "works", "text")

@@ -12,6 +12,7 @@ from xmc.checks.label_certificate import LabelCertificates, LabelCertifier
 from xmc.checks.rounding import NotCertifiedError
 from xmc.checks.substitution_attacks import greedy_attack, random_attack
 from xmc.checks.text_edits import Floats
+from xmc.counted import counted
 from xmc.fixed_order import dot_pairs
 
 CONTENDERS = 5  # labels next to the list that are attacked at random
@@ -146,6 +147,7 @@ def _notes(bench: Bench, found: LabelCertificates) -> list[str]:
     ]
     if found.unknown:
         notes.append(
-            f"Nothing can be proved of {found.unknown} labels at some radius; no list is certified against them."
+            f"Nothing can be proved of {counted(found.unknown, 'label')} at some radius; no list is "
+            "certified against them."
         )
     return notes

@@ -14,6 +14,7 @@ import numpy as np
 from xmc.check_contract import Better, CheckContext, CheckFigure, CheckResult
 from xmc.checks.intervals import mean_figures
 from xmc.checks.risk_curves import find_positives, judged_chunks, risk_curve
+from xmc.counted import counted
 from xmc.errors import ConfigError, DataError
 from xmc.retrieve.fitted import LABEL_SETS_FILE, LABEL_SETS_KIND, MODEL
 from xmc.retrieve.label_sets import RISKS, LabelSets, Risk, RiskCurve, ScoredBy, nearness
@@ -130,9 +131,11 @@ class Conformal:
     def _notes(self, context: CheckContext, curves: Mapping[str, RiskCurve]) -> tuple[str, ...]:
         missing = curves["false-negatives"].missing
         return (
-            f"alpha = {self.alpha:g}; calibrated on {len(context.fit_queries):,} queries, measured on "
-            f"{len(context.queries):,} others. The promise holds on average over both, for queries of the same kind.",
-            f"the best {self.most_labels:,} labels miss {missing:.4f} of the positives: no set can miss less.",
+            f"alpha = {self.alpha:g}; calibrated on {counted(len(context.fit_queries), 'query')}, measured on "
+            f"{counted(len(context.queries), 'other')}. The promise holds on average over both, for "
+            "queries of the same kind.",
+            f"the best {counted(self.most_labels, 'label misses', 'labels miss')} {missing:.4f} of the "
+            "positives: no set can miss less.",
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from xmc.check_contract import Better, CheckContext, CheckFigure, CheckResult, CheckRetriever
 from xmc.checks.brute_force import found_shares, index_space
 from xmc.checks.intervals import mean_figures
+from xmc.counted import counted
 from xmc.errors import ConfigError, DataError
 from xmc.index_contract import CertifyingIndex
 from xmc.values import Hits
@@ -81,9 +82,13 @@ class Exactness:
             proof = "certified answer by answer"
         else:
             proof = "approximate, without certificates"
-        notes = [f"{count:,} queries against all {report.labels:,} labels; the index '{report.backend}' is {proof}."]
+        notes = [
+            f"{counted(count, 'query')} against all {counted(report.labels, 'label')}; the index "
+            f"'{report.backend}' is {proof}."
+        ]
         if wrong:
-            notes.append(f"{wrong} answers were promised to be exact and are not: the index does not keep its promise.")
+            broken = counted(wrong, "answer was promised exact and is not", "answers were promised exact and are not")
+            notes.append(f"{broken}: the index does not keep its promise.")
         return tuple(notes)
 
 
@@ -99,7 +104,7 @@ def answer(retriever: CheckRetriever, queries_QE: Tensor, k: int) -> tuple[Hits,
     exact_Q = np.asarray(exact_Q, dtype=bool)
     if exact_Q.shape != (len(queries_QE),):
         raise DataError(
-            f"index '{retriever.report.backend}' gave certificates of shape {exact_Q.shape} for {len(queries_QE):,} "
-            "queries; search_certified answers (hits, exact_Q)."
+            f"index '{retriever.report.backend}' gave certificates of shape {exact_Q.shape} for "
+            f"{counted(len(queries_QE), 'query')}; search_certified answers (hits, exact_Q)."
         )
     return hits, exact_Q

@@ -11,6 +11,7 @@ import numpy as np
 
 from xmc.choose.estimators import ESTIMATORS, NEEDS_RANK_RATIOS, Array, Evidence, Terms, prefix_weights
 from xmc.choose.overlap import Overlap, overlap_of
+from xmc.counted import counted
 from xmc.errors import DataError
 from xmc.evaluate.figures import Figure, figures_of
 from xmc.evaluate.measurement import Measurement
@@ -56,8 +57,8 @@ def judge_candidate(
     overlap = overlap_of(evidence.ratios_QK, outside=outside)
     if overlap.matched == 0:
         raise DataError(
-            f"candidate '{name}' would have shown none of the {overlap.rows:,} lists of the log, which therefore says"
-            " nothing of it.",
+            f"candidate '{name}' would have shown none of the {counted(overlap.rows, 'list')} of the log, which "
+            "therefore says nothing of it.",
             hint="Judge it with --temperature above 0, or by a log of shorter lists or of a policy that explores more.",
         )
     terms_of = estimate_all(evidence)
@@ -89,8 +90,8 @@ def _require_weights(name: str, evidence: Evidence) -> None:
     if wild_Q.any():
         row = int(wild_Q.argmax())
         raise DataError(
-            f"{int(wild_Q.sum())} lists of the log, such as that of row {row}, would count with a weight above"
-            f" {LARGEST_WEIGHT:g} for candidate '{name}': what was drawn does not have such small propensities.",
+            f"{counted(int(wild_Q.sum()), 'list')} of the log, such as that of row {row}, would count with a weight "
+            f"above {LARGEST_WEIGHT:g} for candidate '{name}': what was drawn does not have such small propensities.",
             hint="Keep the chance with which each label was drawn, or leave such rows out.",
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xmc.counted import counted_that
 from xmc.errors import DataError, NonFiniteError, first_few
 from xmc.ragged import offsets_of, rows_of
 
@@ -80,7 +81,7 @@ class LogRows:
         """Raise DataError for the rows marked, if any."""
         if bad_Q.any():
             found = np.flatnonzero(bad_Q)
-            raise DataError(f"{self._source}: {len(found):,} rows {what}: {self._named(found)}.")
+            raise DataError(f"{self._source}: {counted_that(len(found), 'row', what)}: {self._named(found)}.")
 
     def refuse_elements(
         self, lists: Lists, bad_N: Array, what: str, *, hint: str = "", error: type[DataError] = DataError

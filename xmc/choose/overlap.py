@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xmc.choose.estimators import Array, effective_rows, list_weights
+from xmc.counted import counted
 
 LEAST_EFFECTIVE = 100.0  # rows of equal weight; a click rate of 20 % is then known to 8 percentage points
 MOST_OF_ONE = 0.05  # share of all weight that one row may have
@@ -38,8 +39,8 @@ class Overlap:
         found = []
         if self.effective_rows < LEAST_EFFECTIVE:
             found.append(
-                f"its lists are too unlike those of the log: {self.rows:,} rows say as much as"
-                f" {self.effective_rows:.0f} (at least {LEAST_EFFECTIVE:.0f} are needed)"
+                f"its lists are too unlike those of the log: {counted(self.rows, 'row says', 'rows say')} "
+                f"as much as {self.effective_rows:.0f} (at least {LEAST_EFFECTIVE:.0f} are needed)"
             )
         if abs(self.mean_weight - 1) > ERRORS * self.mean_weight_error:
             found.append(

@@ -13,6 +13,7 @@ import numpy as np
 from xmc.choose.estimators import Array
 from xmc.choose.log import log_table
 from xmc.choose.policy import Policy, chances_down, rank_chances
+from xmc.counted import counted
 from xmc.data.tables import QueryTable
 from xmc.errors import ConfigError
 from xmc.retrieve.batch import search_texts
@@ -103,7 +104,7 @@ def simulate_log(
     """
     labels = len(retriever.labels)
     if not 1 <= shown <= candidates <= labels:
-        raise ConfigError(f"1 <= shown <= candidates <= {labels:,} labels, got {shown:,} and {candidates:,}.")
+        raise ConfigError(f"1 <= shown <= candidates <= {counted(labels, 'label')}, got {shown:,} and {candidates:,}.")
     if temperature <= 0:
         raise ConfigError(f"the policy that makes a log needs a temperature above 0, got {temperature}.")
     generator = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption
+from xmc.counted import counted
 from xmc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def _print_report(report: ChoiceReport) -> None:
 
     log = report.log
     typer.echo(
-        f"log: {log['rows']:,} lists for {log['queries']:,} queries, up to {log['ranks']} labels each; "
+        f"log: {counted(log['rows'], 'list')} for {counted(log['queries'], 'query')}, up to "
+        f"{counted(log['ranks'], 'label')} each; "
         f"a list earned {_with_ends(report.behaviour)}"
     )
     rows = [_row(candidate, report.options.estimator) for candidate in report.candidates]

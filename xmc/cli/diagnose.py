@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, RunOption
+from xmc.counted import counted
 
 if TYPE_CHECKING:
     from xmc.engine.diagnosing import Diagnosed
@@ -37,7 +38,10 @@ def diagnose_command(
 def _print(found: Diagnosed) -> None:
     head = found.diagnosis
     snr = "no noise found" if head.snr is None else f"signal/noise {head.snr:.3g}"
-    typer.echo(f"{head.queries:,} queries, {head.features:,} features, {head.answers:,} labels, {snr}")
+    typer.echo(
+        f"{counted(head.queries, 'query')}, {counted(head.features, 'feature')}, "
+        f"{counted(head.answers, 'label')}, {snr}"
+    )
     excess = head.measured_T[-1] / head.measured_T.min() - 1
     typer.echo(
         f"least held-out error {head.measured_T.min():.4f} of that of nothing learned; never stopping: {excess:+.1%}"

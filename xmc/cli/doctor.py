@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from xmc.cli.options import JsonOption
+from xmc.counted import counted
 from xmc.machine import cores, visible_cores
 
 DISTRIBUTIONS = (
@@ -108,7 +109,7 @@ def torch_findings() -> Findings:
     gpus = ", ".join(torch.cuda.get_device_name(device) for device in range(count))
     facts = {"torch threads": torch.get_num_threads(), "GPUs for torch": f"{count} ({gpus})" if count else 0}
     threads = torch.get_num_threads()
-    notes = [f"torch uses {threads} threads on {cores()} processors"] if threads > cores() else []
+    notes = [f"torch uses {counted(threads, 'thread')} on {counted(cores(), 'processor')}"] if threads > cores() else []
     return facts, notes, []
 
 
@@ -117,7 +118,8 @@ def quota_notes(allowed: int, visible: int) -> list[str]:
     if allowed >= visible:
         return []
     return [
-        f"a quota lets this process use {allowed} of {visible} processors; xmc starts {allowed} threads unless "
+        f"a quota lets this process use {allowed} of {counted(visible, 'processor')}; xmc starts "
+        f"{counted(allowed, 'thread')} unless "
         f"OMP_NUM_THREADS says otherwise. A program of yours that imports xmc needs OMP_NUM_THREADS={allowed}"
     ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, RunOption, SettingsOption
+from xmc.counted import counted
 
 if TYPE_CHECKING:
     from xmc.evaluate.report import Beside, EvaluationReport
@@ -49,7 +50,9 @@ def _print_report(report: EvaluationReport, split: str, run: Path) -> None:
     from xmc.cli.output import print_table
 
     rows = [_row(row) for row in report.table()]
-    print_table(rows, title=f"{split}: {report.overall.queries:,} queries", right=[c for c in rows[0] if c != "figure"])
+    print_table(
+        rows, title=f"{split}: {counted(report.overall.queries, 'query')}", right=[c for c in rows[0] if c != "figure"]
+    )
     options = report.options
     intervals = ", 95 % intervals by bootstrap" if options.bootstrap_samples else ""
     typer.echo(

@@ -9,6 +9,7 @@ import typer
 
 from xmc.cli.options import JsonOption
 from xmc.cli.output import print_json
+from xmc.counted import counted
 
 if TYPE_CHECKING:
     from xmc.data.importers import ImportReport
@@ -48,15 +49,19 @@ def lines_of(report: ImportReport) -> list[str]:
     """The report as lines for people: counts by table, what was skipped and why, and where the result is."""
     lines = [f"{report.source} ({report.format}) -> {report.out}"]
     for name, table in report.tables.items():
-        lines.append(f"  {name}: {table.read} rows read, {table.written} kept, {table.skipped.total()} skipped")
+        lines.append(
+            f"  {name}: {counted(table.read, 'row')} read, {table.written:,} kept, {table.skipped.total():,} skipped"
+        )
         lines += [f"    {count:,} x {reason}" for reason, count in table.skipped.most_common()]
         lines += [f"    {example}" for example in table.examples]
     unknown = report.unknown_label_ids
     if unknown:
-        shown = ", ".join(f"{label_id!r} ({count:,} times)" for label_id, count in unknown.most_common(5))
+        shown = ", ".join(f"{label_id!r} ({counted(count, 'time')})" for label_id, count in unknown.most_common(5))
         are_skipped = "labels" in report.tables and report.tables["labels"].skipped.total()
-        what = "label ids that are unknown or were skipped" if are_skipped else "unknown label ids"
-        lines.append(f"  {len(unknown):,} {what}, {unknown.total():,} positives left out: {shown}")
+        what = "unknown or skipped label id" if are_skipped else "unknown label id"
+        lines.append(f"  {counted(len(unknown), what)}, {counted(unknown.total(), 'positive')} left out: {shown}")
     if report.merged_positives:
-        lines.append(f"  {report.merged_positives} labels stood twice in a query and were merged")
+        stood = "stood twice in a query and"
+        merged = counted(report.merged_positives, f"label {stood} was merged", f"labels {stood} were merged")
+        lines.append(f"  {merged}")
     return [*lines, *(f"  {note}" for note in (*report.notes, *report.shared.sentences()))]

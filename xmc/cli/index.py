@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, RunOption, SettingsOption
+from xmc.counted import counted
 from xmc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _print_choice(run: Path, tuned: Tuned, dry_run: bool) -> None:
     print_table(rows, right=[name for name in rows[0] if name not in ("index", "verdict")])
     judged = choice.judged
     typer.echo(
-        f"recall@{choice.goal.k} on {judged.queries:,} queries that did not choose: {judged.recall:.3f} "
+        f"recall@{choice.goal.k} on {counted(judged.queries, 'query')} that did not choose: {judged.recall:.3f} "
         f"[{judged.low:.3f}, {judged.high:.3f}]; {judged.queries_per_s:,.0f} queries/s in batches of "
         f"{choice.goal.batch_size}, {1000 * judged.latency_s:.3g} ms for one query"
     )
@@ -139,6 +140,7 @@ def indexed_line(done: str, report: IndexReport) -> str:
 
     moved = f"; a training query counts {report.query_weight:.3g} of a label's text" if report.query_weight else ""
     return (
-        f"{done} {report.labels:,} labels x {report.dimension} with '{report.backend}' on {report.device_used} "
+        f"{done} {counted(report.labels, 'label')} x {report.dimension} with '{report.backend}' on "
+        f"{report.device_used} "
         f"in {report.build_s:.1f} s, {human_bytes(report.memory_bytes)}{moved}"
     )

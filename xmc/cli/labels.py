@@ -11,6 +11,7 @@ import typer
 
 from xmc.cli.index import indexed_line
 from xmc.cli.options import JsonOption, RunOption
+from xmc.counted import counted
 from xmc.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _export(editor: LabelEditor, file: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"file": str(file), "labels": len(labels)})
         return
-    typer.echo(f"written: {file}, {len(labels):,} labels")
+    typer.echo(f"written: {file}, {counted(len(labels), 'label')}")
 
 
 def _list(editor: LabelEditor, as_json: bool) -> None:
@@ -215,7 +216,7 @@ def _print_report(report: dict[str, Any], as_json: bool, *, edited: bool = False
     metadata = f"{report['changed_metadata']:,} with other metadata, " if report["changed_metadata"] else ""
     done = f"{report['changed']:,} changed, {metadata}" if edited else ""
     typer.echo(
-        f"{done}{report['labels']:,} labels: {report['base']:,} in the index, {report['added']:,} added and "
+        f"{done}{counted(report['labels'], 'label')}: {report['base']:,} in the index, {report['added']:,} added and "
         f"{report['removed']:,} gone since it was built"
     )
     print_notes([*report["notes"], *filter(None, [report["hint"]])])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xmc.cli.options import AllowedOption, DeviceOption, JsonOption, ProbabilityOption, RunOption
+from xmc.counted import counted
 from xmc.errors import UnknownLabelsError
 from xmc.machine import keep_threads_to_quota
 
@@ -119,13 +120,18 @@ def print_prediction(report: PredictReport) -> None:
 
     if report.failures:
         print_failures(report)
-        typer.echo(f"note: {len(report.failures):,} shards are left out; see _failures.jsonl in the output", err=True)
+        typer.echo(
+            f"note: {counted(len(report.failures), 'shard is', 'shards are')} left out; see "
+            "_failures.jsonl in the output",
+            err=True,
+        )
     print_notes(report.notes)
     for status, count in report.statuses.items():
         if status != "ok":
-            meaning = "the first labels by id as their hits" if status == "no-match" else "no hits"
-            typer.echo(f"note: {count:,} rows are '{status}' and have {meaning}")
+            meaning = "the first labels by id as hits" if status == "no-match" else "no hits"
+            rows = counted(count, f"row is '{status}' and has", f"rows are '{status}' and have")
+            typer.echo(f"note: {rows} {meaning}")
     earlier = f", {report.skipped:,} of them there already" if report.skipped else ""
     rate = f" at {rate_words(report.rows_now, report.seconds)}" if report.rows_now and report.seconds else ""
-    typer.echo(f"{report.rows:,} rows of {report.shards:,} shards{earlier}{rate}")
+    typer.echo(f"{counted(report.rows, 'row')} of {counted(report.shards, 'shard')}{earlier}{rate}")
     typer.echo(f"written: {str(Path(report.out)) if '://' not in report.out else report.out}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.progress import TaskProgressColumn, TextColumn
 
 from xmc.cli.bar import Bar
+from xmc.counted import counted
 
 if TYPE_CHECKING:
     from xmc.predict.report import Progress
@@ -46,7 +47,10 @@ def described(progress: Progress, seconds: float) -> str:
     """
     failed = f"  {progress.failed:,} failed" if progress.failed else ""
     rate = rate_words(progress.rows, seconds)
-    return f"{progress.shards:,}/{progress.total_shards:,} shards{failed}  {progress.rows:,} rows  {rate}"
+    return (
+        f"{progress.shards:,}/{counted(progress.total_shards, 'shard')}{failed}  "
+        f"{counted(progress.rows, 'row')}  {rate}"
+    )
 
 
 def rate_words(rows: int, seconds: float) -> str:

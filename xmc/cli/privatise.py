@@ -9,6 +9,7 @@ import typer
 
 from xmc.cli.options import JsonOption
 from xmc.cli.output import print_json
+from xmc.counted import counted
 from xmc.errors import quoted
 
 
@@ -57,8 +58,8 @@ def privatise_command(
 def lines_of(receipt: dict[str, Any], out: Path) -> list[str]:
     """The receipt in short, for people."""
     return [
-        f"{out}: {receipt['queries']} queries in {receipt['bags']} bags of {receipt['bag_size']},"
-        f" {receipt['labels']} labels, epsilon {receipt['epsilon']} for the labels of each query",
+        f"{out}: {counted(receipt['queries'], 'query')} in {counted(receipt['bags'], 'bag')} of {receipt['bag_size']},"
+        f" {counted(receipt['labels'], 'label')}, epsilon {receipt['epsilon']} for the labels of each query",
         f"  noise on every count: standard deviation {receipt['noise_standard_deviation_of_counts']:.3g}; a label that"
         f" all queries of a bag have counts {receipt['bag_size']}",
         *(f"  released with row labels: {split}" for split in receipt["released_with_row_labels"]),

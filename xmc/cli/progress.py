@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from xmc.cli.bar import Bar
 from xmc.cli.output import human_bytes
+from xmc.counted import counted
 
 if TYPE_CHECKING:
     from xmc.data.dataset import Dataset
@@ -42,7 +43,9 @@ class TrainingDisplay(Bar):
 
     def show_data(self, data: Dataset) -> None:
         """Print what a head is fitted to in one go."""
-        self.say(f"data '{data.name}': {len(data.train):,} training queries, {len(data.labels):,} labels")
+        self.say(
+            f"data '{data.name}': {counted(len(data.train), 'training query')}, {counted(len(data.labels), 'label')}"
+        )
         self._show_notes(data)
 
     def _show_notes(self, data: Dataset) -> None:
@@ -51,17 +54,18 @@ class TrainingDisplay(Bar):
 
     def show_plan(self, plan: Plan, data: Dataset) -> None:
         """Print what is about to happen."""
-        texts = f" + {plan.label_text_queries:,} label texts" if plan.label_text_queries else ""
+        texts = f" + {counted(plan.label_text_queries, 'label text')}" if plan.label_text_queries else ""
         self.say(
-            f"data '{data.name}': {plan.train_queries:,} training queries{texts}, "
-            f"{plan.validation_queries:,} for validation, {plan.labels:,} labels"
+            f"data '{data.name}': {counted(plan.train_queries, 'training query')}{texts}, "
+            f"{plan.validation_queries:,} for validation, {counted(plan.labels, 'label')}"
         )
         self._show_notes(data)
         drawn = " drawn for its batch" if plan.scored_labels < plan.labels else ""
         self.say(
-            f"plan: {plan.epochs} epochs, {plan.steps:,} steps, "
-            f"each query against {plan.scored_labels:,} labels{drawn}, "
-            f"{plan.query_rows_at_once} rows at once; {plan.device}, {plan.precision}, {plan.threads} threads"
+            f"plan: {counted(plan.epochs, 'epoch')}, {counted(plan.steps, 'step')}, "
+            f"each query against {counted(plan.scored_labels, 'label')}{drawn}, "
+            f"{counted(plan.query_rows_at_once, 'row')} at once; {plan.device}, {plan.precision}, "
+            f"{counted(plan.threads, 'thread')}"
             + (f" in each of {plan.processes} processes" if plan.processes > 1 else "")
         )
         self.say(

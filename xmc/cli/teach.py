@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from xmc.cli.options import DeviceOption, JsonOption, SettingsOption
+from xmc.counted import counted
 from xmc.errors import quoted
 
 
@@ -35,7 +36,14 @@ def teach_command(
     if as_json:
         print_json({"out": str(out), **report.to_dict()})
         return
-    typer.echo(f"{report.queries:,} queries, {report.k} labels each, {report.recall:.1%} of the positives among them")
-    vectors = f"{report.labels:,} label vectors of width {report.dimension}" if report.dimension else "no label vectors"
+    typer.echo(
+        f"{counted(report.queries, 'query')}, {counted(report.k, 'label')} each, {report.recall:.1%} of "
+        "the positives among them"
+    )
+    vectors = (
+        f"{counted(report.labels, 'label vector')} of width {report.dimension}"
+        if report.dimension
+        else "no label vectors"
+    )
     typer.echo(f"{vectors}; written: {out}")
     typer.echo(f"next: xmc train --plugin distill --data {quoted(data)} --out RUN --set teacher.path={quoted(out)}")

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
+from xmc.counted import counted
+
 FILE_BEGINS = b"ARROW1"
 BEFORE_MESSAGE = b"\xff\xff\xff\xff"  # before 2019 a message began with its size at once
 END_BYTES = 4  # the shortest mark that ends a stream
@@ -36,7 +38,7 @@ def stream_batches(file: Any, reader: Any) -> Iterator[Any]:
     if file.size() - last < END_BYTES:
         raise pa.ArrowInvalid("the stream has no end, as when it was cut off or its writer not closed")
     if file.tell() < file.size():
-        at = f"{file.tell():,} of {file.size():,} bytes"
+        at = f"{file.tell():,} of {counted(file.size(), 'byte')}"
         raise pa.ArrowInvalid(f"the stream ends after {at}, as when several are in one file")
 
 

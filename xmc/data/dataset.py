@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xmc.counted import counted
 from xmc.data.fingerprint import fingerprint_of
 from xmc.data.named import NAMES, named_folder
 from xmc.data.shards import SUFFIXES, find_shards
@@ -180,12 +181,12 @@ def split_off_dev(dataset: Dataset, *, fraction: float = 0.1, seed: int = 0) -> 
     in_dev = np.array([_hash64(f"{seed}:{key}") < limit for key in keys], dtype=bool)
     if in_dev.all() or not in_dev.any():
         raise DataError(
-            f"a dev split of {fraction:g} of {len(in_dev):,} train queries leaves one side empty.",
+            f"a dev split of {fraction:g} of {counted(len(in_dev), 'train query')} leaves one side empty.",
             hint="Give a dev split of your own, or another fraction (train.validation_share; 0 for none).",
         )
     train, dev = (dataset.train.take(np.flatnonzero(chosen)) for chosen in (~in_dev, in_dev))
     splits = {"train": train, "dev": dev, **{name: dataset.splits[name] for name in dataset.splits if name != "train"}}
-    note = f"dev: {len(dev):,} of {len(in_dev):,} train queries were moved to dev"
+    note = f"dev: {len(dev):,} of {counted(len(in_dev), 'train query was', 'train queries were')} moved to dev"
     fingerprint = fingerprint_of(dataset.labels, splits)
     return replace(dataset, splits=splits, fingerprint=fingerprint, notes=(*dataset.notes, note))
 
@@ -203,7 +204,7 @@ def take_train(dataset: Dataset, queries: int, *, seed: int = 0) -> Dataset:
     there = len(dataset.train)
     if queries > there:
         raise DataError(
-            f"data set '{dataset.name}' has {there:,} train queries, got {queries:,}.",
+            f"data set '{dataset.name}' has {counted(there, 'train query')}, got {queries:,}.",
             hint="Set data.train_queries to at most that, or to 0 for all.",
         )
     keys = dataset.train.bag_ids or dataset.train.ids
@@ -214,12 +215,12 @@ def take_train(dataset: Dataset, queries: int, *, seed: int = 0) -> Dataset:
         first_Q = first_Q[hashes_Q[first_Q] < cut_off]
     if not len(first_Q):
         raise DataError(
-            f"a bag of data set '{dataset.name}' has more than {queries:,} train queries, and bags stay whole.",
+            f"a bag of data set '{dataset.name}' has more than {counted(queries, 'train query')}, and bags stay whole.",
             hint="Set data.train_queries to at least the size of the largest bag, or to 0 for all.",
         )
     train = dataset.train.take(np.sort(first_Q))
     splits = {**dataset.splits, "train": train}
-    note = f"train: {len(train):,} of {there:,} train queries"
+    note = f"train: {len(train):,} of {counted(there, 'train query')}"
     fingerprint = fingerprint_of(dataset.labels, splits)
     return replace(dataset, splits=splits, fingerprint=fingerprint, notes=(*dataset.notes, note))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xmc.counted import counted
 from xmc.data.importers.csv_rows import read_table_rows
 from xmc.data.importers.jsonl import parse_label
 from xmc.data.importers.rows import LabelRow, Place
@@ -34,7 +35,7 @@ class LabelFile:
         """What is to be known of how the file was read."""
         unused = first_few([*self.unused], repr)
         without = f"{path}: not used were {unused}. A label has an id, a text and, where they are given, metadata."
-        beside = f"metadata of {len(self.metadata or ()):,} labels are kept as they are in {path}."
+        beside = f"metadata of {counted(len(self.metadata or ()), 'label')} are kept as they are in {path}."
         return (*((beside,) if self.metadata is not None else ()), *((without,) if unused else ()))
 
     def keep(self, place: object, label_id: str, metadata: Any) -> None:

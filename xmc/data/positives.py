@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xmc.counted import counted
 from xmc.errors import DataError
 from xmc.ragged import offsets_of
 from xmc.values import Positives
@@ -120,7 +121,8 @@ def _weights(relevance: Any, offsets: np.ndarray[Any, Any], place: _Place) -> np
         row = int(differ[0]) - 1
         got, wanted = lists.offsets[row + 1] - lists.offsets[row], offsets[row + 1] - offsets[row]
         raise DataError(
-            f"{place.source}: query '{place.query_ids[row]}' (row {row}) has {wanted} positives and {got} relevance"
+            f"{place.source}: query '{place.query_ids[row]}' (row {row}) has "
+            f"{counted(wanted, 'positive')} and {got} relevance"
             " values, they must agree."
         )
     weights = np.asarray(lists.values.cast(pa.float32(), safe=False).fill_null(np.nan), dtype=np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from xmc.counted import counted
 from xmc.errors import DataError
 
 SCHEMA_KEY = b"xmc.schema"
@@ -147,7 +148,7 @@ def check_schema(schema: Any, kind: str, *, source: str) -> None:
         if not positions and column.optional:
             continue
         if len(positions) != 1:
-            found = f"{len(positions):,} columns" if positions else "no column"
+            found = counted(len(positions), "column") if positions else "no column"
             raise DataError(
                 f"{source}: {found} named '{column.name}' (it has: {', '.join(schema.names) or 'none'}); a table of"
                 f" {kind} needs one, of type {column.allowed}."

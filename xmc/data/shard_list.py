@@ -21,8 +21,9 @@ from xmc.store.location import Location, store_errors
 from xmc.utf8 import is_utf8
 
 NO_TABLE = "no table"  # nobody would expect it among the shards
+NO_FILE = "pipe, socket or device"
 MOST_REASONS = 5
-OTHER_ENDINGS = ("that end in", "without an ending")  # said last: the others may have been meant
+OTHER_ENDINGS = ("with the ending", "without an ending")  # said last: the others may have been meant
 SECOND_NS = 1_000_000_000
 
 
@@ -114,7 +115,7 @@ def list_shards(named: str | Path | Sequence[str | Path]) -> ShardListing:
             notes.append(_left_out(pattern, left_out))
         if not shards:
             raise DataError(
-                " ".join([f"there is no table {_shown(pattern)}.", *notes[-1:]]),
+                " ".join([_names_none(pattern), *notes[-1:]]),
                 hint="Give a .parquet or .arrow file, a folder or a pattern.",
             )
         for shard in shards:
@@ -174,7 +175,7 @@ def _named_by(pattern: ShardPattern, left_out: Counter[str]) -> list[ShardFile]:
                 left_out[reason] += 1
     if passed_over := _passed_over(pattern, folders, [shard.name for shard in shards]):
         below = pattern.folder.child(f"{pattern.wild}/**").shown
-        left_out[f"that are folders (what lies in them is named by {below})"] = passed_over
+        left_out[f"of the kind folder (what lies inside is named by {below})"] = passed_over
     return shards
 
 
@@ -200,12 +201,22 @@ def _why_left_out(pattern: ShardPattern, entry: Entry, written: Mapping[str, str
             hint="Bring back what it links to, or remove the link.",
         )
     if entry.kind == LOOP:
-        return "that link to a folder above them"
+        return "with a link to a folder above"
     if entry.kind == SPECIAL:
-        return "that are pipes, sockets or devices"
+        return f"of the kind {NO_FILE}"
     if suffix in SUFFIXES or pattern.wild:
         return ""
-    return f"that end in {suffix}" if suffix else "without an ending"
+    return f"with the ending {suffix}" if suffix else "without an ending"
+
+
+def _names_none(pattern: ShardPattern) -> str:
+    """What a name is that names no shard; of a store only that it is none."""
+    shown, place = _shown(pattern), pattern.folder.local
+    if pattern.wild or place is None or not os.path.lexists(place):
+        return f"there is no table {shown}."
+    if place.is_dir():
+        return f"there is no table in the folder {shown}{'' if any(place.iterdir()) else ', which is empty'}."
+    return f"{shown} is a {NO_FILE if place.exists() else 'link to nothing'}, and no table."
 
 
 def _left_out(pattern: ShardPattern, reasons: Counter[str]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xmc.counted import counted
 from xmc.data.bag_column import read_bag_ids
 from xmc.data.positives import positives_from_arrow, positives_to_arrow
 from xmc.data.schemas import schema_of
@@ -33,7 +34,7 @@ class LabelTable:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return f"<LabelTable of {len(self):,} labels>"
+        return f"<LabelTable of {counted(len(self), 'label')}>"
 
     @cached_property
     def arrow_ids(self) -> Any:
@@ -62,7 +63,7 @@ class QueryTable:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        return f"<QueryTable of {len(self):,} queries>"
+        return f"<QueryTable of {counted(len(self), 'query')}>"
 
     def take(self, rows: np.ndarray[Any, Any]) -> QueryTable:
         """The given queries, in the given order."""
@@ -84,7 +85,7 @@ def read_labels(shards: Sequence[Path]) -> LabelTable:
     blank = np.flatnonzero(_is_blank(texts))
     if len(blank):
         raise DataError(
-            f"{source}: {len(blank):,} labels have no text: {_rows(blank, ids)}.",
+            f"{source}: {counted(len(blank), 'label has', 'labels have')} no text: {_rows(blank, ids)}.",
             hint="Every label is encoded from its text; give it one or leave the label out.",
         )
     _check_length(texts, ids, source)
@@ -157,7 +158,7 @@ def query_table_to_arrow(queries: QueryTable) -> Any:
 
 
 def _source(shards: Sequence[Path]) -> str:
-    return str(shards[0]) if len(shards) == 1 else f"{shards[0].parent} ({len(shards):,} shards)"
+    return str(shards[0]) if len(shards) == 1 else f"{shards[0].parent} ({counted(len(shards), 'shard')})"
 
 
 def _strings(column: Any) -> Any:
@@ -173,20 +174,25 @@ def _is_blank(texts: Any) -> np.ndarray[Any, Any]:
 def _check_ids(ids: Any, column: str, source: str) -> None:
     missing = np.flatnonzero(np.asarray(pc.equal(ids.fill_null(""), "")))
     if len(missing):
-        raise DataError(f"{source}: column '{column}' is null or empty in {len(missing):,} rows: {_rows(missing)}.")
+        raise DataError(
+            f"{source}: column '{column}' is null or empty in {counted(len(missing), 'row')}: {_rows(missing)}."
+        )
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     counts = pc.value_counts(ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    shown = first_few(repeated, lambda row: f"'{row['values']}' ({row['counts']} times)")
-    raise DataError(f"{source}: column '{column}' must be unique, {len(repeated):,} ids are repeated: {shown}.")
+    shown = first_few(repeated, lambda row: f"'{row['values']}' ({counted(row['counts'], 'time')})")
+    raise DataError(
+        f"{source}: column '{column}' must be unique, {counted(len(repeated), 'id is', 'ids are')} repeated: {shown}."
+    )
 
 
 def _check_length(texts: Any, ids: Any, source: str) -> None:
     long = np.flatnonzero(np.asarray(pc.greater(pc.binary_length(texts).fill_null(0), MAX_TEXT_BYTES)))
     if len(long):
         raise DataError(
-            f"{source}: {len(long):,} texts are longer than {MAX_TEXT_BYTES:,} bytes: {_rows(long, ids)}.",
+            f"{source}: {counted(len(long), 'text is', 'texts are')} longer than {MAX_TEXT_BYTES:,} "
+            f"bytes: {_rows(long, ids)}.",
             hint="Cut them, or split them into passages.",
         )
 
@@ -199,5 +205,7 @@ def _notes(split: str, *, total: int, blank: int, lonely: int, merged: int) -> t
     facts = {"without text": blank, "without positives": lonely}
     notes = [f"{split}: {n} of {total} queries are {what} and are left out" for what, n in facts.items() if n]
     if merged:
-        notes.append(f"{split}: {merged} positives stand twice in the same query and are merged")
+        twice = "twice in the same query and"
+        said = counted(merged, f"positive stands {twice} is", f"positives stand {twice} are")
+        notes.append(f"{split}: {said} merged")
     return tuple(notes)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xmc.counted import counted_that
 from xmc.data.shards import concatenate, read_table
 from xmc.errors import DataError, first_few
 from xmc.ragged import offsets_of
@@ -92,4 +93,4 @@ class _TeacherRows:
         """Raise DataError for these query rows, if any."""
         if len(rows):
             shown = first_few(rows.tolist(), lambda row: f"'{self._query_ids[row]}'")
-            raise DataError(f"{self._source}: {len(rows):,} queries {what}: {shown}.", hint=hint)
+            raise DataError(f"{self._source}: {counted_that(len(rows), 'query', what)}: {shown}.", hint=hint)

@@ -8,14 +8,14 @@ from xmc.store.manifest import MANIFEST_NAME
 from xmc.store.versions import CURRENT_NAME, VERSION_PATTERN
 
 ACKS, JOB = "_acks", "_job.json"  # in the output folder of a prediction
-HITS, PART_OF_A_RUN = "that are hits of xmc predict", "that are parts of a run"
+HITS, PART_OF_A_RUN = "with hits of xmc predict", "with parts of a run"
 
 
 def folders_written(names: Iterable[str]) -> dict[str, str]:
     """Which folders hold such tables, and which; `names` are paths of all files from a folder on, which is none itself.
 
     >>> folders_written(["q.parquet", "out/_job.json", "out/_acks/q.parquet.json", "out/q.parquet"])
-    {'out': 'that are hits of xmc predict'}
+    {'out': 'with hits of xmc predict'}
     """
     marks: dict[str, set[str]] = {JOB: set(), ACKS: set(), CURRENT_NAME: set(), MANIFEST_NAME: set()}
     for name in names:

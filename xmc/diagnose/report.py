@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xmc.counted import counted
 from xmc.diagnose.advice import Advice, advise, gains_of_halves
 from xmc.diagnose.dynamics import Array, best_time, time_grid
 from xmc.diagnose.estimate import estimate, learned_time, predicted_errors, stopping_time
@@ -147,13 +148,14 @@ def _notes(data: Data, modes: Modes, fit: float | None) -> list[str]:
     notes = []
     if 0.8 <= queries / features <= 1.25:
         notes.append(
-            f"{queries:,} queries for {features:,} features: near equality, training to the end is at its worst "
-            f"(double descent)"
+            f"{counted(queries, 'query')} for {counted(features, 'feature')}: near equality, training to the end is at "
+            "its worst (double descent)"
         )
     if len(modes.eigenvalues_M) < features:
-        notes.append(
-            f"{features - len(modes.eigenvalues_M):,} directions are reached by no query and stay as they began"
-        )
+        unreached = features - len(modes.eigenvalues_M)
+        by_none = "reached by no query and"
+        said = counted(unreached, f"direction is {by_none} stays as it", f"directions are {by_none} stay as they")
+        notes.append(f"{said} began")
     if fit is not None and fit < POOR_FLOW:
         notes.append(
             f"the run's head is not what gradient flow on squared error makes of these features (R^2 {fit:.2f}): "

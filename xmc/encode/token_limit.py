@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from xmc.counted import counted
 from xmc.errors import ConfigError
 
 MOST_TRIED = 4  # times its own limit: a model that reads so much has no table of positions that ends
@@ -31,6 +32,6 @@ def cut_texts_at(model: Any, tokens: int, *, name: str) -> None:
         reason = (str(error).splitlines() or [""])[0]
         raise ConfigError(
             f"[encoder] max_tokens = {tokens}: the model {name} fails at texts of that length ({reason}); its own "
-            f"limit is {own} tokens.",
+            f"limit is {counted(own, 'token')}.",
             hint=f"Leave it at that: --set encoder.max_tokens={own}",
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+from xmc.counted import counted
 from xmc.errors import XmcWarning, quoted
 
 COMPACT_SHARE = 0.1  # of the labels of the index: from here on a search is noticeably slower than in a new index
@@ -16,8 +17,9 @@ def compaction_hint(run: Path, *, base: int, added: int, removed: int) -> str:
     if max(added, removed) <= COMPACT_SHARE * base:
         return ""
     return (
-        f"{added:,} labels stand beside the {base:,} of the index and {removed:,} of those are gone, which makes "
-        f"searches slower. Build it anew: xmc labels compact --run {quoted(run)}"
+        f"{counted(added, 'label stands', 'labels stand')} beside the {base:,} of the index and {removed:,} of those "
+        f"{'is' if removed == 1 else 'are'} gone, which makes searches slower. Build it anew: xmc "
+        f"labels compact --run {quoted(run)}"
     )
 
 

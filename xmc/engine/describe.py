@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from xmc.counted import counted
 from xmc.engine.card_reports import as_written, evaluation_figures, figures_are_stale, named_parts, read_report
 from xmc.engine.label_editing import LabelEditor
 from xmc.engine.run_config import read_run_toml
@@ -73,7 +74,7 @@ def _chosen_by_goal(path: Path) -> dict[str, Any]:
 def _verified(store: Any) -> str:
     version = store.current()
     size = sum(size for size, _ in version.manifest.files.values())
-    return f"{version.folder} ({len(version.manifest.files):,} files, {size:,} bytes, verified)"
+    return f"{version.folder} ({counted(len(version.manifest.files), 'file')}, {counted(size, 'byte')}, verified)"
 
 
 def _figures(name: str, report: dict[str, Any]) -> dict[str, Any]:

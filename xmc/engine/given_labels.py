@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from xmc.counted import counted
 from xmc.data.tables import MAX_TEXT_BYTES, LabelTable
 from xmc.errors import DataError
 from xmc.vectors import validate_vectors
@@ -60,7 +61,9 @@ def check_ids(label_ids: Iterable[str]) -> list[str]:
         _size(label_id, f"label id {label_id!r:.60}")
     if len(set(ids)) < len(ids):
         twice = next(label_id for label_id, count in Counter(ids).items() if count > 1)
-        raise DataError(f"{len(ids) - len(set(ids))} label ids are given twice, such as '{twice}'.")
+        raise DataError(
+            f"{counted(len(ids) - len(set(ids)), 'label id is', 'label ids are')} given twice, such as '{twice}'."
+        )
     return ids
 
 
@@ -91,12 +94,13 @@ def given_vectors(vectors: Any, table: LabelTable, model: TrainedModel) -> Tenso
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"the vectors are no matrix of numbers: {error}.",
-            hint=f"Give {len(table):,} rows of {model.encoder.dimension} numbers, such as a NumPy array.",
+            hint=f"Give {counted(len(table), 'row')} of {counted(model.encoder.dimension, 'number')}, such "
+            "as a NumPy array.",
         ) from error
     given_ND = validate_vectors(tensor_ND, what="label", dimension=model.encoder.dimension).cpu().clone()
     if len(given_ND) != len(table):
         raise DataError(
-            f"there are {len(given_ND):,} vectors for {len(table):,} labels; give one for each, in their order."
+            f"got {counted(len(given_ND), 'vector')} for {counted(len(table), 'label')}; give one for each, in order."
         )
     chunks, query_map = model.known_vectors(1)
     if query_map is not None:

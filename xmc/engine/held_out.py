@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from xmc.check_contract import CheckQueries
+from xmc.counted import counted
 from xmc.data.dataset import HOLD_OUT, Dataset
 from xmc.data.tables import QueryTable
 from xmc.engine.index_rows import in_index, index_rows
@@ -43,7 +44,10 @@ def held_out(data: Dataset, retriever: Retriever, *, split: str, fit_split: str 
         require_positives(data.queries_of(name), name)
     if split != fit_split:
         judged, fitted = data.splits[split], data.splits[fit_split]
-        source = f"judged on {len(judged):,} {split} queries, fitted on {len(fitted):,} {fit_split} queries"
+        source = (
+            f"judged on {counted(len(judged), f'{split} query')}, fitted on "
+            f"{counted(len(fitted), f'{fit_split} query')}"
+        )
     else:
         queries = data.splits[split]
         fits_Q = np.array(
@@ -51,7 +55,7 @@ def held_out(data: Dataset, retriever: Retriever, *, split: str, fit_split: str 
         )
         if fits_Q.all() or not fits_Q.any():
             raise DataError(
-                f"the {len(queries):,} queries of '{split}' cannot be halved.", hint="Hold out more queries."
+                f"the {counted(len(queries), 'query')} of '{split}' cannot be halved.", hint="Hold out more queries."
             )
         fitted, judged = (queries.take(np.flatnonzero(chosen)) for chosen in (fits_Q, ~fits_Q))
         source = f"judged on {len(judged):,} and fitted on the other {len(fitted):,} of the {split} queries"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xmc.counted import counted
 from xmc.data.dataset import Dataset
 from xmc.data.tables import LabelTable
 from xmc.errors import DataError
@@ -26,7 +27,7 @@ def index_rows(data: Dataset, retriever: Retriever) -> np.ndarray[Any, Any]:
     missing = [label_id for label_id in data.labels.ids if label_id not in row_of_id]
     if missing:
         raise DataError(
-            f"the index lacks {len(missing):,} labels of data set '{data.name}', such as '{missing[0]}'.",
+            f"the index lacks {counted(len(missing), 'label')} of data set '{data.name}', such as '{missing[0]}'.",
             hint="The data changed after the index was built: run xmc index again.",
         )
     return np.array([row_of_id[label_id] for label_id in data.labels.ids], dtype=np.int64)

@@ -24,7 +24,7 @@ from xmc.engine.label_versions import LabelsVersion, edits_back, edits_in, versi
 from xmc.engine.labels_report import LabelsReport
 from xmc.engine.run_config import read_run_config
 from xmc.errors import ConfigError, DataError, XmcWarning
-from xmc.given_numbers import any_number
+from xmc.given_numbers import any_number, true_or_false
 from xmc.given_paths import given_path
 from xmc.plugin_manager import Plugins, given_plugins
 from xmc.retrieve.edit_vectors import with_edits, with_vectors, without_direction
@@ -109,7 +109,7 @@ class LabelEditor:
 
         Raises: DataError when an id is not there or none would be left; LockedError when another process edits the run.
         """
-        ids = check_ids(label_ids)
+        ids, missing_ok = check_ids(label_ids), true_or_false(missing_ok, name="missing_ok")
         base = self._current_base()
 
         def edited(before: LabelEdits) -> tuple[LabelEdits, int]:

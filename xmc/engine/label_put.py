@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xmc.counted import counted
 from xmc.data.tables import LabelTable
 from xmc.encode.csr import take_rows
 from xmc.engine.label_state import Base, LabelState
@@ -98,7 +99,8 @@ def _others(state: LabelState, label_ids: Collection[str], most_removed: float) 
     others, count = state.others(label_ids), state.count()
     if len(others) / count > most_removed:  # the share itself: 0.29 * 100 is less than 29
         raise DataError(
-            f"this would remove {len(others):,} of the run's {count:,} labels, more than the share that may go "
+            f"this would remove {len(others):,} of the run's {counted(count, 'label')}, more than the "
+            "share that may go "
             f"(most_removed, {most_removed:g}).",
             hint="Are all labels in what was given? If it is meant: most_removed=1, or --most-removed 1.",
         )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from xmc.counted import counted
 from xmc.data.tables import LabelTable, read_labels
 from xmc.errors import DataError, first_few
 from xmc.retrieve.label_edits import LabelEdits
@@ -99,10 +100,13 @@ class LabelState:
             return
         if there:
             raise DataError(
-                f"{len(wrong):,} labels are not there: {first_few(wrong)}.", hint="All that are: xmc labels export"
+                f"{counted(len(wrong), 'label is', 'labels are')} not there: {first_few(wrong)}.",
+                hint="All that are: xmc labels export",
             )
         hint = "To give them other texts: xmc labels replace, or xmc labels put, which adds as well."
-        raise DataError(f"{len(wrong):,} labels are there already: {first_few(wrong)}.", hint=hint)
+        raise DataError(
+            f"{counted(len(wrong), 'label is', 'labels are')} there already: {first_few(wrong)}.", hint=hint
+        )
 
     def _ids(self) -> Iterator[str]:
         edits = self.edits.edits

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmc.counted import counted
 from xmc.engine.label_state import Base, LabelState
 from xmc.errors import ArtifactError, DataError, quoted
 from xmc.retrieve.label_edits import Edit, LabelEdits, parse_edits, read_edits
@@ -94,9 +95,9 @@ def edits_back(now: LabelEdits, then: LabelEdits, *, version: str, encoder_sha25
     """
     unknown = now.edits.keys() - then.edits.keys() - now.first.keys()
     if unknown:
+        labels = counted(len(unknown), f"label, '{min(unknown)}', was", f"labels, such as '{min(unknown)}', were")
         raise DataError(
-            f"what {len(unknown):,} labels, such as '{min(unknown)}', were in {version} is not known: they were edited "
-            "by an xmc that did not keep it.",
+            f"what {labels} in {version} is not known: an earlier xmc, which did not keep it, made the edit.",
             hint="Go back to a later version, or put the labels as they were: xmc labels sync FILE",
         )
     same = then.encoder_sha256 == encoder_sha256
@@ -106,9 +107,9 @@ def edits_back(now: LabelEdits, then: LabelEdits, *, version: str, encoder_sha25
         if (was.text, was.own) != (edit.text, edit.own):
             back[label_id] = was if same else was._replace(row=-1)
     if not same and (own := [label_id for label_id, was in back.items() if was.own]):
+        labels = counted(len(own), f"label, '{min(own)}', has", f"labels, such as '{min(own)}', have")
         raise DataError(
-            f"{len(own):,} labels, such as '{min(own)}', have vectors in {version} that were given for another encoder "
-            "than the one that is there now.",
+            f"{labels} vectors in {version} that were given for another encoder than the one that is there now.",
             hint="Go back to a later version, or put the labels as they were, with vectors for this encoder.",
         )
     return back

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from xmc.counted import counted
 from xmc.data.dataset import Dataset
 from xmc.engine.component import Component
 from xmc.engine.run_config import RunConfig
@@ -47,8 +48,8 @@ def ladder(config: RunConfig, data: Dataset, *, budget: float) -> list[Rung]:
     largest = min(1.0, budget / sum(share * part for share, part in sizes)) * queries
     if largest * sizes[0][0] < LEAST_QUERIES:
         raise ConfigError(
-            f"{budget:.0%} of the compute leaves the smallest training {largest * sizes[0][0]:.0f} of {queries:,} "
-            f"queries, and at least {LEAST_QUERIES} are needed.",
+            f"{budget:.0%} of the compute leaves the smallest training {largest * sizes[0][0]:.0f} of "
+            f"{counted(queries, 'query')}, and at least {LEAST_QUERIES} are needed.",
             hint="Give a larger --budget, or train on all of it: it is small.",
         )
     return [_rung(config, round(largest * share), round(width * part)) for share, part in sizes]

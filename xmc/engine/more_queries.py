@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from xmc.api import CheckContext
+from xmc.counted import counted
 from xmc.data.dataset import Dataset, load_dataset
 from xmc.engine.run_config import RunConfig
 from xmc.evaluate.relevance import judge_hits
@@ -32,7 +33,7 @@ def advise_more_queries(config: RunConfig, data: Dataset, context: CheckContext)
         return ""
     dev, train = len(data.dev), len(data.train)
     share = math.ceil(20 * factor * dev / (dev + train)) / 20
-    held = f"dev is {dev:,} of the {dev + train:,} queries to train on, held out by train.validation_share"
+    held = f"dev is {dev:,} of the {counted(dev + train, 'query')} to train on, held out by train.validation_share"
     if share > LARGEST_SHARE:
         return f"Here {held}, which cannot be large enough: add queries, or a test table, to the data set."
     return f"Here {held} = {config.train.validation_share:g}; {share:g} is enough, and means training again."

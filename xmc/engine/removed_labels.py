@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xmc.counted import counted
 from xmc.data.dataset import Dataset, QueryTable
 from xmc.errors import DataError
 from xmc.ragged import kept_offsets
@@ -29,7 +30,7 @@ def without_removed(data: Dataset, edits: LabelEdits) -> Dataset:
         lonely_Q = kept.positives.counts() == 0
         if split != "train" and lonely_Q.any():
             notes.append(
-                f"{split}: {lonely_Q.sum():,} of {len(kept):,} queries have removed labels only and are left out"
+                f"{split}: {lonely_Q.sum():,} of {counted(len(kept), 'query')} left out, with no label but removed ones"
             )
             kept = kept.take(np.flatnonzero(~lonely_Q))
         splits[split] = kept

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xmc.counted import counted
 from xmc.data.tables import LabelTable
 from xmc.engine.removed_labels import kept_positives
 from xmc.errors import ConfigError
@@ -40,7 +41,8 @@ class RerankedLabels:
         known_L = counts_L >= least_queries
         if not known_L.any():
             raise ConfigError(
-                f"no label has [fusion] least_queries = {least_queries:,} training queries or more; the one with most "
+                f"no label has [fusion] least_queries = {counted(least_queries, 'training query')} or "
+                "more; the one with most "
                 f"has {counts_L.max(initial=0):,}.",
                 hint="Set a smaller one, or train without a second stage: --set reranker.name=none",
             )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xmc.counted import counted
 from xmc.data.dataset import Dataset
 from xmc.data.shards import find_shards
 from xmc.data.tables import read_labels
@@ -66,8 +67,9 @@ class Teacher:
         row_of = {label_id: row for row, label_id in enumerate(read_labels([self.path / LABELS_NAME]).ids)}
         missing = [label_id for label_id in data.labels.ids if label_id not in row_of]
         if missing:
+            labels = counted(len(missing), "label of the data set has", "labels of the data set have")
             raise DataError(
-                f"{self.path}: {len(missing):,} labels of the data set have no vector, such as '{missing[0]}'.",
+                f"{self.path}: {labels} no vector, such as '{missing[0]}'.",
                 hint="Let the teacher read this data set: xmc teach",
             )
         vectors_LE = load_rows(self.path / VECTORS_NAME)

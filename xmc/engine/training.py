@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.api import CountedBackend, WholeHeadOptions
+from xmc.counted import counted
 from xmc.data.dataset import Dataset
 from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
@@ -87,7 +88,7 @@ def run_training(
             else:
                 given.write_plugins(work, plugins=plugins)
         if ranks.writes and (texts := len(data.train) + len(data.labels)) >= MANY_TEXTS:
-            say(f"reading {texts:,} texts of training queries and labels; then the plan")
+            say(f"reading {counted(texts, 'text')} of training queries and labels; then the plan")
         info = RunInfo(str(work), config.to_dict(), len(data.train), len(data.labels))
         job = Job(config, work, data, plugins, info, reporter or SilentReporter(), on_plan, ranks, carried)
         return _observed(job, checkpoint) if ranks.writes else _train(job, checkpoint)

@@ -36,7 +36,7 @@ from xmc.engine.whole_run import make_run
 from xmc.errors import ConfigError, DataError
 from xmc.evaluate.report import EvaluationReport
 from xmc.given_names import given_name, given_names
-from xmc.given_numbers import any_number, whole_number
+from xmc.given_numbers import any_number, true_or_false, whole_number
 from xmc.given_paths import given_path, given_place, given_runs
 from xmc.plugin_manager import load_plugins
 from xmc.retrieve.retriever import Retriever
@@ -60,6 +60,7 @@ def train_run(
     `section.key=value` strings, as for `xmc train --set`, or values by name: `{"train.epochs": 2}`.
     Raises: ConfigError, DataError, PluginError; InterruptedRunError after a signal.
     """
+    resume, overwrite = true_or_false(resume, name="resume"), true_or_false(overwrite, name="overwrite")
     plugins = load_plugins()
     flags = {"data": {"name": _data_name(data)}}
     recipe, _ = settle_recipe(plugin, settings=settings, flags=flags)
@@ -139,6 +140,7 @@ def tune_run(
             f"an index is chosen by goal with the run's own settings, got {section}.{min(values)}.",
             hint="Give a goal, or name an index with --set index.name=NAME, not both.",
         )
+    dry_run = true_or_false(dry_run, name="dry_run")
     plugins, folder = load_plugins(), given_path(run, name="run")
     config = read_run_config(plugins, folder)
     progress = given_progress(on_progress)

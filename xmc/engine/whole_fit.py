@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xmc.api import FittedHead, WholeHeadOptions
+from xmc.counted import counted
 from xmc.encode.encoder import Encoder, embed_chunks
 from xmc.engine.job import Job
 from xmc.engine.run_config import DEFAULTS, RunConfig
@@ -58,7 +59,9 @@ def refuse_what_a_whole_fit_lacks(config: RunConfig, ranks: Ranks) -> None:
             hint="Set augmentation.name=none, or train another head.",
         )
     if ranks.size > 1:
-        raise ConfigError(f"{fitted}, by one process, got {ranks.size} processes.", hint="Start xmc without torchrun.")
+        raise ConfigError(
+            f"{fitted}, by one process, got {counted(ranks.size, 'process')}.", hint="Start xmc without torchrun."
+        )
 
 
 def refuse_unused_settings(config: RunConfig) -> None:

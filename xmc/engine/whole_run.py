@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xmc.api import PlacedBackend
+from xmc.counted import counted
 from xmc.data.dataset import Dataset
 from xmc.engine.carried import Carried
 from xmc.engine.devices import choose_device
@@ -88,7 +89,7 @@ def early_stop_words(report: Mapping[str, Any], patience: int) -> str:
     >>> early_stop_words({"epochs_run": 4}, 3)
     'stopped early after epoch 4: validation P@1 had not improved for 3 epochs (train.patience)'
     """
-    epochs = "1 epoch" if patience == 1 else f"{patience} epochs"
+    epochs = counted(patience, "epoch")
     return (
         f"stopped early after epoch {report['epochs_run']}: validation P@1 had not improved for {epochs} "
         "(train.patience)"

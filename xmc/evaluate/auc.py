@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmc.counted import counted
 from xmc.errors import DataError
 from xmc.evaluate.relevance import judge_hits
 from xmc.ragged import kept_offsets
@@ -63,7 +64,7 @@ def pooled_auc(
     """
     if positive_scores_P.shape != positives.label_rows.shape:
         raise DataError(
-            f"there must be one score for each of the {len(positives.label_rows):,} positives, "
+            f"there must be one score for each of the {counted(len(positives.label_rows), 'positive')}, "
             f"got shape {positive_scores_P.shape}."
         )
     asked_Q = positives.counts() > 0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmc.counted import counted
 from xmc.errors import ConfigError, DataError
 from xmc.ragged import rows_of
 from xmc.values import Hits, Positives
@@ -106,7 +107,9 @@ def check_cutoff(k: int) -> None:
 def _check_lengths_and_weights(hits: Hits, positives: Positives) -> None:
     queries = len(hits.offsets) - 1  # len(hits) fails on empty offsets, which _pair_keys refuses
     if queries != len(positives.offsets) - 1:
-        raise DataError(f"there are hits of {queries:,} queries but positives of {len(positives):,}; one row for each.")
+        raise DataError(
+            f"there are hits of {counted(queries, 'query')} but positives of {len(positives):,}; one row for each."
+        )
     if len(positives.weights) != len(positives.label_rows) or len(hits.scores) != len(hits.label_rows):
         raise DataError("every positive must have one weight and every hit one score.")
     weights_P = positives.weights
@@ -118,7 +121,7 @@ def _pair_keys(what: str, offsets: NDArray[Any], label_rows: NDArray[Any], label
     """One int64 per (query, label) pair, `query_row * L + label_row`, increasing with the query."""
     counts_Q = np.diff(offsets)
     if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(label_rows) or (counts_Q < 0).any():
-        raise DataError(f"{what}: offsets must rise from 0 to the {len(label_rows):,} label rows.")
+        raise DataError(f"{what}: offsets must rise from 0 to the {counted(len(label_rows), 'label row')}.")
     query_rows = np.repeat(np.arange(len(counts_Q), dtype=np.int64), counts_Q)
     outside = np.flatnonzero((label_rows < 0) | (label_rows >= labels))
     if len(outside):

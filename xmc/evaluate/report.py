@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmc.counted import counted
 from xmc.errors import DataError
 from xmc.evaluate.auc import PooledAuc
 from xmc.evaluate.bands import BANDS, label_bands, restrict_to_labels
@@ -203,7 +204,8 @@ def _agreement(overall: GroupReport) -> tuple[str, ...]:
         return ()
     unseen = 1 - ((1 - LEVEL) / 2) ** (1 / overall.queries)  # Clopper-Pearson, of none among so many
     return (
-        f"intervals without width, such as that of {alike[0]}, say that all {overall.queries:,} queries agree; "
+        f"intervals without width, such as that of {alike[0]}, say that all "
+        f"{counted(overall.queries, 'query agrees', 'queries agree')}; "
         f"of other queries {unseen:.1%} may differ.",
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmc.counted import counted
 from xmc.evaluate.auc import PooledAuc
 from xmc.store import atomic_writer, write_text
 
@@ -64,8 +65,8 @@ def write_roc_picture(path: Path, curve: RocCurve, auc: PooledAuc) -> None:
     axes.plot(curve.false_positive_rates_T, curve.true_positive_rates_T, color="tab:blue")
     axes.plot([0, 1], [0, 1], ":", color="tab:gray")
     axes.set_aspect("equal")
-    axes.set_title(f"AUC {auc.value:.4f} over {auc.queries:,} queries together")
-    axes.set_xlabel(f"share of the {auc.negatives:,} negatives (per query the {auc.top_negatives:,} highest)")
-    axes.set_ylabel(f"share of the {auc.positives:,} positives")
+    axes.set_title(f"AUC {auc.value:.4f} over {counted(auc.queries, 'query')} together")
+    axes.set_xlabel(f"share of the {counted(auc.negatives, 'negative')} (per query the {auc.top_negatives:,} highest)")
+    axes.set_ylabel(f"share of the {counted(auc.positives, 'positive')}")
     with atomic_writer(path) as file:
         FigureCanvasAgg(figure).print_png(file)

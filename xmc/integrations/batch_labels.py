@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from xmc.api import LossInputs, Positives
+from xmc.counted import counted
 from xmc.errors import DataError
 from xmc.ragged import offsets_of
 from xmc.train.label_scope import sampled_labels
@@ -55,7 +56,8 @@ class BatchLabels:
         rows = np.asarray(labels.detach().cpu(), dtype=np.int64).reshape(len(labels), -1)
         if rows.shape[1] <= text_columns:
             raise DataError(
-                f"the column 'label' has {rows.shape[1]} values a row, expected more than {text_columns}: one for each "
+                f"the column 'label' has {counted(rows.shape[1], 'value')} a row, expected more than "
+                f"{text_columns}: one for each "
                 "text column after the query, then the positives.",
                 hint=_DATASET_HINT,
             )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xmc.api import Positives
+from xmc.counted import counted
 from xmc.errors import DataError
 from xmc.integrations.batch_labels import PADDING
 from xmc.integrations.extras import from_extra
@@ -69,7 +70,10 @@ def _ragged(
         flat = _whole([row for rows in positives for row in rows], "positives")
         positives = Positives(offsets_of(counts), flat, np.ones(len(flat), dtype=np.float32))
     if len(positives) != queries:
-        raise DataError(f"there are {queries:,} queries and {len(positives):,} lists of positives, they must agree.")
+        raise DataError(
+            f"there are {counted(queries, 'query')} and "
+            f"{counted(len(positives), 'list of positives', 'lists of positives')}, they must agree."
+        )
     if len(positives.label_rows) == 0:
         raise DataError("no query has a positive, so there is nothing to train on.")
     if not np.all(positives.weights == 1):
@@ -85,7 +89,8 @@ def _negatives(negatives: Sequence[Sequence[int]], *, queries: int, label_count:
     counts = set(_lengths(negatives, "negatives"))
     if len(negatives) != queries or len(counts) != 1:
         raise DataError(
-            f"negatives must be {queries:,} lists of one length, got {len(negatives):,} lists with lengths "
+            f"negatives must be {counted(queries, 'list of one length', 'lists of one length')}, got "
+            f"{counted(len(negatives), 'list with lengths', 'lists with lengths')} "
             f"{sorted(counts)[:5]}."
         )
     rows = _whole([row for rows in negatives for row in rows], "negatives")

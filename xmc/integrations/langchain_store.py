@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from xmc.counted import counted
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
 from xmc.integrations.langchain import XmcEmbeddings
@@ -69,7 +70,7 @@ class XmcVectorStore(VectorStore):
         named = with_ids(ids, len(texts))
         if metadatas and len(metadatas) != len(texts):
             raise DataError(
-                f"there are {len(metadatas):,} metadata for {len(texts):,} texts; give one for each, or none."
+                f"there are {len(metadatas):,} metadata for {counted(len(texts), 'text')}; give one for each, or none."
             )
         for row, kept in enumerate(metadatas or []):
             to_json(kept, label_id=(ids[row] if ids else None) or f"text {row}")

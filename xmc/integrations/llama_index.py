@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from xmc.counted import counted
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.extras import from_extra
 from xmc.integrations.options import require_known
@@ -111,7 +112,10 @@ class XmcVectorStore(BasePydanticVectorStore):
         require_known(kwargs, (), of="add")
         texts = {node.node_id: node.get_content() for node in nodes}
         if len(texts) < len(nodes):
-            raise DataError(f"{len(nodes):,} nodes have {len(texts):,} ids; each needs one of its own.")
+            raise DataError(
+                f"{counted(len(nodes), 'node has', 'nodes have')} {counted(len(texts), 'id')}; each "
+                "needs one of its own."
+            )
         kept = {node.node_id: node_to_metadata_dict(node, remove_text=True) for node in nodes}
         if texts:
             self._passages.add(texts, kept)

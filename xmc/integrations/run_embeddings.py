@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import normalize
 
+from xmc.counted import counted
 from xmc.encode.encoder import Role, embed_texts
 from xmc.errors import ConfigError
 from xmc.plugin_manager import load_plugins
@@ -43,7 +44,8 @@ class RunEmbeddings:
         vectors_ND = embed_texts(self.encoder, texts, role)
         if vectors_ND.layout != torch.strided:
             raise ConfigError(
-                f"the encoder '{self.encoder.name}' makes sparse vectors of {self.encoder.dimension:,} numbers, which "
+                f"the encoder '{self.encoder.name}' makes sparse vectors of "
+                f"{counted(self.encoder.dimension, 'number')}, which "
                 "do not go into lists.",
                 hint="Search the run by text.",
             )

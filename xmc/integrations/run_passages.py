@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmc.counted import counted
 from xmc.engine.passage_editing import PassageEditor
 from xmc.errors import ConfigError, DataError
 from xmc.integrations.passages import Passages, found, looked_up, narrowed
@@ -172,7 +173,9 @@ def with_ids(ids: Sequence[str | None] | None, count: int) -> list[str]:
     require_several(ids)
     given = list(ids) if ids is not None else [None] * count
     if len(given) != count:
-        raise DataError(f"there are {len(given):,} ids for {count:,} texts; give one for each, or none.")
+        raise DataError(
+            f"there are {counted(len(given), 'id')} for {counted(count, 'text')}; give one for each, or none."
+        )
     for label_id in given:
         if not isinstance(label_id, str | None):
             raise DataError(

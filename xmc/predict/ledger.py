@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xmc.counted import counted
 from xmc.data.shard_list import ShardFile
 from xmc.data.shards import natural_key
 from xmc.data.written_tables import ACKS, JOB
@@ -178,7 +179,8 @@ class Ledger:
             return  # a store is asked once for each object, when it was uploaded
         if gone := [name for name, ack in done.items() if self.out.child(name).size() != ack.size]:
             raise ArtifactError(
-                f"{len(gone):,} of {len(done):,} outputs were removed or changed meanwhile, such as "
+                f"{len(gone):,} of {counted(len(done), 'output was', 'outputs were')} removed or "
+                "changed meanwhile, such as "
                 f"{self.out.child(gone[0]).shown}.",
                 hint="The same command, without --overwrite, makes them again.",
             )

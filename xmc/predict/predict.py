@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from xmc.counted import counted
 from xmc.data.shards import natural_key
 from xmc.engine.progress import given_progress
 from xmc.errors import ConfigError, InterruptedRunError, XmcError
+from xmc.given_numbers import true_or_false
 from xmc.given_paths import given_path, given_place
 from xmc.predict.ack import Ack, output_name
 from xmc.predict.allowed import AllowedLabels
@@ -27,8 +29,9 @@ from xmc.store import locked
 from xmc.store.location import Location
 from xmc.train.signals import StopRequest, stop_on_signals
 
-EARLIER = "{:,} shards of earlier calls are not among these --shards; their hits stay, and are in the manifest."
-LOST = "{:,} shards of earlier calls are not in the manifest any more: their hits are gone or damaged. Name them again."
+EARLIER = ("shard of earlier calls is", "shards of earlier calls are")
+STAY = "not among these --shards; the hits stay, and are in the manifest."
+LOST = "not in the manifest any more: the hits are gone or damaged. To make them again, name the inputs again."
 CHANGED = "{} was changed while this ran: these are the hits of its earlier state. For the new one give --overwrite."
 
 
@@ -66,6 +69,9 @@ def predict_run(
     """
     started = time.monotonic()
     given_progress(on_progress)
+    switches = {"overwrite": overwrite, "redo_changed": redo_changed, "moved": moved, "skip_failed": skip_failed}
+    for name, value in switches.items():
+        true_or_false(value, name=name)
     chosen = open_engine(engine, workers=workers, scheduler=scheduler)
     labels = None if allowed is None else AllowedLabels.of(given_path(run, name="run"), allowed)
     job = make_job(
@@ -103,7 +109,7 @@ def predict_run(
         if answers.failures and not (skip_failed and (done or answers.acks)):
             raise failed_shards(answers.failures, len(todo), listed=ledger.failures.place.shown, report=report)
         earlier, lost = ledger.succeed(done | answers.acks, before_each=partial(watching, 0, 0))
-    said = [words.format(count) for words, count in ((EARLIER, earlier), (LOST, lost)) if count]
+    said = [f"{counted(count, *EARLIER)} {words}" for words, count in ((STAY, earlier), (LOST, lost)) if count]
     if _has_changed(Path(job.run), parts):
         said.append(CHANGED.format(job.run))
     return replace(report, notes=(*report.notes, *said))
@@ -130,7 +136,7 @@ class _Watching:
         self.progress.size += size
         if self.on_progress:
             self.on_progress(self.progress)
-        done = f"{self.progress.shards} of {self.progress.total_shards} shards are done"
+        done = f"{self.progress.shards} of {counted(self.progress.total_shards, 'shard is', 'shards are')} done"
         _unless_stopped(self.stop, f"stopped by a signal; {done}.", self.hint)
 
 

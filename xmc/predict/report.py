@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xmc.counted import counted
 from xmc.errors import DataError
 from xmc.predict.engine import Failure
 
@@ -63,7 +64,8 @@ def failed_shards(failures: Sequence[Failure], total: int, *, listed: str, repor
     others = f" (and {len(failures) - 1:,} more, all in {listed})" if len(failures) > 1 else ""
     hint = "Or leave them out: --skip-failed." if len(failures) < report.shards else ""
     return FailedShardsError(
-        f"{len(failures):,} of {total:,} shards could not be answered; the others are done. {first.message}{others}",
+        f"{len(failures):,} of {counted(total, 'shard')} could not be answered; the others are done. "
+        f"{first.message}{others}",
         report=report,
         hint=f"{first.hint} {hint}".strip(),
     )

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from xmc.counted import counted
 from xmc.data.dataset import Dataset, load_dataset
 from xmc.data.shards import write_table
 from xmc.data.tables import QueryTable, label_table_to_arrow, query_table_to_arrow
@@ -109,11 +110,12 @@ def _check_source(source: Dataset, public: Sequence[str]) -> None:
 
 def _check_size(mechanism: Mechanism, *, queries: int, labels: int) -> None:
     if mechanism.bag_size > queries:
-        raise ConfigError(f"--bag-size {mechanism.bag_size} is more than the {queries} training queries.")
+        raise ConfigError(f"--bag-size {mechanism.bag_size} is more than the {counted(queries, 'training query')}.")
     bags = math.ceil(queries / mechanism.bag_size)
     if bags * labels > MAX_COUNTS:
         raise ConfigError(
-            f"{bags:,} bags x {labels:,} labels are {bags * labels:,} counts, more than the {MAX_COUNTS:,} allowed, and"
+            f"{counted(bags, 'bag')} x {counted(labels, 'label')} are "
+            f"{counted(bags * labels, 'count')}, more than the {MAX_COUNTS:,} allowed, and"
             " each must get noise: to release only the labels that occur in a bag would tell which do.",
             hint="Join labels (--group-prefix 1), take larger bags, or import the data with public, coarser labels."
             " So rare labels would drown in the noise anyway.",

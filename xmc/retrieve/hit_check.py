@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xmc.counted import counted
 from xmc.errors import PluginError
 from xmc.values import Hits
 
@@ -19,7 +20,7 @@ def require_hits(hits: Hits, index: Index, *, queries: int, labels: int) -> None
     if not isinstance(hits, Hits):
         raise _wrong(index, f"a {type(hits).__name__}, wanted are Hits", "rank_hits of xmc.api makes them.")
     if len(hits) != queries:
-        raise _wrong(index, f"{len(hits):,} queries of {queries:,}")
+        raise _wrong(index, f"{counted(len(hits), 'query')} of {queries:,}")
     rows_H = hits.label_rows
     if len(rows_H) and not (rows_H.min() >= 0 and rows_H.max() < labels):
         row = int(rows_H.min() if rows_H.min() < 0 else rows_H.max())
@@ -41,9 +42,9 @@ def require_best_first(hits: Hits, index: Index, *, k: int) -> None:
     if counts_Q.min(initial=0) < 0 or hits.offsets[0] != 0 or hits.offsets[-1] != len(hits.label_rows):
         raise _wrong(index, "lists whose offsets do not fit its hits", "rank_hits of xmc.api makes Hits.")
     if len(hits.scores) != len(hits.label_rows):
-        raise _wrong(index, f"{len(hits.scores):,} scores for {len(hits.label_rows):,} labels")
+        raise _wrong(index, f"{counted(len(hits.scores), 'score')} for {counted(len(hits.label_rows), 'label')}")
     if counts_Q.max(initial=0) > k:
-        raise _wrong(index, f"{counts_Q.max()} labels where k is {k}")
+        raise _wrong(index, f"{counted(counts_Q.max(), 'label')} where k is {k}")
     if not np.isfinite(hits.scores).all():
         raise _wrong(index, "a score that is not finite", "Leave out what was not found.")
     rises_H = hits.scores[1:] > hits.scores[:-1]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from xmc.counted import counted
 from xmc.data.shards import read_table, write_table
 from xmc.data.tables import LabelTable
 from xmc.errors import ArtifactError
@@ -86,9 +87,9 @@ class LabelEdits:
         """
         own = self.own.keys() - set(replaced)
         if own and self.encoder_sha256 != encoder_sha256:
+            labels = counted(len(own), f"label, '{min(own)}', has", f"labels, such as '{min(own)}', have")
             raise ArtifactError(
-                f"{len(own):,} labels, such as '{min(own)}', have vectors that were given for another encoder than the "
-                "one that is there now.",
+                f"{labels} vectors that were given for another encoder than the one that is there now.",
                 hint="Remove these labels, or give all of them in one edit vectors for this one, or their texts: xmc "
                 "labels export FILE, then xmc labels put FILE",
             )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xmc.api import Hits
+from xmc.counted import counted
 from xmc.data.tables import LabelTable
 from xmc.errors import ConfigError, DataError, UnknownLabelsError, first_few
 from xmc.retrieve.label_sets import keep_hits
@@ -69,8 +70,9 @@ def make_filter(
     rows = np.array([find(labels, label_id) for label_id in ids], dtype=np.int64)
     unknown = tuple(dict.fromkeys(label_id for label_id, row in zip(ids, rows, strict=True) if row < 0))
     if unknown and not ignore_unknown:
+        missing = counted(len(unknown), "of the allowed labels is", "of the allowed labels are")
         raise UnknownLabelsError(
-            f"{len(unknown):,} of the allowed labels are not there: {first_few(unknown)}.",
+            f"{missing} not there: {first_few(unknown)}.",
             hint="Leave them out, or pass over them with retriever.filter(ids, ignore_unknown=True).",
         )
     return LabelFilter(np.unique(rows[rows >= 0]), labels, unknown)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from xmc.counted import counted
 from xmc.errors import ConfigError, DataError
 from xmc.given_numbers import any_number
 from xmc.ragged import kept_offsets
@@ -55,7 +56,7 @@ class RiskCurve:
         needed = queries_needed(alpha)
         if self.queries < needed:
             raise DataError(
-                f"alpha = {alpha:g} needs at least {needed:,} calibration queries, got {self.queries:,}.",
+                f"alpha = {alpha:g} needs at least {counted(needed, 'calibration query')}, got {self.queries:,}.",
                 hint="Hold out more queries, or choose a larger alpha.",
             )
         budget = (alpha * (self.queries + 1) - 1) / self.queries

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xmc.counted import counted
 from xmc.data.arrow_ipc import plain_categories
 from xmc.data.schemas import is_text
 from xmc.errors import DataError
@@ -34,6 +35,7 @@ STATUSES = (OK, NO_MATCH, NULL, BLANK, TOO_LONG, INVALID_TEXT, NOT_FINITE, WRONG
 ID_COLUMNS = ("query_id", "id")
 QUERY_COLUMNS = ("text", "embedding")
 TEXTS = "string, large_string, string_view or a dictionary of these"
+LISTS = "fixed_size_list, list or large_list"
 CAST = "Write it with the column cast to one of these, to string, say."
 
 
@@ -69,8 +71,9 @@ class QueryColumns:
             raise DataError(f"{source}: column 'text' has type {type_}, allowed: {TEXTS}.", hint=CAST)
         if query_name == "embedding" and not _is_embedding(type_, dimension):
             raise DataError(
-                f"{source}: column 'embedding' has type {type_}, allowed: fixed_size_list<float32>[{dimension}], as "
-                "this run's encoder makes them, or lists of floats."
+                f"{source}: column 'embedding' has type {type_}, allowed: {LISTS} of float16, float32 or "
+                f"float64, with {counted(dimension, 'number')}, as this run's encoder makes them.",
+                hint=f"Cast the column, to fixed_size_list<float32>[{dimension}], say.",
             )
         return cls(id_name, id_type, query_name, dimension)
 

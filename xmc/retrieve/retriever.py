@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmc.api import DataError, Hits
+from xmc.counted import counted
+from xmc.given_numbers import true_or_false
 from xmc.given_paths import given_path
 from xmc.retrieve.fitted import Fitted
 from xmc.retrieve.judging import judge, search_and_judge
@@ -42,7 +44,7 @@ class Retriever(Stages):
     def __repr__(self) -> str:
         run = f" of {self.opened.run}" if self.opened else ""
         rerankers = ", with a second stage" if self.reranking else ""
-        return f"<Retriever{run}: {len(self.labels):,} labels, index {self.report.backend}{rerankers}>"
+        return f"<Retriever{run}: {counted(len(self.labels), 'label')}, index {self.report.backend}{rerankers}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a Retriever cannot be pickled: send the path of its run, and open it there: Retriever.load.")
@@ -76,6 +78,7 @@ class Retriever(Stages):
         """
         from xmc.retrieve.opening import open_run
 
+        reranked, warn = true_or_false(reranked, name="reranked"), true_or_false(warn, name="warn")
         folder = given_path(run, name="run")
         parts = open_run(folder, device=device, plugins=plugins, reranked=reranked, index=index, warn=warn)
         retriever = cls(**parts)
@@ -123,6 +126,7 @@ class Retriever(Stages):
 
         Raises: DataError naming label ids that are not there, unless they are to be ignored.
         """
+        ignore_unknown = true_or_false(ignore_unknown, name="ignore_unknown")
         return make_filter(self.labels, label_ids, ignore_unknown=ignore_unknown, what="label_ids")
 
     def search(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xmc.api import DataError, HeadContext, HeadOptions, QueryMap
+from xmc.counted import counted
 from xmc.data.shards import write_table
 from xmc.data.tables import LabelTable, label_table_to_arrow, read_labels
 from xmc.errors import ArtifactError
@@ -115,9 +116,9 @@ class TrainedModel:
 def _require_among(known: Container[str], label_ids: Sequence[str]) -> None:
     unknown = [label_id for label_id in label_ids if label_id not in known]
     if unknown:
+        labels = counted(len(unknown), f"label, '{unknown[0]}', was", f"labels, such as '{unknown[0]}', were")
         raise DataError(
-            f"{len(unknown):,} labels, such as '{unknown[0]}', were not there in training, and this run's head only "
-            "has vectors for those that were.",
+            f"{labels} not there in training, and this run's head only has vectors for those that were.",
             hint="Train again with them, or use the head 'dual-encoder', which embeds any label's text.",
         )
 

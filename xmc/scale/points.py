@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xmc.counted import counted
 from xmc.errors import DataError
 from xmc.scale.laws import FLOPS_A_PAIR, Array
 
@@ -86,7 +87,8 @@ def columns(points: Sequence[Point]) -> Columns:
     pairs = [point.size.pairs for point in points]
     if max(pairs) < LEAST_SPREAD * min(pairs):
         raise DataError(
-            f"the runs saw {min(pairs):,} to {max(pairs):,} pairs: too much alike to tell what more would bring.",
+            f"the runs saw {min(pairs):,} to {counted(max(pairs), 'pair')}: too much alike to tell what "
+            "more would bring.",
             hint=f"The largest should have at least {LEAST_SPREAD:g} times the pairs of the smallest.",
         )
     for point in points:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xmc.counted import counted
 from xmc.evaluate.bootstrap import LEVEL
 from xmc.evaluate.figures import Figure
 from xmc.scale.fit import SAME_SIZE, SizeFit, counting_noise, scatter_of
@@ -129,7 +130,10 @@ def _notes(points: Sequence[Point], target: Size, of: Columns) -> list[str]:
             f"the runs are of one width and the target of {grown:.2g} times it: what width brings is not known"
         )
     if len(points) <= LAW_CONSTANTS + 2:
-        notes.append(f"{len(points):,} runs for the {LAW_CONSTANTS} constants of a law leave little to judge it by")
+        notes.append(
+            f"{counted(len(points), 'run for the', 'runs for the')} {LAW_CONSTANTS} constants of a law "
+            "leave little to judge it by"
+        )
     return notes
 
 

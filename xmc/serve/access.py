@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from xmc.counted import counted
 from xmc.errors import ConfigError
 from xmc.serve.refusals import RefusedError
 
@@ -33,7 +34,7 @@ class Access:
         for name, token in (("token", self.token), ("admin token", self.admin_token)):
             if token and len(token) < SHORTEST_TOKEN:
                 raise ConfigError(
-                    f"the {name} has {len(token):,} characters; at least {SHORTEST_TOKEN} are needed.",
+                    f"the {name} has {counted(len(token), 'character')}; at least {SHORTEST_TOKEN} are needed.",
                     hint="Make one with: python -c 'import secrets; print(secrets.token_urlsafe())'",
                 )
         if self.token and self.token == self.admin_token:

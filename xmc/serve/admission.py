@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from xmc.counted import counted
 from xmc.retrieve.metadata_filters import OneOf
 from xmc.retrieve.passage_records import to_json
 from xmc.retrieve.query_checks import check_texts
@@ -92,7 +93,7 @@ def admit_size(what: str, text: str, limits: Limits) -> None:
     """Refuse a text that is too long. Raises: RefusedError 422."""
     size = len(text) if text.isascii() else len(text.encode())
     if size > limits.text_bytes:
-        raise invalid(f"{what} has {size:,} bytes, the limit is {limits.text_bytes:,} (text_bytes).")
+        raise invalid(f"{what} has {counted(size, 'byte')}, the limit is {limits.text_bytes:,} (text_bytes).")
 
 
 def admit_vectors(vectors: Sequence[Sequence[float]], retriever: Retriever) -> None:
@@ -104,5 +105,5 @@ def admit_vectors(vectors: Sequence[Sequence[float]], retriever: Retriever) -> N
     dimension = retriever.encoder.dimension
     for row, vector in enumerate(vectors):
         if len(vector) != dimension:
-            raise invalid(f"vector {row} has {len(vector):,} numbers, this run's queries have {dimension:,}.")
+            raise invalid(f"vector {row} has {counted(len(vector), 'number')}, this run's queries have {dimension:,}.")
     validate_vectors(torch.tensor(vectors, dtype=torch.float32), what="query", dimension=dimension)

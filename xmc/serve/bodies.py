@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
+from xmc.counted import counted
 from xmc.serve.refusals import CLOSE, RefusedError, invalid_body
 
 if TYPE_CHECKING:
@@ -59,5 +60,5 @@ async def _read(request: Request, limits: Limits) -> bytes:
 
 
 def _too_large(limits: Limits) -> RefusedError:
-    message = f"the body has more than {limits.body_bytes:,} bytes, which is the limit (body_bytes)."
+    message = f"the body has more than {counted(limits.body_bytes, 'byte')}, which is the limit (body_bytes)."
     return RefusedError(413, "body_too_large", message, headers=CLOSE)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from xmc.counted import counted
 from xmc.serve.admission import admit_count, admit_counts, admit_texts
 from xmc.serve.batch_search import Ask, Wish
 from xmc.serve.bodies import read_model
@@ -100,7 +101,9 @@ def compat_routes(service: Service) -> APIRouter:
 def _require_dimension(asked: int | None, retriever: Retriever) -> None:
     dimension = retriever.encoder.dimension
     if asked not in (None, dimension):
-        raise invalid(f"dimensions: embeddings of this run have {dimension:,} numbers and cannot be shortened.")
+        raise invalid(
+            f"dimensions: embeddings of this run have {counted(dimension, 'number')} and cannot be shortened."
+        )
 
 
 def _admitted(asked: StoreSearchAsk, run: ServedRun, limits: Limits) -> Ask:

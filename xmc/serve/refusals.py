@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from xmc.counted import counted
 from xmc.errors import ArtifactError, ConfigError, DataError, LockedError, XmcError
 
 RETRY = {"retry-after": "1"}
@@ -32,7 +33,7 @@ def overloaded(message: str) -> RefusedError:
 
 def too_many_waiting(most: int) -> RefusedError:
     """503: so many requests wait already."""
-    return overloaded(f"{most} requests are waiting already; try again in a moment.")
+    return overloaded(f"{counted(most, 'request is', 'requests are')} waiting already; try again in a moment.")
 
 
 def invalid(message: str) -> RefusedError:
@@ -47,7 +48,10 @@ def invalid_body(error: ValidationError, fields: Collection[str]) -> RefusedErro
 
 def answer_too_large(most: int) -> RefusedError:
     """422: what was asked for is more than an answer may hold."""
-    message = f"the answer is over the limit of {most:,} bytes (answer_bytes); ask for fewer queries, or a smaller k."
+    message = (
+        f"the answer is over the limit of {counted(most, 'byte')} (answer_bytes); ask for fewer queries, or "
+        "a smaller k."
+    )
     return RefusedError(422, "answer_too_large", message)
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from xmc.counted import counted
 from xmc.engine.labels_report import LabelsReport
 from xmc.errors import XmcWarning
 from xmc.serve.batcher import Batcher, Timed
@@ -142,7 +143,7 @@ class Service:
                 except Exception as error:
                     _log_failure(f"run {run.name}: {change.action} by a request failed", error)
                     raise
-            done = f"{report.changed} labels changed"
+            done = counted(report.changed, "label changed", "labels changed")
             if report.changed_metadata:
                 done += f", {report.changed_metadata} with other metadata"
             logger.info("run %s: %s by a request, %s", run.name, change.action, done)

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xmc.counted import counted
+
 TEMPORARY_PREFIX = ".tmp-"
 COULD_NOT_WRITE = "could not write: "
 
@@ -141,7 +143,7 @@ def _lock(descriptor: int) -> bool:
 def _publish(temporary: Path, path: Path, expected_size: int) -> None:
     size = temporary.stat().st_size
     if size != expected_size:
-        raise OSError(28, f"{size} of {expected_size} bytes reached the disk")
+        raise OSError(28, f"{size} of {counted(expected_size, 'byte')} reached the disk")
     temporary.replace(path)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from xmc.counted import counted
 from xmc.store.atomic import atomic_writer, disk_errors_name
 from xmc.store.location import Location, store_errors
 
@@ -127,4 +128,4 @@ def _upload(file: BinaryIO, location: Location, size: int) -> None:
             shutil.copyfileobj(file, stream, COPY_BYTES)
     uploaded = location.size()
     if uploaded != size:
-        raise OSError(5, f"{uploaded} of {size} bytes reached the store", location.shown)
+        raise OSError(5, f"{uploaded} of {counted(size, 'byte')} reached the store", location.shown)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xmc.counted import counted
 from xmc.errors import ArtifactError
 from xmc.store.atomic import fsync_all, sha256_of, write_bytes
 
@@ -76,7 +77,7 @@ def verify_folder(
     for name, (size, digest) in manifest.files.items():
         file = folder / name
         if file.stat().st_size != size:
-            raise damaged(file, f"it has {file.stat().st_size} bytes, expected {size}")
+            raise damaged(file, f"it has {counted(file.stat().st_size, 'byte')}, expected {size}")
         if (only is None or name in only) and sha256_of(file) != digest:
             raise damaged(file, "its SHA-256 is not the one in the manifest")
     return manifest

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from xmc.api import Augmentation, EpochModel
+from xmc.counted import counted
 from xmc.encode.encoder import Encoder, Features
 from xmc.errors import ArtifactError, PluginError
 from xmc.store import VersionedFolder
@@ -87,10 +88,12 @@ class AugmentedQueries:
         said = f"{type(self.augmentation).__name__}.rewrite answered"
         answer: Any = self.augmentation.rewrite(query_rows.copy(), epoch, model)  # which may be written into
         if isinstance(answer, str) or not isinstance(answer, Iterable):
-            raise PluginError(f"{said} a {type(answer).__name__}, wanted is a list of {len(query_rows):,} texts.")
+            raise PluginError(
+                f"{said} a {type(answer).__name__}, wanted is a list of {counted(len(query_rows), 'text')}."
+            )
         texts = list(answer)
         if len(texts) != len(query_rows):
-            raise PluginError(f"{said} {len(texts):,} texts for {len(query_rows):,} queries.")
+            raise PluginError(f"{said} {counted(len(texts), 'text')} for {counted(len(query_rows), 'query')}.")
         for text in texts:
             if not isinstance(text, str) or not is_utf8(text):
                 raise PluginError(f"{said} {text!r} among the texts.", hint="Each is a str that UTF-8 can hold.")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xmc.api import ConfigError, HeadContext
+from xmc.counted import counted
 from xmc.encode.encoder import chunks
 from xmc.train.scored_head import ScoredHead
 
@@ -95,7 +96,7 @@ def _require_vectors(context: HeadContext) -> None:
         )
     if vectors_LE.shape[1] != context.dimension:
         raise ConfigError(
-            f"the teacher's label vectors have {vectors_LE.shape[1]} dimensions, the encoder's embeddings "
+            f"the teacher's label vectors have {counted(vectors_LE.shape[1], 'dimension')}, the encoder's embeddings "
             f"{context.dimension}.",
             hint=f"Set encoder.dimension={vectors_LE.shape[1]}.",
         )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from xmc.api import ConfigError, Loss, LossInputs, NonFiniteError, RowStateLoss, TeacherScores
+from xmc.counted import counted
 from xmc.loss_values import next_row_states, query_losses, require_gradient
 from xmc.sent import sent
 from xmc.train.products import add_product, product_into
@@ -194,7 +195,7 @@ def _require_room(queries: int, labels: int, rows_at_once: int) -> None:
     if queries > rows_at_once:
         raise ConfigError(
             f"this loss pools the whole batch, so {queries:,} x {labels:,} scores are needed at once, and "
-            f"[train] score_memory_mb allows {rows_at_once} rows.",
+            f"[train] score_memory_mb allows {counted(rows_at_once, 'row')}.",
             hint="Use a smaller batch_size, label_scope = 'sampled', or a larger score_memory_mb.",
         )
 

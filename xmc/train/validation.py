@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xmc.api import Head, PluginError, Positives, QueryMap
+from xmc.counted import counted
 from xmc.encode.encoder import Encoder, Features, embed_chunks
 from xmc.train.distributed import Ranks
 from xmc.train.scorer import rows_in_memory, score_rows
@@ -73,7 +74,7 @@ def label_matrix(head: Head, labels: int) -> Tensor:
         given += len(chunk_ND)
     if given != labels:
         raise PluginError(
-            f"the head gives {given:,} label vectors for {labels:,} labels.",
+            f"the head gives {counted(given, 'label vector')} for {counted(labels, 'label')}.",
             hint="label_vectors(label_rows) yields one row for each of label_rows, in their order.",
         )
     return whole_LD

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmc.counted import counted
 from xmc.errors import ConfigError, DataError
 from xmc.vectors import validate_vectors
 
@@ -71,7 +72,10 @@ def keep_vectors(chunks: Iterable[Tensor], *, labels: int, similarity: str, fold
             matrix_LE[rows : rows + len(vectors)] = vectors
         rows += len(vectors)
     if matrix_LE is None or rows != labels or rows == 0:
-        raise DataError(f"there are {rows:,} label vectors for {labels:,} labels.", hint="Is the label table empty?")
+        raise DataError(
+            f"there are {counted(rows, 'label vector')} for {counted(labels, 'label')}.",
+            hint="Is the label table empty?",
+        )
     return LabelVectors(matrix_LE, similarity)
 
 

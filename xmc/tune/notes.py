@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xmc.counted import counted
 from xmc.tune.goal import Goal, milliseconds
 from xmc.tune.measurement import Measurement
 from xmc.tune.trial import Trial
@@ -16,12 +17,15 @@ def notes_of(goal: Goal, trial: Trial, chosen: Measurement, judged: Measurement)
         notes += _above_target(goal.target_recall, trial, chosen)
         if judged.recall < goal.target_recall - TOLERANCE:
             notes.append(
-                f"on the {judged.queries:,} queries that did not choose, the recall is {judged.recall:.3f} "
+                f"on the {counted(judged.queries, 'query')} that did not choose, the recall is {judged.recall:.3f} "
                 f"[{judged.low:.3f}, {judged.high:.3f}], below the {goal.target_recall:g} asked for."
             )
     spread = (judged.high - judged.low) / 2
     if spread > TOLERANCE:
-        notes.append(f"{judged.queries:,} queries tell the recall to ± {spread:.3f} only: hold out more.")
+        notes.append(
+            f"{counted(judged.queries, 'query tells', 'queries tell')} the recall to ± {spread:.3f} "
+            "only: hold out more."
+        )
     if goal.is_too_slow(judged):
         notes.append(f"when judged, the median query took {milliseconds(judged.latency_s)}: timings vary.")
     return notes

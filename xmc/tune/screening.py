@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from xmc.counted import counted
 from xmc.tune.candidates import Candidate
 from xmc.tune.reference import exact_reference
 from xmc.tune.trial import Bench, Trial, try_candidate
@@ -41,7 +42,7 @@ def screen(
     dropped = [candidate for candidate, trial in zip(approximate, trials, strict=True) if _fails(bench, trial, best)]
     for candidate, trial in zip(approximate, trials, strict=True):
         said = "not built on all labels" if candidate in dropped else "built on all labels as well"
-        trial.verdict = f"on a sample of {size:,} labels: {trial.verdict}; {said}"
+        trial.verdict = f"on a sample of {counted(size, 'label')}: {trial.verdict}; {said}"
     return [candidate for candidate in candidates if candidate not in dropped], trials
 
 

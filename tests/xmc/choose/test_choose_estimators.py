@@ -202,7 +202,7 @@ def test_weights_that_are_no_numbers_are_refused(ratios):
     wild, ones = np.array(ratios), np.ones((2, 2))
     for evidence in (bare(wild, ones), replace(bare(ones, ones), rank_ratios_QK=wild)):
         with pytest.raises(
-            DataError, match=r"1 lists of the log, such as that of row [01], would count with a weight above"
+            DataError, match=r"1 list of the log, such as that of row [01], would count with a weight above"
         ):
             judge_candidate("a", evidence, estimator="dr", outside=0.0, samples=9, seed=0)
 

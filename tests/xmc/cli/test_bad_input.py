@@ -131,7 +131,7 @@ def test_a_configuration_file_that_is_no_toml(refused, tmp_path):
         ),
         ({"train": {"query_id": ["q"], "text": [" "], "positives": [["l1"]]}}, "has no query with text and positives"),
         ({"labels": {"label_id": ["l1", "l1"], "text": ["a", "b"]}}, "'l1' (2 times)"),
-        ({"labels": {"label_id": ["l1", "l2"], "text": ["a", ""]}}, "1 labels have no text: row 1 ('l2')"),
+        ({"labels": {"label_id": ["l1", "l2"], "text": ["a", ""]}}, "1 label has no text: row 1 ('l2')"),
         ({"labels": {"label_id": ["l1", "l2"], "text": [1, 2]}}, "column 'text'"),
         ({"train": {"query_id": ["q", None], "text": ["a", "b"], "positives": [["l1"], ["l1"]]}}, "'query_id'"),
         ({"dev": None}, "a dev split of 0.05 of 2 train queries leaves one side empty. hint: "),

@@ -29,12 +29,12 @@ def test_for_people(tmp_path, source):
     assert result.exit_code == 0, result.output
     assert result.output.splitlines() == [
         f"{source} (jsonl) -> {tmp_path / 'out'}",
-        "  labels: 1 rows read, 1 kept, 0 skipped",
+        "  labels: 1 row read, 1 kept, 0 skipped",
         "  train: 2 rows read, 1 kept, 1 skipped",
         "    1 x query id stands twice",
         f"    {source}/train.jsonl:2: query id stands twice: 'q'",
-        "  1 unknown label ids, 1 positives left out: 'z' (1 times)",
-        "  1 labels stood twice in a query and were merged",
+        "  1 unknown label id, 1 positive left out: 'z' (1 time)",
+        "  1 label stood twice in a query and was merged",
         "  every training query has the label 'a' and no other: there is nothing to tell apart",
         f"next: xmc train --data {tmp_path / 'out'} --out runs/out",
     ]
@@ -45,7 +45,7 @@ def test_positives_of_skipped_labels_are_not_told_as_of_labels_that_the_source_d
     with (source / "labels.jsonl").open("a") as file:
         file.write('{"id": "z", "text": ""}\n')
     result = run(source, "--out", tmp_path / "out", "--on-bad-row", "skip")
-    assert "  1 label ids that are unknown or were skipped, 1 positives left out: 'z' (1 times)" in result.output
+    assert "  1 unknown or skipped label id, 1 positive left out: 'z' (1 time)" in result.output
     assert load_dataset(tmp_path / "out").labels.ids == ["a"]
 
 

@@ -201,7 +201,7 @@ def test_a_large_share_of_edits_is_noted(xmc_command, tiny_run_copy, files):
         (["add", "new.jsonl", "--device", "cpu"], "--device is for compact, not for add."),
         (["sync", "new.jsonl", "--most-removed", "2"], "should be less than or equal to 1"),
         (["add", "nowhere.jsonl"], "there is no file nowhere.jsonl."),
-        (["add", "--id", "L00", "--text", "z"], "1 labels are there already: 'L00'."),
+        (["add", "--id", "L00", "--text", "z"], "1 label is there already: 'L00'."),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(xmc_command, tiny_run, arguments, message):
@@ -247,7 +247,7 @@ def test_a_search_among_allowed_labels(xmc_command, tiny_run, files):
     code, out, _ = xmc_command("search", "tender tram", "--run", tiny_run, *options, "--json")
     assert code == 0 and {hit["label_id"] for hit in json.loads(out)["hits"]} == {"L05", "L07"}
     code, _, err = xmc_command("search", "tender tram", "--run", tiny_run, "--allow", "nope")
-    assert code == 2 and "1 of the allowed labels are not there: 'nope'" in err
+    assert code == 2 and "1 of the allowed labels is not there: 'nope'" in err
     code, out, _ = xmc_command("search", "tender tram", "--run", tiny_run, "--allowed", files("none.txt"))
     assert code == 0 and out == "no label is allowed\n"
 
@@ -271,7 +271,7 @@ def test_a_batch_among_allowed_labels(xmc_command, tiny_run, files, tmp_path):
     assert code == 0 and json.loads(printed)["skipped"] == 1, "the file in the output is one that --allowed reads"
     for options, message in (
         (["--allowed", files("none.txt")], "the filter allows no label"),
-        (["--allowed", files("two.txt", "L05", "nope")], "1 of the allowed labels are not there: 'nope'"),
+        (["--allowed", files("two.txt", "L05", "nope")], "1 of the allowed labels is not there: 'nope'"),
         (["--allowed", tmp_path / "absent"], "there is no file"),
     ):
         code, _, err = xmc_command(*predict[:6], tmp_path / "refused", *options)

@@ -161,7 +161,7 @@ def test_split_off_dev_leaves_a_dev_split_alone():
 
 def test_split_off_dev_refuses_an_empty_side():
     one = Dataset("one", TINY.labels, {"train": TINY.train.take(np.array([0]))}, "")
-    with pytest.raises(DataError, match=r"0\.1 of 1 train queries leaves one side empty"):
+    with pytest.raises(DataError, match=r"0\.1 of 1 train query leaves one side empty"):
         split_off_dev(one)
     with pytest.raises(ValueError, match="between 0 and 1, got 1"):
         split_off_dev(one, fraction=1)

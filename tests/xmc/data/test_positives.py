@@ -111,7 +111,7 @@ def test_relevance_too_large_for_float32_is_refused():
 
 
 def test_relevance_of_other_length_is_refused():
-    with pytest.raises(DataError, match=r"query 'q1' \(row 1\) has 1 positives and 2 relevance values"):
+    with pytest.raises(DataError, match=r"query 'q1' \(row 1\) has 1 positive and 2 relevance values"):
         read(pa.array([[0], [2]]), pa.array([[1.0], [1.0, 2.0]]))
 
 

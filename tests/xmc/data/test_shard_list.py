@@ -4,6 +4,7 @@ import gzip
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 
@@ -73,6 +74,26 @@ def test_nothing(folder, pattern):
         list_shards(f"{folder}{pattern}")
 
 
+def test_what_is_there_and_holds_no_table_is_said_to_be_that(folder, tmp_path_factory):
+    (folder / "empty.parquet").mkdir()
+    (folder / "log.parquet").mkdir()
+    (folder / "log.parquet" / "_temporary").write_text("")
+    (folder / "gone.parquet").symlink_to("nowhere.parquet")
+    os.mkfifo(folder / "pipe.parquet")
+    with socket.socket(socket.AF_UNIX) as made:
+        short = tmp_path_factory.mktemp("s") / "x.parquet"  # the path of a socket has at most 107 bytes
+        made.bind(str(short))
+        for place, said in (
+            (folder / "empty.parquet", r"^there is no table in the folder \S+/empty\.parquet, which is empty\."),
+            (folder / "log.parquet", r"^there is no table in the folder \S+/log\.parquet\. Give"),
+            (folder / "gone.parquet", r"^\S+/gone\.parquet is a link to nothing, and no table\."),
+            (folder / "pipe.parquet", r"^\S+/pipe\.parquet is a pipe, socket or device, and no table\."),
+            (short, r"^\S+/x\.parquet is a pipe, socket or device, and no table\."),
+        ):
+            with pytest.raises(DataError, match=said):
+                list_shards(str(place))
+
+
 def test_another_kind_of_file(folder):
     with pytest.raises(DataError, match=r"c\.txt: a table ends in \.parquet or \.arrow"):
         list_shards(f"{folder}/c*")
@@ -96,10 +117,13 @@ def test_what_is_left_out_is_said(folder):
     (folder / "c.pq").write_text("")
     (folder / "sub" / "back").symlink_to("..")
     os.mkfifo(folder / "pipe.parquet")
-    hidden, loop = "3 whose path has a name that begins with _ or .", "1 that link to a folder above them"
-    pipe = "1 that are pipes, sockets or devices"
+    hidden, loop = "3 whose path has a name that begins with _ or .", "1 with a link to a folder above"
+    pipe = "1 of the kind pipe, socket or device"
     for text, reasons in (
-        (str(folder), {hidden, loop, pipe, "2 that end in .pq", "1 that end in .PARQUET", "1 that end in .txt"}),
+        (
+            str(folder),
+            {hidden, loop, pipe, "2 with the ending .pq", "1 with the ending .PARQUET", "1 with the ending .txt"},
+        ),
         (f"{folder}/**/*.parquet", {hidden, loop, pipe}),
     ):
         listing = list_shards(text)
@@ -131,9 +155,9 @@ def test_what_xmc_wrote_is_no_shard_unless_its_folder_is_named(folder):
     for text, count in ((folder, 9), (f"{folder}/**/*.parquet", 3)):
         listing = list_shards(text)
         assert len(listing.shards) == count and "sub/part-1.parquet" in [shard.name for shard in listing.shards]
-        assert "2 that are hits of xmc predict" in listing.notes[0] and "1 that are parts of a run" in listing.notes[0]
+        assert "2 with hits of xmc predict" in listing.notes[0] and "1 with parts of a run" in listing.notes[0]
     assert len(list_shards(folder / "sub" / "hits").shards) == 2  # named, so the command says what they lack
-    with pytest.raises(DataError, match=r"there is no table .*: 1 that are parts of a run"):
+    with pytest.raises(DataError, match=r"there is no table .*: 1 with parts of a run"):
         list_shards(f"{folder}/run/i*/**/*.parquet")
 
 
@@ -145,12 +169,12 @@ def test_a_folder_that_a_pattern_names_is_not_passed_over_unseen(tmp_path):
     listing = list_shards(f"{tmp_path}/*.parquet")
     assert [shard.name for shard in listing.shards] == ["x.parquet"]
     (note,) = listing.notes
-    assert "1 that are folders (what lies in them is named by" in note and f"{tmp_path}/*.parquet/**" in note
+    assert "1 of the kind folder (what lies inside is named by" in note and f"{tmp_path}/*.parquet/**" in note
     assert [shard.name for shard in list_shards(f"{tmp_path}/*.parquet/**").shards] == ["day.parquet/part-0.parquet"]
     both = list_shards(f"{tmp_path}/**")
     assert [shard.name for shard in both.shards] == ["day.parquet/part-0.parquet", "x.parquet"]
-    assert not any("folders" in note for note in both.notes)
-    with pytest.raises(DataError, match=r"there is no table .*/d\*\. left out .*: 1 that are folders"):
+    assert not any("kind folder" in note for note in both.notes)
+    with pytest.raises(DataError, match=r"there is no table .*/d\*\. left out .*: 1 of the kind folder"):
         list_shards(f"{tmp_path}/d*")
 
 

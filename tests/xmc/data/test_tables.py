@@ -55,10 +55,10 @@ def test_binary_positives_have_no_relevance_column():
 @pytest.mark.parametrize(
     ("ids", "texts", "message"),
     [
-        (["a", "b", "a", "a"], ["x"] * 4, r"'label_id' must be unique, 1 ids are repeated: 'a' \(3 times\)"),
+        (["a", "b", "a", "a"], ["x"] * 4, r"'label_id' must be unique, 1 id is repeated: 'a' \(3 times\)"),
         (["a", None, ""], ["x"] * 3, r"'label_id' is null or empty in 2 rows: row 1, row 2"),
         (["a", "b", "c"], ["x", " \t\n ", None], r"2 labels have no text: row 1 \('b'\), row 2 \('c'\)"),
-        (["a"], ["x" * (MAX_TEXT_BYTES + 1)], r"1 texts are longer than 1,000,000 bytes: row 0 \('a'\)"),
+        (["a"], ["x" * (MAX_TEXT_BYTES + 1)], r"1 text is longer than 1,000,000 bytes: row 0 \('a'\)"),
         ([], pa.array([], pa.string()), "has no labels"),
     ],
 )
@@ -76,8 +76,8 @@ def test_text_at_the_limit_is_allowed(tmp_path):
 @pytest.mark.parametrize(
     ("ids", "texts", "positives", "message"),
     [
-        (["x", "x"], ["t", "t"], [["a"], ["b"]], r"'query_id' must be unique, 1 ids are repeated: 'x' \(2 times\)"),
-        ([None], ["t"], [["a"]], "'query_id' is null or empty in 1 rows: row 0"),
+        (["x", "x"], ["t", "t"], [["a"], ["b"]], r"'query_id' must be unique, 1 id is repeated: 'x' \(2 times\)"),
+        ([None], ["t"], [["a"]], "'query_id' is null or empty in 1 row: row 0"),
         (["x"], ["t" * (MAX_TEXT_BYTES + 1)], [["a"]], r"longer than 1,000,000 bytes: row 0 \('x'\)"),
         (["x", "y"], ["t", "t"], [["a"], ["z"]], r"unknown label ids, 1 in all; query 'y' \(row 1\): 'z'"),
         (["x"], ["t"], [[3]], r"label rows outside 0\.\.2"),
@@ -103,7 +103,7 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert notes == (
         "dev: 2 of 5 queries are without text and are left out",
         "dev: 1 of 5 queries are without positives and are left out",
-        "dev: 1 positives stand twice in the same query and are merged",
+        "dev: 1 positive stands twice in the same query and is merged",
     )
 
 

@@ -70,13 +70,13 @@ def test_an_empty_shortlist_stays_empty(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"q1": None}, "1 queries have no answer of the teacher .null.: 'q1'"),
-        ({"q2": (["d", "zebra"], [1, 2])}, "1 queries have labels that this data set has not, such as 'zebra': 'q2'"),
+        ({"q1": None}, "1 query has no answer of the teacher .null.: 'q1'"),
+        ({"q2": (["d", "zebra"], [1, 2])}, "1 query has labels that this data set has not, such as 'zebra': 'q2'"),
         ({"q2": (["d", None], [1, 2])}, "such as None: 'q2'"),
         ({"q2": (["d"], [1, 2])}, "not one score for each label of their shortlist: 'q2'"),
-        ({"q3": (["d"], [np.nan])}, "1 queries have scores that are not finite numbers: 'q3'"),
+        ({"q3": (["d"], [np.nan])}, "1 query has scores that are not finite numbers: 'q3'"),
         ({"q3": (["d"], [np.inf])}, "scores that are not finite numbers: 'q3'"),
-        ({"q1": (["d", "d"], [1, 2])}, "1 queries have a label twice on their shortlist: 'q1'"),
+        ({"q1": (["d", "d"], [1, 2])}, "1 query has a label twice on their shortlist: 'q1'"),
     ],
 )
 def test_what_is_wrong_is_named_by_query(tmp_path, change, said):
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_named_by_query(tmp_path, change, said):
 
 
 def test_missing_and_repeated_queries_and_other_tables(tmp_path):
-    with pytest.raises(DataError, match="1 queries are not in the teacher's table: 'q2'") as refused:
+    with pytest.raises(DataError, match="1 query is not in the teacher's table: 'q2'") as refused:
         read(tmp_path, table_of({name: ROWS[name] for name in ("q1", "q3")}))
     assert "xmc teach" in refused.value.hint
     with pytest.raises(DataError, match="query 'q1' stands in the teacher's table more than once"):

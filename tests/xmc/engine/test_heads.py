@@ -86,7 +86,7 @@ def tensors_of(run):
 
 def test_a_label_that_was_not_there_in_training_is_refused(trained):
     retriever = xmc.Retriever.load(trained(CLASSIFIER))
-    with pytest.raises(DataError, match="'new', were not there in training") as caught:
+    with pytest.raises(DataError, match="'new', was not there in training") as caught:
         retriever.model.label_vectors(type(retriever.labels)(["new"], ["a new label"]))
     assert "dual-encoder" in caught.value.hint
 

@@ -255,7 +255,7 @@ def test_vectors_take_the_place_of_texts(tiny_run_copy):
 @pytest.mark.parametrize(
     ("edit", "error", "message"),
     [
-        (lambda e: e.add({"L21": "again"}), DataError, r"1 labels are there already: 'L21'\. .*xmc labels replace"),
+        (lambda e: e.add({"L21": "again"}), DataError, r"1 label is there already: 'L21'\. .*xmc labels replace"),
         (lambda e: e.add({}), DataError, "there are no labels"),
         (lambda e: e.add({"x": " \n"}), DataError, "label 'x' has an empty text"),
         (lambda e: e.add({"x": None}), DataError, "label 'x' has None"),
@@ -265,20 +265,20 @@ def test_vectors_take_the_place_of_texts(tiny_run_copy):
         (lambda e: e.add({"x\ud800": "a"}), DataError, "is not valid Unicode"),
         (lambda e: e.add({"x": "a" * 1_000_001}), DataError, "longer than 1,000,000 bytes"),
         (lambda e: e.add(["x"]), DataError, "labels must be a mapping of label ids to texts, got list"),
-        (lambda e: e.add({"x": "a"}, vectors=np.ones((2, 32))), DataError, "2 vectors for 1 labels"),
+        (lambda e: e.add({"x": "a"}, vectors=np.ones((2, 32))), DataError, "2 vectors for 1 label;"),
         (lambda e: e.add({"x": "a"}, vectors=np.ones((1, 31))), DataError, "dimension 31, expected 32"),
         (lambda e: e.add({"x": "a"}, vectors=np.full((1, 32), np.nan)), NonFiniteError, "NaN.* in row 0"),
-        (lambda e: e.add({"x": "a"}, vectors=[[1.0], [1.0, 2.0]]), DataError, "no matrix of .* 1 rows of 32"),
+        (lambda e: e.add({"x": "a"}, vectors=[[1.0], [1.0, 2.0]]), DataError, "no matrix of .* 1 row of 32"),
         (lambda e: e.add({"x": "a"}, vectors="abc"), DataError, "no matrix of numbers"),
         (lambda e: e.add({"x": "a"}, vectors=np.array([["a"] * 32])), DataError, "no matrix of numbers"),
         (lambda e: e.add({"x": "a"}, vectors=[None]), DataError, "no matrix of numbers"),
         (
             lambda e: e.replace({"nope": "a", "L21": "b"}),
             DataError,
-            r"1 labels are not there: 'nope'\. All that are: xmc labels",
+            r"1 label is not there: 'nope'\. All that are: xmc labels",
         ),
-        (lambda e: e.remove(["L21", "nope"]), DataError, r"1 labels are not there: 'nope'"),
-        (lambda e: e.remove(["L21", "L21"]), DataError, "1 label ids are given twice, such as 'L21'"),
+        (lambda e: e.remove(["L21", "nope"]), DataError, r"1 label is not there: 'nope'"),
+        (lambda e: e.remove(["L21", "L21"]), DataError, "1 label id is given twice, such as 'L21'"),
         (lambda e: e.remove([]), DataError, "there are no labels"),
         (lambda e: e.remove("L21"), DataError, "must be a list of strings, got one string"),
         (lambda e: e.remove(TINY.ids), DataError, "remove all labels"),
@@ -353,7 +353,7 @@ def test_vectors_kept_for_another_encoder_are_made_anew_and_given_ones_refused(t
     assert answers(opened(tiny_run_copy), k=3) == before
     xmc.add_labels(tiny_run_copy, {"own": "text"}, vectors=retriever.encode(["quartz"]))
     recommit_encoder(tiny_run_copy)
-    with pytest.raises(ArtifactError, match=r"'own', have vectors that were given for another encoder"):
+    with pytest.raises(ArtifactError, match=r"'own', has vectors that were given for another encoder"):
         xmc.index_run(tiny_run_copy, device="cpu")
     xmc.remove_labels(tiny_run_copy, ["own"])
     xmc.index_run(tiny_run_copy, device="cpu")
@@ -372,7 +372,7 @@ def test_labels_with_vectors_for_another_encoder_can_be_given_their_texts_or_oth
         lambda: xmc.replace_labels(tiny_run_copy, {"own-2": "text"}),
         lambda: xmc.sync_labels(tiny_run_copy, {**xmc.list_labels(tiny_run_copy), "own-2": "text"}),
     ):
-        with pytest.raises(ArtifactError, match=r"^1 labels, such as 'own-1'|^2 labels, .*labels put FILE"):
+        with pytest.raises(ArtifactError, match=r"^1 label, 'own-1', has|^2 labels, .*labels put FILE"):
             edit()
     assert xmc.put_labels(tiny_run_copy, xmc.list_labels(tiny_run_copy)).changed == 2
     xmc.index_run(tiny_run_copy, device="cpu")

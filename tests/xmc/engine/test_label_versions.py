@@ -164,7 +164,7 @@ def test_vectors_for_another_encoder_are_not_gone_back_to(editor):
     editor.remove(["own", "new"])
     recommit_encoder(editor.run)
     xmc.index_run(editor.run, device="cpu")
-    with pytest.raises(DataError, match="1 labels, such as 'own', have vectors in v000003 that were given for another"):
+    with pytest.raises(DataError, match="1 label, 'own', has vectors in v000003 that were given for another"):
         editor.rollback("v000003")
     assert editor.rollback("v000002").labels == 61  # embedded anew
     assert opened(editor.run).search(["purple banana"], k=1)[0][0].label_id == "new"
@@ -192,7 +192,7 @@ def test_labels_edited_before_their_first_state_was_kept_go_back_as_far_as_is_kn
     old = editor.versions()[-2]
     assert (old.version, old.at, old.change, old.labels) == ("v000003", "", "", None)
     assert names(editor) == ["v000002", "v000003", "v000004"]
-    with pytest.raises(DataError, match="what 1 labels, such as 'L00', were in v000000 is not known"):
+    with pytest.raises(DataError, match="what 1 label, 'L00', was in v000000 is not known"):
         editor.rollback(BEFORE_EDITS)
     assert editor.rollback("v000003").changed == 1
     assert editor.labels() == {**dict(zip(TINY.ids, TINY.texts, strict=True)), "L00": "quartz"}

@@ -87,7 +87,7 @@ def test_labels_of_every_head_can_be_filtered_removed_and_put_back(runs, name):
 @pytest.mark.parametrize("name", ["classifier", "factored", "linear"])
 def test_a_head_of_trained_labels_refuses_others_and_new_texts(runs, name):
     editor = LabelEditor(runs(name), plugins=PLUGINS)
-    with pytest.raises(DataError, match="'unheard', were not there in training") as caught:
+    with pytest.raises(DataError, match="'unheard', was not there in training") as caught:
         editor.add({"unheard": "a new label"})
     assert "dual-encoder" in caught.value.hint
     label_id = DATA.labels.ids[-1]
@@ -135,7 +135,7 @@ def test_a_trained_vector_comes_back_in_the_place_of_a_given_one(runs, name):
             assert back().changed and found() == pytest.approx(scores, rel=1e-5)
     editor.add({"given": "seen with the eyes"}, vectors=vectors_ND)
     for edit in (editor.put, editor.replace):
-        with pytest.raises(DataError, match="'given', were not there in training"):
+        with pytest.raises(DataError, match="'given', was not there in training"):
             edit({"given": "seen with the eyes"})
     editor.remove(["given"])
 

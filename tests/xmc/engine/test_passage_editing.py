@@ -18,7 +18,7 @@ def kept(run):
     return {label_id: records.metadata(label_id) for label_id in records.by_id}
 
 
-@pytest.mark.filterwarnings("ignore:.*labels stand beside")
+@pytest.mark.filterwarnings("ignore:.*labels? stands? beside")
 def test_the_verbs_take_metadata(tiny_run_copy):
     xmc.add_labels(tiny_run_copy, TEXTS, metadata=KEPT)
     assert kept(tiny_run_copy) == {"n1": KEPT["n1"], "n2": {}}
@@ -73,10 +73,10 @@ def test_vectors_and_metadata_go_together(tiny_run_copy):
         (TEXTS, {"metadata": [{}]}, "metadata must be a mapping of label ids to dictionaries, got list"),
         (TEXTS, {"metadata": {"n1": 3}}, "the metadata of 'n1' must be a dictionary, got int"),
         (TEXTS, {"metadata": {"n1": {"a": (1,)}}}, "the metadata of 'n1' cannot be kept"),
-        (TEXTS, {"metadata": KEPT, "vectors": torch.ones(1, 32)}, "there are 1 vectors for 2 labels"),
+        (TEXTS, {"metadata": KEPT, "vectors": torch.ones(1, 32)}, "got 1 vector for 2 labels"),
         ({}, {"metadata": {}}, "there are no labels"),
         (["n1"], {"metadata": {}}, "labels must be a mapping of label ids to texts, got list"),
-        ({**TEXTS, "L21": "there already"}, {"metadata": KEPT}, "are there already: .L21"),
+        ({**TEXTS, "L21": "there already"}, {"metadata": KEPT}, "is there already: .L21"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_committed(labels, options, message, tiny_run_copy):

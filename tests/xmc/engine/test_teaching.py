@@ -112,7 +112,7 @@ def test_a_label_is_added_by_its_vector(student, tmp_path):
     vector = np.eye(32, dtype=np.float32)[:1]
     xmc.add_labels(tmp_path / "run", {"new": "a new label"}, vectors=vector)
     assert "new" in {hit.label_id for hit in Retriever.load(tmp_path / "run").search(["tram"], k=61)[0]}
-    with pytest.raises(DataError, match="were not there in training"):
+    with pytest.raises(DataError, match="was not there in training"):
         xmc.add_labels(tmp_path / "run", {"other": "without a vector"})
 
 
@@ -193,7 +193,7 @@ def test_labels_without_vector_are_named(taught):
         32,
     )
     more = type(shorter)([*data.labels.ids, "zebra"], [*data.labels.texts, "zebra"])
-    with pytest.raises(DataError, match="1 labels of the data set have no vector, such as 'zebra'"):
+    with pytest.raises(DataError, match="1 label of the data set has no vector, such as 'zebra'"):
         Teacher(taught[0], (), "", has_vectors=True).vectors(type(data)("t", more, data.splits, "f"))
 
 

@@ -66,7 +66,7 @@ def test_no_query_at_all():
 @pytest.mark.parametrize(
     ("ranked", "truth", "message"),
     [
-        ([[1]], [{1: 1.0}, {}], "hits of 1 queries but positives of 2"),
+        ([[1]], [{1: 1.0}, {}], "hits of 1 query but positives of 2"),
         ([[1], [2, 3, 2]], [{}, {}], "hits: query row 1 has label row 2 twice"),
         ([[-1]], [{1: 1.0}], "hits: query row 0 has label row -1; allowed are 0 to 11"),
         ([[1], [LABELS]], [{}, {}], "hits: query row 1 has label row 12; allowed"),

@@ -180,7 +180,7 @@ def test_what_a_service_can_be_asked_is_written_down():
     assert written("==", None) is None is written(">", "2020-01-01")
 
 
-@pytest.mark.filterwarnings("ignore:.*labels stand beside")
+@pytest.mark.filterwarnings("ignore:.*labels? stands? beside")
 def test_what_is_looked_up_is_what_haystack_says_of_each_document(tiny_run_copy):
     draw = random.Random(0)
     kept = {f"n{row:02d}": {"x": value, "y": VALUES[-row]} for row, value in enumerate(VALUES)} | {"z": {"y": 3}}

@@ -275,7 +275,7 @@ def test_lengths_that_differ_are_refused_before_anything_is_written(tiny_run_cop
     store = XmcVectorStore(tiny_run_copy, collection="notes")
     with pytest.raises(DataError, match="1 metadata for 3 texts"):
         store.add_texts(TEXTS, [{}])
-    with pytest.raises(DataError, match="1 ids for 3 texts"):
+    with pytest.raises(DataError, match="1 id for 3 texts"):
         store.add_texts(TEXTS, ids=["a"])
     assert store.add_texts([]) == []
     assert not (tiny_run_copy / "passages").exists()

@@ -249,7 +249,7 @@ def test_a_store_over_the_whole_run_has_its_labels_and_cannot_be_emptied(tiny_ru
     assert len(store.get_nodes()) == 60 and store.get_nodes(["L21"])[0].text == "tender tram vehicle"
     with pytest.raises(DataError, match="remove all labels"):
         store.clear()
-    with pytest.raises(DataError, match="2 nodes have 1 ids"):
+    with pytest.raises(DataError, match="2 nodes have 1 id;"):
         store.add([TextNode(id_="x", text="a"), TextNode(id_="x", text="b")])
 
 

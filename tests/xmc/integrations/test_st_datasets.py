@@ -79,7 +79,7 @@ def test_bad_positives(positives, said):
 @pytest.mark.parametrize(
     ("negatives", "said"),
     [
-        ([[0]], "3 lists of one length, got 1 lists"),
+        ([[0]], "3 lists of one length, got 1 list"),
         ([[0], [1, 2], [3]], r"got 3 lists with lengths \[1, 2\]"),
         ([[0], [1], [7]], "negatives hold the label row 7"),
         ([[0], [1.0], [2]], "negatives hold 1.0"),

@@ -172,8 +172,8 @@ def test_a_worker_takes_no_other_filter(retriever, calibrated_run, tmp_path):
     ("allowed", "message"),
     [
         ([], "the filter allows no label"),
-        (["L00", "nope"], "1 of the allowed labels are not there: 'nope'"),
-        ([""], "1 of the allowed labels are not there: ''"),
+        (["L00", "nope"], "1 of the allowed labels is not there: 'nope'"),
+        ([""], "1 of the allowed labels is not there: ''"),
         ("L00", "got one text"),
         ([3], "got 3"),
     ],

@@ -133,12 +133,10 @@ def test_what_is_no_longer_named_is_noted(tiny_run, predicted):
     (folder / "b.parquet").unlink()
     report = predict_run(tiny_run, str(folder), out, **OPTIONS)
     assert report.shards == 1 and len(require_complete(out)) == 2
-    assert report.notes[-1].startswith("1 shards of earlier calls are not among these --shards; their hits stay")
+    assert report.notes[-1].startswith("1 shard of earlier calls is not among these --shards; the hits stay")
     (out / "b.parquet").write_text("damaged")
     report = predict_run(tiny_run, str(folder), out, **OPTIONS)
-    assert report.notes[-1].startswith(
-        "1 shards of earlier calls are not in the manifest any more: their hits are gone"
-    )
+    assert report.notes[-1].startswith("1 shard of earlier calls is not in the manifest any more: the hits are gone")
     assert "b.parquet" not in (out / "_manifest.jsonl").read_text()
 
 
@@ -228,7 +226,7 @@ def test_a_signal_ends_the_look_at_what_is_done(tiny_run, predicted, monkeypatch
     write_few(folder, ("c",))
     with monkeypatch.context() as patch:
         read = stop_at(patch, ledger, "sha256_of")
-        with pytest.raises(InterruptedRunError, match="1 of 1 shards are done"):
+        with pytest.raises(InterruptedRunError, match="1 of 1 shard is done"):
             predict_run(tiny_run, folder, out, **OPTIONS)
         assert len(read) == 1
     assert predict_run(tiny_run, folder, out, **OPTIONS).skipped == 1
@@ -257,7 +255,7 @@ def test_several_shards_and_what_was_left_out(tiny_run, tmp_path):
     assert predict_run(tiny_run, named, tmp_path / "out", **OPTIONS).shards == 2
     assert [line["name"] for line in require_complete(tmp_path / "out")] == ["a.parquet", "b.parquet"]
     report = predict_run(tiny_run, str(folder), tmp_path / "out", **OPTIONS)
-    assert report.skipped == 2 and report.notes == (f"left out of {folder}: 1 that end in .pq.",)
+    assert report.skipped == 2 and report.notes == (f"left out of {folder}: 1 with the ending .pq.",)
     other = write_few(tmp_path / "other")
     with pytest.raises(ConfigError, match=r"would both write .*/a\.parquet\. Name a folder or pattern above both"):
         predict_run(tiny_run, [str(folder), str(other)], tmp_path / "out", **OPTIONS)

@@ -51,7 +51,7 @@ def test_the_same_text_with_another_given_vector_is_another_label():
 def test_vectors_given_for_another_encoder_are_refused():
     edits = LabelEdits({"a": Edit("x", 0, "sha")}, torch.eye(2), "encoder 1")
     edits.require_encoder("encoder 1")
-    with pytest.raises(ArtifactError, match="1 labels, such as 'a', have vectors that were given for another encoder"):
+    with pytest.raises(ArtifactError, match="1 label, 'a', has vectors that were given for another encoder"):
         edits.require_encoder("encoder 2")
     LabelEdits({"a": Edit("x", 0)}, torch.eye(2), "encoder 1").require_encoder(
         "encoder 2"

@@ -177,9 +177,14 @@ def test_too_little_memory_for_a_batch_halves_it(retriever, monkeypatch):
         ({"query_id": [0.5], "text": ["a"]}, "column 'query_id' has type double, allowed: string"),
         (
             {"id": ["a"], "embedding": pa.array([[1.0]], pa.list_(pa.float32(), 1))},
-            r"allowed: fixed_size_list<float32>\[32\]",
+            r"fixed_size_list<item: float>\[1\], allowed: fixed_size_list, list .* with 32 numbers",
         ),
-        ({"id": ["a"], "embedding": [["1"]]}, r"allowed: fixed_size_list<float32>\[32\]"),
+        ({"id": ["a"], "embedding": [["1"]]}, r"fixed_size_list, list or large_list of float16, .* with 32 numbers"),
+        (
+            {"id": ["a"], "embedding": pa.array([[1.0] * 32], pa.list_view(pa.float32()))},
+            r"has type list_view<item: float>, allowed: fixed_size_list, list or large_list of float16, float32 or "
+            r"float64, with 32 numbers, .* fixed_size_list<float32>\[32\]",
+        ),
     ],
 )
 def test_wrong_columns(retriever, columns, message):

@@ -176,7 +176,7 @@ def test_labels_are_edited(tiny_run_copy):
         process.terminate()
         *logged, last = process.stderr.read().splitlines()
     assert last == "stopped" and all(re.match(r"\d{4}-\d\d-\d\dT[\d:.]{12}Z INFO run run: ", line) for line in logged)
-    assert "add by a request, 1 labels changed" in logged[0] and re.search(r"generation \S+, 61 labels$", logged[1])
+    assert "add by a request, 1 label changed" in logged[0] and re.search(r"generation \S+, 61 labels$", logged[1])
     assert sum("put by a request" in line for line in logged) == 2
 
 

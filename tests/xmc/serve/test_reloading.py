@@ -88,7 +88,7 @@ def test_metadata_are_written_and_go_with_their_labels(tiny_run_copy):
         ]
         assert [answer.status_code for answer in refused] == [422] * 3
         assert [answer.json()["error"]["message"].split(":")[0] for answer in refused[:2]] == [
-            "1 labels are there already", "1 labels are not there",
+            "1 label is there already", "1 label is not there",
         ]  # fmt: skip
         assert kept() == {"a": {}, "b": {"page": 1}, "c": {}}
         with locked(passages_store(tiny_run_copy).root / "changing"):
@@ -291,7 +291,7 @@ def test_what_took_too_long_to_wait_for_is_searched_all_the_same(run, slow, monk
             time.sleep(0.02)
     lines = [record.getMessage() for record in log]
     assert any("61 labels" in line for line in lines)
-    assert any("add by a request, 1 labels changed" in line for line in lines) == (slow == "edit")
+    assert any("add by a request, 1 label changed" in line for line in lines) == (slow == "edit")
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_lost_in_mid_epoch(tmp_path):
 def test_a_text_too_few_is_the_plugins_error(tmp_path):
     queries = make(tmp_path, needs_model=False)
     queries.augmentation.rewrite = lambda rows, epoch, model: []
-    with pytest.raises(PluginError, match="answered 0 texts for 1 queries"):
+    with pytest.raises(PluginError, match="answered 0 texts for 1 query"):
         batch(queries, [0], 0)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from xmc.counted import counted
 from xmc.data.importers.rows import Place, QueryRow
 from xmc.data.importers.tally import Tally
 
@@ -58,10 +59,13 @@ class QueryTexts:
             else:
                 ignored += 1
         if ignored:
-            self._notes.append(f"{split}: {ignored} judgements of 0 or below mean not relevant")
+            said = counted(ignored, "judgement of 0 or below means", "judgements of 0 or below mean")
+            self._notes.append(f"{split}: {said} not relevant")
         yield from self._with_labels(found, split)
         if last and self._unused:
-            self._notes.append(f"{len(self._unused):,} queries have no judgement in any split and are left out")
+            none = "no judgement in any split and"
+            said = counted(len(self._unused), f"query has {none} is", f"queries have {none} are")
+            self._notes.append(f"{said} left out")
 
     def _with_labels(self, found: dict[str, list[Judgement]], split: str) -> Iterator[QueryRow]:
         lonely = 0
@@ -77,7 +81,8 @@ class QueryTexts:
                 label_places=[judgement.place for judgement in judgements],
             )
         if lonely:
-            self._notes.append(f"{split}: {lonely} queries have no relevant label and are left out")
+            said = counted(lonely, "query has no relevant label and is", "queries have no relevant label and are")
+            self._notes.append(f"{split}: {said} left out")
 
 
 def parse_score(text: str) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from xmc.counted import counted
 from xmc.data.importers.repository_text import is_repository_text, open_repository_text
 from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
@@ -109,7 +110,9 @@ def _read_points(
         else:
             tally.bad(split, place, *row)
     if last != header[0]:
-        raise DataError(f"{path} has {last} points, its header says {header[0]}.", hint="Is the file complete?")
+        raise DataError(
+            f"{path} has {counted(last, 'point')}, its header says {header[0]}.", hint="Is the file complete?"
+        )
 
 
 def _parse_point(place: Place, query_id: str, line: str, features: int, names: list[str]) -> QueryRow | tuple[str, str]:

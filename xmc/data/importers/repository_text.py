@@ -12,6 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from xmc.counted import counted
 from xmc.data.importers.rows import LabelRow, Place, QueryRow, Source
 from xmc.data.importers.tally import Tally
 from xmc.data.importers.text_files import (
@@ -76,7 +77,8 @@ def _read_line_labels(path: Path, pairs: Iterable[Path], tally: Tally) -> Iterat
         _, columns = _header(*next(read_raw_lines(other), (Place(str(other), 1), b"")))
         if columns != last:
             raise DataError(
-                f"{path} has {last} labels, the header of {other.name} says {columns}.", hint="Is the file complete?"
+                f"{path} has {counted(last, 'label')}, the header of {other.name} says {columns}.",
+                hint="Is the file complete?",
             )
 
 
@@ -117,7 +119,7 @@ def _read_pairs(path: Path) -> Iterator[tuple[Place, list[tuple[str, float]] | t
         last, line = place.row - 1, decoded(place, raw)
         yield place, _parse_pairs(line) if isinstance(line, str) else line
     if last != rows:
-        raise DataError(f"{path} has {last} rows, its header says {rows}.", hint="Is the file complete?")
+        raise DataError(f"{path} has {counted(last, 'row')}, its header says {rows}.", hint="Is the file complete?")
 
 
 def _parse_pairs(line: str) -> list[tuple[str, float]] | tuple[str, str]:

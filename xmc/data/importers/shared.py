@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xmc.counted import counted
+
 if TYPE_CHECKING:
     from xmc.data.dataset import Dataset
     from xmc.data.tables import QueryTable
@@ -25,7 +27,9 @@ class SharedQueries:
     ids: int
 
     def __str__(self) -> str:
-        said = f"of {self.queries:,} queries of {self.split}, {self.texts:,} have the text of one in {self.other}"
+        said = (
+            f"of {counted(self.queries, 'query')} of {self.split}, {self.texts:,} have the text of one in {self.other}"
+        )
         said += f", {self.ids:,} the id" if self.ids else ""
         return f"{said}: a model has learnt these before it is judged by them" if self.is_learnt else said
 
@@ -50,12 +54,16 @@ class Shared:
         """One for each thing that is shared."""
         said = [str(each) for each in self.queries]
         said += [
-            f"{count:,} queries of {split} have the text of another one and other labels: if each row is a pair of text"
+            f"{counted(count, f'query of {split} has', f'queries of {split} have')} the text of another "
+            "one and other labels: if each row is a pair of text"
             " and label, write one row for each text, with all of its labels"
             for split, count in self.apart.items()
         ]
         if self.labels:
-            said.append(f"{self.labels:,} labels have the text of another label: only their queries tell them apart")
+            said.append(
+                f"{counted(self.labels, 'label has', 'labels have')} the text of another label: only "
+                "their queries tell them apart"
+            )
         return said
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from xmc.counted import counted
 from xmc.data.importers.collect import NO_ROWS
 from xmc.data.importers.csv_rows import read_table_rows
 from xmc.data.importers.jsonl import label_rows, labels_of, note_ids_as_texts, parse_query
@@ -84,7 +85,8 @@ def _labels_named_by(paths: Collection[Path], notes: list[str]) -> Iterator[tupl
         )
     for mark, some in joined.items() if not several else ():
         notes.append(
-            f"every row has one label, and that of {some:,} rows has a '{mark}' in it: if that separates labels, write "
+            f"every row has one label, and that of {counted(some, 'row has', 'rows has')} a '{mark}' in "
+            "it: if that separates labels, write "
             f"'{SEPARATOR}'"
         )
 

@@ -35,8 +35,8 @@ def test_import(tmp_path):
     assert dataset.test.ids == ["q3"]
     assert report.notes == (
         "train: 2 judgements of 0 or below mean not relevant",
-        "train: 1 queries have no relevant label and are left out",
-        "1 queries have no judgement in any split and are left out",
+        "train: 1 query has no relevant label and is left out",
+        "1 query has no judgement in any split and is left out",
     )
     assert {name: (table.read, table.written) for name, table in report.tables.items()} == {
         "labels": (2, 2),

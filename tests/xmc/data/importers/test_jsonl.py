@@ -179,7 +179,7 @@ def test_what_stands_twice_is_counted_and_told(tmp_path):
     }
     learnt = "1 have the text of one in train, 1 the id: a model has learnt these before it is judged by them"
     assert shared.sentences() == [
-        f"of 1 queries of dev, {learnt}",
+        f"of 1 query of dev, {learnt}",
         f"of 2 queries of test, {learnt}",
         "5 labels have the text of another label: only their queries tell them apart",
     ]
@@ -187,7 +187,7 @@ def test_what_stands_twice_is_counted_and_told(tmp_path):
     (source / "dev.jsonl").unlink()
     write_lines(source / "test.jsonl", TEST)
     assert import_dataset(source, tmp_path / "out", overwrite=True).shared.sentences() == [
-        "of 1 queries of test, 0 have the text of one in train, 1 the id"  # of which alone nothing follows
+        "of 1 query of test, 0 have the text of one in train, 1 the id"  # of which alone nothing follows
     ]
 
 

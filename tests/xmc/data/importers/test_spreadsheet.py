@@ -291,7 +291,7 @@ def test_without_labels_a_table_that_is_no_utf_8_is_told_so(source, tmp_path):
 def test_labels_that_look_separated_by_other_marks_are_told(source, tmp_path, rows, mark):
     folder = source(train=f"text,labels\n{rows}")
     (folder / "labels.csv").unlink()
-    said = f"every row has one label, and that of 1 rows has a '{mark}' in it: if that separates labels, write '|'"
+    said = f"every row has one label, and that of 1 row has a '{mark}' in it: if that separates labels, write '|'"
     notes = import_dataset(folder, tmp_path / "out").notes
     assert [note for note in notes if note.startswith("every row has one")] == ([said] if mark else [])
 

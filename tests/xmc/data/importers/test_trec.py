@@ -32,7 +32,7 @@ def test_import(tmp_path):
     assert (dataset.train.ids, dataset.dev.texts) == (["1", "2"], ["three"])
     assert dataset.train.positives.label_rows.tolist() == [0, 1]
     assert dataset.train.positives.weights.tolist() == [1.0, 2.0]
-    assert report.notes == ("train: 1 judgements of 0 or below mean not relevant",)
+    assert report.notes == ("train: 1 judgement of 0 or below means not relevant",)
 
 
 def test_qrels_folder(tmp_path):
