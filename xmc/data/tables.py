@@ -181,7 +181,7 @@ def _check_ids(ids: Any, column: str, source: str) -> None:
         return
     counts = pc.value_counts(ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    shown = first_few(repeated, lambda row: f"'{row['values']}' ({counted(row['counts'], 'time')})")
+    shown = first_few(repeated, lambda row: f"'{row['values']}' ({counted(row['counts'].as_py(), 'time')})")
     raise DataError(
         f"{source}: column '{column}' must be unique, {counted(len(repeated), 'id is', 'ids are')} repeated: {shown}."
     )

@@ -155,7 +155,7 @@ def test_earlier_hits_and_the_run_are_no_queries(tiny_run, predicted, tmp_path):
     (tmp_path / "run").symlink_to(tiny_run)
     report = predict_run(tiny_run, tmp_path, folder / "_hits", **OPTIONS)
     assert (report.shards, report.rows) == (2, 10)
-    assert "2 that are hits of xmc predict" in report.notes[0] and "parts of a run" in report.notes[0]
+    assert "2 with hits of xmc predict" in report.notes[0] and "parts of a run" in report.notes[0]
 
 
 def test_an_output_that_is_a_file_is_refused(tiny_run, tmp_path):
