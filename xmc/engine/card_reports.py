@@ -101,11 +101,7 @@ def evaluation_figures(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, 
     figures = dict(found["overall"]["figures"])
     auc = found.get("auc")
     if auc is not None and auc["value"] is not None:
-        figures[f"AUC (top {auc['top_negatives']:,} negatives)"] = {
-            "value": auc["value"],
-            "low": None,
-            "high": None,
-        }
+        figures[f"AUC (top {auc['top_negatives']:,} negatives)"] = {"value": auc["value"], "low": None, "high": None}
     return {f"{split} {name}": figure for name, figure in figures.items()}
 
 
